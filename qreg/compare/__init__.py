@@ -1,0 +1,1 @@
+"""Statistics and judgements: pure functions, no torch, no files, no clock, no print."""

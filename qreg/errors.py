@@ -1,0 +1,56 @@
+"""What can go wrong, each error with what to do next.
+
+Only the standard library may be imported here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class QregError(Exception):
+    """An error the user can act on: ``str(error)`` is one line, ``hint`` says what to do."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UnknownNameError(QregError):
+    """A model, dataset, method or engine that is not registered."""
+
+    def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
+        known = sorted(choices)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        nearest = f"did you mean '{near[0]}'? " if near else ""
+        super().__init__(
+            f"unknown {kind} '{name}'", hint=f"{nearest}choices: {', '.join(known) or 'none'}"
+        )
+
+
+class ContractError(QregError):
+    """A user's factory, dataset or method does not keep the documented contract."""
+
+
+class DataError(QregError):
+    """A dataset is missing or not what it should be."""
+
+
+class CorruptFileError(QregError):
+    """A file's content is not the expected content; the file is left as it is."""
+
+    def __init__(self, path: object, *, expected: str, found: str, hint: str) -> None:
+        super().__init__(f"{path}: expected {expected}, found {found}", hint=hint)
+
+
+class CheckpointError(QregError):
+    """A checkpoint is missing or does not fit its model."""
+
+
+class UnavailableError(QregError):
+    """This machine or this PyTorch lacks what the case needs, an engine for example."""
+
+
+class CaseError(QregError):
+    """Code that is not qreg's raised while a case was measured; carries its traceback."""

@@ -1,0 +1,42 @@
+"""Methods by name: ways from a float model to the model that is measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qreg.errors import ContractError
+from qreg.quantization.method import Context, Method
+from qreg.registry import Registry, is_object_path
+
+METHODS: Registry[Any] = Registry("method")
+METHODS.register("fp32", "qreg.quantization.fp32:FP32")
+METHODS.register("dynamic", "qreg.quantization.dynamic:DYNAMIC")
+METHODS.register("static", "qreg.quantization.static:STATIC")
+METHODS.register("static-per-tensor", "qreg.quantization.static:STATIC_PER_TENSOR")
+METHODS.register("fp32-finetuned", "qreg.quantization.fp32_finetuned:FP32_FINETUNED")
+METHODS.register("qat", "qreg.quantization.qat:QAT")
+METHODS.register("qat-per-tensor", "qreg.quantization.qat:QAT_PER_TENSOR")
+
+
+def get_method(name: str) -> Method:
+    """The method of that name, or at ``package.module:object``.
+
+    A user's object is a `Method`, or a function ``(model, context) -> model`` that is given the
+    model with its fp32 weights.
+
+    Raises:
+        UnknownNameError: it is neither registered nor an object path.
+        ContractError: the object is neither of the two.
+    """
+    found = METHODS.get(name)
+    if isinstance(found, Method):
+        return found
+    if is_object_path(name) and callable(found):
+        return Method(name=name, quantize=found)
+    raise ContractError(
+        f"method '{name}' is a {type(found).__name__}",
+        hint="it must be a qreg.quantization.Method or a function (model, context) -> model",
+    )
+
+
+__all__ = ["METHODS", "Context", "Method", "get_method"]

@@ -1,0 +1,112 @@
+"""The steps of eager-mode quantization that several methods share."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import fx, nn
+from torch.ao import quantization as ao
+from torch.ao.quantization import fake_quantize, observer
+
+from qreg.errors import UnavailableError
+
+Weights = Literal["per_channel", "per_tensor"]
+_CONV_OR_LINEAR = (nn.Conv2d, nn.Linear)
+
+
+def add_stubs(model: nn.Module) -> nn.Module:
+    """Quantize at the model's input and dequantize at its output, if no stub in it does.
+
+    Hooks are used, not a wrapper, so that layers keep their names.
+    """
+    if any(isinstance(m, ao.QuantStub) for m in model.modules()):
+        return model
+    model.add_module("qreg_quant", ao.QuantStub())
+    model.add_module("qreg_dequant", ao.DeQuantStub())
+    model.register_forward_pre_hook(_quantize_input)
+    model.register_forward_hook(_dequantize_output)
+    return model
+
+
+def _quantize_input(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[Any, ...]:
+    return tuple(module.qreg_quant(x) for x in inputs)  # type: ignore[operator]
+
+
+def _dequantize_output(module: nn.Module, inputs: Any, output: torch.Tensor) -> Any:
+    return module.qreg_dequant(output)  # type: ignore[operator]
+
+
+def fuse(model: nn.Module) -> nn.Module:
+    """Fold BatchNorm and fuse ReLU into the convolutions and linear layers before them."""
+    model.eval()
+    if hasattr(model, "fuse_model"):
+        model.fuse_model(is_qat=False)  # type: ignore[operator]
+        return model
+    groups = fusable_groups(model)
+    if groups:
+        ao.fuse_modules(model, groups, inplace=True)
+    return model
+
+
+def fusable_groups(model: nn.Module) -> list[list[str]]:
+    """Names of chains Conv-BatchNorm-ReLU, Conv-ReLU, Conv-BatchNorm and Linear-ReLU.
+
+    Raises:
+        UnavailableError: torch.fx cannot trace the model, and it has no `fuse_model`.
+    """
+    try:
+        graph = fx.symbolic_trace(model).graph
+    except Exception as error:
+        raise UnavailableError(
+            f"the layers to fuse cannot be found: torch.fx cannot trace the model ({error})",
+            hint="give it a method fuse_model(is_qat) as torchvision's quantizable models have",
+        ) from error
+    modules = dict(model.named_modules())
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    once = {n.target for n in calls if sum(m.target == n.target for m in calls) == 1}
+    groups = [_chain(node, modules, once) for node in calls]
+    return [group for group in groups if len(group) > 1]
+
+
+def _chain(node: fx.Node, modules: dict[str, nn.Module], once: set[Any]) -> list[str]:
+    layer = modules[str(node.target)]
+    if not isinstance(layer, _CONV_OR_LINEAR) or node.target not in once:
+        return []
+    wanted: list[type[nn.Module]] = [nn.ReLU]
+    if isinstance(layer, nn.Conv2d):
+        wanted.insert(0, nn.BatchNorm2d)
+    chain = [str(node.target)]
+    for kind in wanted:
+        after = next(iter(node.users), None)
+        if after is None or len(node.users) != 1 or after.op != "call_module":
+            break
+        if isinstance(modules[str(after.target)], kind) and after.target in once:
+            chain.append(str(after.target))
+            node = after
+    return chain
+
+
+def static_qconfig(engine: str, weights: Weights) -> ao.QConfig:
+    """The engine's default activations, with weights observed as `weights` says."""
+    weight: Any = observer.default_per_channel_weight_observer
+    if weights == "per_tensor":
+        weight = observer.default_weight_observer
+    return ao.QConfig(activation=ao.get_default_qconfig(engine).activation, weight=weight)
+
+
+def qat_qconfig(weights: Weights) -> ao.QConfig:
+    """Fake quantization as for x86: reduced activation range, which every engine can run.
+
+    One checkpoint serves all engines, so that a difference between them is the kernels'.
+    """
+    weight: Any = fake_quantize.default_fused_per_channel_wt_fake_quant
+    if weights == "per_tensor":
+        weight = fake_quantize.default_fused_wt_fake_quant
+    return ao.QConfig(activation=ao.get_default_qat_qconfig("x86").activation, weight=weight)
+
+
+def set_qconfig(model: nn.Module, qconfig: ao.QConfig) -> nn.Module:
+    """Give the whole model one qconfig."""
+    model.qconfig = qconfig  # type: ignore[assignment]
+    return model

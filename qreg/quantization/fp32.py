@@ -1,0 +1,14 @@
+"""The float model as it was trained: the reference of every other method."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from qreg.quantization.method import Context, Method
+
+
+def _keep(model: nn.Module, context: Context) -> nn.Module:
+    return model
+
+
+FP32 = Method(name="fp32", quantize=_keep)

@@ -1,0 +1,86 @@
+"""Named things, resolved when they are asked for.
+
+An entry is the path ``package.module:object`` of the thing, so that listing names imports
+nothing (``qreg --help`` must not import torch). Only the standard library may be imported here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any, Generic, TypeVar
+
+from qreg.errors import ContractError, UnknownNameError
+
+T = TypeVar("T")
+
+_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def is_object_path(name: str) -> bool:
+    """Whether `name` has the form ``package.module:object``."""
+    return _PATH.fullmatch(name) is not None
+
+
+def import_object(path: str, *, kind: str) -> Any:
+    """Import ``package.module:object``.
+
+    Raises:
+        ContractError: the module or the object in it does not exist.
+    """
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        raise ContractError(
+            f"{kind} '{path}': no module named '{error.name}'",
+            hint="install the package, or run from the folder that holds the module",
+        ) from error
+    if not hasattr(module, attribute):
+        raise ContractError(
+            f"{kind} '{path}': module '{module_name}' has no '{attribute}'",
+            hint="give the name of a factory that the module defines",
+        )
+    return getattr(module, attribute)
+
+
+class Registry(Generic[T]):
+    """Names of one kind of thing, each with the path it is imported from."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._paths: dict[str, str] = {}
+
+    def register(self, name: str, path: str) -> None:
+        """Add a name.
+
+        Raises:
+            ValueError: the name is taken, or the path is not ``package.module:object``.
+        """
+        if name in self._paths:
+            raise ValueError(f"{self.kind} '{name}' is registered already")
+        if not is_object_path(path):
+            raise ValueError(f"{self.kind} '{name}': '{path}' is not package.module:object")
+        self._paths[name] = path
+
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order of registration."""
+        return tuple(self._paths)
+
+    def check(self, name: str) -> str:
+        """Return `name` if it is known or an object path.
+
+        Raises:
+            UnknownNameError: it is neither.
+        """
+        if name not in self._paths and not is_object_path(name):
+            raise UnknownNameError(self.kind, name, self._paths)
+        return name
+
+    def get(self, name: str) -> T:
+        """Import and return what `name` stands for, a registered name or an object path."""
+        path = self._paths.get(self.check(name), name)
+        found: T = import_object(path, kind=self.kind)
+        return found

@@ -1,0 +1,1 @@
+"""From records to text, JSON and pictures; nothing here prints."""

@@ -1,0 +1,98 @@
+"""Checkpoint files: tensors as safetensors, the recipe and the sha256 as JSON beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from qreg.data.files import file_sha256
+from qreg.errors import CheckpointError, CorruptFileError
+from qreg.files import write_atomically
+from qreg.training.recipe import Recipe, read_recipe, recipe_text
+from qreg.training.storage import pack, unpack
+
+
+def shipped_folder() -> Path:
+    """This installation's own baselines: beside a source checkout, else in the package."""
+    package = Path(__file__).resolve().parent.parent
+    beside = package.parent / "baselines"
+    return beside if beside.is_dir() else package / "_baselines"
+
+
+def checkpoint_folders(chosen: Path | None = None) -> tuple[Path, ...]:
+    """Where checkpoints are looked for, in order.
+
+    `chosen`, else ``QREG_CHECKPOINTS``, comes first; the shipped ones last.
+    """
+    own = chosen or (Path(env) if (env := os.environ.get("QREG_CHECKPOINTS")) else None)
+    shipped = shipped_folder() / "checkpoints"
+    return (own, shipped) if own else (shipped,)
+
+
+def checkpoint_path(folder: Path, model: str, dataset: str, kind: str) -> Path:
+    """The file of one checkpoint. A user's ``package.module:factory`` has ':' replaced by '.'."""
+    return folder / dataset / model.replace(":", ".") / f"{kind}.safetensors"
+
+
+def find_checkpoint(folders: tuple[Path, ...], model: str, dataset: str, kind: str) -> Path:
+    """The first of the folders' files for this checkpoint.
+
+    Raises:
+        CheckpointError: none has it.
+    """
+    tried = [checkpoint_path(folder, model, dataset, kind) for folder in folders]
+    for path in tried:
+        if path.exists():
+            return path
+    raise CheckpointError(
+        f"no checkpoint {kind} of {model} on {dataset}: tried {', '.join(map(str, tried))}",
+        hint=f"make it with: qreg train --model {model} --dataset {dataset} --method {kind}",
+    )
+
+
+def save_checkpoint(path: Path, model: nn.Module, recipe: Recipe) -> Recipe:
+    """Write a model's tensors and its recipe; returns the recipe with the file's sha256."""
+    import hashlib
+
+    from safetensors.torch import save
+
+    content = save(pack(model))
+    complete = replace(recipe, sha256=hashlib.sha256(content).hexdigest())
+    write_atomically(path, content)
+    beside = path.with_suffix(".json")
+    write_atomically(beside, recipe_text(complete).encode())
+    return complete
+
+
+def load_checkpoint(path: Path, build: Callable[[], nn.Module]) -> tuple[nn.Module, Recipe]:
+    """Build a model and give it the tensors of a checkpoint, after checking the file's sha256.
+
+    Raises:
+        CorruptFileError: the file is not what its recipe recorded.
+        CheckpointError: the tensors do not fit the model.
+    """
+    from safetensors.torch import load
+
+    recipe = read_recipe(path.with_suffix(".json"))
+    found = file_sha256(path)
+    if found != recipe.sha256:
+        raise CorruptFileError(
+            path,
+            expected=f"sha256 {recipe.sha256}",
+            found=f"sha256 {found}",
+            hint="the file is left as it is: restore it, or make it anew with: qreg train "
+            f"--model {recipe.model} --dataset {recipe.dataset} --method {recipe.kind}",
+        )
+    model = build()
+    try:
+        model.load_state_dict(unpack(load(path.read_bytes())))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} does not fit {recipe.model}: {error}",
+            hint="the model's code has changed since: make the checkpoint anew with: qreg train",
+        ) from error
+    return model, recipe

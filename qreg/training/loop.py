@@ -1,0 +1,144 @@
+"""The training loop: epoch by epoch, each one saved, each one a function of (recipe, epoch)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from qreg.data.batches import to_input
+from qreg.data.dataset import Dataset, Split
+from qreg.files import write_atomically
+from qreg.training.recipe import Recipe, recipe_text
+
+_SHIFT = 4  # pixels, of the random crop: He et al. (2015), section 4.2
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a training is: reported after every batch."""
+
+    epoch: int
+    batch: int
+    batches: int
+    loss: float
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """Linear warm-up, then a half cosine to 0."""
+    warm = max(1, round(recipe.warmup * steps))
+    if step < warm:
+        return recipe.learning_rate * (step + 1) / warm
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
+
+
+def train(
+    model: nn.Module,
+    split: Split,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    state_file: Path,
+    report: Callable[[Step], None],
+) -> nn.Module:
+    """Train `model` in place, going on from `state_file` where it holds this recipe's epochs.
+
+    The order and augmentation of an epoch are drawn from (seed, epoch), and momentum is saved
+    with the weights, so that an interrupted training ends with the same bits.
+    """
+    model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=True,
+    )
+    for epoch in range(_restore(state_file, recipe, model, optimizer), recipe.epochs):
+        _train_epoch(model, optimizer, split, dataset, recipe, epoch, report)
+        _save(state_file, recipe, model, optimizer, epoch + 1)
+    return model.eval().to(memory_format=torch.contiguous_format)
+
+
+def _train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    split: Split,
+    dataset: Dataset,
+    recipe: Recipe,
+    epoch: int,
+    report: Callable[[Step], None],
+) -> None:
+    model.train()
+    rng = np.random.Generator(np.random.PCG64([recipe.seed, epoch]))
+    order = rng.permutation(len(split))
+    batches = math.ceil(len(order) / recipe.batch_size)
+    for batch in range(batches):
+        rows = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
+        pixels = split.images[rows]
+        inputs = to_input(_augment(pixels, rng) if recipe.augment else pixels, dataset)
+        rate = learning_rate(recipe, epoch * batches + batch, recipe.epochs * batches)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(inputs), torch.from_numpy(split.labels[rows]))
+        loss.backward()
+        optimizer.step()
+        report(Step(epoch=epoch, batch=batch + 1, batches=batches, loss=loss.item()))
+
+
+def _augment(pixels: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    count, height, width, _ = pixels.shape
+    pad = ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT), (0, 0))
+    padded = np.pad(pixels, pad, mode="reflect")
+    down, right = rng.integers(0, 2 * _SHIFT + 1, size=(2, count, 1))
+    rows, columns = down + np.arange(height), right + np.arange(width)
+    flip = rng.random(count) < 0.5
+    columns[flip] = columns[flip, ::-1]
+    cropped: npt.NDArray[np.uint8] = padded[
+        np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]
+    ]
+    return cropped
+
+
+def _save(
+    path: Path, recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int
+) -> None:
+    tensors = {f"model.{n}": t.detach().contiguous() for n, t in model.state_dict().items()}
+    for number, parameter in enumerate(model.parameters()):
+        momentum = optimizer.state[parameter].get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum.{number}"] = momentum.contiguous()
+    about = {"recipe": recipe_text(recipe), "epochs": str(epochs)}
+    write_atomically(path, save(tensors, metadata=about))
+
+
+def _restore(path: Path, recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load the state of this very recipe; returns the number of finished epochs."""
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            if about.get("recipe") != recipe_text(recipe):
+                return 0
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return 0  # only time is lost: a damaged state means training from the start
+    prefix = "model."
+    model.load_state_dict(
+        {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+    )
+    for number, parameter in enumerate(model.parameters()):
+        if f"momentum.{number}" in tensors:
+            momentum = tensors[f"momentum.{number}"].to(memory_format=torch.preserve_format)
+            optimizer.state[parameter]["momentum_buffer"] = momentum
+    return int(about["epochs"])

@@ -1,0 +1,126 @@
+"""How a checkpoint is made: everything its training depends on.
+
+Only the standard library may be imported here, so that recipes are read without torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from qreg.errors import CheckpointError
+
+KINDS = ("fp32", "fp32-finetuned", "qat", "qat-per-tensor")
+FORMAT = 1  # 1: the fields below
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What re-creates a checkpoint, and what came out.
+
+    Attributes:
+        learning_rate: its highest value; it rises linearly over the first `warmup` share of
+            all steps and falls as a half cosine to 0.
+        augment: random horizontal flips and shifts of up to 4 pixels.
+        starts_from: sha256 of the fp32 checkpoint it was fine-tuned from, "" for fp32 itself.
+        sha256: of the checkpoint file.
+        test_correct, test_total: of the stored weights, on the test images there were.
+    """
+
+    model: str
+    dataset: str
+    kind: str
+    epochs: int
+    learning_rate: float
+    seed: int = 0
+    batch_size: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.3
+    augment: bool = False
+    starts_from: str = ""
+    torch: str = ""
+    dataset_fingerprint: str = ""
+    train_images: int = 0
+    sha256: str = ""
+    test_correct: int = 0
+    test_total: int = 0
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise CheckpointError(
+                f"no recipe for '{self.kind}'", hint=f"kinds of checkpoints: {', '.join(KINDS)}"
+            )
+        if self.epochs < 1 or self.learning_rate <= 0 or self.batch_size < 1:
+            raise CheckpointError(
+                f"{self.epochs} epochs of batches of {self.batch_size} at {self.learning_rate}",
+                hint="epochs, batch size and learning rate must be positive",
+            )
+
+    def same_training(self, other: Recipe) -> bool:
+        """Whether both describe the same training, whatever came out of it."""
+        return self._training() == other._training()
+
+    def _training(self) -> Recipe:
+        return replace(self, sha256="", test_correct=0, test_total=0)
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as JSON text, keys sorted."""
+    return json.dumps(asdict(recipe), indent=2, sort_keys=True) + "\n"
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        CheckpointError: it is not a JSON object with just the fields of `Recipe`.
+    """
+    hint = "the file is left as it is: restore it, or make it anew with: qreg train"
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise CheckpointError(f"{path}: not a JSON object", hint=hint)
+        if found.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{path}: format {found.get('format')}, this qreg reads {FORMAT}",
+                hint="upgrade qreg, or make the checkpoint anew with: qreg train",
+            )
+        if unknown := set(found) - {field.name for field in fields(Recipe)}:
+            raise CheckpointError(f"{path}: unknown key {sorted(unknown)[0]}", hint=hint)
+        return Recipe(**found)
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise CheckpointError(f"{path}: {error}", hint=hint) from error
+
+
+# (model, dataset) -> epochs, highest learning rate
+_FROM_SCRATCH = {
+    ("simple_cnn", "cifar10"): (6, 0.05),
+    ("simple_cnn", "shapes10"): (12, 0.05),
+    ("linear_100", "cifar10"): (5, 0.02),
+    ("linear_100", "shapes10"): (5, 0.02),
+    ("resnet20", "cifar10"): (10, 0.2),
+    ("resnet20", "shapes10"): (8, 0.1),
+    ("mobilenet_v2", "cifar10"): (8, 0.1),
+    ("mobilenet_v2", "shapes10"): (8, 0.1),
+}
+_DEFAULT = (10, 0.05)
+_FINETUNE_RATE = 0.004
+
+
+def default_recipe(model: str, dataset: str, kind: str) -> Recipe:
+    """The recipe qreg uses where no checkpoint has recorded one."""
+    epochs, rate = _FROM_SCRATCH.get((model, dataset), _DEFAULT)
+    if kind != "fp32":
+        epochs, rate = 1, _FINETUNE_RATE
+    return Recipe(
+        model=model,
+        dataset=dataset,
+        kind=kind,
+        epochs=epochs,
+        learning_rate=rate,
+        seed=0 if kind == "fp32" else 1,
+        augment=dataset == "cifar10",
+    )

@@ -1,0 +1,53 @@
+"""How a model's tensors lie in a checkpoint file.
+
+Weights are rounded to float16 as the last step of training: the loaded model computes in
+float32 with those values. Weights behind a fake-quantizer are only ever seen through it, so
+they are stored as its integer codes and loaded as code times scale. Everything of one dimension
+or less (biases, BatchNorm, ranges, scales) is stored as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+_FAKE_QUANT = ".weight_fake_quant"
+
+
+def pack(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The state of a model as stored."""
+    state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    return {name: _pack_one(name, tensor, state) for name, tensor in state.items()}
+
+
+def _pack_one(name: str, tensor: torch.Tensor, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    if tensor.ndim < 2 or not tensor.is_floating_point():
+        return tensor.clone()
+    scale = _weight_scale(name, tensor, state)
+    if scale is None:
+        return tensor.half()
+    return torch.clamp(torch.round(tensor / scale), -128, 127).to(torch.int8)
+
+
+def unpack(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state of a model from what is stored."""
+    state = {}
+    for name, tensor in stored.items():
+        scale = _weight_scale(name, tensor, stored)
+        if tensor.dtype == torch.int8 and scale is not None:
+            state[name] = tensor.float() * scale
+        else:
+            state[name] = tensor.float() if tensor.dtype == torch.float16 else tensor
+    return state
+
+
+def _weight_scale(
+    name: str, tensor: torch.Tensor, state: Mapping[str, torch.Tensor]
+) -> torch.Tensor | None:
+    prefix, _, last = name.rpartition(".")
+    scale = state.get(f"{prefix}{_FAKE_QUANT}.scale")
+    if last != "weight" or scale is None:
+        return None
+    return scale.view(-1, *[1] * (tensor.ndim - 1))
