@@ -32,7 +32,7 @@ def test_a_name_cannot_be_taken_twice(registry: Registry[object]) -> None:
 
 
 def test_a_path_must_name_module_and_object(registry: Registry[object]) -> None:
-    with pytest.raises(ValueError, match="not package.module:object"):
+    with pytest.raises(ValueError, match=r"not package\.module:object"):
         registry.register("third", "json.dumps")
 
 

@@ -133,7 +133,7 @@ def test_a_download_that_fails_leaves_nothing(own_cache: Path, server: Path, wha
         (server / KEY).unlink()
     else:
         (server / KEY).write_bytes(content[:-50] if what == "truncated" else b"x" + content)
-    with pytest.raises(DataError, match="downloading .* failed") as caught:
+    with pytest.raises(DataError, match=r"downloading .* failed") as caught:
         _load("test", None)
     assert "--data-dir" in caught.value.hint
     assert list(own_cache.iterdir()) == []
@@ -142,7 +142,7 @@ def test_a_download_that_fails_leaves_nothing(own_cache: Path, server: Path, wha
 def test_no_network(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torchvision = pytest.importorskip("torchvision.datasets")
     monkeypatch.setattr(torchvision.CIFAR10, "url", f"http://127.0.0.1:9/{KEY}")
-    with pytest.raises(DataError, match="downloading .* failed"):
+    with pytest.raises(DataError, match=r"downloading .* failed"):
         _load("test", None)
 
 
