@@ -59,3 +59,42 @@ def _engine_as_it_was() -> Iterator[None]:
     before = torch.backends.quantized.engine
     yield
     assert torch.backends.quantized.engine == before
+
+
+_NETS = '''
+from torch import nn
+
+def make_net():
+    """A small network that learns the colours in an epoch."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(512, 4)
+    )
+
+def make_branching():
+    """Adds with `+`: cannot be quantized statically."""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 32)
+        def forward(self, x):
+            y = self.conv(x)
+            return (y + y).flatten(1)
+    return Net()
+
+def make_wrong():
+    return nn.Flatten(0)
+
+def half_precision(model, context):
+    return model.bfloat16().float()
+'''
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module with a user's factories, importable."""
+    import sys
+
+    (tmp_path / "tiny_nets.py").write_text(_NETS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "tiny_nets"
+    sys.modules.pop("tiny_nets", None)

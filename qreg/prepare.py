@@ -113,7 +113,7 @@ def _load(case: Case, method: Method, shop: Workshop) -> tuple[nn.Module, str]:
         return method.skeleton(build_model(case.model))
 
     try:
-        path = find_checkpoint(shop.folders, case.model, case.dataset, method.checkpoint)
+        path = find_checkpoint(shop.folders, case.model, shop.dataset.name, method.checkpoint)
     except MissingCheckpointError:
         if not is_object_path(case.model) or method.checkpoint != "fp32":
             raise

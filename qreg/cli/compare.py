@@ -13,6 +13,7 @@ from qreg.cli.options import (
     add_data_options,
     add_thread_option,
     check_model_and_methods,
+    positive_or_zero,
     set_threads,
 )
 from qreg.quantization import METHODS
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     methods = _methods(args.methods, args.weights)
     engines = tuple(check_engine(e) for e in _split(args.engine) if e != "all")
     check_model_and_methods(args.model, methods)
+    positive_or_zero("--limit", args.limit)
     results = _measure(args, methods, engines)
     _print(results)
     if args.json:

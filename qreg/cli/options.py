@@ -52,15 +52,24 @@ def add_thread_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive_or_zero(option: str, number: int) -> int:
+    """Return `number` if it is not negative; 0 stands for the default.
+
+    Raises:
+        QregError: it is negative.
+    """
+    if number < 0:
+        raise QregError(f"{option} {number}", hint="give a positive number")
+    return number
+
+
 def set_threads(count: int) -> None:
     """Set PyTorch's threads where a number was asked for.
 
     Raises:
         QregError: the number is negative.
     """
-    if count < 0:
-        raise QregError(f"--threads {count}", hint="give a positive number")
-    if count:
+    if positive_or_zero("--threads", count):
         import torch
 
         torch.set_num_threads(count)

@@ -83,4 +83,4 @@ def _correct(model: nn.Module, split: Split, dataset: Dataset) -> int:
     predicted = [
         model(images).argmax(dim=1) for images in batches(split, dataset, size=_EVALUATION_BATCH)
     ]
-    return int((torch.cat(predicted) == torch.from_numpy(split.labels)).sum())
+    return int((torch.cat(predicted).numpy() == split.labels).sum())
