@@ -50,7 +50,8 @@ def cross(u: Int, v: Int, r: Int) -> Mask:
     """A cross on its corner."""
     d1, d2 = np.abs(u + v) * 128, np.abs(u - v) * 128
     # |u + v| is sqrt(2) times a distance: 181 / 128 is sqrt(2) to four digits
-    return (np.minimum(d1, d2) <= r // 3 * 181) & (np.maximum(d1, d2) <= r * 181)
+    covered: Mask = (np.minimum(d1, d2) <= r // 3 * 181) & (np.maximum(d1, d2) <= r * 181)
+    return covered
 
 
 def _cells(u: Int, r: Int) -> Int:
@@ -68,7 +69,6 @@ def stripes(u: Int, v: Int, r: Int) -> Mask:
 def checker(u: Int, v: Int, r: Int) -> Mask:
     """A square of a checkerboard."""
     covered: Mask = inside(u, v, r) & ((_cells(u, r) + _cells(v, r)) % 2 == 0)
-    covered: Mask = covered
     return covered
 
 
