@@ -8,7 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from qreg.records import Agreement, Failure, Measurement
+from qreg.observations import Agreement
+from qreg.records import Failure, Measurement
 
 _MB = 1e6
 
@@ -47,6 +48,8 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
         f"{'' if where.threads == 1 else 's'}, torch {where.torch}, "
         f"{where.cpu_capability}{' with VNNI' if where.vnni else ', no VNNI'}.",
     ]
+    if smallest := _detectable(measured):
+        lines.insert(2, smallest)
     calibrated = next((m for m in measured if m.calibration), None)
     if calibrated:
         low, high = calibrated.calibration[0], calibrated.calibration[-1]
@@ -107,6 +110,19 @@ def _change(found: Agreement | None) -> str:
 def _control_names(results: Sequence[Measurement | Failure]) -> list[str]:
     measured = [result for result in results if isinstance(result, Measurement)]
     return sorted({a.reference for m in measured for a in m.agreements if a.reference != "fp32"})
+
+
+def _detectable(measured: Sequence[Measurement]) -> str:
+    drops = [
+        f"{m.case.method} {a.detectable * 100:.2f}"
+        for m in measured
+        for a in m.agreements
+        if a.reference == "fp32"
+    ]
+    if not drops:
+        return ""
+    test = "exact McNemar, one-sided 5 %, power 80 %"
+    return f"smallest drop against fp32 that would have shown ({test}), points: {', '.join(drops)}."
 
 
 def _partly_float(measurement: Measurement) -> bool:

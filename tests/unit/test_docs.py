@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qreg import records
+from qreg import observations, records
 from qreg.cli import build_parser
 from qreg.models import MODELS
 from qreg.quantization import METHODS
@@ -22,13 +22,13 @@ WRITTEN = (
     records.Failure,
     records.Case,
     records.Environment,
-    records.Accuracy,
-    records.ClassAccuracy,
-    records.Agreement,
-    records.Flip,
-    records.Size,
-    records.TensorSize,
-    records.Latency,
+    observations.Accuracy,
+    observations.ClassAccuracy,
+    observations.Agreement,
+    observations.Flip,
+    observations.Size,
+    observations.TensorSize,
+    observations.Latency,
 )
 
 

@@ -7,18 +7,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from qreg.records import (
-    Accuracy,
-    Agreement,
-    Case,
-    Environment,
-    Failure,
-    Flip,
-    Latency,
-    Measurement,
-    Size,
-    TensorSize,
-)
+from qreg.observations import Accuracy, Agreement, Flip, Latency, Size, TensorSize
+from qreg.records import Case, Environment, Failure, Measurement
 from qreg.report.json_text import FORMAT, measurements_text
 from qreg.report.plot import comparison_png
 from qreg.report.table import comparison_notes, comparison_table, failure_lines
@@ -58,8 +48,8 @@ def _measurement(method: str = "fp32", agreements: tuple[Agreement, ...] = ()) -
 
 
 FLIPS = (Flip(0, 1, 1, 0), Flip(1, 1, 0, 1), Flip(2, 2, 2, 1))
-FP32 = Agreement("fp32", -0.01, -0.02, 0.001, FLIPS)
-CONTROL = Agreement("fp32-finetuned", 0.02, 0.01, 0.03, ())
+FP32 = Agreement("fp32", -0.01, -0.02, 0.001, 0.5, 0.0123, FLIPS)
+CONTROL = Agreement("fp32-finetuned", 0.02, 0.01, 0.03, 0.1, 0.004, ())
 FAILURE = Failure(
     Case("shapes10", "simple_cnn", "static", "qnnpack"), "no engine", "engines here: x86", True
 )
@@ -93,6 +83,7 @@ def test_notes_say_what_the_reader_must_know() -> None:
     notes = "\n".join(comparison_notes([_measurement(), _measurement("static", (FP32,)), FAILURE]))
     assert "4 test images, 2 threads, torch 2.14.1, AVX2, no VNNI" in notes
     assert "calibrated on 3 training images, indices 0 to 2" in notes
+    assert "points: static 1.23" in notes
     assert "static: float weights stay in conv1" in notes
 
 
