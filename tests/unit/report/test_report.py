@@ -11,7 +11,9 @@ from qreg.observations import Accuracy, Agreement, Flip, Latency, Size, TensorSi
 from qreg.records import Case, Environment, Failure, Measurement
 from qreg.report.json_text import FORMAT, measurements_text
 from qreg.report.plot import comparison_png
+from qreg.report.recipes import recipes_table
 from qreg.report.table import comparison_notes, comparison_table, failure_lines
+from qreg.training.recipe import default_recipe
 
 ENVIRONMENT = Environment(
     torch="2.14.1",
@@ -93,6 +95,20 @@ def test_failures_say_why_and_what_to_do() -> None:
     )
     raised = replace(FAILURE, unavailable=False, hint="")
     assert failure_lines([raised]) == ("shapes10/simple_cnn/static@qnnpack: failed: no engine",)
+
+
+def test_recipes_are_listed_with_what_came_out() -> None:
+    recipe = replace(
+        default_recipe("simple_cnn", "shapes10", "qat"),
+        test_correct=3,
+        test_total=4,
+        sha256="ab" * 32,
+    )
+    console = Console(width=118, file=io.StringIO())
+    console.print(recipes_table([recipe], title="here"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for part in ("here", "shapes10", "simple_cnn", "qat", "75.00", "abababab"):
+        assert part in text
 
 
 def test_json_holds_the_whole_measurement() -> None:
