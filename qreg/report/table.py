@@ -16,9 +16,16 @@ _MB = 1e6
 
 def comparison_table(results: Sequence[Measurement | Failure]) -> Table:
     """One row a case; every figure with its interval where it has one."""
-    table = Table(title=_title(results), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(
+        title=_title(results),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     table.add_column("method", no_wrap=True)
-    engines = len({result.case.engine for result in results}) > 1
+    engines = _several_engines(results)
     if engines:
         table.add_column("engine", no_wrap=True)
     batch = _throughput_batch(results)
@@ -55,7 +62,8 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
         low, high = calibrated.calibration[0], calibrated.calibration[-1]
         count = len(calibrated.calibration)
         lines.append(f"static: calibrated on {count} training images, indices {low} to {high}.")
-    lines += [_float_layers(m) for m in measured if _partly_float(m)]
+    partly = {m.case.method: m for m in reversed(measured) if _partly_float(m)}
+    lines += [_float_layers(m) for m in partly.values()]
     return tuple(line for line in lines if line)
 
 
@@ -67,6 +75,10 @@ def failure_lines(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
         for failure in results
         if isinstance(failure, Failure)
     )
+
+
+def _several_engines(results: Sequence[Measurement | Failure]) -> bool:
+    return len({result.case.engine for result in results}) > 1
 
 
 def _title(results: Sequence[Measurement | Failure]) -> str:
@@ -113,8 +125,9 @@ def _control_names(results: Sequence[Measurement | Failure]) -> list[str]:
 
 
 def _detectable(measured: Sequence[Measurement]) -> str:
+    several = _several_engines(measured)
     drops = [
-        f"{m.case.method} {a.detectable * 100:.2f}"
+        f"{m.case.method}{f'@{m.case.engine}' if several else ''} {a.detectable * 100:.2f}"
         for m in measured
         for a in m.agreements
         if a.reference == "fp32"
