@@ -72,8 +72,9 @@ def patches(
     padded = np.pad(images, around, constant_values=fill)
     rows = _positions(padded.shape[2], kh, stride[0], dilation[0])
     cols = _positions(padded.shape[3], kw, stride[1], dilation[1])
-    taken: Integers = padded[:, :, rows[:, None, :, None], cols[None, :, None, :]]
-    return taken.transpose(0, 2, 3, 4, 5, 1)
+    taken = padded[:, :, rows[:, None, :, None], cols[None, :, None, :]]
+    seen: Integers = taken.transpose(0, 2, 3, 4, 5, 1)
+    return seen
 
 
 def _positions(size: int, kernel: int, stride: int, dilation: int) -> Integers:
@@ -94,7 +95,8 @@ def group_columns(taken: Integers, group: int, groups: int) -> Integers:
 def as_images(rows: Integers, shape: tuple[int, ...]) -> Integers:
     """Outputs (positions, out) of `patches` of that shape, as (N, out, OH, OW)."""
     n, oh, ow = shape[:3]
-    return rows.reshape(n, oh, ow, rows.shape[1]).transpose(0, 3, 1, 2)
+    images: Integers = rows.reshape(n, oh, ow, rows.shape[1]).transpose(0, 3, 1, 2)
+    return images
 
 
 def max_pool2d(

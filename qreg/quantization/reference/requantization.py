@@ -42,8 +42,9 @@ def requantize(
             return clamp(round_half_even(value) + zero_point, lowest, qmax)
         return clamp(round_half_even(value + zero_point), lowest, qmax)
 
-    flat = [one(value) for value in real.reshape(-1)]
-    return np.array(flat, dtype=np.int64).reshape(real.shape)
+    values = np.asarray(real, dtype=object)
+    flat = [one(value) for value in values.reshape(-1)]
+    return np.array(flat, dtype=np.int64).reshape(values.shape)
 
 
 def scaled(
