@@ -33,6 +33,11 @@ FAKE_QUANTIZE_CHANNELS_CASTS = True
 #: 2.8 were not tried. No issue was found; uxlfoundation/oneDNN#5080 is of the same code.
 ONEDNN_READS_UNWRITTEN = VERSION >= (2, 8)
 
+#: max_pool2d and avg_pool2d of a quantized tensor of 1 x 1 pixels, which is channels_last and
+#: contiguous at once, compute a larger output in one order and label it the other: channels are
+#: mixed up. Found by this suite in all of 2.6 .. 2.15 (not with qnnpack); no issue was found.
+POOLS_MIX_CHANNELS = True
+
 
 def wrapping_quantize(
     x: npt.NDArray[np.float32], scale: float, zero_point: int, codes: tuple[int, int]

@@ -29,6 +29,10 @@ FLOAT_OUTPUT_ROUNDINGS = 6
 #: and quantizing it.
 ADD_ROUNDINGS = 3 + QUANTIZE_ROUNDINGS
 
+#: qnnpack adds with fixed-point multipliers of at least 21 bits (its requantization.h,
+#: ``pytorch_qnnp_compute_add_quantization_params``), for each input half a unit of it at most.
+QNNPACK_ADD = Fraction(1, 2**20)
+
 #: A scale is a difference and a quotient; observers compute either in float32.
 SCALE_ROUNDINGS = 3
 

@@ -13,7 +13,12 @@ from qreg.quantization.reference.affine import (
 from qreg.quantization.reference.kernels import avg_pool2d, conv2d, linear, max_pool2d
 from qreg.quantization.reference.ranges import ExactParameters, choose_affine, choose_symmetric
 from qreg.quantization.reference.requantization import Order, real_steps, requantize, scaled
-from qreg.quantization.reference.rounding import clamp, round_half_even, to_float32
+from qreg.quantization.reference.rounding import (
+    clamp,
+    round_half_away,
+    round_half_even,
+    to_float32,
+)
 from qreg.quantization.reference.saturation import (
     Layout,
     PairSums,
@@ -41,6 +46,7 @@ __all__ = [
     "quantize",
     "real_steps",
     "requantize",
+    "round_half_away",
     "round_half_even",
     "scaled",
     "to_float32",

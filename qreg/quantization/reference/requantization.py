@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from qreg.quantization.reference.affine import Integers, channelwise
-from qreg.quantization.reference.rounding import clamp, round_half_even
+from qreg.quantization.reference.rounding import clamp, round_half_away, round_half_even
 
 Rationals = npt.NDArray[np.object_]
-#: Whether rounding comes before adding the zero point (ONNX, Jacob et al.) or after it (oneDNN).
-#: Only exact ties tell the two apart.
-Order = Literal["round_first", "zero_point_first"]
+#: Whether rounding comes before adding the zero point (ONNX, Jacob et al.) or after it (oneDNN),
+#: or comes before it with ties away from zero (gemmlowp). Only exact ties tell them apart.
+Order = Literal["round_first", "zero_point_first", "away_first"]
 
 
 def requantize(
@@ -38,9 +38,10 @@ def requantize(
     lowest = max(qmin, zero_point) if relu else qmin
 
     def one(value: Fraction) -> int:
-        if order == "round_first":
-            return clamp(round_half_even(value) + zero_point, lowest, qmax)
-        return clamp(round_half_even(value + zero_point), lowest, qmax)
+        if order == "zero_point_first":
+            return clamp(round_half_even(value + zero_point), lowest, qmax)
+        round_first = round_half_away if order == "away_first" else round_half_even
+        return clamp(round_first(value) + zero_point, lowest, qmax)
 
     values = np.asarray(real, dtype=object)
     flat = [one(value) for value in values.reshape(-1)]

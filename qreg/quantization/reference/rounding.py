@@ -24,6 +24,16 @@ def round_half_even(value: Fraction) -> int:
     return below
 
 
+def round_half_away(value: Fraction) -> int:
+    """The nearest integer; of two equally near ones, the one farther from zero.
+
+    Source: gemmlowp, fixedpoint/fixedpoint.h, ``RoundingDivideByPOT``.
+    """
+    size = abs(value) + Fraction(1, 2)
+    whole = size.numerator // size.denominator
+    return -whole if value < 0 else whole
+
+
 def clamp(value: int, lowest: int, highest: int) -> int:
     """`value`, or the end of the range that it lies beyond."""
     if value < lowest:
