@@ -16,6 +16,8 @@ _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "p
 settings.register_profile("default", max_examples=_EXAMPLES, **_COMMON)
 settings.register_profile("nightly", max_examples=20 * _EXAMPLES, **_COMMON)
 settings.register_profile("ci", max_examples=_EXAMPLES, derandomize=True, database=None, **_COMMON)
+# For suites that are run once more in another process, under another instruction set.
+settings.register_profile("again", max_examples=10, derandomize=True, database=None, **_COMMON)
 # Shrinking explains a failure; the mutants only count one.
 settings.register_profile(
     "mutants",

@@ -6,9 +6,12 @@ VNNI add products in saturating pairs. `test_engines` holds what is found agains
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from qreg.quantization.engines import ENGINES, available_engines
@@ -86,7 +89,15 @@ def saturates(engine: str, op: str) -> bool:
     return found == 64
 
 
-def codes_of(seed: int, shape: tuple[int, ...], lowest: int, highest: int) -> np.ndarray:
+@lru_cache
+def onednn_has_avx512() -> bool:
+    """Whether oneDNN may use AVX-512 here; False too where the CPU cannot be asked."""
+    cpuinfo = Path("/proc/cpuinfo")
+    has = cpuinfo.exists() and "avx512bw" in cpuinfo.read_text()
+    return has and os.environ.get("ONEDNN_MAX_CPU_ISA", "AVX512_CORE").startswith("AVX512")
+
+
+def codes_of(seed: int, shape: tuple[int, ...], lowest: int, highest: int) -> npt.NDArray[np.int64]:
     """Integers drawn with a seed, in one of the ways that break kernels."""
     rng = np.random.default_rng(seed)
     kind = seed % 4

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from torch.ao.quantization import observer as observers
 
 from qreg.quantization import reference
+from tests.invariants import deviations
 from tests.invariants.snippet import snippet
-from tests.invariants.tolerances import SCALE_ROUNDINGS, UNIT
+from tests.invariants.tolerances import HISTOGRAM_MASS, SCALE_ROUNDINGS, UNIT
 
 #: torch's observers allow no scale below this (their argument ``eps``).
 _EPS = float(np.finfo(np.float32).eps)
@@ -133,10 +134,17 @@ def test_order_within_a_batch_does_not_matter(
     kind: str, values: list[float], data: st.DataObject
 ) -> None:
     shuffled = data.draw(st.permutations(values))
-    # The search for the histogram's best range takes seconds with its usual 2048 bins.
-    bins = {"bins": 16} if kind == "histogram" else {}
-    one, other = (seen(kind, [order], **bins) for order in (values, shuffled))
-    assert parameters(one) == parameters(other)
+    one, other = (seen(kind, [order]).state_dict() for order in (values, shuffled))
+    # The state and not the parameters: the histogram's search for these takes 0.3 s a call.
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_histogram_gives_the_same_parameters_in_any_order() -> None:
+    values = [0.1 * k * k - 3 for k in range(40)]
+    one, other = (parameters(seen("histogram", [v])) for v in (values, values[::-1]))
+    assert one == other
+    assert 0 < one[0] <= (max(values) - min(values)) / 255 * (1 + 2.0**-20)
 
 
 @given(batches=st.lists(lists, min_size=1, max_size=4))
@@ -163,7 +171,8 @@ def test_histogram_holds_the_range_in_any_order(
         found = seen("histogram", order)
         assert float(found.min_val) == min(every)
         assert float(found.max_val) == max(every)
-        assert float(found.histogram.sum()) == pytest.approx(len(every), rel=1e-5)
+        mass = deviations.histogram_mass(order)
+        assert float(found.histogram.sum()) == pytest.approx(mass, rel=HISTOGRAM_MASS)
 
 
 @pytest.mark.parametrize("kind", _EXTREMES)

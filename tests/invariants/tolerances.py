@@ -36,6 +36,9 @@ QNNPACK_ADD = Fraction(1, 2**20)
 #: A scale is a difference and a quotient; observers compute either in float32.
 SCALE_ROUNDINGS = 3
 
+#: A histogram's bins are split and summed in float32, at most 40 values in 2048 bins a batch.
+HISTOGRAM_MASS = 1e-5
+
 
 def between(
     real: npt.NDArray[np.object_],
