@@ -51,7 +51,8 @@ def channel_cases(
 ) -> ChannelCase:
     codes = draw(st.sampled_from(implementation.ranges))
     shape = draw(st.sampled_from(_SHAPES))
-    axis = draw(st.sampled_from([0, 0, len(shape) - 1]))
+    # Of a channels_last tensor torch takes no other axis than these.
+    axis = draw(st.sampled_from([0, 0, 1]))
     axis = axis if shape[axis] else 0
     steps = draw(st.lists(scales, min_size=shape[axis], max_size=shape[axis]))
     zeros = [draw(zero_points(codes)) for _ in steps]

@@ -113,6 +113,16 @@ def test_a_range_of_whole_steps_gives_exact_parameters(
     assert parameters(found) == (float(exact.scale), exact.zero_point)
 
 
+@given(values=lists)
+def test_codes_around_zero_give_a_zero_point_of_zero(values: list[float]) -> None:
+    """-127 .. 127, as weights often have it: the middle of an odd number of codes."""
+    found = seen("min-max symmetric", [values], quant_min=-127, quant_max=127)
+    exact = expected("min-max symmetric", min(values), max(values), (-127, 127))
+    assert parameters(found)[1] == exact.zero_point == 0
+    scale = Fraction(parameters(found)[0])
+    assert abs(scale - exact.scale) <= exact.scale * UNIT * SCALE_ROUNDINGS
+
+
 @pytest.mark.parametrize("kind", _EXTREMES)
 @given(values=lists, data=st.data())
 def test_order_and_batches_do_not_matter(

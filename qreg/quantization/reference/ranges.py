@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from qreg.quantization.reference.rounding import clamp, round_half_even
+from qreg.quantization.reference.rounding import round_half_even
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def choose_affine(
     """
     low, high = min(Fraction(lowest), Fraction(0)), max(Fraction(highest), Fraction(0))
     scale = _at_least((high - low) / (qmax - qmin), smallest)
-    zero_point = clamp(qmin - round_half_even(low / scale), qmin, qmax)
+    # Within the range of codes by itself: the widened range holds zero.
+    zero_point = qmin - round_half_even(low / scale)
     return ExactParameters(scale, zero_point)
 
 
@@ -47,7 +48,7 @@ def choose_symmetric(
     Raises:
         ValueError: as `choose_affine`.
     """
-    size = max(-Fraction(lowest), Fraction(highest), Fraction(0))
+    size = max(-Fraction(lowest), Fraction(highest))
     scale = _at_least(2 * size / (qmax - qmin), smallest)
     return ExactParameters(scale, (qmin + qmax + 1) // 2)
 

@@ -1,0 +1,80 @@
+"""The oracle's rounding by itself, against what IEEE 754 hardware gives."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qreg.quantization import reference
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_to_float32_is_the_processors_conversion(value: float) -> None:
+    """From binary64, round to nearest even, denormals and overflow included."""
+    with np.errstate(over="ignore", under="ignore"):
+        expected = float(np.float32(value))
+    assert reference.to_float32(Fraction(value)) == expected
+
+
+@given(
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+    st.sampled_from([-1, 0, 1]),
+    st.sampled_from([-1, 1]),
+)
+def test_to_float32_at_and_next_to_ties(value: float, aside: int, sign: int) -> None:
+    """Midway between two float32 numbers, and a hair to either side."""
+    following = float(np.nextafter(np.float32(value), np.float32(sign * np.inf)))
+    if math.isinf(following):
+        following = math.copysign(2.0**128, following)
+    middle = (Fraction(value) + Fraction(following)) / 2
+    middle += aside * abs(Fraction(following) - Fraction(value)) / 2**20
+    with np.errstate(over="ignore", under="ignore"):
+        expected = float(np.float32(float(middle)))
+    assert float(middle) == middle or aside
+    assert reference.to_float32(middle) == expected
+
+
+@given(st.integers(-(10**6), 10**6), st.sampled_from([0, 1, 2, 3]))
+def test_rounding_of_quarters(whole: int, quarters: int) -> None:
+    value = whole + Fraction(quarters, 4)
+    assert reference.round_half_even(value) == int(np.rint(float(value)))
+    away = math.copysign(math.floor(abs(float(value)) + 0.5), value)
+    assert reference.round_half_away(value) == int(away)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf, 2.0**-151, 1e39])
+def test_a_scale_that_is_none_is_refused(scale: float) -> None:
+    with pytest.raises(ValueError, match="scale"):
+        reference.quantize([1.0], scale, 0, qmin=-128, qmax=127)
+
+
+def test_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        reference.quantize([1.0, math.nan], 0.5, 0, qmin=-128, qmax=127)
+
+
+@given(st.integers(1, 2**20), st.integers(-149, 103))
+def test_a_scale_is_taken_as_float32(mantissa: int, exponent: int) -> None:
+    exact = mantissa * Fraction(2) ** exponent
+    assert reference.exact_scale(float(exact)) == exact
+    assert reference.exact_scale(0.1) == Fraction(float(np.float32(0.1)))
+
+
+def test_a_range_of_only_zero_has_no_scale() -> None:
+    for choose in (reference.choose_affine, reference.choose_symmetric):
+        with pytest.raises(ValueError, match="no scale"):
+            choose(0.0, 0.0, qmin=0, qmax=255)
+        assert choose(0.0, 0.0, qmin=0, qmax=255, smallest=0.5).scale == Fraction(1, 2)
+
+
+def test_published_examples() -> None:
+    """gemmlowp's doc/quantization_example.cc prints scale 0.00804 and zero point 130 or so."""
+    low, high = -1.0447, 1.0066
+    found = reference.choose_affine(low, high, qmin=0, qmax=255)
+    assert float(found.scale) == pytest.approx((high - low) / 255, rel=1e-12)
+    assert found.zero_point == 130
