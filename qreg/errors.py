@@ -48,9 +48,9 @@ class CheckpointError(QregError):
     """A checkpoint is missing or does not fit its model."""
 
 
+class MissingCheckpointError(CheckpointError):
+    """No checkpoint of that kind was found."""
+
+
 class UnavailableError(QregError):
     """This machine or this PyTorch lacks what the case needs, an engine for example."""
-
-
-class CaseError(QregError):
-    """Code that is not qreg's raised while a case was measured; carries its traceback."""

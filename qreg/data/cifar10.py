@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from urllib.error import HTTPError
 
 import numpy as np
 
@@ -124,6 +125,8 @@ def _download(folder: Path) -> None:
         (half / TorchvisionCIFAR10.filename).unlink()
         os.rename(half, folder)
     except (OSError, RuntimeError) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         raise DataError(
             f"no cifar10 in {folder}, and downloading {TorchvisionCIFAR10.url} failed: {error}",
             hint=_HINT,

@@ -50,7 +50,8 @@ def read_npz(
             path, expected=f"sha256 {expected}", found=f"sha256 {found}", hint=_hint(path)
         )
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy leaves a file it opened itself open when it is no archive
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in names if name in archive}
     except _DAMAGE as error:
         raise CorruptFileError(

@@ -21,7 +21,7 @@ from torch.ao.nn import quantized as nnq
 from torch.ao.nn.quantized import dynamic as nnqd
 
 from qreg.quantization.reference import Layout, PairSums, conv2d_in_pairs, linear_in_pairs
-from qreg.records_saturation import LayerSaturation
+from qreg.records import LayerSaturation
 
 Codes = npt.NDArray[np.int64]
 Bits = Literal[7, 8]

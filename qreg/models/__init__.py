@@ -6,8 +6,7 @@ The contract of a factory, the shipped ones' and a user's ``package.module:facto
 - the module maps float images (N, 3, H, W) to logits (N, classes), and N may be 1;
 - layers that are to be fused are modules of their own, used once each (`nn.ReLU()`, not
   `functional.relu`); sums go through `torch.ao.nn.quantized.FloatFunctional`;
-- a `QuantStub` and `DeQuantStub` may be in it; where they are missing they are put at its
-  input and output;
+- a `QuantStub` and `DeQuantStub` may be in it; where they are missing they are put around it;
 - a method ``fuse_model(is_qat)`` as torchvision's quantizable models have it is used for
   fusing when there is one; else chains of Conv, BatchNorm and ReLU are found by torch.fx.
 """
@@ -58,7 +57,9 @@ def build_model(name: str, *, seed: int = 0) -> nn.Module:
     if not isinstance(model, torch.nn.Module):
         found = type(model).__name__
         raise ContractError(f"model '{name}' returned {found}, not torch.nn.Module", hint=_HINT)
-    return model.eval()
+    from qreg.models.stubs import with_stubs
+
+    return with_stubs(model).eval()
 
 
 _HINT = "a model is a function without arguments that returns a fresh float torch.nn.Module"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import torch
 from torch import fx, nn
 from torch.ao import quantization as ao
 from torch.ao.quantization import fake_quantize, observer
@@ -13,28 +12,6 @@ from qreg.errors import UnavailableError
 
 Weights = Literal["per_channel", "per_tensor"]
 _CONV_OR_LINEAR = (nn.Conv2d, nn.Linear)
-
-
-def add_stubs(model: nn.Module) -> nn.Module:
-    """Quantize at the model's input and dequantize at its output, if no stub in it does.
-
-    Hooks are used, not a wrapper, so that layers keep their names.
-    """
-    if any(isinstance(m, ao.QuantStub) for m in model.modules()):
-        return model
-    model.add_module("qreg_quant", ao.QuantStub())
-    model.add_module("qreg_dequant", ao.DeQuantStub())
-    model.register_forward_pre_hook(_quantize_input)
-    model.register_forward_hook(_dequantize_output)
-    return model
-
-
-def _quantize_input(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[Any, ...]:
-    return tuple(module.qreg_quant(x) for x in inputs)  # type: ignore[operator]
-
-
-def _dequantize_output(module: nn.Module, inputs: Any, output: torch.Tensor) -> Any:
-    return module.qreg_dequant(output)  # type: ignore[operator]
 
 
 def fuse(model: nn.Module) -> nn.Module:

@@ -13,7 +13,6 @@ from torch.ao import quantization as ao
 
 from qreg.quantization.eager import (
     Weights,
-    add_stubs,
     fuse,
     qat_qconfig,
     set_qconfig,
@@ -23,7 +22,7 @@ from qreg.quantization.method import Context, Method
 
 def qat_skeleton(model: nn.Module, *, weights: Weights) -> nn.Module:
     """Fuse and put fake quantization everywhere; in evaluation mode, observers off."""
-    set_qconfig(add_stubs(fuse(model)), qat_qconfig(weights)).train()
+    set_qconfig(fuse(model), qat_qconfig(weights)).train()
     ao.prepare_qat(model, inplace=True)
     model.apply(ao.disable_observer)
     return model.eval()

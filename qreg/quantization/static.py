@@ -10,7 +10,6 @@ from torch.ao import quantization as ao
 
 from qreg.quantization.eager import (
     Weights,
-    add_stubs,
     fuse,
     set_qconfig,
     static_qconfig,
@@ -21,7 +20,7 @@ from qreg.quantization.method import Context, Method
 def quantize_static(model: nn.Module, context: Context, *, weights: Weights) -> nn.Module:
     """Fuse, observe the calibration images, convert."""
     with torch.no_grad():
-        set_qconfig(add_stubs(fuse(model)), static_qconfig(context.engine, weights))
+        set_qconfig(fuse(model), static_qconfig(context.engine, weights))
         ao.prepare(model, inplace=True)
         for images in context.calibration():
             model(images)

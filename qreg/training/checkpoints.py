@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from qreg.data.files import file_sha256
-from qreg.errors import CheckpointError, CorruptFileError
+from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
 from qreg.files import write_atomically
 from qreg.training.recipe import Recipe, read_recipe, recipe_text
 from qreg.training.storage import pack, unpack
@@ -24,13 +24,13 @@ def shipped_folder() -> Path:
 
 
 def checkpoint_folders(chosen: Path | None = None) -> tuple[Path, ...]:
-    """Where checkpoints are looked for, in order.
+    """Where checkpoints are looked for, in order; new ones are written to the first.
 
-    `chosen`, else ``QREG_CHECKPOINTS``, comes first; the shipped ones last.
+    `chosen`, else ``QREG_CHECKPOINTS``, else ``baselines/checkpoints`` here; then the shipped.
     """
-    own = chosen or (Path(env) if (env := os.environ.get("QREG_CHECKPOINTS")) else None)
+    own = chosen or Path(os.environ.get("QREG_CHECKPOINTS") or "baselines/checkpoints")
     shipped = shipped_folder() / "checkpoints"
-    return (own, shipped) if own else (shipped,)
+    return (own,) if own.resolve() == shipped.resolve() else (own, shipped)
 
 
 def checkpoint_path(folder: Path, model: str, dataset: str, kind: str) -> Path:
@@ -42,13 +42,13 @@ def find_checkpoint(folders: tuple[Path, ...], model: str, dataset: str, kind: s
     """The first of the folders' files for this checkpoint.
 
     Raises:
-        CheckpointError: none has it.
+        MissingCheckpointError: none has it.
     """
     tried = [checkpoint_path(folder, model, dataset, kind) for folder in folders]
     for path in tried:
         if path.exists():
             return path
-    raise CheckpointError(
+    raise MissingCheckpointError(
         f"no checkpoint {kind} of {model} on {dataset}: tried {', '.join(map(str, tried))}",
         hint=f"make it with: qreg train --model {model} --dataset {dataset} --method {kind}",
     )

@@ -102,9 +102,9 @@ _FROM_SCRATCH = {
     ("linear_100", "cifar10"): (5, 0.02),
     ("linear_100", "shapes10"): (5, 0.02),
     ("resnet20", "cifar10"): (10, 0.2),
-    ("resnet20", "shapes10"): (8, 0.1),
-    ("mobilenet_v2", "cifar10"): (8, 0.1),
-    ("mobilenet_v2", "shapes10"): (8, 0.1),
+    ("resnet20", "shapes10"): (5, 0.1),
+    ("mobilenet_v2", "cifar10"): (6, 0.1),
+    ("mobilenet_v2", "shapes10"): (6, 0.1),
 }
 _DEFAULT = (10, 0.05)
 _FINETUNE_RATE = 0.004

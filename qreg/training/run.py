@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.ao import quantization as ao
 
-from qreg.data import Dataset, Progress, Split, get_dataset, load_split
+from qreg.data import Dataset, Progress, Split, load_split
 from qreg.data.batches import batches
 from qreg.models import build_model
 from qreg.quantization import get_method
@@ -31,6 +31,7 @@ _EVALUATION_BATCH = 500
 def make_checkpoint(
     recipe: Recipe,
     *,
+    dataset: Dataset,
     folders: tuple[Path, ...],
     data_dir: Path | None = None,
     loading: Progress | None = None,
@@ -44,7 +45,6 @@ def make_checkpoint(
     Returns:
         Recipe: completed with sha256, test accuracy and what it was trained on.
     """
-    dataset = get_dataset(recipe.dataset)
     split = load_split(dataset, "train", data_dir=data_dir, progress=loading)
     recipe = replace(
         recipe,
@@ -83,4 +83,4 @@ def _correct(model: nn.Module, split: Split, dataset: Dataset) -> int:
     predicted = [
         model(images).argmax(dim=1) for images in batches(split, dataset, size=_EVALUATION_BATCH)
     ]
-    return int((torch.cat(predicted) == torch.from_numpy(split.labels)).sum())
+    return int((torch.cat(predicted).numpy() == split.labels).sum())

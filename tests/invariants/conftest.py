@@ -32,7 +32,7 @@ settings.load_profile(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def _engine_is_put_back() -> Iterator[None]:
     before = torch.backends.quantized.engine
     yield

@@ -50,8 +50,8 @@ def quantize(
         raise ValueError("NaN has no quantized value")
 
     def one(value: Any, step: Fraction, zero: int) -> int:
-        if np.isinf(value):
-            return qmax if value > 0 else qmin
+        if math.isinf(value):
+            return qmax if value == math.inf else qmin
         return clamp(round_half_even(Fraction(float(value)) / step) + zero, qmin, qmax)
 
     return _each(one, values, scale, zero_point, axis, np.int64)

@@ -1,0 +1,100 @@
+"""Shared by all tests: a small dataset of the user's kind, and where the real data is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).parent
+
+
+def make_npz(path: Path, *, train: int = 96, test: int = 40, seed: int = 0) -> Path:
+    """An npz dataset of 4 classes that differ in colour, with noise: learnable in an epoch."""
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, np.ndarray] = {"classes": np.array(["red", "green", "blue", "grey"])}
+    colours = np.array([[160, 90, 90], [90, 160, 90], [90, 90, 160], [120, 120, 120]])
+    for split, count in (("train", train), ("test", test)):
+        labels = np.arange(count) % 4
+        noise = rng.integers(-40, 41, (count, 32, 32, 3))
+        images = colours[labels][:, None, None, :] + noise
+        arrays[f"{split}_images"] = images.clip(0, 255).astype(np.uint8)
+        arrays[f"{split}_labels"] = labels
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The path of the small npz dataset."""
+    return make_npz(tmp_path_factory.mktemp("colours") / "colours.npz")
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of the test's own."""
+    monkeypatch.setenv("QREG_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def cifar10_dir() -> Path:
+    """The folder that holds the real CIFAR-10; the test is skipped, and counted, without it."""
+    chosen = os.environ.get("QREG_DATA_DIR")
+    if not chosen:
+        pytest.skip("QREG_DATA_DIR is not set: no CIFAR-10")
+    return Path(chosen)
+
+
+@pytest.fixture(autouse=True)
+def _engine_as_it_was() -> Iterator[None]:
+    """No test may leave another quantized engine behind."""
+    import torch
+
+    before = torch.backends.quantized.engine
+    yield
+    assert torch.backends.quantized.engine == before
+
+
+_NETS = '''
+from torch import nn
+
+def make_net():
+    """A small network that learns the colours in an epoch."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(512, 4)
+    )
+
+def make_branching():
+    """Adds with `+`: cannot be quantized statically."""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 32)
+        def forward(self, x):
+            y = self.conv(x)
+            return (y + y).flatten(1)
+    return Net()
+
+def make_wrong():
+    return nn.Flatten(0)
+
+def half_precision(model, context):
+    return model.bfloat16().float()
+'''
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a module with a user's factories, importable."""
+    import sys
+
+    (tmp_path / "tiny_nets.py").write_text(_NETS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "tiny_nets"
+    sys.modules.pop("tiny_nets", None)

@@ -1,0 +1,7 @@
+"""``python -m qreg``."""
+
+import sys
+
+from qreg.cli import main
+
+sys.exit(main())

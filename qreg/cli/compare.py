@@ -1,0 +1,185 @@
+"""``qreg compare``: a model and its quantized versions, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qreg.cli.options import (
+    add_data_options,
+    add_thread_option,
+    check_model_and_methods,
+    positive_or_zero,
+    set_threads,
+)
+from qreg.quantization import METHODS
+from qreg.quantization.engines import ENGINES, check_engine
+
+if TYPE_CHECKING:
+    from qreg.records import Case, Failure, Measurement
+
+_DEFAULT_METHODS = "fp32,dynamic,static,fp32-finetuned,qat"
+# They do not use a quantized kernel: one engine says it all.
+_FLOAT_METHODS = ("fp32", "fp32-finetuned")
+_WIDTH = 118
+_EPILOG = """\
+examples:
+  qreg compare
+  qreg compare --dataset cifar10 --data-dir ~/data
+  qreg compare --model resnet20 --methods static,qat --engine x86,qnnpack
+  qreg compare --weights per_tensor --json comparison.json --plot comparison.png
+  qreg compare --model mypackage.nets:make_net --dataset my_images/
+
+exit status: 0 all measured; 1 some case could not be measured, the others are shown; 2 nothing
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="accuracy, size and speed of a model's quantized versions",
+        description="Quantize a model by several methods and print what each loses and gains.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_data_options(parser)
+    parser.add_argument(
+        "--methods",
+        default=_DEFAULT_METHODS,
+        metavar="A,B,...",
+        help=f"of {', '.join(METHODS.names())}, or package.module:method; fp32 is always "
+        "measured (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("per_channel", "per_tensor"),
+        default="per_channel",
+        help="per_tensor: static and qat stand for static-per-tensor and qat-per-tensor",
+    )
+    parser.add_argument(
+        "--engine",
+        default="",
+        metavar="A,B,...",
+        help=f"of {', '.join(ENGINES)}, or all (default: the first that this machine has)",
+    )
+    parser.add_argument(
+        "--limit", type=int, default=0, metavar="N", help="only the first N test images"
+    )
+    add_thread_option(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG, accuracy by size")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    methods = _methods(args.methods, args.weights)
+    engines = tuple(check_engine(e) for e in _split(args.engine) if e != "all")
+    check_model_and_methods(args.model, methods)
+    positive_or_zero("--limit", args.limit)
+    results = _measure(args, methods, engines)
+    _print(results)
+    if args.json:
+        _write(args.json, _json(results))
+    if args.plot:
+        from qreg.report.plot import comparison_png
+
+        _write(args.plot, comparison_png(results))
+    return 1 if _failed(results) else 0
+
+
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def _methods(names: str, weights: str) -> tuple[str, ...]:
+    chosen = ["fp32", *_split(names)]
+    if weights == "per_tensor":
+        chosen = [f"{n}-per-tensor" if n in ("static", "qat") else n for n in chosen]
+    return tuple(dict.fromkeys(chosen))
+
+
+def _cases(
+    dataset: str, model: str, methods: tuple[str, ...], engines: tuple[str, ...], home: str
+) -> list[Case]:
+    from qreg.records import Case
+
+    floats = [Case(dataset, model, m, home) for m in methods if m in _FLOAT_METHODS]
+    quantized = {(m, e): Case(dataset, model, m, e) for m in methods for e in engines}
+    order = [floats[0]]
+    for method in methods[1:]:
+        if method in _FLOAT_METHODS:
+            order += [case for case in floats if case.method == method]
+        else:
+            order += [quantized[method, engine] for engine in engines]
+    return order
+
+
+def _measure(
+    args: argparse.Namespace, methods: tuple[str, ...], engines: tuple[str, ...]
+) -> tuple[Measurement | Failure, ...]:
+    from qreg.cli.progress import progress_bar
+
+    with progress_bar() as show:
+        show(0, 1, "loading PyTorch")
+        from qreg.measure import Options, measure
+        from qreg.quantization.engines import available_engines, default_engine
+        from qreg.training.checkpoints import checkpoint_folders
+
+        set_threads(args.threads)
+        if args.engine.strip() == "all":
+            engines = available_engines()
+        cases = _cases(
+            args.dataset, args.model, methods, engines or (default_engine(),), default_engine()
+        )
+        options = Options(
+            folders=checkpoint_folders(args.checkpoints),
+            data_dir=args.data_dir,
+            limit=args.limit,
+            progress=show,
+        )
+        return measure(cases, options)
+
+
+def _print(results: tuple[Measurement | Failure, ...]) -> None:
+    from rich.console import Console
+
+    from qreg.records import Failure
+    from qreg.report.table import comparison_notes, comparison_table, failure_lines
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    console.print(comparison_table(results))
+    for note in comparison_notes(results):
+        console.print(note, style="dim", highlight=False)
+    for line in failure_lines(results):
+        print(line, file=sys.stderr)
+    for result in results:
+        if isinstance(result, Failure) and result.details:
+            print(result.details, file=sys.stderr)
+
+
+def _failed(results: tuple[Measurement | Failure, ...]) -> bool:
+    from qreg.records import Failure
+
+    return any(isinstance(result, Failure) for result in results)
+
+
+def _json(results: tuple[Measurement | Failure, ...]) -> bytes:
+    from qreg.report.json_text import measurements_text
+
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return measurements_text(results, created=created).encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    from qreg.files import write_atomically
+
+    write_atomically(path, content)
+    print(f"wrote {os.fspath(path)}")

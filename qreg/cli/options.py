@@ -1,0 +1,86 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from qreg.errors import QregError
+from qreg.models import MODELS
+from qreg.quantization import METHODS
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --dataset, --data-dir and --checkpoints."""
+    parser.add_argument(
+        "--model",
+        default="simple_cnn",
+        metavar="NAME",
+        help=f"{', '.join(MODELS.names())}, or your own package.module:factory "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dataset",
+        default="shapes10",
+        metavar="NAME",
+        help="shapes10 (made by code), cifar10 (downloaded once), a folder of images, an npz "
+        "file, or package.module:DATASET (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where cifar10 is already; else QREG_DATA_DIR, else it is downloaded",
+    )
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        metavar="DIR",
+        help="where trained weights are; else QREG_CHECKPOINTS, else baselines/checkpoints, "
+        "then the ones shipped with qreg",
+    )
+
+
+def add_thread_option(parser: argparse.ArgumentParser) -> None:
+    """--threads."""
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads of PyTorch's kernels (default: as PyTorch chooses)",
+    )
+
+
+def positive_or_zero(option: str, number: int) -> int:
+    """Return `number` if it is not negative; 0 stands for the default.
+
+    Raises:
+        QregError: it is negative.
+    """
+    if number < 0:
+        raise QregError(f"{option} {number}", hint="give a positive number")
+    return number
+
+
+def set_threads(count: int) -> None:
+    """Set PyTorch's threads where a number was asked for.
+
+    Raises:
+        QregError: the number is negative.
+    """
+    if positive_or_zero("--threads", count):
+        import torch
+
+        torch.set_num_threads(count)
+
+
+def check_model_and_methods(model: str, methods: tuple[str, ...]) -> None:
+    """Refuse unknown names before anything slow begins.
+
+    Raises:
+        UnknownNameError: a name is neither registered nor an object path.
+    """
+    MODELS.check(model)
+    for method in methods:
+        METHODS.check(method)

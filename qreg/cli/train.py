@@ -1,0 +1,113 @@
+"""``qreg train``: make a checkpoint from its recipe."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qreg.cli.options import (
+    add_data_options,
+    add_thread_option,
+    check_model_and_methods,
+    set_threads,
+)
+from qreg.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from qreg.training.loop import Step
+    from qreg.training.recipe import Recipe
+
+_KINDS = ("fp32", "fp32-finetuned", "qat", "qat-per-tensor")
+_EPILOG = """\
+An interrupted training goes on after its last finished epoch when the same command is given
+again. Fine-tuned kinds start from the fp32 checkpoint.
+
+examples:
+  qreg train --model simple_cnn --dataset shapes10 --out mine
+  qreg train --model simple_cnn --dataset shapes10 --method qat --out mine
+  qreg train --model mypackage.nets:make_net --dataset my_images/ --epochs 20
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "train",
+        help="make a checkpoint from its recipe",
+        description="Train a checkpoint: the recorded recipe where there is one, else the default.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_data_options(parser)
+    parser.add_argument(
+        "--method",
+        default="fp32",
+        choices=_KINDS,
+        help="the kind of checkpoint (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write it (default: as --checkpoints)"
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
+    parser.add_argument("--learning-rate", type=float, metavar="X", help="instead of the recipe's")
+    parser.add_argument("--seed", type=int, metavar="N", help="instead of the recipe's")
+    parser.add_argument("--force", action="store_true", help="replace a checkpoint that is there")
+    add_thread_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and say what came out."""
+    check_model_and_methods(args.model, ())
+    from qreg.cli.progress import progress_bar
+
+    with progress_bar() as show:
+        show(0, 1, "loading PyTorch")
+        from qreg.data import get_dataset
+        from qreg.training.checkpoints import checkpoint_folders, checkpoint_path
+        from qreg.training.run import make_checkpoint
+
+        set_threads(args.threads)
+        dataset = get_dataset(args.dataset).name
+        folders = checkpoint_folders(args.checkpoints)
+        recipe = _recipe(args, folders, dataset)
+        folders = (args.out, *folders) if args.out else folders
+        path = checkpoint_path(folders[0], args.model, dataset, args.method)
+        if path.exists() and not args.force:
+            raise CheckpointError(
+                f"{path} is there already", hint="give --out DIR, or --force to replace it"
+            )
+
+        def report(step: Step) -> None:
+            what = f"epoch {step.epoch + 1}/{recipe.epochs}, loss {step.loss:.3f}"
+            show(step.batch, step.batches, what)
+
+        done = make_checkpoint(
+            recipe,
+            dataset=get_dataset(args.dataset),
+            folders=folders,
+            data_dir=args.data_dir,
+            loading=lambda done, total: show(done, total, "images"),
+            report=report,
+        )
+    share = done.test_correct / done.test_total
+    print(f"{path}: {share:.2%} of {done.test_total} test images, sha256 {done.sha256}")
+    return 0
+
+
+def _recipe(args: argparse.Namespace, folders: tuple[Path, ...], dataset: str) -> Recipe:
+    from qreg.errors import MissingCheckpointError
+    from qreg.training.checkpoints import find_checkpoint
+    from qreg.training.recipe import default_recipe, read_recipe
+
+    try:
+        found = find_checkpoint(folders, args.model, dataset, args.method)
+        recipe = read_recipe(found.with_suffix(".json"))
+    except MissingCheckpointError:
+        recipe = default_recipe(args.model, dataset, args.method)
+    chosen = {"epochs": args.epochs, "learning_rate": args.learning_rate, "seed": args.seed}
+    changes = {name: value for name, value in chosen.items() if value is not None}
+    recipe = replace(recipe, **changes)
+    return replace(recipe, sha256="", test_correct=0, test_total=0)

@@ -1,0 +1,47 @@
+"""Intervals of shares and of paired differences of shares."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import special, stats
+
+LEVEL = 0.95
+
+
+def wilson(correct: int, total: int, *, level: float = LEVEL) -> tuple[float, float]:
+    """The Wilson score interval of a share.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference",
+    JASA 22 (1927).
+
+    Raises:
+        ValueError: not 0 <= correct <= total, or total is 0.
+    """
+    found = stats.binomtest(correct, total).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def paired_change(
+    won: int, lost: int, total: int, *, level: float = LEVEL
+) -> tuple[float, float, float]:
+    """The change of a share between two measurements of the same samples, with its interval.
+
+    `won` samples went from wrong to right and `lost` from right to wrong. The interval is the
+    Wald interval of the paired difference with Bonett and Price's adjustment, one added to each
+    of the two counts: "Adjusted Wald confidence interval for a difference of binomial
+    proportions based on paired data", J. Educ. Behav. Stat. 37 (2012).
+
+    Returns:
+        tuple: change, low, high, each a share.
+
+    Raises:
+        ValueError: negative counts, or more changes than samples.
+    """
+    if won < 0 or lost < 0 or total < 1 or won + lost > total:
+        raise ValueError(f"{won} won and {lost} lost of {total}")
+    z = float(special.ndtri(0.5 + level / 2))
+    up, down = (won + 1) / (total + 2), (lost + 1) / (total + 2)
+    half = z * math.sqrt((up + down - (up - down) ** 2) / (total + 2))
+    middle = up - down
+    return (won - lost) / total, max(-1.0, middle - half), min(1.0, middle + half)

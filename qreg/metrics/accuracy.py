@@ -1,0 +1,31 @@
+"""Accuracy: predictions by canonical index, and what they say. Higher is better."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from qreg.compare.intervals import wilson
+from qreg.data.dataset import Split
+from qreg.records import Accuracy, ClassAccuracy
+
+
+def accuracy(
+    predictions: npt.NDArray[np.int64], split: Split, *, classes: tuple[str, ...]
+) -> Accuracy:
+    """Score predictions (N,) of the split's N images, in its order."""
+    right = predictions == split.labels
+    correct = int(right.sum())
+    low, high = wilson(correct, len(split))
+    return Accuracy(
+        correct=correct,
+        total=len(split),
+        low=low,
+        high=high,
+        classes=tuple(
+            ClassAccuracy(name, int(right[split.labels == c].sum()), int((split.labels == c).sum()))
+            for c, name in enumerate(classes)
+        ),
+        index=tuple(split.index.tolist()),
+        predictions=tuple(predictions.tolist()),
+    )

@@ -1,0 +1,32 @@
+"""Agreement: how often, and where, two measurements predict different classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from qreg.compare.intervals import paired_change
+from qreg.data.dataset import Split
+from qreg.records import Agreement, Flip
+
+Predictions = npt.NDArray[np.int64]
+
+
+def agreement(
+    predictions: Predictions, reference: Predictions, split: Split, *, name: str
+) -> Agreement:
+    """Compare predictions (N,) with those of the method `name` on the same N images."""
+    rows = np.flatnonzero(predictions != reference)
+    flips = tuple(
+        Flip(
+            index=int(split.index[row]),
+            label=int(split.labels[row]),
+            reference=int(reference[row]),
+            observed=int(predictions[row]),
+        )
+        for row in rows
+    )
+    won = sum(flip.observed == flip.label for flip in flips)
+    lost = sum(flip.reference == flip.label for flip in flips)
+    change, low, high = paired_change(won, lost, len(split))
+    return Agreement(reference=name, change=change, low=low, high=high, flips=flips)

@@ -1,0 +1,251 @@
+"""The records that travel: frozen, of tuples, checked when made.
+
+Only the standard library and `qreg.errors` may be imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Case:
+    """The unit that is measured, stored and judged."""
+
+    dataset: str
+    model: str
+    method: str
+    engine: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.model}/{self.method}@{self.engine}"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What can change numbers.
+
+    Attributes:
+        cpu_capability: the vector instructions PyTorch's eager kernels use.
+        vnni: whether the CPU adds int8 products without saturating in between.
+        limits: environment variables, ``NAME=value``, that keep kernels off instructions.
+    """
+
+    torch: str
+    torchvision: str
+    torchao: str
+    python: str
+    numpy: str
+    system: str
+    arch: str
+    cpu: str
+    cpu_capability: str
+    vnni: bool
+    threads: int
+    limits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """How many images of one class were predicted right."""
+
+    name: str
+    correct: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy on the test images.
+
+    Attributes:
+        low, high: the 95 % Wilson score interval of correct / total.
+        index, predictions: canonical index and predicted class of every image, as many of each.
+    """
+
+    correct: int
+    total: int
+    low: float
+    high: float
+    classes: tuple[ClassAccuracy, ...]
+    index: tuple[int, ...]
+    predictions: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.correct <= self.total or self.total == 0:
+            raise ValueError(f"{self.correct} correct of {self.total}")
+        if not len(self.index) == len(self.predictions) == self.total:
+            raise ValueError(f"{len(self.predictions)} predictions for {self.total} images")
+
+    @property
+    def share(self) -> float:
+        """correct / total."""
+        return self.correct / self.total
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An image whose predicted class differs from the reference's."""
+
+    index: int
+    label: int
+    reference: int
+    observed: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The predictions beside another method's, on the same images.
+
+    Attributes:
+        reference: the method compared with.
+        change: accuracy minus the reference's, as a share.
+        low, high: the 95 % interval of `change`, of the paired difference.
+        flips: by canonical index.
+    """
+
+    reference: str
+    change: float
+    low: float
+    high: float
+    flips: tuple[Flip, ...]
+
+    @property
+    def lost(self) -> int:
+        """Flips from right to wrong."""
+        return sum(flip.reference == flip.label for flip in self.flips)
+
+    @property
+    def won(self) -> int:
+        """Flips from wrong to right."""
+        return sum(flip.observed == flip.label for flip in self.flips)
+
+
+@dataclass(frozen=True)
+class TensorSize:
+    """One stored tensor.
+
+    Attributes:
+        layer: the module's name in the float model.
+        role: "weight" (two dimensions or more), "bias" or "other".
+        bytes: elements times element size; a quantized tensor's scales are not in it.
+    """
+
+    layer: str
+    role: str
+    dtype: str
+    elements: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the model weighs.
+
+    Attributes:
+        file_bytes: of the saved state dict, container included.
+        weight_bytes: of the weights alone, which does not depend on the PyTorch version.
+        float_layers: convolutions and linear layers whose weights are not int8.
+    """
+
+    file_bytes: int
+    weight_bytes: int
+    tensors: tuple[TensorSize, ...]
+    float_layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of a forward pass.
+
+    Attributes:
+        median_ms, p5_ms, p95_ms: milliseconds per image, over `calls` calls.
+        speed_up: the reference's time over this one's: the median over blocks run in turn.
+    """
+
+    batch_size: int
+    threads: int
+    calls: int
+    median_ms: float
+    p5_ms: float
+    p95_ms: float
+    speed_up: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything observed of one case in one environment.
+
+    Attributes:
+        checkpoint: sha256 of the weights' file, "" where the factory brought them.
+        calibration: canonical training indices whose ranges were observed.
+        data_fingerprint: sha256 over index, labels and pixels of the test images.
+        warnings: distinct texts emitted while the model was made and run.
+    """
+
+    case: Case
+    environment: Environment
+    checkpoint: str
+    calibration: tuple[int, ...]
+    data_fingerprint: str
+    accuracy: Accuracy
+    agreements: tuple[Agreement, ...]
+    size: Size
+    latencies: tuple[Latency, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that could not be measured.
+
+    Attributes:
+        unavailable: the machine lacks something; otherwise code raised.
+        details: the traceback, where code raised.
+    """
+
+    case: Case
+    reason: str
+    hint: str
+    unavailable: bool
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class LayerSaturation:
+    """How often sums of two int8 products overflow 16 bits in one layer, without VNNI.
+
+    Attributes:
+        bits: of the activations, 7 with ``reduce_range``, else 8.
+        as_quantized: whether the model itself uses so many.
+        pairs: how many sums of two products were formed.
+        overflows: how many of them overflow.
+        outputs: how many outputs were computed.
+        outputs_hit: how many of them have an overflow in their sum.
+    """
+
+    layer: str
+    bits: int
+    as_quantized: bool
+    pairs: int = 0
+    overflows: int = 0
+    outputs: int = 0
+    outputs_hit: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.overflows <= self.pairs and 0 <= self.outputs_hit <= self.outputs):
+            raise ValueError(f"counts of {self.layer} contradict each other: {self}")
+
+    def __add__(self, other: LayerSaturation) -> LayerSaturation:
+        """Both counts together, of one layer on more images."""
+        if (self.layer, self.bits) != (other.layer, other.bits):
+            raise ValueError(f"{self.layer} and {other.layer} are not the same layer and bits")
+        return LayerSaturation(
+            layer=self.layer,
+            bits=self.bits,
+            as_quantized=self.as_quantized and other.as_quantized,
+            pairs=self.pairs + other.pairs,
+            overflows=self.overflows + other.overflows,
+            outputs=self.outputs + other.outputs,
+            outputs_hit=self.outputs_hit + other.outputs_hit,
+        )

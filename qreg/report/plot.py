@@ -1,0 +1,52 @@
+"""The comparison as a picture: accuracy against size, latency as the marker's area."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from qreg.errors import UnavailableError
+from qreg.records import Failure, Measurement
+
+# matplotlib's areas are in square points; the slowest method gets this one.
+_LARGEST_AREA = 1600
+
+
+def comparison_png(results: Sequence[Measurement | Failure]) -> bytes:
+    """A PNG of accuracy (%) against file size (MB), one marker a method.
+
+    Raises:
+        UnavailableError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UnavailableError(
+            "--plot needs matplotlib", hint="install it with: pip install 'qreg[plot]'"
+        ) from error
+    measured = [result for result in results if isinstance(result, Measurement)]
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    slowest = max(m.latencies[0].median_ms for m in measured)
+    several = len({m.case.engine for m in measured}) > 1
+    for number, m in enumerate(measured):
+        share, megabytes = m.accuracy.share * 100, m.size.file_bytes / 1e6
+        spread = [[share - m.accuracy.low * 100], [m.accuracy.high * 100 - share]]
+        colour = f"C{number}"
+        axes.errorbar(megabytes, share, yerr=spread, color=colour, capsize=4, alpha=0.7)
+        area = _LARGEST_AREA * m.latencies[0].median_ms / slowest
+        name = f"{m.case.method}@{m.case.engine}" if several else m.case.method
+        label = f"{name}: {share:.2f} %, {megabytes:.2f} MB, {m.latencies[0].median_ms:.2f} ms"
+        axes.scatter(megabytes, share, s=area, color=colour, alpha=0.45, linewidth=0)
+        axes.plot([], [], "o", color=colour, label=label)
+    axes.set_xlabel("size of the saved state dict (MB)")
+    axes.set_ylabel("accuracy (%), 95 % Wilson interval")
+    axes.margins(y=0.15)
+    axes.set_xlim(0, 1.1 * max(m.size.file_bytes for m in measured) / 1e6)
+    case = measured[0].case
+    axes.set_title(f"{case.model} on {case.dataset}; area: latency at batch 1", loc="left")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize="small", loc="best")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()

@@ -1,0 +1,119 @@
+"""The comparison as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from qreg.records import Agreement, Failure, Measurement
+
+_MB = 1e6
+
+
+def comparison_table(results: Sequence[Measurement | Failure]) -> Table:
+    """One row a case; every figure with its interval where it has one."""
+    table = Table(title=_title(results), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.add_column("method", no_wrap=True)
+    engines = len({result.case.engine for result in results}) > 1
+    if engines:
+        table.add_column("engine", no_wrap=True)
+    batch = _throughput_batch(results)
+    for header in ("accuracy %", "vs fp32", "flips", "vs control", "file\nMB", "weights\nMB"):
+        table.add_column(header, justify="right")
+    for header in ("ms/image\nbatch 1", f"ms/image\nbatch {batch}", f"speed-up\n1 | {batch}"):
+        table.add_column(header, justify="right")
+    for result in results:
+        name = [result.case.method, *([result.case.engine] if engines else [])]
+        table.add_row(*name, *_cells(result))
+    return table
+
+
+def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
+    """What a reader of the table must know, a sentence a line."""
+    measured = [result for result in results if isinstance(result, Measurement)]
+    first = measured[0]
+    where = first.environment
+    lines = [
+        "accuracy with its 95 % Wilson interval; vs fp32 and vs control: change in points on the "
+        "same images, 95 % paired interval; flips: predictions that differ from fp32's "
+        "(right to wrong, wrong to right).",
+        _controls(measured),
+        f"{first.accuracy.total} test images, {where.threads} threads, torch {where.torch}, "
+        f"{where.cpu_capability}{' with VNNI' if where.vnni else ', no VNNI'}.",
+    ]
+    calibrated = next((m for m in measured if m.calibration), None)
+    if calibrated:
+        low, high = calibrated.calibration[0], calibrated.calibration[-1]
+        count = len(calibrated.calibration)
+        lines.append(f"static: calibrated on {count} training images, indices {low} to {high}.")
+    lines += [_float_layers(m) for m in measured if _partly_float(m)]
+    return tuple(line for line in lines if line)
+
+
+def failure_lines(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
+    """Why cases were not measured, a line each."""
+    return tuple(
+        f"{failure.case}: {'unavailable' if failure.unavailable else 'failed'}: {failure.reason}"
+        + (f" ({failure.hint})" if failure.hint else "")
+        for failure in results
+        if isinstance(failure, Failure)
+    )
+
+
+def _title(results: Sequence[Measurement | Failure]) -> str:
+    case = results[0].case
+    engines = dict.fromkeys(result.case.engine for result in results)
+    return f"{case.model} on {case.dataset}, engine {', '.join(engines)}"
+
+
+def _throughput_batch(results: Sequence[Measurement | Failure]) -> int:
+    sizes = [r.latencies[-1].batch_size for r in results if isinstance(r, Measurement)]
+    return max(sizes, default=0)
+
+
+def _cells(result: Measurement | Failure) -> list[Text | str]:
+    if isinstance(result, Failure):
+        return [Text("unavailable" if result.unavailable else "failed", style="red")]
+    found, size = result.accuracy, result.size
+    single, batch = result.latencies
+    by_reference = {agreement.reference: agreement for agreement in result.agreements}
+    control = next((a for name, a in by_reference.items() if name != "fp32"), None)
+    fp32 = by_reference.get("fp32")
+    return [
+        f"{found.share * 100:.2f}\n{found.low * 100:.1f}..{found.high * 100:.1f}",
+        _change(fp32),
+        f"{len(fp32.flips)}\n-{fp32.lost} +{fp32.won}" if fp32 else "",
+        _change(control),
+        f"{size.file_bytes / _MB:.2f}",
+        f"{size.weight_bytes / _MB:.3f}",
+        f"{single.median_ms:.3f}",
+        f"{batch.median_ms:.3f}",
+        f"{single.speed_up:.2f} | {batch.speed_up:.2f}",
+    ]
+
+
+def _change(found: Agreement | None) -> str:
+    if found is None:
+        return ""
+    return f"{found.change * 100:+.2f}\n{found.low * 100:+.1f}..{found.high * 100:+.1f}"
+
+
+def _controls(measured: Sequence[Measurement]) -> str:
+    names = {a.reference for m in measured for a in m.agreements if a.reference != "fp32"}
+    if not names:
+        return ""
+    return f"control: {', '.join(sorted(names))}, which took the same extra training steps."
+
+
+def _partly_float(measurement: Measurement) -> bool:
+    weights = [t for t in measurement.size.tensors if t.role == "weight"]
+    return 0 < len(measurement.size.float_layers) < len(weights)
+
+
+def _float_layers(measurement: Measurement) -> str:
+    layers = measurement.size.float_layers
+    shown = ", ".join(layers[:6]) + (f" and {len(layers) - 6} more" if len(layers) > 6 else "")
+    return f"{measurement.case.method}: float weights stay in {shown}."

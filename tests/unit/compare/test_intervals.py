@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qreg.compare.intervals import paired_change, wilson
+
+
+def test_wilson_against_a_published_value() -> None:
+    # Newcombe, "Two-sided confidence intervals for the single proportion", Stat. Med. 17 (1998),
+    # table I: 81 of 263, score method.
+    low, high = wilson(81, 263)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+
+
+def test_wilson_stays_within_a_share() -> None:
+    assert wilson(0, 10)[0] == 0.0
+    assert wilson(10, 10)[1] == 1.0
+
+
+@pytest.mark.parametrize(("correct", "total"), [(3, 2), (-1, 4)])
+def test_impossible_counts(correct: int, total: int) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        wilson(correct, total)
+
+
+@pytest.mark.parametrize(("won", "lost", "total"), [(-1, 0, 5), (3, 3, 5), (0, 0, 0)])
+def test_impossible_changes(won: int, lost: int, total: int) -> None:
+    with pytest.raises(ValueError, match="won and"):
+        paired_change(won, lost, total)
+
+
+def test_the_change_is_the_paired_difference() -> None:
+    change, low, high = paired_change(13, 11, 1000)
+    assert change == pytest.approx(0.002)
+    assert low < 0 < change < high
+
+
+def test_no_flips_still_leave_doubt() -> None:
+    change, low, high = paired_change(0, 0, 100)
+    assert change == 0
+    assert low == pytest.approx(-high)
+    assert high > 0
+
+
+def test_it_turns_over_with_its_sign() -> None:
+    change, low, high = paired_change(5, 20, 500)
+    assert paired_change(20, 5, 500) == pytest.approx((-change, -high, -low))
+
+
+@pytest.mark.parametrize("rates", [(0.02, 0.02), (0.01, 0.03), (0.002, 0.004)])
+def test_its_interval_covers_as_often_as_it_says(rates: tuple[float, float]) -> None:
+    up, down = rates
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(1000, [up, down, 1 - up - down], size=2000)
+    covered = 0
+    for won, lost, _ in counts:
+        _, low, high = paired_change(int(won), int(lost), 1000)
+        covered += low <= up - down <= high
+    # 95 %; four standard errors of 2,000 trials are 2 points
+    assert covered / 2000 > 0.93

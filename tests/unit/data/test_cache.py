@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qreg.data.cache import cached_split
+from qreg.data.dataset import Split
+
+
+def _split(value: int = 7) -> Split:
+    return Split(np.full((5, 4, 4, 3), value, np.uint8), np.arange(5), np.arange(5))
+
+
+class _Builder:
+    """Builds a split and counts how often."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> Split:
+        self.count += 1
+        return _split()
+
+
+def test_the_second_time_it_is_mapped(own_cache: Path) -> None:
+    build = _Builder()
+    cached_split("key", build)
+    again = cached_split("key", build)
+    assert build.count == 1
+    assert isinstance(again.images, np.memmap)
+    assert again.fingerprint() == _split().fingerprint()
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "index.npy", "meta.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "empty"])
+def test_a_damaged_cache_is_rebuilt(own_cache: Path, name: str, damage: str) -> None:
+    build = _Builder()
+    cached_split("key", build)
+    path = next(own_cache.rglob(name))
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[-3] ^= 0xFF
+    if damage == "truncate":
+        del content[len(content) // 2 :]
+    if damage == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if damage == "empty" else content)
+    assert cached_split("key", build).fingerprint() == _split().fingerprint()
+    assert build.count == 2
+    cached_split("key", build)
+    assert build.count == 2, "the rebuilt cache holds"
+
+
+def test_two_writers_at_once_both_get_the_whole(own_cache: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: cached_split("key", _split), range(16)))
+    assert {split.fingerprint() for split in found} == {_split().fingerprint()}
+    assert [p.name for p in (own_cache / "decoded").iterdir()] == ["key-v1"]
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("a file where the folder should be")
+    monkeypatch.setenv("QREG_CACHE_DIR", str(blocked))
+    assert cached_split("key", _split).fingerprint() == _split().fingerprint()
+
+
+_KILLED = """
+import numpy as np
+from qreg.data.cache import cached_split
+from qreg.data.dataset import Split
+turn = 0
+while True:
+    turn += 1
+    images = np.full((500, 32, 32, 3), turn % 251, np.uint8)
+    cached_split(f"key-{turn}", lambda: Split(images, np.arange(500), np.arange(500)))
+"""
+
+
+def test_kill_leaves_nothing_half_under_a_final_name(own_cache: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", _KILLED])
+    deadline = time.monotonic() + 30
+    while len(list(own_cache.glob("decoded/key-*-v1"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    finished = sorted(own_cache.glob("decoded/key-*-v1"))
+    assert len(finished) >= 5
+    fail = _must_not_build
+    for folder in finished:
+        assert len(cached_split(folder.name.removesuffix("-v1"), fail)) == 500
+
+
+def _must_not_build() -> Split:
+    raise AssertionError("a finished entry was not whole")

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from qreg.errors import UnavailableError
+from qreg.quantization.eager import fusable_groups, fuse
+
+
+class _Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU()
+        self.shared = nn.ReLU()
+        self.head = nn.Conv2d(4, 2, 1)
+        self.tail = nn.Conv2d(2, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.relu(self.norm(self.conv(x)))
+        x = self.shared(self.head(x))
+        return self.shared(self.tail(x)) + x
+
+
+class _Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        return self.relu(y) + y
+
+
+class _Untraceable(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_chains_are_found() -> None:
+    assert fusable_groups(_Net()) == [["conv", "norm", "relu"]]
+
+
+def test_a_value_used_twice_is_not_fused_away() -> None:
+    assert fusable_groups(_Branching()) == []
+
+
+@torch.no_grad()
+def test_fusing_keeps_the_function() -> None:
+    model, images = _Net().eval(), torch.randn(2, 3, 5, 5)
+    expected = model(images)
+    assert torch.allclose(fuse(model)(images), expected, atol=1e-6)
+
+
+def test_what_cannot_be_traced_says_what_to_do() -> None:
+    with pytest.raises(UnavailableError, match=r"torch\.fx cannot trace") as caught:
+        fuse(_Untraceable())
+    assert "fuse_model(is_qat)" in caught.value.hint

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+from torch.ao import quantization as ao
+
+from qreg.errors import ContractError, UnknownNameError
+from qreg.metrics.size import model_size
+from qreg.models import MODELS, build_model
+from qreg.quantization import METHODS, Context, Method, get_method
+from qreg.quantization.engines import ENGINES, available_engines, use_engine
+
+INT8 = ("static", "static-per-tensor", "qat", "qat-per-tensor")
+
+
+def _images() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(16, 3, 32, 32, generator=generator)
+
+
+def _calibration() -> Iterator[torch.Tensor]:
+    yield _images()
+
+
+@torch.no_grad()
+def _made(model: str, method: str, engine: str) -> tuple[nn.Module, nn.Module]:
+    """A float model and its quantized version, BatchNorm and fake-quantizers having seen data."""
+    chosen = get_method(method)
+    reference = build_model(model)
+    for layer in reference.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 1.0
+    reference.train()(_images())
+    reference.eval()
+    fresh = build_model(model)
+    fresh.load_state_dict(reference.state_dict())
+    fresh = chosen.skeleton(fresh)
+    fresh.apply(ao.enable_observer)
+    fresh(_images())
+    fresh.apply(ao.disable_observer)
+    with use_engine(engine):
+        return reference, chosen.quantize(fresh, Context(engine, _calibration)).eval()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("method", METHODS.names())
+@pytest.mark.parametrize("model", MODELS.names())
+@torch.no_grad()
+def test_every_method_stays_near_the_float_model(model: str, method: str, engine: str) -> None:
+    if engine not in available_engines():
+        pytest.skip(f"this PyTorch has no engine {engine}")
+    reference, quantized = _made(model, method, engine)
+    with use_engine(engine):
+        expected, found = reference(_images()), quantized(_images())
+    signal, noise = expected.pow(2).sum(), (expected - found).pow(2).sum()
+    # 8 bits give over 30 dB a layer; depth and per-tensor depthwise weights take some of it
+    least = 3.0 if model == "mobilenet_v2" else 15.0
+    assert 10 * torch.log10(signal / noise.clamp_min(1e-30)) > least
+
+
+@pytest.mark.parametrize("model", MODELS.names())
+@pytest.mark.parametrize("method", INT8)
+def test_all_weights_become_int8(model: str, method: str) -> None:
+    _, quantized = _made(model, method, available_engines()[0])
+    assert model_size(quantized).float_layers == ()
+
+
+@pytest.mark.parametrize("model", ["simple_cnn", "resnet20", "mobilenet_v2"])
+def test_dynamic_leaves_convolutions_float(model: str) -> None:
+    _, quantized = _made(model, "dynamic", available_engines()[0])
+    kinds = {type(module).__name__ for module in quantized.modules()}
+    assert "Conv2d" in kinds
+    float_layers = model_size(quantized).float_layers
+    assert float_layers
+    assert not any(name.startswith(("fc", "classifier")) for name in float_layers)
+
+
+@pytest.mark.parametrize("method", ["static", "qat"])
+@pytest.mark.parametrize("per_tensor", [False, True])
+def test_weight_scales_are_per_channel_or_per_tensor(method: str, per_tensor: bool) -> None:
+    name = f"{method}-per-tensor" if per_tensor else method
+    _, quantized = _made("simple_cnn", name, available_engines()[0])
+    weight = quantized.get_submodule("conv2").weight()  # type: ignore[operator]
+    per_channel = weight.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric)
+    assert per_channel is not per_tensor
+
+
+@pytest.mark.parametrize("model", ["resnet20", "mobilenet_v2"])
+@pytest.mark.parametrize("method", ["static", "qat", "fp32-finetuned"])
+def test_batch_norm_is_folded(model: str, method: str) -> None:
+    _, quantized = _made(model, method, available_engines()[0])
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in quantized.modules())
+
+
+def test_residual_sums_are_quantized() -> None:
+    _, quantized = _made("resnet20", "static", available_engines()[0])
+    sums = [m for m in quantized.modules() if type(m).__name__ == "QFunctional"]
+    assert len(sums) == 9
+    assert all(m.scale != 1.0 for m in sums)
+
+
+@torch.no_grad()
+def test_converting_qat_keeps_what_fake_quantization_showed() -> None:
+    engine = available_engines()[0]
+    method = get_method("qat")
+    model = method.skeleton(build_model("simple_cnn"))
+    model.apply(ao.enable_observer)
+    model(_images())
+    model.apply(ao.disable_observer)
+    shown = model(_images())
+    with use_engine(engine):
+        converted = method.quantize(model, Context(engine, _calibration))
+        found = converted(_images())
+    step = converted.get_submodule("fc3").scale
+    assert (shown - found).abs().max() <= 2 * step + 1e-6
+
+
+def test_an_unknown_method_lists_the_choices() -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        get_method("statik")
+    assert "did you mean 'static'" in caught.value.hint
+
+
+def users_method(model: nn.Module, context: Context) -> nn.Module:
+    return model
+
+
+def test_a_users_function_is_a_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "user_methods", sys.modules[__name__])
+    found = get_method("user_methods:users_method")
+    assert isinstance(found, Method)
+    assert found.checkpoint == "fp32"
+    with pytest.raises(ContractError, match="is a tuple"):
+        get_method("user_methods:INT8")
