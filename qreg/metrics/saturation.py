@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,6 @@ from qreg.quantization.reference import Layout, PairSums, conv2d_in_pairs, linea
 from qreg.records import LayerSaturation
 
 Codes = npt.NDArray[np.int64]
-Bits = Literal[7, 8]
 #: The kernel whose pairs an engine adds on a CPU without VNNI; qnnpack adds none in pairs.
 KERNELS: dict[str, Layout] = {"x86": "fbgemm", "fbgemm": "fbgemm", "onednn": "onednn"}
 
@@ -36,15 +35,20 @@ class LayerInput:
     Attributes:
         codes: uint8 codes of the activations, as integers.
         zero_point: of the activations.
-        bits: 7 if no code above 127 was seen, as with ``reduce_range``, else 8.
     """
 
     codes: Codes
     zero_point: int
 
-    @property
-    def bits(self) -> Bits:
-        return 8 if self.codes.size and int(self.codes.max()) > 127 else 7
+    def halved(self) -> LayerInput:
+        """The same activations in steps twice as wide, as ``reduce_range`` would code them.
+
+        Zero stays exact. An activation outside the observed range keeps a code above 127 in a
+        model with ``reduce_range``: torch clamps to what the dtype holds.
+        """
+        zero_point = self.zero_point // 2
+        steps = np.rint((self.codes - self.zero_point) / 2).astype(np.int64)
+        return LayerInput(np.clip(steps + zero_point, 0, 255), zero_point)
 
 
 def audit_saturation(
@@ -58,16 +62,16 @@ def audit_saturation(
         engine: whose kernel is predicted.
 
     Returns:
-        One record a layer and number of activation bits, in the order layers are first run.
-        The bits that the model does not use are counted with its activations coded anew.
+        Two records a layer, in the order layers are first run: as it is, and with half the steps.
     """
     layout = KERNELS.get(engine)
-    totals: dict[tuple[str, Bits], LayerSaturation] = {}
+    totals: dict[tuple[str, bool], LayerSaturation] = {}
 
     def count(name: str, layer: nn.Module, given: LayerInput) -> None:
-        for bits in (8, 7):
-            key = (name, bits)
-            found = _count(name, layer, given, bits, layout)
+        for halved in (False, True):
+            seen = given.halved() if halved else given
+            found = _count(LayerSaturation(name, halved), layer, seen, layout)
+            key = (name, halved)
             totals[key] = totals[key] + found if key in totals else found
 
     with torch.no_grad(), observed(model, count):
@@ -77,12 +81,13 @@ def audit_saturation(
 
 
 def _count(
-    name: str, layer: nn.Module, given: LayerInput, bits: Bits, layout: Layout | None
+    record: LayerSaturation, layer: nn.Module, given: LayerInput, layout: Layout | None
 ) -> LayerSaturation:
-    record = LayerSaturation(layer=name, bits=bits, as_quantized=bits == given.bits)
+    above = int(np.count_nonzero(given.codes > 127))
+    record = replace(record, codes=given.codes.size, codes_above_127=above)
     if layout is None:
         return record
-    sums = pair_sums(layer, recoded(given, bits), layout)
+    sums = pair_sums(layer, given, layout)
     return replace(
         record,
         pairs=sums.accumulators.size * sums.pairs,
@@ -90,16 +95,6 @@ def _count(
         outputs=sums.accumulators.size,
         outputs_hit=int(np.count_nonzero(sums.overflows)),
     )
-
-
-def recoded(given: LayerInput, bits: Bits) -> LayerInput:
-    """The same activations in another number of bits, as ``reduce_range`` would code them."""
-    if bits == given.bits:
-        return given
-    now, wanted = 2**given.bits - 1, 2**bits - 1
-    zero_point = round(given.zero_point * wanted / now)
-    steps = np.rint((given.codes - given.zero_point) * (wanted / now)).astype(np.int64)
-    return LayerInput(np.clip(steps + zero_point, 0, wanted), zero_point)
 
 
 def pair_sums(layer: Any, given: LayerInput, layout: Layout) -> PairSums:
@@ -121,9 +116,7 @@ def pair_sums(layer: Any, given: LayerInput, layout: Layout) -> PairSums:
 
 
 @contextmanager
-def observed(
-    model: nn.Module, see: Callable[[str, nn.Module, LayerInput], None]
-) -> Iterator[None]:
+def observed(model: nn.Module, see: Callable[[str, nn.Module, LayerInput], None]) -> Iterator[None]:
     """Call `see` with each quantized layer's name, the layer and its input, when it runs."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:

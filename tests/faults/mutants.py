@@ -47,11 +47,13 @@ class Mutant:
 
     Attributes:
         line: where, counted from 1.
+        function: the function it is in, "" at the top of the file.
         before, after: the changed expression.
         source: the whole file, changed.
     """
 
     line: int
+    function: str
     before: str
     after: str
     source: str
@@ -87,13 +89,23 @@ def _not_code(node: ast.AST) -> Iterator[ast.AST]:
 
 def _at(tree: ast.Module, index: int) -> Iterator[Mutant]:
     original = list(ast.walk(tree))[index]
+    line = original.lineno  # type: ignore[attr-defined]
     for change in _changes(original):
         mutated = copy.deepcopy(tree)
         node = list(ast.walk(mutated))[index]
-        after = change(node)
+        before, after = ast.unparse(original), change(node)
         _put(mutated, node, after)
         source = ast.unparse(ast.fix_missing_locations(mutated))
-        yield Mutant(original.lineno, ast.unparse(original), ast.unparse(after), source)  # type: ignore[attr-defined]
+        yield Mutant(line, _function_at(tree, line), before, ast.unparse(after), source)
+
+
+def _function_at(tree: ast.Module, line: int) -> str:
+    inside = (
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or 0)
+    )
+    return next(inside, "")
 
 
 def _put(tree: ast.Module, old: ast.AST, new: ast.AST) -> None:

@@ -18,15 +18,16 @@ settings.register_profile("nightly", max_examples=20 * _EXAMPLES, **_COMMON)
 settings.register_profile("ci", max_examples=_EXAMPLES, derandomize=True, database=None, **_COMMON)
 # For suites that are run once more in another process, under another instruction set.
 settings.register_profile("again", max_examples=10, derandomize=True, database=None, **_COMMON)
-# Shrinking explains a failure; the mutants only count one.
-settings.register_profile(
-    "mutants",
-    max_examples=_EXAMPLES,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    **_COMMON,
-)
+# Shrinking explains a failure; the mutants only count one. Most need few examples.
+for _name, _count in (("mutants-few", 12), ("mutants", _EXAMPLES)):
+    settings.register_profile(
+        _name,
+        max_examples=_count,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        **_COMMON,
+    )
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default")
 )

@@ -65,6 +65,12 @@ def test_a_scale_is_taken_as_float32(mantissa: int, exponent: int) -> None:
     assert reference.exact_scale(0.1) == Fraction(float(np.float32(0.1)))
 
 
+def test_dequantize_rounds_once_where_binary64_would_twice() -> None:
+    """Just above midway between two float32 numbers, and midway as binary64."""
+    q = 2**54 + 2**30 + 1
+    assert reference.dequantize([q], 1.0, 0)[0] == np.float32(2.0**54 + 2.0**31)
+
+
 def test_a_range_of_only_zero_has_no_scale() -> None:
     for choose in (reference.choose_affine, reference.choose_symmetric):
         with pytest.raises(ValueError, match="no scale"):
