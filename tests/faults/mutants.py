@@ -62,6 +62,10 @@ class Mutant:
 def mutants_of(source: str) -> Iterator[Mutant]:
     """Every mutant of a file, in the order of its lines."""
     tree = ast.parse(source)
+    for node in ast.walk(tree):
+        in_arithmetic = isinstance(node, (ast.BinOp, ast.Compare))
+        for part in ast.iter_child_nodes(node):
+            part.in_arithmetic = in_arithmetic  # type: ignore[attr-defined]
     found = [mutant for index, _ in _targets(tree) for mutant in _at(tree, index)]
     yield from sorted(found, key=lambda mutant: mutant.line)
 
@@ -133,7 +137,9 @@ def _changes(node: ast.AST) -> Iterator[Callable[[ast.AST], ast.AST]]:
         yield lambda n: _with(n, body=n.orelse, orelse=n.body)
     if isinstance(node, ast.Constant) and type(node.value) is int:
         yield lambda n: ast.Constant(n.value + 1)
-        yield lambda n: ast.Constant(n.value - 1)
+        # Axes and shapes: one step off is as wrong as the other.
+        if getattr(node, "in_arithmetic", False):
+            yield lambda n: ast.Constant(n.value - 1)
     if isinstance(node, ast.Call):
         yield from _calls(node)
 

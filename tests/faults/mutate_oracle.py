@@ -32,11 +32,11 @@ ORACLE = Path("qreg/quantization/reference")
 #: The properties that are run against the mutants of a file, most telling first.
 SUITES = {
     "affine.py": ("affine", "channels", "oracle"),
-    "kernels.py": ("linear", "conv", "pointwise", "dynamic"),
+    "kernels.py": ("linear", "conv", "pointwise", "dynamic", "oracle"),
     "ranges.py": ("observers", "oracle"),
     "requantization.py": ("linear", "pointwise", "conv"),
     "rounding.py": ("affine", "pointwise", "channels", "oracle"),
-    "saturation.py": ("saturating_cpus",),
+    "saturation.py": ("saturating_cpus", "oracle"),
 }
 #: The most telling suite for a function, where it is not its file's first.
 FIRST = {
@@ -182,7 +182,7 @@ def run(only: Sequence[str], jobs: int) -> list[Outcome]:
             folders.put(copy_of_project(Path(scratch) / f"job{job}"))
         for name in files:
             folder = folders.get()
-            if broken := run_in_child(folder, SUITES[name], "mutants"):
+            if broken := run_in_child(folder, SUITES[name], PROFILES[0]):
                 sys.exit(f"the suites of {name} fail without a mutant: {broken}")
             folders.put(folder)
 

@@ -7,12 +7,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qreg.quantization import reference
 
 
+@example(float(np.finfo(np.float32).max))
+@example(-(2.0**-149))
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_to_float32_is_the_processors_conversion(value: float) -> None:
     """From binary64, round to nearest even, denormals and overflow included."""
@@ -69,6 +72,29 @@ def test_dequantize_rounds_once_where_binary64_would_twice() -> None:
     """Just above midway between two float32 numbers, and midway as binary64."""
     q = 2**54 + 2**30 + 1
     assert reference.dequantize([q], 1.0, 0)[0] == np.float32(2.0**54 + 2.0**31)
+
+
+def test_what_is_not_said_is_a_plain_convolution() -> None:
+    """Stride 1, no padding, no dilation, one group, weights around zero."""
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(0, 128, (2, 3, 5, 6)), rng.integers(-128, 128, (4, 3, 2, 3))
+    plain = torch.nn.functional.conv2d(torch.tensor(x - 7.0), torch.tensor(w * 1.0)).numpy()
+    assert np.array_equal(reference.conv2d(x, w, zx=7), plain)
+    for layout in ("fbgemm", "onednn"):
+        pairs = reference.conv2d_in_pairs(x, w, zx=7, layout=layout)
+        assert np.array_equal(pairs.accumulators, plain)
+    rows, columns = x[0, 0], w[0, 0].repeat(2, axis=1)
+    assert np.array_equal(reference.linear(rows, columns, zx=7), (rows - 7) @ columns.T)
+
+
+def test_what_is_not_said_is_a_plain_pool() -> None:
+    q = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 7))
+    real = torch.tensor(q * 1.0)
+    largest = torch.nn.functional.max_pool2d(real, (2, 3), (1, 2)).numpy()
+    assert np.array_equal(reference.max_pool2d(q, (2, 3), stride=(1, 2)), largest)
+    mean = torch.nn.functional.avg_pool2d(real - 9, (2, 4), (1, 2)).numpy()
+    found = reference.avg_pool2d(q, (2, 4), zero_point=9, stride=(1, 2))
+    assert np.array_equal(found.astype(float), mean)
 
 
 def test_a_range_of_only_zero_has_no_scale() -> None:

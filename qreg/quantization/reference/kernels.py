@@ -24,8 +24,8 @@ def linear(x: npt.ArrayLike, w: npt.ArrayLike, *, zx: int, zw: npt.ArrayLike = 0
     `zw` is one zero point, or one for each output.
     """
     weights = np.asarray(w, dtype=np.int64)
-    zeros = np.broadcast_to(np.asarray(zw, dtype=np.int64).reshape(-1, 1), (len(weights), 1))
-    sums: Integers = (np.asarray(x, dtype=np.int64) - zx) @ (weights - zeros).T
+    zeros = np.broadcast_to(np.asarray(zw, dtype=np.int64), len(weights))
+    sums: Integers = (np.asarray(x, dtype=np.int64) - zx) @ (weights.T - zeros)
     return sums
 
 
@@ -42,7 +42,7 @@ def conv2d(
 ) -> Integers:
     """Accumulators (N, out, OH, OW) of ``x`` (N, C, H, W) and ``w`` (out, C / groups, KH, KW)."""
     weights = np.asarray(w, dtype=np.int64)
-    zeros = np.broadcast_to(np.asarray(zw, dtype=np.int64).reshape(-1), (len(weights),))
+    zeros = np.broadcast_to(np.asarray(zw, dtype=np.int64), len(weights))
     taken = patches(
         x, weights.shape[2:], fill=zx, stride=stride, padding=padding, dilation=dilation
     )

@@ -29,18 +29,15 @@ def round_half_away(value: Fraction) -> int:
 
     Source: gemmlowp, fixedpoint/fixedpoint.h, ``RoundingDivideByPOT``.
     """
-    size = abs(value) + Fraction(1, 2)
-    whole = size.numerator // size.denominator
-    return -whole if value < 0 else whole
+    if value < 0:
+        return -round_half_away(-value)
+    raised = value + Fraction(1, 2)
+    return raised.numerator // raised.denominator
 
 
 def clamp(value: int, lowest: int, highest: int) -> int:
     """`value`, or the end of the range that it lies beyond."""
-    if value < lowest:
-        return lowest
-    if value > highest:
-        return highest
-    return value
+    return max(lowest, min(value, highest))
 
 
 def to_float32(value: Fraction) -> float:
@@ -50,12 +47,12 @@ def to_float32(value: Fraction) -> float:
     """
     if value == 0:
         return 0.0
-    quantum = _quantum(abs(value))
+    if value < 0:
+        return -to_float32(-value)
+    quantum = _quantum(value)
     nearest = round_half_even(value / quantum) * quantum
-    if abs(nearest) > _HIGHEST:
-        return math.inf if value > 0 else -math.inf
     # Exact: every binary32 number is a binary64 number too.
-    return float(nearest)
+    return math.inf if nearest > _HIGHEST else float(nearest)
 
 
 def _quantum(size: Fraction) -> Fraction:

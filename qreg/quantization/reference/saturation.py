@@ -26,8 +26,6 @@ from qreg.quantization.reference.kernels import Pair, as_images, patches
 
 Layout = Literal["fbgemm", "onednn"]
 _LOWEST, _HIGHEST = -(2**15), 2**15 - 1
-# Sums worked on at once, few enough for the cache; without effect on results.
-_AT_ONCE = 2**15
 
 
 @dataclass(frozen=True)
@@ -102,13 +100,10 @@ def _pair_sums(left: Integers, right: Integers) -> PairSums:
     x, w = _even(left).astype(np.int32), _even(right).astype(np.int32)
     sums = np.zeros((len(x), len(w)), dtype=np.int64)
     hits = np.zeros_like(sums)
-    rows = max(1, _AT_ONCE // max(1, len(w)))
-    for start in range(0, len(x), rows):
-        part = slice(start, start + rows)
-        for exact in _pairs(x[part], w):
-            kept = np.clip(exact, _LOWEST, _HIGHEST)
-            sums[part] += kept
-            hits[part] += kept != exact
+    for exact in _pairs(x, w):
+        kept = np.clip(exact, _LOWEST, _HIGHEST)
+        sums += kept
+        hits += kept != exact
     return PairSums(sums, hits, x.shape[1] // 2)
 
 
