@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import platform
 import subprocess
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qreg.quantization import reference
+from qreg.quantization.engines import available_engines
 from tests.invariants.engines import codes_of
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +43,26 @@ def test_kernels_without_vnni_compute_what_the_oracle_says(cap: str) -> None:
     )
     assert run.returncode == 0, run.stdout[-8000:]
     assert "passed" in run.stdout
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="not an x86-64 CPU")
+@pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
+def test_audit_predicts_a_whole_model_layer_by_layer(engine: str) -> None:
+    """simple_cnn without `reduce_range`: every code as predicted but for float32 at ties."""
+    if engine not in available_engines():
+        pytest.skip(f"no {engine} in this PyTorch")
+    command = [sys.executable, "-m", "tests.invariants.real_kernels", "--engine", engine]
+    environment = {**os.environ, **_CAPS["AVX2"], "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [*command, "--images", "2"], cwd=_ROOT, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    layers = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [layer["layer"] for layer in layers] == ["conv1", "conv2", "conv3", "fc1", "fc2", "fc3"]
+    assert all(layer["unexplained"] == 0 for layer in layers), layers
+    # Without overflows nothing would be confirmed.
+    assert layers[0]["overflows"] > 1000
+    assert layers[0]["differ_from_exact"] > 100
 
 
 def by_hand(row: list[int], kernel: list[int], zx: int) -> tuple[int, int]:

@@ -51,7 +51,7 @@ def conv2d(
     for group in range(groups):
         columns = group_columns(taken, group, groups)
         mine = slice(group * out, (group + 1) * out)
-        rows = weights[mine].transpose(0, 2, 3, 1).reshape(out, columns.shape[-1])
+        rows = weights[mine].transpose(0, 2, 3, 1).reshape(out, columns.shape[1])
         each.append(linear(columns, rows, zx=zx, zw=zeros[mine]))
     return as_images(np.concatenate(each, axis=1), taken.shape)
 
