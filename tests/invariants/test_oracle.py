@@ -15,7 +15,15 @@ from qreg.quantization import reference
 
 
 @example(float(np.finfo(np.float32).max))
+@example(2.0**128)
+@example(1e39)
+@example(1.0)
+@example(-1.0)
+@example(-0.1)
+@example(0.0)
 @example(-(2.0**-149))
+@example(1.5 * 2.0**-149)
+@example(2.0**-150)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_to_float32_is_the_processors_conversion(value: float) -> None:
     """From binary64, round to nearest even, denormals and overflow included."""
@@ -24,6 +32,10 @@ def test_to_float32_is_the_processors_conversion(value: float) -> None:
     assert reference.to_float32(Fraction(value)) == expected
 
 
+@example(float(np.finfo(np.float32).max), 0, 1)
+@example(float(np.finfo(np.float32).max), -1, 1)
+@example(1.0, 0, 1)
+@example(1.0, 0, -1)
 @given(
     st.floats(width=32, allow_nan=False, allow_infinity=False),
     st.sampled_from([-1, 0, 1]),
@@ -43,6 +55,9 @@ def test_to_float32_at_and_next_to_ties(value: float, aside: int, sign: int) -> 
     assert reference.to_float32(middle) == expected
 
 
+@example(0, 0)
+@example(-1, 2)
+@example(1, 2)
 @given(st.integers(-(10**6), 10**6), st.sampled_from([0, 1, 2, 3]))
 def test_rounding_of_quarters(whole: int, quarters: int) -> None:
     value = whole + Fraction(quarters, 4)

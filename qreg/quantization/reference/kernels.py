@@ -57,13 +57,7 @@ def conv2d(
 
 
 def patches(
-    x: npt.ArrayLike,
-    window: Any,
-    *,
-    fill: int,
-    stride: Pair = (1, 1),
-    padding: Pair = (0, 0),
-    dilation: Pair = (1, 1),
+    x: npt.ArrayLike, window: Any, *, fill: int, stride: Pair, padding: Pair, dilation: Pair
 ) -> Integers:
     """What each output position sees of ``x`` (N, C, H, W): (N, OH, OW, KH, KW, C)."""
     images = np.asarray(x, dtype=np.int64)
@@ -114,7 +108,7 @@ def avg_pool2d(
 ) -> npt.NDArray[np.object_]:
     """Means (N, C, OH, OW) of ``q - zero_point`` as rationals; padding counts as zero."""
     centred = np.asarray(q, dtype=np.int64) - zero_point
-    taken = patches(centred, window, fill=0, stride=stride, padding=padding)
+    taken = patches(centred, window, fill=0, stride=stride, padding=padding, dilation=(1, 1))
     sums = taken.sum(axis=(3, 4)).transpose(0, 3, 1, 2)
     means: npt.NDArray[np.object_] = sums.astype(object) * Fraction(1, window[0] * window[1])
     return means

@@ -44,7 +44,7 @@ def requantize(
         return clamp(round_first(value) + zero_point, lowest, qmax)
 
     values = np.asarray(real, dtype=object)
-    flat = [one(value) for value in values.reshape(-1)]
+    flat = [one(value) for value in values.ravel()]
     return np.array(flat, dtype=np.int64).reshape(values.shape)
 
 

@@ -45,8 +45,6 @@ def to_float32(value: Fraction) -> float:
 
     Zero is positive: a quantized value has no signed zero.
     """
-    if value == 0:
-        return 0.0
     if value < 0:
         return -to_float32(-value)
     quantum = _quantum(value)

@@ -13,6 +13,7 @@ and are confirmed against the real kernels by tests/invariants/test_saturating_c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -89,11 +90,15 @@ def _channels(taken: Integers, group: int, groups: int) -> Integers:
 
 def _group(codes: Integers, inside: Integers, kernel: Integers, *, zx: int) -> PairSums:
     """One group's sums, a row for each position and a column for each output channel."""
-    rows = kernel.reshape(len(kernel), -1)
-    sums = _pair_sums(codes.reshape(-1, rows.shape[1]), rows)
-    seen = inside.reshape(-1, rows.shape[1]) @ rows.T
+    rows = _flat(kernel, len(kernel))
+    sums = _pair_sums(_flat(codes, math.prod(codes.shape[:3])), rows)
+    seen = _flat(inside, math.prod(inside.shape[:3])) @ rows.T
     correction = np.tile(zx * seen, (len(codes), 1))
     return replace(sums, accumulators=sums.accumulators - correction)
+
+
+def _flat(values: Integers, rows: int) -> Integers:
+    return values.reshape(rows, values.size // rows)
 
 
 def _pair_sums(left: Integers, right: Integers) -> PairSums:
