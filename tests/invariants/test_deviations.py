@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.ao.quantization import observer as observers
 
 from qreg.quantization import reference
 from tests.invariants import deviations
@@ -57,3 +59,16 @@ def test_fake_quantize_beyond_int64(channels: bool, data: st.DataObject) -> None
     text = FAKE.expression("fake_quantize", codes, channels=channels)
     call = snippet(text, x=x, **parameters, lo=codes[0], hi=codes[1])
     expect_equal(call, reference.dequantize(q, scale, zero))
+
+
+@given(beyond=st.floats(0, 0.9, width=32))
+def test_reduce_range_does_not_clamp(beyond: float) -> None:
+    """It widens the steps; codes above 127 remain for what lies beyond the observed range."""
+    found = observers.MinMaxObserver(reduce_range=True)
+    found(torch.tensor([0.0, 1.0]))
+    scale, zero = (value.item() for value in found.calculate_qparams())
+    x = np.array([1.0 + beyond], dtype=np.float32)
+    expected = reference.quantize(x, scale, zero, qmin=0, qmax=255)
+    expect_equal(snippet(TENSORS.expression("quantize", (0, 255)), x=x, s=scale, z=zero), expected)
+    assert int(expected[0]) >= 127
+    assert beyond < 0.01 or int(expected[0]) > 127
