@@ -113,6 +113,20 @@ def test_a_range_of_whole_steps_gives_exact_parameters(
     assert parameters(found) == (float(exact.scale), exact.zero_point)
 
 
+@pytest.mark.parametrize("kind", ["min-max quint8", "min-max qint8", "per channel affine"])
+@given(below=st.integers(0, 254), exponent=st.integers(-20, 20))
+def test_a_range_that_begins_at_half_a_step_has_an_even_number_below_zero(
+    kind: str, below: int, exponent: int
+) -> None:
+    """The zero point's own ties go to even."""
+    step = 2.0**exponent
+    values = [-(below + 0.5) * step, (254.5 - below) * step]
+    lo, hi = _ALL_CODES[_KINDS[kind][1]]
+    exact = expected(kind, min(values), max(values), (lo, hi))
+    assert parameters(seen(kind, [values])) == (step, exact.zero_point)
+    assert (exact.zero_point - lo) % 2 == 0
+
+
 @given(values=lists)
 def test_codes_around_zero_give_a_zero_point_of_zero(values: list[float]) -> None:
     """-127 .. 127, as weights often have it: the middle of an odd number of codes."""

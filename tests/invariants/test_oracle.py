@@ -55,6 +55,14 @@ def test_to_float32_at_and_next_to_ties(value: float, aside: int, sign: int) -> 
     assert reference.to_float32(middle) == expected
 
 
+@pytest.mark.parametrize("divisor", [3, 7, 127, 255])
+def test_to_float32_of_what_binary64_cannot_hold(divisor: int) -> None:
+    """None of these lies so near a tie that binary64 would round it away."""
+    for number in range(1, 300):
+        expected = float(np.float32(number / divisor))
+        assert reference.to_float32(Fraction(number, divisor)) == expected
+
+
 @example(0, 0)
 @example(-1, 2)
 @example(1, 2)

@@ -31,40 +31,6 @@ _CAPS = {
 }
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="not an x86-64 CPU")
-@pytest.mark.parametrize("cap", ["AVX2", pytest.param("AVX512", marks=pytest.mark.slow)])
-def test_kernels_without_vnni_compute_what_the_oracle_says(cap: str) -> None:
-    files = [f"tests/invariants/test_{suite}.py" for suite in _SUITES]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    environment = {**os.environ, **_CAPS[cap], "HYPOTHESIS_PROFILE": "again"}
-    environment.pop("PYTEST_ADDOPTS", None)
-    run = subprocess.run(
-        [*command, *files], cwd=_ROOT, env=environment, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stdout[-8000:]
-    assert "passed" in run.stdout
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="not an x86-64 CPU")
-@pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
-def test_audit_predicts_a_whole_model_layer_by_layer(engine: str) -> None:
-    """simple_cnn without `reduce_range`: every code as predicted but for float32 at ties."""
-    if engine not in available_engines():
-        pytest.skip(f"no {engine} in this PyTorch")
-    command = [sys.executable, "-m", "tests.invariants.real_kernels", "--engine", engine]
-    environment = {**os.environ, **_CAPS["AVX2"], "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [*command, "--images", "2"], cwd=_ROOT, env=environment, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr[-4000:]
-    layers = [json.loads(line) for line in run.stdout.splitlines()]
-    assert [layer["layer"] for layer in layers] == ["conv1", "conv2", "conv3", "fc1", "fc2", "fc3"]
-    assert all(layer["unexplained"] == 0 for layer in layers), layers
-    # Without overflows nothing would be confirmed.
-    assert layers[0]["overflows"] > 1000
-    assert layers[0]["differ_from_exact"] > 100
-
-
 def by_hand(row: list[int], kernel: list[int], zx: int) -> tuple[int, int]:
     """One output's sum and overflows, in plain integers: PMADDUBSW, then a sum of 32 bits."""
     products = [a * b for a, b in zip(row, kernel, strict=True)]
@@ -152,3 +118,37 @@ def test_seven_bit_activations_never_overflow(seeds: tuple[int, int], layout: An
     found = reference.conv2d_in_pairs(x, w, zx=64, layout=layout, padding=(1, 1))
     assert not found.overflows.any()
     assert np.array_equal(found.accumulators, reference.conv2d(x, w, zx=64, padding=(1, 1)))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="not an x86-64 CPU")
+@pytest.mark.parametrize("cap", ["AVX2", pytest.param("AVX512", marks=pytest.mark.slow)])
+def test_kernels_without_vnni_compute_what_the_oracle_says(cap: str) -> None:
+    files = [f"tests/invariants/test_{suite}.py" for suite in _SUITES]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    environment = {**os.environ, **_CAPS[cap], "HYPOTHESIS_PROFILE": "again"}
+    environment.pop("PYTEST_ADDOPTS", None)
+    run = subprocess.run(
+        [*command, *files], cwd=_ROOT, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout[-8000:]
+    assert "passed" in run.stdout
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="not an x86-64 CPU")
+@pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
+def test_audit_predicts_a_whole_model_layer_by_layer(engine: str) -> None:
+    """simple_cnn without `reduce_range`: every code as predicted but for float32 at ties."""
+    if engine not in available_engines():
+        pytest.skip(f"no {engine} in this PyTorch")
+    command = [sys.executable, "-m", "tests.invariants.real_kernels", "--engine", engine]
+    environment = {**os.environ, **_CAPS["AVX2"], "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [*command, "--images", "2"], cwd=_ROOT, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    layers = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [layer["layer"] for layer in layers] == ["conv1", "conv2", "conv3", "fc1", "fc2", "fc3"]
+    assert all(layer["unexplained"] == 0 for layer in layers), layers
+    # Without overflows nothing would be confirmed.
+    assert layers[0]["overflows"] > 1000
+    assert layers[0]["differ_from_exact"] > 100
