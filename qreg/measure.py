@@ -19,8 +19,9 @@ from qreg.metrics.accuracy import accuracy
 from qreg.metrics.agreement import Predictions, agreement
 from qreg.metrics.latency import Seconds, latency, time_in_turn
 from qreg.metrics.size import model_size
+from qreg.observations import Latency
 from qreg.prepare import Subject, Workshop, prepare
-from qreg.records import Case, Environment, Failure, Latency, Measurement
+from qreg.records import Case, Environment, Failure, Measurement
 
 #: Canonical training indices whose ranges the static methods observe: those of them that the
 #: dataset has. Every known copy of cifar10 has them all.

@@ -1,11 +1,13 @@
 """The records that travel: frozen, of tuples, checked when made.
 
-Only the standard library and `qreg.errors` may be imported here.
+Only the standard library and `qreg.observations` may be imported here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from qreg.observations import Accuracy, Agreement, Latency, Size
 
 
 @dataclass(frozen=True, order=True)
@@ -43,133 +45,6 @@ class Environment:
     vnni: bool
     threads: int
     limits: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ClassAccuracy:
-    """How many images of one class were predicted right."""
-
-    name: str
-    correct: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Accuracy on the test images.
-
-    Attributes:
-        low, high: the 95 % Wilson score interval of correct / total.
-        index, predictions: canonical index and predicted class of every image, as many of each.
-    """
-
-    correct: int
-    total: int
-    low: float
-    high: float
-    classes: tuple[ClassAccuracy, ...]
-    index: tuple[int, ...]
-    predictions: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.correct <= self.total or self.total == 0:
-            raise ValueError(f"{self.correct} correct of {self.total}")
-        if not len(self.index) == len(self.predictions) == self.total:
-            raise ValueError(f"{len(self.predictions)} predictions for {self.total} images")
-
-    @property
-    def share(self) -> float:
-        """correct / total."""
-        return self.correct / self.total
-
-
-@dataclass(frozen=True)
-class Flip:
-    """An image whose predicted class differs from the reference's."""
-
-    index: int
-    label: int
-    reference: int
-    observed: int
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """The predictions beside another method's, on the same images.
-
-    Attributes:
-        reference: the method compared with.
-        change: accuracy minus the reference's, as a share.
-        low, high: the 95 % interval of `change`, of the paired difference.
-        flips: by canonical index.
-    """
-
-    reference: str
-    change: float
-    low: float
-    high: float
-    flips: tuple[Flip, ...]
-
-    @property
-    def lost(self) -> int:
-        """Flips from right to wrong."""
-        return sum(flip.reference == flip.label for flip in self.flips)
-
-    @property
-    def won(self) -> int:
-        """Flips from wrong to right."""
-        return sum(flip.observed == flip.label for flip in self.flips)
-
-
-@dataclass(frozen=True)
-class TensorSize:
-    """One stored tensor.
-
-    Attributes:
-        layer: the module's name in the float model.
-        role: "weight" (two dimensions or more), "bias" or "other".
-        bytes: elements times element size; a quantized tensor's scales are not in it.
-    """
-
-    layer: str
-    role: str
-    dtype: str
-    elements: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Size:
-    """What the model weighs.
-
-    Attributes:
-        file_bytes: of the saved state dict, container included.
-        weight_bytes: of the weights alone, which does not depend on the PyTorch version.
-        float_layers: convolutions and linear layers whose weights are not int8.
-    """
-
-    file_bytes: int
-    weight_bytes: int
-    tensors: tuple[TensorSize, ...]
-    float_layers: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Time of a forward pass.
-
-    Attributes:
-        median_ms, p5_ms, p95_ms: milliseconds per image, over `calls` calls.
-        speed_up: the reference's time over this one's: the median over blocks run in turn.
-    """
-
-    batch_size: int
-    threads: int
-    calls: int
-    median_ms: float
-    p5_ms: float
-    p95_ms: float
-    speed_up: float
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _DEFAULT_METHODS = "fp32,dynamic,static,fp32-finetuned,qat"
 # They do not use a quantized kernel: one engine says it all.
 _FLOAT_METHODS = ("fp32", "fp32-finetuned")
-_WIDTH = 118
 _EPILOG = """\
 examples:
   qreg compare
@@ -147,17 +146,14 @@ def _measure(
 
 
 def _print(results: tuple[Measurement | Failure, ...]) -> None:
-    from rich.console import Console
-
+    from qreg.cli.output import console
     from qreg.records import Failure
     from qreg.report.table import comparison_notes, comparison_table, failure_lines
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
-    console.print(comparison_table(results))
+    out = console()
+    out.print(comparison_table(results))
     for note in comparison_notes(results):
-        console.print(note, style="dim", highlight=False)
+        out.print(note, style="dim", highlight=False)
     for line in failure_lines(results):
         print(line, file=sys.stderr)
     for result in results:

@@ -25,6 +25,7 @@ An interrupted training goes on after its last finished epoch when the same comm
 again. Fine-tuned kinds start from the fp32 checkpoint.
 
 examples:
+  qreg train --list
   qreg train --model simple_cnn --dataset shapes10 --out mine
   qreg train --model simple_cnn --dataset shapes10 --method qat --out mine
   qreg train --model mypackage.nets:make_net --dataset my_images/ --epochs 20
@@ -53,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="instead of the recipe's")
     parser.add_argument("--seed", type=int, metavar="N", help="instead of the recipe's")
+    parser.add_argument("--list", action="store_true", help="print the checkpoints there are")
     parser.add_argument("--force", action="store_true", help="replace a checkpoint that is there")
     add_thread_option(parser)
     parser.set_defaults(run=run)
@@ -60,6 +62,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Train and say what came out."""
+    if args.list:
+        return _list(args.checkpoints)
     check_model_and_methods(args.model, ())
     from qreg.cli.progress import progress_bar
 
@@ -94,6 +98,19 @@ def run(args: argparse.Namespace) -> int:
         )
     share = done.test_correct / done.test_total
     print(f"{path}: {share:.2%} of {done.test_total} test images, sha256 {done.sha256}")
+    return 0
+
+
+def _list(chosen: Path | None) -> int:
+    from qreg.cli.output import console
+    from qreg.report.recipes import recipes_table
+    from qreg.training.checkpoints import checkpoint_folders
+    from qreg.training.recipe import read_recipe
+
+    for folder in checkpoint_folders(chosen):
+        files = sorted(folder.glob("*/*/*.json"))
+        if files:
+            console().print(recipes_table([read_recipe(file) for file in files], title=str(folder)))
     return 0
 
 

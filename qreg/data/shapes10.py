@@ -16,9 +16,7 @@ import numpy.typing as npt
 
 from qreg.data.cache import cached_split
 from qreg.data.dataset import Dataset, Progress, Split, SplitName
-
-Int = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+from qreg.data.shape_masks import SHAPES, Int
 
 CLASSES = (
     "disk",
@@ -74,36 +72,6 @@ class _Draws:
         return _mix(self._base[:, None, None] + counter)
 
 
-def _shape_masks(u: Int, v: Int, r: Int) -> list[Mask]:
-    """Where each class's shape of radius r covers the pixel at (u, v), one mask a class."""
-    au, av = np.abs(u), np.abs(v)
-    square = np.maximum(au, av)
-    distance = u * u + v * v
-    width = r // 3
-    plus = ((au <= width) & (av <= r)) | ((av <= width) & (au <= r))
-    d1, d2 = np.abs(u + v), np.abs(u - v)
-    # |u + v| is sqrt(2) times a distance: 181 / 128 is sqrt(2) to four digits
-    cross = ((d1 * 128 <= width * 181) & (d2 * 128 <= r * 181)) | (
-        (d2 * 128 <= width * 181) & (d1 * 128 <= r * 181)
-    )
-    inside = square * 8 <= r * 7
-    cell = np.maximum(r * 7 // 20, 1)
-    column, row = (u + 8 * cell) // cell, (v + 8 * cell) // cell
-    bite = (u - r // 2) ** 2 + v * v <= (r * 3 // 4) ** 2
-    return [
-        distance <= r * r,
-        (distance <= r * r) & (distance * 25 >= r * r * 9),
-        inside,
-        inside & (square * 2 >= r),
-        (v * 2 <= r) & (au * 256 <= (v + r) * 148),
-        plus,
-        cross,
-        inside & (column % 2 == 0),
-        inside & ((column + row) % 2 == 0),
-        (distance <= r * r) & ~bite,
-    ]
-
-
 def _draw(split: str, index: Int) -> npt.NDArray[np.uint8]:
     draws = _Draws(split, index)
 
@@ -118,9 +86,10 @@ def _draw(split: str, index: Int) -> npt.NDArray[np.uint8]:
     grid = np.arange(SIDE, dtype=np.int64) * _SUB + _SUB // 2
     dx, dy = grid[None, None, :] - middle_x, grid[None, :, None] - middle_y
     u, v = (cos * dx + sin * dy) >> 10, (cos * dy - sin * dx) >> 10
-    masks = _shape_masks(u, v, radius)
-    label = each(index % len(CLASSES))
-    shape = np.select([label == c for c in range(len(CLASSES))], masks, default=False)
+    shape = np.empty(u.shape, dtype=np.bool_)
+    for label, draw in enumerate(SHAPES):
+        rows = index % len(CLASSES) == label
+        shape[rows] = draw(u[rows], v[rows], radius[rows])
 
     bar_at, bar_wide = each(draws.between(0, SIDE * _SUB)), each(draws.between(0, 3 * _SUB))
     upright = each(draws.between(0, 1)) == 1

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from qreg.compare.intervals import wilson
 from qreg.data.dataset import Split
-from qreg.records import Accuracy, ClassAccuracy
+from qreg.observations import Accuracy, ClassAccuracy
 
 
 def accuracy(

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qreg.compare.intervals import paired_change
+from qreg.compare.mcnemar import detectable_drop, mcnemar
 from qreg.data.dataset import Split
-from qreg.records import Agreement, Flip
+from qreg.observations import Agreement, Flip
 
 Predictions = npt.NDArray[np.int64]
 
@@ -29,4 +30,12 @@ def agreement(
     won = sum(flip.observed == flip.label for flip in flips)
     lost = sum(flip.reference == flip.label for flip in flips)
     change, low, high = paired_change(won, lost, len(split))
-    return Agreement(reference=name, change=change, low=low, high=high, flips=flips)
+    return Agreement(
+        reference=name,
+        change=change,
+        low=low,
+        high=high,
+        p_value=mcnemar(won, lost),
+        detectable=detectable_drop(won + lost, len(split)),
+        flips=flips,
+    )

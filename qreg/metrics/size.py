@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.ao.nn.intrinsic.modules.fused import _FusedModule
 
-from qreg.records import Size, TensorSize
+from qreg.observations import Size, TensorSize
 
 # A quantized linear layer keeps weight and bias as one tuple under this name.
 _PACKED = "._packed_params._packed_params"

@@ -8,7 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from qreg.records import Agreement, Failure, Measurement
+from qreg.observations import Agreement
+from qreg.records import Failure, Measurement
 
 _MB = 1e6
 
@@ -21,13 +22,15 @@ def comparison_table(results: Sequence[Measurement | Failure]) -> Table:
     if engines:
         table.add_column("engine", no_wrap=True)
     batch = _throughput_batch(results)
-    for header in ("accuracy %", "vs fp32", "flips", "vs control", "file\nMB", "weights\nMB"):
-        table.add_column(header, justify="right")
-    for header in ("ms/image\nbatch 1", f"ms/image\nbatch {batch}", f"speed-up\n1 | {batch}"):
+    controls = bool(_control_names(results))
+    beside = ("vs fp32", "flips", *(["vs control"] if controls else []))
+    sizes = ("file\nMB", "weights\nMB")
+    times = ("ms/image\nbatch 1", f"ms/image\nbatch {batch}", f"speed-up\n1 | {batch}")
+    for header in ("accuracy %", *beside, *sizes, *times):
         table.add_column(header, justify="right")
     for result in results:
         name = [result.case.method, *([result.case.engine] if engines else [])]
-        table.add_row(*name, *_cells(result))
+        table.add_row(*name, *_cells(result, controls=controls))
     return table
 
 
@@ -36,14 +39,17 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
     measured = [result for result in results if isinstance(result, Measurement)]
     first = measured[0]
     where = first.environment
+    controls = ", ".join(_control_names(results))
     lines = [
-        "accuracy with its 95 % Wilson interval; vs fp32 and vs control: change in points on the "
-        "same images, 95 % paired interval; flips: predictions that differ from fp32's "
-        "(right to wrong, wrong to right).",
-        _controls(measured),
-        f"{first.accuracy.total} test images, {where.threads} threads, torch {where.torch}, "
+        "accuracy: 95 % Wilson interval; vs: change in points on the same images, 95 % paired "
+        "interval; flips: predictions other than fp32's (- right to wrong, + wrong to right).",
+        f"control of qat: {controls}, the same extra training steps in float." if controls else "",
+        f"{first.accuracy.total} test images, {where.threads} thread"
+        f"{'' if where.threads == 1 else 's'}, torch {where.torch}, "
         f"{where.cpu_capability}{' with VNNI' if where.vnni else ', no VNNI'}.",
     ]
+    if smallest := _detectable(measured):
+        lines.insert(2, smallest)
     calibrated = next((m for m in measured if m.calibration), None)
     if calibrated:
         low, high = calibrated.calibration[0], calibrated.calibration[-1]
@@ -74,7 +80,7 @@ def _throughput_batch(results: Sequence[Measurement | Failure]) -> int:
     return max(sizes, default=0)
 
 
-def _cells(result: Measurement | Failure) -> list[Text | str]:
+def _cells(result: Measurement | Failure, *, controls: bool) -> list[Text | str]:
     if isinstance(result, Failure):
         return [Text("unavailable" if result.unavailable else "failed", style="red")]
     found, size = result.accuracy, result.size
@@ -86,12 +92,12 @@ def _cells(result: Measurement | Failure) -> list[Text | str]:
         f"{found.share * 100:.2f}\n{found.low * 100:.1f}..{found.high * 100:.1f}",
         _change(fp32),
         f"{len(fp32.flips)}\n-{fp32.lost} +{fp32.won}" if fp32 else "",
-        _change(control),
+        *([_change(control)] if controls else []),
         f"{size.file_bytes / _MB:.2f}",
         f"{size.weight_bytes / _MB:.3f}",
         f"{single.median_ms:.3f}",
         f"{batch.median_ms:.3f}",
-        f"{single.speed_up:.2f} | {batch.speed_up:.2f}",
+        f"{single.speed_up:.2f} {batch.speed_up:.2f}",
     ]
 
 
@@ -101,11 +107,22 @@ def _change(found: Agreement | None) -> str:
     return f"{found.change * 100:+.2f}\n{found.low * 100:+.1f}..{found.high * 100:+.1f}"
 
 
-def _controls(measured: Sequence[Measurement]) -> str:
-    names = {a.reference for m in measured for a in m.agreements if a.reference != "fp32"}
-    if not names:
+def _control_names(results: Sequence[Measurement | Failure]) -> list[str]:
+    measured = [result for result in results if isinstance(result, Measurement)]
+    return sorted({a.reference for m in measured for a in m.agreements if a.reference != "fp32"})
+
+
+def _detectable(measured: Sequence[Measurement]) -> str:
+    drops = [
+        f"{m.case.method} {a.detectable * 100:.2f}"
+        for m in measured
+        for a in m.agreements
+        if a.reference == "fp32"
+    ]
+    if not drops:
         return ""
-    return f"control: {', '.join(sorted(names))}, which took the same extra training steps."
+    test = "exact McNemar, one-sided 5 %, power 80 %"
+    return f"smallest drop against fp32 that would have shown ({test}), points: {', '.join(drops)}."
 
 
 def _partly_float(measurement: Measurement) -> bool:

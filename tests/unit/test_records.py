@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from qreg import records
-from qreg.records import Accuracy, Agreement, Case, Flip
+from qreg import observations, records
+from qreg.observations import Accuracy, Agreement, Flip
+from qreg.records import Case
 
 
 def _accuracy(**changes: object) -> Accuracy:
@@ -39,12 +40,13 @@ def test_share() -> None:
 
 def test_flips_are_counted_by_what_they_did_to_accuracy() -> None:
     flips = (Flip(0, 1, 1, 2), Flip(1, 1, 2, 1), Flip(2, 1, 2, 3), Flip(3, 0, 0, 1))
-    found = Agreement("fp32", 0.0, 0.0, 0.0, flips)
+    found = Agreement("fp32", 0.0, 0.0, 0.0, 1.0, 0.1, flips)
     assert (found.lost, found.won) == (2, 1)
 
 
 def test_every_record_is_frozen_and_of_immutable_parts() -> None:
-    made = [r for r in vars(records).values() if dataclasses.is_dataclass(r)]
+    named = {**vars(records), **vars(observations)}.values()
+    made = [record for record in named if dataclasses.is_dataclass(record)]
     assert len(made) >= 10
     for record in made:
         assert record.__dataclass_params__.frozen, record

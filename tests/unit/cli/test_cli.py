@@ -110,6 +110,13 @@ def test_a_users_own_model_data_and_method(
     assert "qat" in out
 
 
+def test_the_checkpoints_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--list"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("fp32-finetuned") == 8
+    assert "mobilenet_v2" in out
+
+
 def test_training_does_not_replace_a_checkpoint_unasked(
     nets: str, colours: Path, own_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

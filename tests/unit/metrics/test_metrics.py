@@ -42,6 +42,8 @@ def test_flips_name_the_image_and_both_predictions() -> None:
         (9, 2, 1, 0),
     ]
     assert (found.lost, found.won, found.change) == (1, 1, 0.0)
+    assert found.p_value == 1.0
+    assert found.detectable == 1.0, "four images cannot show any drop"
 
 
 def test_weights_of_linear_100_shrink_from_40000_to_10000_bytes() -> None:

@@ -7,21 +7,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from qreg.records import (
-    Accuracy,
-    Agreement,
-    Case,
-    Environment,
-    Failure,
-    Flip,
-    Latency,
-    Measurement,
-    Size,
-    TensorSize,
-)
+from qreg.observations import Accuracy, Agreement, Flip, Latency, Size, TensorSize
+from qreg.records import Case, Environment, Failure, Measurement
 from qreg.report.json_text import FORMAT, measurements_text
 from qreg.report.plot import comparison_png
+from qreg.report.recipes import recipes_table
 from qreg.report.table import comparison_notes, comparison_table, failure_lines
+from qreg.training.recipe import default_recipe
 
 ENVIRONMENT = Environment(
     torch="2.14.1",
@@ -58,8 +50,8 @@ def _measurement(method: str = "fp32", agreements: tuple[Agreement, ...] = ()) -
 
 
 FLIPS = (Flip(0, 1, 1, 0), Flip(1, 1, 0, 1), Flip(2, 2, 2, 1))
-FP32 = Agreement("fp32", -0.01, -0.02, 0.001, FLIPS)
-CONTROL = Agreement("fp32-finetuned", 0.02, 0.01, 0.03, ())
+FP32 = Agreement("fp32", -0.01, -0.02, 0.001, 0.5, 0.0123, FLIPS)
+CONTROL = Agreement("fp32-finetuned", 0.02, 0.01, 0.03, 0.1, 0.004, ())
 FAILURE = Failure(
     Case("shapes10", "simple_cnn", "static", "qnnpack"), "no engine", "engines here: x86", True
 )
@@ -77,7 +69,7 @@ def test_a_row_holds_every_figure_and_its_interval() -> None:
     text = _text([_measurement(), _measurement("qat", (FP32, CONTROL))])
     for figure in ("75.00", "30.1..95.4", "-1.00", "-2.0..+0.1", "+2.00", "+1.0..+3.0"):
         assert figure in text
-    for figure in ("-2 +1", "2.61", "0.651", "0.500", "0.250", "2.50 | 3.50"):
+    for figure in ("-2 +1", "2.61", "0.651", "0.500", "0.250", "2.50 3.50"):
         assert figure in text
     assert "…" not in text, "nothing is cut off"
 
@@ -93,6 +85,7 @@ def test_notes_say_what_the_reader_must_know() -> None:
     notes = "\n".join(comparison_notes([_measurement(), _measurement("static", (FP32,)), FAILURE]))
     assert "4 test images, 2 threads, torch 2.14.1, AVX2, no VNNI" in notes
     assert "calibrated on 3 training images, indices 0 to 2" in notes
+    assert "points: static 1.23" in notes
     assert "static: float weights stay in conv1" in notes
 
 
@@ -102,6 +95,20 @@ def test_failures_say_why_and_what_to_do() -> None:
     )
     raised = replace(FAILURE, unavailable=False, hint="")
     assert failure_lines([raised]) == ("shapes10/simple_cnn/static@qnnpack: failed: no engine",)
+
+
+def test_recipes_are_listed_with_what_came_out() -> None:
+    recipe = replace(
+        default_recipe("simple_cnn", "shapes10", "qat"),
+        test_correct=3,
+        test_total=4,
+        sha256="ab" * 32,
+    )
+    console = Console(width=118, file=io.StringIO())
+    console.print(recipes_table([recipe], title="here"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for part in ("here", "shapes10", "simple_cnn", "qat", "75.00", "abababab"):
+        assert part in text
 
 
 def test_json_holds_the_whole_measurement() -> None:

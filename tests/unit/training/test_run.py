@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -115,12 +116,14 @@ def test_killed_training_goes_on_where_it_was(tmp_path: Path, colours: Path) -> 
     command = [sys.executable, "-c", _KILLED, "train", "--model", "tiny_nets:make_net"]
     command += ["--dataset", str(colours), "--epochs", "400", "--threads", "1"]
     command += ["--out", str(tmp_path / "out")]
-    environment = {"PYTHONPATH": str(tmp_path), "QREG_CACHE_DIR": str(tmp_path / "cache")}
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     process = subprocess.Popen(command, env=environment, cwd=tmp_path)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "out").rglob("*.partial")) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.3)
+    assert process.poll() is None
     process.kill()
     process.wait()
     assert not list((tmp_path / "out").rglob("*.safetensors"))

@@ -1,0 +1,57 @@
+"""The exact McNemar test on flips, and how small a drop it can see.
+
+Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
+percentages", Psychometrika 12 (1947); exact by the binomial distribution of the losses among
+the images whose correctness changed.
+"""
+
+from __future__ import annotations
+
+from scipy import stats
+
+#: The error of the first kind, and the power, for which detectable drops are stated.
+ALPHA, POWER = 0.05, 0.80
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """The exact two-sided p-value of "wins and losses are equally likely".
+
+    Raises:
+        ValueError: a count is negative.
+    """
+    if won < 0 or lost < 0:
+        raise ValueError(f"{won} won and {lost} lost")
+    if won + lost == 0:
+        return 1.0
+    return float(stats.binomtest(lost, won + lost, 0.5).pvalue)
+
+
+def detectable_drop(
+    changed: int, total: int, *, alpha: float = ALPHA, power: float = POWER
+) -> float:
+    """The smallest drop of accuracy that the one-sided exact test would find, as a share.
+
+    The flips seen are taken as noise: `changed` images, half of them won and half lost on
+    average, to which a fault adds losses only. The drop returned is found with at least `power`
+    at level `alpha`; the next smaller number of images is not.
+
+    Raises:
+        ValueError: not 0 <= changed <= total, or total is 0.
+    """
+    if not 0 <= changed <= total or total < 1:
+        raise ValueError(f"{changed} changed of {total}")
+    low, high = 0, 1
+    while _power(changed, high, alpha) < power:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _power(changed, middle, alpha) >= power else (middle, high)
+    return min(1.0, high / total)
+
+
+def _power(changed: int, added: int, alpha: float) -> float:
+    """How often `added` losses among `changed` even ones are found."""
+    flips = changed + added
+    # the smallest count of losses whose one-sided p-value is at most alpha
+    critical = int(stats.binom.isf(alpha, flips, 0.5)) + 1
+    return float(stats.binom.sf(critical - 1, flips, (changed / 2 + added) / flips))
