@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
-_EXAMPLES = 60
+_EXAMPLES = 50
 # A deadline would judge the machine's load, not the property.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": False}
 
@@ -19,7 +19,7 @@ settings.register_profile("ci", max_examples=_EXAMPLES, derandomize=True, databa
 # For suites that are run once more in another process, under another instruction set.
 settings.register_profile("again", max_examples=10, derandomize=True, database=None, **_COMMON)
 # Shrinking explains a failure; the mutants only count one. Most need few examples.
-for _name, _count in (("mutants-few", 12), ("mutants", _EXAMPLES)):
+for _name, _count in (("mutants-few", 12), ("mutants", 60)):
     settings.register_profile(
         _name,
         max_examples=_count,

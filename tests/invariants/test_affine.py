@@ -258,8 +258,8 @@ def test_fake_quantize_is_quantize_then_dequantize(
     implementation: Implementation, data: st.DataObject
 ) -> None:
     """Bit for bit with the quantized tensors, for the ranges of codes these have."""
-    shared = tuple(r for r in implementation.ranges if r[1] - r[0] == 255)
-    case = data.draw(tensor_cases(shared, reach=TENSORS.reach, scales=any_scales(**_MODERATE)))
+    both_have = tuple(r for r in implementation.ranges if r[1] - r[0] == 255)
+    case = data.draw(tensor_cases(both_have, reach=TENSORS.reach, scales=any_scales(**_MODERATE)))
     dtype = "torch.qint8" if case.codes[0] < 0 else "torch.quint8"
     both = snippet(f"torch.quantize_per_tensor(x, s, z, {dtype}).dequantize()", **case.inputs)
     expect_equal(call(implementation, "fake_quantize", case), both.array())
