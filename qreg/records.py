@@ -84,3 +84,49 @@ class Failure:
     hint: str
     unavailable: bool
     details: str = ""
+
+
+@dataclass(frozen=True)
+class LayerSaturation:
+    """How often sums of two int8 products overflow 16 bits in one layer, without VNNI.
+
+    Attributes:
+        halved: False for the activations' codes as they are, True with half as many steps, as
+            ``reduce_range`` would give them.
+        pairs: how many sums of two products were formed.
+        overflows: how many of them overflow.
+        outputs: how many outputs were computed.
+        outputs_hit: how many of them have an overflow in their sum.
+        codes: how many activations there were.
+        codes_above_127: how many of them have a code that needs the eighth bit.
+    """
+
+    layer: str
+    halved: bool
+    pairs: int = 0
+    overflows: int = 0
+    outputs: int = 0
+    outputs_hit: int = 0
+    codes: int = 0
+    codes_above_127: int = 0
+
+    def __post_init__(self) -> None:
+        parts = (self.overflows, self.outputs_hit, self.codes_above_127)
+        wholes = (self.pairs, self.outputs, self.codes)
+        if not all(0 <= part <= whole for part, whole in zip(parts, wholes, strict=True)):
+            raise ValueError(f"counts of {self.layer} contradict each other: {self}")
+
+    def __add__(self, other: LayerSaturation) -> LayerSaturation:
+        """Both counts together, of one layer on more images."""
+        if (self.layer, self.halved) != (other.layer, other.halved):
+            raise ValueError(f"{self.layer} and {other.layer} are not counts of one thing")
+        return LayerSaturation(
+            layer=self.layer,
+            halved=self.halved,
+            pairs=self.pairs + other.pairs,
+            overflows=self.overflows + other.overflows,
+            outputs=self.outputs + other.outputs,
+            outputs_hit=self.outputs_hit + other.outputs_hit,
+            codes=self.codes + other.codes,
+            codes_above_127=self.codes_above_127 + other.codes_above_127,
+        )

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from qreg import __version__
-from qreg.cli import compare, train
+from qreg.cli import audit, compare, train
 from qreg.errors import QregError
 
 _DESCRIPTION = """\
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qreg {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (compare, train):
+    for command in (compare, train, audit):
         command.add_parser(subparsers)
     return parser
 

@@ -1,0 +1,116 @@
+"""``qreg audit saturation``: what a CPU without VNNI would make of a model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from qreg.cli.options import (
+    add_data_options,
+    add_thread_option,
+    check_model_and_methods,
+    set_threads,
+)
+from qreg.errors import QregError
+from qreg.quantization.engines import ENGINES, check_engine
+
+if TYPE_CHECKING:
+    from qreg.records import Case, LayerSaturation
+
+_WIDTH = 100
+_DESCRIPTION = """\
+Count, layer by layer, how often a sum of two int8 products would overflow the 16 bits in which
+a CPU without VNNI adds them, from this model's weights and activations, on any CPU: as the model
+is quantized, and with half as many steps of activations (reduce_range).
+"""
+_EPILOG = """\
+examples:
+  qreg audit saturation --model simple_cnn --dataset cifar10 --engine onednn
+  qreg audit saturation --method dynamic --images 200
+
+exit status: 0 nothing overflows in the model as it is quantized; 1 something does; 2 not counted
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("audit", help="what another CPU would make of a model")
+    audits = parser.add_subparsers(title="audits", metavar="AUDIT", required=True)
+    saturation = audits.add_parser(
+        "saturation",
+        help="16-bit overflow on CPUs without VNNI",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_data_options(saturation)
+    saturation.add_argument(
+        "--method", default="static", metavar="NAME", help="(default: %(default)s)"
+    )
+    saturation.add_argument(
+        "--engine",
+        default="",
+        metavar="NAME",
+        help=f"of {', '.join(ENGINES)} (default: the first that this machine has)",
+    )
+    saturation.add_argument(
+        "--images",
+        type=int,
+        default=64,
+        metavar="N",
+        help="the first N test images by canonical index (default: %(default)s)",
+    )
+    add_thread_option(saturation)
+    saturation.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Count and print."""
+    check_model_and_methods(args.model, (args.method,))
+    if args.engine:
+        check_engine(args.engine)
+    if args.images < 1:
+        raise QregError(f"--images {args.images}", hint="give a positive number")
+    found, case = _count(args)
+    _print(found, case, args.images)
+    return int(any(layer.overflows for layer in found if not layer.halved))
+
+
+def _count(args: argparse.Namespace) -> tuple[tuple[LayerSaturation, ...], Case]:
+    """The counts, and the case they are of."""
+    from qreg.cli.progress import progress_bar
+
+    with progress_bar() as show:
+        show(0, 1, "loading PyTorch")
+        from qreg.audit import audit_case
+        from qreg.measure import Options
+        from qreg.quantization.engines import default_engine
+        from qreg.records import Case
+        from qreg.training.checkpoints import checkpoint_folders
+
+        set_threads(args.threads)
+        case = Case(args.dataset, args.model, args.method, args.engine or default_engine())
+        options = Options(
+            folders=checkpoint_folders(args.checkpoints),
+            data_dir=args.data_dir,
+            limit=args.images,
+            progress=show,
+        )
+        return audit_case(case, options), case
+
+
+def _print(found: tuple[LayerSaturation, ...], case: Case, images: int) -> None:
+    from rich.console import Console
+
+    from qreg.report.saturation import saturation_notes, saturation_table
+
+    if not found:
+        raise QregError(
+            f"{case} has no quantized convolution or linear layer",
+            hint="choose a method that quantizes: --method static",
+        )
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
+    console.print(saturation_table(found, title=f"{case}, {images} images"))
+    for note in saturation_notes(found, engine=case.engine):
+        console.print(note, style="dim", highlight=False)

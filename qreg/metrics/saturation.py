@@ -1,0 +1,141 @@
+"""How often 16-bit pair accumulation overflows, layer by layer, on a CPU without VNNI.
+
+Counted from weights and activations with the integer oracle, so on any CPU. For one kernel the
+layout of pairs is known only in part: fbgemm has kernels of its own for convolutions in groups
+of 4, 8 or 16 channels, and oneDNN splits rows of more than 256 inputs into blocks, which shifts
+the pairs where a block is odd. There the counts are an estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.ao.nn import quantized as nnq
+from torch.ao.nn.quantized import dynamic as nnqd
+
+from qreg.quantization.reference import Layout, PairSums, conv2d_in_pairs, linear_in_pairs
+from qreg.records import LayerSaturation
+
+Codes = npt.NDArray[np.int64]
+#: The kernel whose pairs an engine adds on a CPU without VNNI; qnnpack adds none in pairs.
+KERNELS: dict[str, Layout] = {"x86": "fbgemm", "fbgemm": "fbgemm", "onednn": "onednn"}
+
+
+@dataclass(frozen=True)
+class LayerInput:
+    """What a quantized layer was given.
+
+    Attributes:
+        codes: uint8 codes of the activations, as integers.
+        zero_point: of the activations.
+    """
+
+    codes: Codes
+    zero_point: int
+
+    def halved(self) -> LayerInput:
+        """The same activations in steps twice as wide, as ``reduce_range`` would code them.
+
+        Zero stays exact. An activation outside the observed range keeps a code above 127 in a
+        model with ``reduce_range``: torch clamps to what the dtype holds.
+        """
+        zero_point = self.zero_point // 2
+        steps = np.rint((self.codes - self.zero_point) / 2).astype(np.int64)
+        return LayerInput(np.clip(steps + zero_point, 0, 255), zero_point)
+
+
+def audit_saturation(
+    model: nn.Module, images: Iterable[torch.Tensor], *, engine: str
+) -> tuple[LayerSaturation, ...]:
+    """Count overflows in every quantized convolution and linear layer of a model.
+
+    Args:
+        model: quantized, in evaluation mode, run under the engine that is current.
+        images: model inputs, float32 (N, 3, H, W).
+        engine: whose kernel is predicted.
+
+    Returns:
+        Two records a layer, in the order layers are first run: as it is, and with half the steps.
+    """
+    layout = KERNELS.get(engine)
+    totals: dict[tuple[str, bool], LayerSaturation] = {}
+
+    def count(name: str, layer: nn.Module, given: LayerInput) -> None:
+        for halved in (False, True):
+            seen = given.halved() if halved else given
+            found = _count(LayerSaturation(name, halved), layer, seen, layout)
+            key = (name, halved)
+            totals[key] = totals[key] + found if key in totals else found
+
+    with torch.no_grad(), observed(model, count):
+        for batch in images:
+            model(batch)
+    return tuple(totals.values())
+
+
+def _count(
+    record: LayerSaturation, layer: nn.Module, given: LayerInput, layout: Layout | None
+) -> LayerSaturation:
+    above = int(np.count_nonzero(given.codes > 127))
+    record = replace(record, codes=given.codes.size, codes_above_127=above)
+    if layout is None:
+        return record
+    sums = pair_sums(layer, given, layout)
+    return replace(
+        record,
+        pairs=sums.accumulators.size * sums.pairs,
+        overflows=int(sums.overflows.sum()),
+        outputs=sums.accumulators.size,
+        outputs_hit=int(np.count_nonzero(sums.overflows)),
+    )
+
+
+def pair_sums(layer: Any, given: LayerInput, layout: Layout) -> PairSums:
+    """What a kernel without VNNI accumulates in this layer."""
+    weight = layer.weight().int_repr().numpy()
+    if isinstance(layer, nnq.Linear):
+        rows = given.codes.reshape(-1, given.codes.shape[-1])
+        return linear_in_pairs(rows, weight, zx=given.zero_point)
+    return conv2d_in_pairs(
+        given.codes,
+        weight,
+        zx=given.zero_point,
+        layout=layout,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+    )
+
+
+@contextmanager
+def observed(model: nn.Module, see: Callable[[str, nn.Module, LayerInput], None]) -> Iterator[None]:
+    """Call `see` with each quantized layer's name, the layer and its input, when it runs."""
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        return lambda layer, inputs: see(name, layer, layer_input(layer, inputs[0]))
+
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, (nnq.Linear, nnq.Conv2d))]
+    handles = [layer.register_forward_pre_hook(hook(name)) for name, layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def layer_input(layer: nn.Module, x: torch.Tensor) -> LayerInput:
+    """The codes a layer computes with: as they come, or a dynamic layer's own."""
+    if not isinstance(layer, nnqd.Linear):
+        return LayerInput(x.int_repr().numpy().astype(np.int64), int(x.q_zero_point()))
+    # The module's own call: its input's range, with one bit less.
+    scale, zero_point = torch.ops.aten._choose_qparams_per_tensor(x, True)
+    q = torch.quantize_per_tensor(x, scale, zero_point, torch.quint8)
+    return LayerInput(q.int_repr().numpy().astype(np.int64), int(zero_point))

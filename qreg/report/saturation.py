@@ -1,0 +1,58 @@
+"""The saturation audit as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from qreg.records import LayerSaturation
+
+
+def saturation_table(found: Sequence[LayerSaturation], *, title: str) -> Table:
+    """One row a layer: as it is quantized, then with half the steps."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.add_column("layer", no_wrap=True)
+    for header in ("pairs", "codes\n> 127", "overflows", "outputs\nhit"):
+        table.add_column(header, justify="right")
+    for header in ("reduced:\noverflows", "outputs\nhit"):
+        table.add_column(header, justify="right")
+    for layer in dict.fromkeys(one.layer for one in found):
+        as_is, halved = (_one(found, layer, half) for half in (False, True))
+        above = _share(as_is.codes_above_127, as_is.codes)
+        table.add_row(layer, f"{as_is.pairs:,}", above, *_cells(as_is), *_cells(halved))
+    return table
+
+
+def _one(found: Sequence[LayerSaturation], layer: str, halved: bool) -> LayerSaturation:
+    return next(one for one in found if (one.layer, one.halved) == (layer, halved))
+
+
+def _cells(one: LayerSaturation) -> tuple[str, str]:
+    return f"{one.overflows:,}", _share(one.outputs_hit, one.outputs)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.2f} %" if whole else "-"
+
+
+def saturation_notes(found: Sequence[LayerSaturation], *, engine: str) -> tuple[str, ...]:
+    """What a reader of the table must know, a sentence a line."""
+    if not any(one.pairs for one in found):
+        return (f"{engine} does not add products in pairs of 16 bits: nothing can overflow.",)
+    as_is = [one for one in found if not one.halved]
+    hit = [one.layer for one in as_is if one.overflows]
+    verdict = "As it is quantized, nothing overflows on a CPU without VNNI on these images."
+    if hit:
+        verdict = (
+            f"As it is quantized, {len(hit)} of {len(as_is)} layers overflow on a CPU without "
+            f"VNNI: {', '.join(hit)}."
+        )
+    left = sum(one.overflows for one in found if one.halved)
+    return (
+        "pairs: sums of two int8 products; outputs hit: those with an overflow in their sum; "
+        "reduced: activations in half as many steps, as reduce_range gives them.",
+        verdict,
+        f"With half the steps {left or 'no'} overflow{'s are' if left > 1 else ' is'} left.",
+    )

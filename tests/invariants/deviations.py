@@ -1,0 +1,77 @@
+"""Where torch does not do what quantization means, and what it does instead.
+
+The properties stop at `Implementation.reach`; `test_deviations` pins what lies beyond, so that
+a fix in torch is a finding too. Versions are those this suite was run on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
+
+#: `quantize_per_tensor` converts to int32 before it adds the zero point, and the sum wraps: a
+#: value beyond 2**31 steps becomes the far end of the range when the zero point pushes it over.
+#: Seen in all of 2.6 .. 2.15; https://github.com/pytorch/pytorch/issues/133557 (open in 2024).
+QUANTIZE_WRAPS = True
+
+#: `fake_quantize_per_tensor_affine` cast to int64 before clamping, and a value beyond 2**63
+#: steps, +inf included, became quant_min: https://github.com/pytorch/pytorch/issues/116992,
+#: mended by https://github.com/pytorch/pytorch/pull/155109. Seen in 2.6, mended in 2.9; 2.7 and
+#: 2.8 were not tried.
+FAKE_QUANTIZE_CASTS = VERSION < (2, 8)
+
+#: `fake_quantize_per_channel_affine` still does so: seen in all of 2.6 .. 2.15;
+#: https://github.com/pytorch/pytorch/issues/111471.
+FAKE_QUANTIZE_CHANNELS_CASTS = True
+
+#: oneDNN's ``brg_conv_fwd`` for AVX-512, with or without VNNI, takes the zero point's correction
+#: for an output that sees nothing but padding (which needs a dilation) from memory that nothing
+#: has written: the output changes from call to call. Found by this suite in 2.9, 2.14 and 2.15,
+#: not in 2.6; 2.7 and 2.8 were not tried. No issue was found; uxlfoundation/oneDNN#5080 is of the
+#: same code.
+ONEDNN_READS_UNWRITTEN = VERSION >= (2, 8)
+
+#: max_pool2d and avg_pool2d of a quantized tensor of 1 x 1 pixels, which is channels_last and
+#: contiguous at once, compute a larger output in one order and label it the other: channels are
+#: mixed up. Found by this suite in all of 2.6 .. 2.15 (not with qnnpack); no issue was found.
+POOLS_MIX_CHANNELS = True
+
+#: HistogramObserver spread a histogram of one single value with the count of the new batch, not
+#: its own: ``bin_value = torch.sum(update_hist)`` in ``_combine_histograms``. Seen in 2.6, mended
+#: in 2.9; 2.7 and 2.8 were not tried.
+HISTOGRAM_MISCOUNTS = VERSION < (2, 8)
+
+
+def wrapping_quantize(
+    x: npt.NDArray[np.float32], scale: float, zero_point: int, codes: tuple[int, int]
+) -> npt.NDArray[np.int64]:
+    """What fbgemm's vector code does, NaN included.
+
+    Source: FBGEMM, src/QuantUtilsAvx2.cc, ``QuantizeAvx2``: multiply, MINPS with the largest
+    float32 below 2**31 (which takes NaN to that), CVTPS2DQ (which takes all that does not fit
+    to -2**31), add the zero point in int32, clamp.
+    """
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        scaled = x * (np.float32(1) / np.float32(scale))
+        least = np.where(scaled < np.float32(2147483520), scaled, np.float32(2147483520))
+        rounded = np.rint(least.astype(np.float64))
+    whole = np.where(rounded >= -(2.0**31), rounded, -(2.0**31)).astype(np.int64) + zero_point
+    wrapped = (whole + 2**31) % 2**32 - 2**31
+    return np.clip(wrapped, *codes)
+
+
+def histogram_mass(batches: list[list[float]]) -> int:
+    """How many values a HistogramObserver holds after these batches, of one value or more."""
+    mass, seen = 0, batches[0]
+    for batch in batches:
+        low, high = min(seen), max(seen)
+        seen = [*seen, *batch]
+        grows = (min(seen), max(seen)) != (low, high)
+        if HISTOGRAM_MISCOUNTS and mass and grows and low == high:
+            mass = 2 * len(batch)
+        else:
+            mass += len(batch)
+    return mass
