@@ -31,11 +31,12 @@ def test_types() -> None:
     _run("mypy")
 
 
-@pytest.mark.parametrize("folder", ["qreg", "tests"])
-def test_no_file_outgrows_its_reader(folder: str) -> None:
+# A suite of properties reads from top to bottom, one after the other: it may be longer.
+@pytest.mark.parametrize(("folder", "most"), [("qreg", 200), ("tests", 300)])
+def test_no_file_outgrows_its_reader(folder: str, most: int) -> None:
     long = {
         str(path.relative_to(ROOT)): lines
         for path in (ROOT / folder).rglob("*.py")
-        if (lines := len(path.read_text().splitlines())) > 200
+        if (lines := len(path.read_text().splitlines())) > most
     }
     assert not long
