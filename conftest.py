@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before torch is imported, and for the processes that tests start: on a busy machine two threads
+# of one kernel wait for each other far longer than one would work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
