@@ -7,7 +7,7 @@ the images whose correctness changed.
 
 from __future__ import annotations
 
-from scipy import stats
+from scipy import special
 
 #: The error of the first kind, and the power, for which detectable drops are stated.
 ALPHA, POWER = 0.05, 0.80
@@ -23,7 +23,8 @@ def mcnemar(won: int, lost: int) -> float:
         raise ValueError(f"{won} won and {lost} lost")
     if won + lost == 0:
         return 1.0
-    return float(stats.binomtest(lost, won + lost, 0.5).pvalue)
+    # with even odds both tails are the same
+    return min(1.0, 2 * float(special.bdtr(min(won, lost), won + lost, 0.5)))
 
 
 def detectable_drop(
@@ -52,6 +53,10 @@ def detectable_drop(
 def _power(changed: int, added: int, alpha: float) -> float:
     """How often `added` losses among `changed` even ones are found."""
     flips = changed + added
-    # the smallest count of losses whose one-sided p-value is at most alpha
-    critical = int(stats.binom.isf(alpha, flips, 0.5)) + 1
-    return float(stats.binom.sf(critical - 1, flips, (changed / 2 + added) / flips))
+    # the smallest count of losses whose one-sided p-value, P(at least so many), is at most alpha
+    critical = int(special.bdtrik(1 - alpha, flips, 0.5))
+    while critical <= flips and special.bdtrc(critical - 1, flips, 0.5) > alpha:
+        critical += 1
+    if critical > flips:
+        return 0.0
+    return float(special.bdtrc(critical - 1, flips, (changed / 2 + added) / flips))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from qreg.compare.intervals import paired_change, wilson
 
@@ -11,6 +12,12 @@ def test_wilson_against_a_published_value() -> None:
     # table I: 81 of 263, score method.
     low, high = wilson(81, 263)
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 7), (1, 7), (7, 7), (6391, 9980), (1, 10**6)])
+def test_wilson_is_scipys(correct: int, total: int) -> None:
+    found = stats.binomtest(correct, total).proportion_ci(0.95, method="wilson")
+    assert wilson(correct, total) == pytest.approx((found.low, found.high), abs=1e-12)
 
 
 def test_wilson_stays_within_a_share() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from qreg.compare.mcnemar import ALPHA, POWER, detectable_drop, mcnemar
 
@@ -10,6 +11,14 @@ def test_against_the_binomial_by_hand() -> None:
     # 1 won, 5 lost: 2 * (C(6,0) + C(6,1)) / 2**6
     assert mcnemar(1, 5) == pytest.approx(14 / 64)
     assert mcnemar(5, 1) == pytest.approx(14 / 64)
+
+
+@pytest.mark.parametrize("won", [0, 1, 3, 20, 300])
+@pytest.mark.parametrize("lost", [0, 1, 2, 7, 33, 290])
+def test_it_is_scipys_binomial_test(won: int, lost: int) -> None:
+    if won + lost:
+        expected = stats.binomtest(lost, won + lost, 0.5).pvalue
+        assert mcnemar(won, lost) == pytest.approx(expected, rel=1e-9)
 
 
 def test_nothing_changed_says_nothing() -> None:
