@@ -1,6 +1,7 @@
 """How often 16-bit pair accumulation overflows, layer by layer, on a CPU without VNNI.
 
-Counted from weights and activations with the integer oracle, so on any CPU. For one kernel the
+Counted from weights and activations with the integer oracle, so on any CPU. fbgemm's depthwise
+convolutions add in such pairs on every CPU, with VNNI too. For some layers the
 layout of pairs is known only in part: fbgemm has kernels of its own for convolutions in groups
 of 4, 8 or 16 channels, and oneDNN splits rows of more than 256 inputs into blocks, which shifts
 the pairs where a block is odd. There the counts are an estimate.

@@ -6,6 +6,8 @@ a fix in torch is a finding too. Versions are those this suite was run on.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -43,6 +45,19 @@ POOLS_MIX_CHANNELS = True
 #: its own: ``bin_value = torch.sum(update_hist)`` in ``_combine_histograms``. Seen in 2.6, mended
 #: in 2.9; 2.7 and 2.8 were not tried.
 HISTOGRAM_MISCOUNTS = VERSION < (2, 8)
+
+
+def is_fbgemm_depthwise(w: npt.NDArray[Any], where: dict[str, Any]) -> bool:
+    """Whether fbgemm has a depthwise kernel for this: these add saturating pairs on every CPU.
+
+    Found by this suite's nightly run in 2.14, seen in 2.6 too; FBGEMM's src/FbgemmConv.cc,
+    ``takeDepthWiseFastPath``, says for which shapes; no issue was found.
+    """
+    (out, width, kh, kw), groups = w.shape, where["groups"]
+    channels = width == 1 and groups % 8 == 0 and out in (groups, 2 * groups)
+    window = kh == kw and kh in (3, 5) and where["padding"] == (kh // 2, kh // 2)
+    plain = where["dilation"] == (1, 1) and set(where["stride"]) <= {1, 2}
+    return bool(channels and window and plain)
 
 
 def wrapping_quantize(

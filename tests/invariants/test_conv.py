@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -58,9 +59,9 @@ class ConvCase:
 
     def accumulators(self, engine: str) -> Codes:
         """What this machine's kernel accumulates, by the oracle."""
-        kernel = engines.kernel(engine, "conv2d")
-        if engines.saturates(engine, "conv2d"):
-            layout: Any = kernel
+        layout: Any = engines.kernel(engine, "conv2d")
+        depthwise = layout == "fbgemm" and deviations.is_fbgemm_depthwise(self.w, self.where)
+        if depthwise or engines.saturates(engine, "conv2d"):
             sums = reference.conv2d_in_pairs(
                 self.x, self.w, zx=self.zx, layout=layout, **self.where
             )
@@ -174,6 +175,26 @@ def test_any_scales_give_the_nearest_codes(engine: str, data: st.DataObject) -> 
     slack = kernel_slack(size, case.multiplier, bias_is_rounded=engine == "qnnpack")
     order = engines.order(engine, "conv2d")
     expect_between(case.call(engine), *between(real, slack, **_limits(case), order=order))
+
+
+@pytest.mark.parametrize("engine", ["fbgemm", "x86"])
+@pytest.mark.parametrize("width", [3, 5])
+def test_depthwise_kernels_of_fbgemm_saturate_on_every_cpu(engine: str, width: int) -> None:
+    """With VNNI too, and under x86, which leaves more than 100 groups to fbgemm."""
+    if engine not in engines.available_engines():
+        pytest.skip(f"no {engine} in this PyTorch")
+    rng, groups = np.random.default_rng(width), 104
+    x, w = rng.integers(200, 256, (1, groups, 6, 6)), np.full((groups, 1, width, width), 127)
+    where = {"stride": (1, 1), "padding": (width // 2,) * 2, "dilation": (1, 1), "groups": groups}
+    assert deviations.is_fbgemm_depthwise(w, where)
+    case = ConvCase(
+        x=x, w=w, bias=np.zeros(groups, np.float32), sx=1.0, zx=64, sw=np.ones(groups, np.float32),
+        sy=4096.0, zy=0, relu=False, channels=False, layout="contiguous", where=where,
+    )  # fmt: skip
+    sums = reference.conv2d_in_pairs(x, w, zx=64, layout="fbgemm", **where)
+    assert sums.overflows.any()
+    real = reference.scaled(sums.accumulators, case.multiplier)
+    expect_equal(case.call(engine), reference.requantize(real, **_limits(case)))
 
 
 @each_engine()
