@@ -13,6 +13,12 @@ from qreg.quantization.reference.affine import channelwise
 #: Half a unit in the last place of float32, relative: what one rounding can move a value.
 UNIT = Fraction(1, 2**24)
 
+#: What one rounding can move a value that is denormal afterwards, absolute.
+DENORMAL_UNIT = Fraction(1, 2**150)
+
+#: An average's step passes a difference, a product, a sum, and 0.01 itself is rounded.
+AVERAGE_ROUNDINGS = 4
+
 #: Quantizing multiplies by a rounded reciprocal (fbgemm's QuantUtils.h says why): the
 #: reciprocal is rounded once and the product once; the third is for products of the two.
 QUANTIZE_ROUNDINGS = 3
