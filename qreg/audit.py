@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import torch
 
-from qreg.data import Dataset, Split, get_dataset, load_split
+from qreg.data import Dataset, Split, get_dataset
 from qreg.data.batches import batches
 from qreg.errors import QregError, UnavailableError
-from qreg.measure import CALIBRATION, Options
 from qreg.metrics.saturation import audit_saturation
-from qreg.prepare import Subject, Workshop, prepare
+from qreg.prepare import Subject, prepare
 from qreg.quantization.engines import use_engine
 from qreg.records import Case, LayerSaturation
+from qreg.workshop import Options, load_test, open_workshop
 
 # Images of a batch: bounds memory. A dynamic layer's range is that of the batch.
 _BATCH = 16
@@ -27,23 +27,15 @@ def audit_case(case: Case, options: Options) -> tuple[LayerSaturation, ...]:
         QregError: code that is not qreg's raised, with its traceback; or what `prepare` raises.
     """
     dataset = get_dataset(case.dataset)
-    test = load_split(dataset, "test", data_dir=options.data_dir, progress=options.loading("test"))
-    test = test.head(options.limit) if options.limit else test
+    test = load_test(dataset, options)
     subject = _prepared(case, dataset, test, options)
     with use_engine(case.engine):
         return audit_saturation(subject.model, _shown(dataset, test, options), engine=case.engine)
 
 
 def _prepared(case: Case, dataset: Dataset, test: Split, options: Options) -> Subject:
-    def calibration() -> Split:
-        train = load_split(
-            dataset, "train", data_dir=options.data_dir, progress=options.loading("train")
-        )
-        return train.take(CALIBRATION)
-
     options.progress(0, 1, f"making {case.method}")
-    sample = next(batches(test.head(2), dataset, size=2))
-    made = prepare(case, Workshop(dataset, options.folders, calibration, sample))
+    made = prepare(case, open_workshop(dataset, test, options))
     if isinstance(made, Subject):
         return made
     if made.unavailable:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from qreg.data import Dataset, Split, get_dataset, load_split
+from qreg.data import Dataset, Split, get_dataset
 from qreg.data.batches import batches
 from qreg.environment import capture_environment
 from qreg.errors import UnavailableError
@@ -20,35 +19,14 @@ from qreg.metrics.agreement import Predictions, agreement
 from qreg.metrics.latency import Seconds, latency, time_in_turn
 from qreg.metrics.size import model_size
 from qreg.observations import Latency
-from qreg.prepare import Subject, Workshop, prepare
+from qreg.prepare import Subject, prepare
 from qreg.records import Case, Environment, Failure, Measurement
+from qreg.workshop import Options, load_test, open_workshop
 
-#: Canonical training indices whose ranges the static methods observe: those of them that the
-#: dataset has. Every known copy of cifar10 has them all.
-CALIBRATION = range(512)
 #: Images a batch: the throughput batch whose latency is reported.
 BATCH = 100
 # Batch-1 latency: bursts of calls, each after calls that are not timed.
 _ROUNDS, _CALLS, _WARM_UP = 8, 12, 3
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to measure.
-
-    Attributes:
-        limit: only the first images by canonical index; 0 for all.
-        progress: called with (done, total, what) as the work goes on.
-    """
-
-    folders: tuple[Path, ...]
-    data_dir: Path | None = None
-    limit: int = 0
-    progress: Callable[[int, int, str], None] = lambda *_: None
-
-    def loading(self, split: str) -> Callable[[int, int], None]:
-        """The progress of decoding a split."""
-        return lambda done, total: self.progress(done, total, f"{split} images")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +49,7 @@ def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Fail
         QregError: what concerns all cases: dataset, model, reference, a damaged file.
     """
     dataset = get_dataset(cases[0].dataset)
-    test = load_split(dataset, "test", data_dir=options.data_dir, progress=options.loading("test"))
-    test = test.head(options.limit) if options.limit else test
+    test = load_test(dataset, options)
     made = _prepare_all(cases, dataset, test, options)
     subjects = [one for one in made if isinstance(one, Subject)]
     runs = iter(_run_in_turn(subjects, dataset, test, options))
@@ -83,14 +60,7 @@ def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Fail
 def _prepare_all(
     cases: Sequence[Case], dataset: Dataset, test: Split, options: Options
 ) -> list[Subject | Failure]:
-    def calibration() -> Split:
-        train = load_split(
-            dataset, "train", data_dir=options.data_dir, progress=options.loading("train")
-        )
-        return train.take(CALIBRATION)
-
-    sample = next(batches(test.head(2), dataset, size=2))
-    shop = Workshop(dataset, options.folders, calibration, sample)
+    shop = open_workshop(dataset, test, options)
     made = []
     for number, case in enumerate(cases):
         options.progress(number, len(cases), f"making {case.method}")

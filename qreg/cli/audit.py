@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import (
@@ -84,10 +83,10 @@ def _count(args: argparse.Namespace) -> tuple[tuple[LayerSaturation, ...], Case]
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
         from qreg.audit import audit_case
-        from qreg.measure import Options
         from qreg.quantization.engines import default_engine
         from qreg.records import Case
         from qreg.training.checkpoints import checkpoint_folders
+        from qreg.workshop import Options
 
         set_threads(args.threads)
         case = Case(args.dataset, args.model, args.method, args.engine or default_engine())
@@ -101,8 +100,7 @@ def _count(args: argparse.Namespace) -> tuple[tuple[LayerSaturation, ...], Case]
 
 
 def _print(found: tuple[LayerSaturation, ...], case: Case, images: int) -> None:
-    from rich.console import Console
-
+    from qreg.cli.output import console
     from qreg.report.saturation import saturation_notes, saturation_table
 
     if not found:
@@ -110,7 +108,7 @@ def _print(found: tuple[LayerSaturation, ...], case: Case, images: int) -> None:
             f"{case} has no quantized convolution or linear layer",
             hint="choose a method that quantizes: --method static",
         )
-    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
-    console.print(saturation_table(found, title=f"{case}, {images} images"))
+    out = console(width=_WIDTH)
+    out.print(saturation_table(found, title=f"{case}, {images} images"))
     for note in saturation_notes(found, engine=case.engine):
-        console.print(note, style="dim", highlight=False)
+        out.print(note, style="dim", highlight=False)

@@ -126,9 +126,10 @@ def _measure(
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
-        from qreg.measure import Options, measure
+        from qreg.measure import measure
         from qreg.quantization.engines import available_engines, default_engine
         from qreg.training.checkpoints import checkpoint_folders
+        from qreg.workshop import Options
 
         set_threads(args.threads)
         if args.engine.strip() == "all":

@@ -8,7 +8,7 @@ from rich.console import Console
 _WIDTH = 118
 
 
-def console() -> Console:
-    """A console as wide as the terminal, or wide enough where there is none."""
+def console(*, width: int = _WIDTH) -> Console:
+    """A console as wide as the terminal, or `width` columns where there is none."""
     found = Console()
-    return found if found.is_terminal else Console(width=_WIDTH)
+    return found if found.is_terminal else Console(width=width)

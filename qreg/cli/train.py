@@ -14,12 +14,12 @@ from qreg.cli.options import (
     set_threads,
 )
 from qreg.errors import CheckpointError
+from qreg.training.recipe import KINDS
 
 if TYPE_CHECKING:
     from qreg.training.loop import Step
     from qreg.training.recipe import Recipe
 
-_KINDS = ("fp32", "fp32-finetuned", "qat", "qat-per-tensor")
 _EPILOG = """\
 An interrupted training goes on after its last finished epoch when the same command is given
 again. Fine-tuned kinds start from the fp32 checkpoint.
@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--method",
         default="fp32",
-        choices=_KINDS,
+        choices=KINDS,
         help="the kind of checkpoint (default: %(default)s)",
     )
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -56,8 +57,6 @@ def find_checkpoint(folders: tuple[Path, ...], model: str, dataset: str, kind: s
 
 def save_checkpoint(path: Path, model: nn.Module, recipe: Recipe) -> Recipe:
     """Write a model's tensors and its recipe; returns the recipe with the file's sha256."""
-    import hashlib
-
     from safetensors.torch import save
 
     content = save(pack(model))

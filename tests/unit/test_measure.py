@@ -9,12 +9,13 @@ import torch
 from qreg.data import get_dataset, load_split
 from qreg.data.batches import batches
 from qreg.errors import QregError
-from qreg.measure import BATCH, Options, measure
+from qreg.measure import BATCH, measure
 from qreg.models import build_model
 from qreg.quantization.engines import available_engines
 from qreg.records import Case, Failure, Measurement
 from qreg.training.checkpoints import find_checkpoint, load_checkpoint, shipped_folder
 from qreg.training.recipe import read_recipe
+from qreg.workshop import Options
 
 SHIPPED = (shipped_folder() / "checkpoints",)
 LIMIT = 400

@@ -1,0 +1,53 @@
+"""How to measure, and what cases of one dataset are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from qreg.data import Dataset, Split, load_split
+from qreg.data.batches import batches
+from qreg.prepare import Workshop
+
+#: Canonical training indices whose ranges the static methods observe: those of them that the
+#: dataset has. Every known copy of cifar10 has them all.
+CALIBRATION = range(512)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Attributes:
+        limit: only the first images by canonical index; 0 for all.
+        progress: called with (done, total, what) as the work goes on.
+    """
+
+    folders: tuple[Path, ...]
+    data_dir: Path | None = None
+    limit: int = 0
+    progress: Callable[[int, int, str], None] = lambda *_: None
+
+    def loading(self, split: str) -> Callable[[int, int], None]:
+        """The progress of decoding a split."""
+        return lambda done, total: self.progress(done, total, f"{split} images")
+
+
+def load_test(dataset: Dataset, options: Options) -> Split:
+    """The test images that `options` ask for."""
+    test = load_split(dataset, "test", data_dir=options.data_dir, progress=options.loading("test"))
+    return test.head(options.limit) if options.limit else test
+
+
+def open_workshop(dataset: Dataset, test: Split, options: Options) -> Workshop:
+    """What cases of this dataset are made from; calibration images are loaded when asked for."""
+
+    def calibration() -> Split:
+        train = load_split(
+            dataset, "train", data_dir=options.data_dir, progress=options.loading("train")
+        )
+        return train.take(CALIBRATION)
+
+    sample = next(batches(test.head(2), dataset, size=2))
+    return Workshop(dataset, options.folders, calibration, sample)
