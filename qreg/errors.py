@@ -37,6 +37,10 @@ class DataError(QregError):
     """A dataset is missing or not what it should be."""
 
 
+class MissingDataError(DataError):
+    """A dataset is not on this machine."""
+
+
 class CorruptFileError(QregError):
     """A file's content is not the expected content; the file is left as it is."""
 

@@ -49,6 +49,7 @@ class Check(Enum):
     OPERATORS = "operators"
     PARAMETERS = "parameters"
     LAYERS = "layers"
+    SATURATION = "saturation"
     WARNINGS = "warnings"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from qreg.data import Dataset, Split, load_split
+from qreg.data import Dataset, Split, SplitName, load_split
 from qreg.data.batches import batches
 from qreg.prepare import Workshop
 
@@ -21,22 +21,30 @@ class Options:
 
     Attributes:
         limit: only the first images by canonical index; 0 for all.
+        download: whether a dataset may be downloaded.
         progress: called with (done, total, what) as the work goes on.
     """
 
     folders: tuple[Path, ...]
     data_dir: Path | None = None
     limit: int = 0
+    download: bool = True
     progress: Callable[[int, int, str], None] = lambda *_: None
 
-    def loading(self, split: str) -> Callable[[int, int], None]:
-        """The progress of decoding a split."""
-        return lambda done, total: self.progress(done, total, f"{split} images")
+    def load(self, dataset: Dataset, split: SplitName) -> Split:
+        """A split of a dataset, with the progress of decoding it."""
+        return load_split(
+            dataset,
+            split,
+            data_dir=self.data_dir,
+            download=self.download,
+            progress=lambda done, total: self.progress(done, total, f"{split} images"),
+        )
 
 
 def load_test(dataset: Dataset, options: Options) -> Split:
     """The test images that `options` ask for."""
-    test = load_split(dataset, "test", data_dir=options.data_dir, progress=options.loading("test"))
+    test = options.load(dataset, "test")
     return test.head(options.limit) if options.limit else test
 
 
@@ -44,10 +52,7 @@ def open_workshop(dataset: Dataset, test: Split, options: Options) -> Workshop:
     """What cases of this dataset are made from; calibration images are loaded when asked for."""
 
     def calibration() -> Split:
-        train = load_split(
-            dataset, "train", data_dir=options.data_dir, progress=options.loading("train")
-        )
-        return train.take(CALIBRATION)
+        return options.load(dataset, "train").take(CALIBRATION)
 
     sample = next(batches(test.head(2), dataset, size=2))
     return Workshop(dataset, options.folders, calibration, sample)

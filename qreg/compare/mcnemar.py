@@ -7,6 +7,8 @@ the images whose correctness changed.
 
 from __future__ import annotations
 
+import math
+
 from scipy import special
 
 #: The error of the first kind, and the power, for which detectable drops are stated.
@@ -25,6 +27,28 @@ def mcnemar(won: int, lost: int) -> float:
         return 1.0
     # with even odds both tails are the same
     return min(1.0, 2 * float(special.bdtr(min(won, lost), won + lost, 0.5)))
+
+
+def lost_more(won: int, lost: int) -> float:
+    """The exact one-sided p-value of `lost` or more losses, wins being as likely.
+
+    Raises:
+        ValueError: a count is negative.
+    """
+    if won < 0 or lost < 0:
+        raise ValueError(f"{won} won and {lost} lost")
+    return float(special.bdtrc(lost - 1, won + lost, 0.5)) if lost else 1.0
+
+
+def critical_losses(changed: int, *, alpha: float = ALPHA) -> int:
+    """The smallest surplus of losses over wins that is significant among `changed` images.
+
+    Where even losses alone would not be, as many as are needed without any win.
+    """
+    alone = math.ceil(-math.log2(alpha))
+    if changed <= alone:
+        return alone
+    return 2 * _critical(changed, alpha) - changed
 
 
 def detectable_drop(
@@ -53,10 +77,15 @@ def detectable_drop(
 def _power(changed: int, added: int, alpha: float) -> float:
     """How often `added` losses among `changed` even ones are found."""
     flips = changed + added
-    # the smallest count of losses whose one-sided p-value, P(at least so many), is at most alpha
-    critical = int(special.bdtrik(1 - alpha, flips, 0.5))
-    while critical <= flips and special.bdtrc(critical - 1, flips, 0.5) > alpha:
-        critical += 1
+    critical = _critical(flips, alpha)
     if critical > flips:
         return 0.0
     return float(special.bdtrc(critical - 1, flips, (changed / 2 + added) / flips))
+
+
+def _critical(flips: int, alpha: float) -> int:
+    """The smallest count of losses whose one-sided p-value is at most alpha."""
+    critical = int(special.bdtrik(1 - alpha, flips, 0.5))
+    while critical <= flips and special.bdtrc(critical - 1, flips, 0.5) > alpha:
+        critical += 1
+    return critical

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from qreg.data.cache import cache_root
 from qreg.data.dataset import Dataset, Progress, Split, SplitName
 from qreg.errors import ContractError, DataError
 from qreg.registry import Registry
@@ -43,15 +44,20 @@ def load_split(
     split: SplitName,
     *,
     data_dir: Path | None = None,
+    download: bool = True,
     progress: Progress | None = None,
 ) -> Split:
     """Load a split, from `data_dir`, else from ``QREG_DATA_DIR``, else as the dataset does.
+
+    Without `download` the last is only what was downloaded before.
 
     Raises:
         DataError: it is missing; CorruptFileError: it is not what it should be.
     """
     if data_dir is None and (chosen := os.environ.get("QREG_DATA_DIR")):
         data_dir = Path(chosen)
+    if data_dir is None and not download:
+        data_dir = cache_root()
     loaded = dataset.load(split, data_dir=data_dir, progress=progress)
     if len(loaded) == 0:
         raise DataError(f"the {split} split of {dataset.name} is empty", hint="add samples to it")

@@ -16,7 +16,7 @@ import numpy as np
 from qreg.data.cache import cache_root, cached_split
 from qreg.data.dataset import Dataset, Progress, Split, SplitName
 from qreg.data.files import file_sha256, read_npz, stat_key
-from qreg.errors import CorruptFileError, DataError
+from qreg.errors import CorruptFileError, DataError, MissingDataError
 
 CLASSES = (
     "airplane",
@@ -47,7 +47,9 @@ def _load(split: SplitName, *, data_dir: Path | None, progress: Progress | None)
         if (folder / _TORCHVISION).is_dir():
             return _from_torchvision(folder, split)
     if data_dir:
-        raise DataError(f"no cifar10 in {data_dir}: tried {_tried(folders, split)}", hint=_HINT)
+        raise MissingDataError(
+            f"no cifar10 in {data_dir}: tried {_tried(folders, split)}", hint=_HINT
+        )
     _download(folders[0])
     return _from_torchvision(folders[0], split)
 
@@ -127,7 +129,7 @@ def _download(folder: Path) -> None:
     except (OSError, RuntimeError) as error:
         if isinstance(error, HTTPError):
             error.close()
-        raise DataError(
+        raise MissingDataError(
             f"no cifar10 in {folder}, and downloading {TorchvisionCIFAR10.url} failed: {error}",
             hint=_HINT,
         ) from error

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from qreg.data.cache import cached_split
 from qreg.data.dataset import Dataset, Progress, Split, SplitName
 from qreg.data.files import read_image, read_npz, stat_key
-from qreg.errors import DataError
+from qreg.errors import DataError, MissingDataError
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"}
 _MEAN, _STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -33,7 +33,9 @@ def dataset_at(path: Path) -> Dataset:
         return _folder(path)
     if path.is_file():
         return _archive(path)
-    raise DataError(f"no dataset at {path}", hint="give a folder of images or an npz archive")
+    raise MissingDataError(
+        f"no dataset at {path}", hint="give a folder of images or an npz archive"
+    )
 
 
 def _archive(path: Path) -> Dataset:

@@ -1,0 +1,51 @@
+"""Agreement with fp32 against the baseline's: has the quantization noise grown?
+
+Paired like accuracy, "right" meaning "as fp32 predicts". A fault of quantization seldom wins
+images back here, so this sees far smaller ones than accuracy does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from qreg.compare.images import Shared
+from qreg.compare.mcnemar import lost_more
+from qreg.judgements import Check, Finding, Outcome, Snapshot
+
+
+def judge_agreement(
+    now: Snapshot, before: Snapshot, shared: Shared, *, alpha: float
+) -> Iterator[Finding]:
+    """REGRESSED when fp32 is followed less than it was, or to the last bit where it was not."""
+    if now.numerics.reference == "":
+        return
+    if _is_fp32(now) and not _is_fp32(before):
+        yield Finding(
+            check=Check.AGREEMENT,
+            outcome=Outcome.REGRESSED,
+            expected="logits that quantization changes",
+            observed="fp32's logits, bit for bit: nothing is quantized",
+            allowed="none of the kind",
+        )
+        return
+    here = np.isin(shared.index, np.array(now.numerics.disagreements, dtype=np.int64))
+    there = np.isin(shared.index, np.array(before.numerics.disagreements, dtype=np.int64))
+    more, fewer = int((here & ~there).sum()), int((there & ~here).sum())
+    worse, better = lost_more(fewer, more), lost_more(more, fewer)
+    if min(worse, better) <= alpha:
+        yield Finding(
+            check=Check.AGREEMENT,
+            outcome=Outcome.REGRESSED if worse < better else Outcome.IMPROVED,
+            expected=f"{int(there.sum())} of {len(there)} images unlike fp32",
+            observed=f"{int(here.sum())}",
+            allowed="what chance explains",
+            where=f"{more} images follow fp32 no longer, {fewer} do again",
+            p_value=min(worse, better),
+        )
+
+
+def _is_fp32(snapshot: Snapshot) -> bool:
+    numerics = snapshot.numerics
+    return numerics.logits.digest == numerics.reference

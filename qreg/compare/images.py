@@ -1,0 +1,61 @@
+"""Which images two snapshots share, and whether they are the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.numerics import Images
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """The images both have: canonical index and label (N,), and their rows in each (N,)."""
+
+    index: Rows
+    labels: Rows
+    now: Rows
+    before: Rows
+    altered: int
+
+
+@lru_cache(maxsize=64)
+def _columns(images: Images) -> tuple[Rows, Rows, Rows]:
+    return np.array(images.index), np.array(images.labels), np.array(images.digests)
+
+
+def shared_images(now: Snapshot, before: Snapshot) -> Shared:
+    """The images with the same canonical index in both, N of them."""
+    index, labels, digests = _columns(now.numerics.images)
+    old_index, old_labels, old_digests = _columns(before.numerics.images)
+    common, here, there = np.intersect1d(index, old_index, assume_unique=True, return_indices=True)
+    altered = (labels[here] != old_labels[there]) | (digests[here] != old_digests[there])
+    return Shared(common, labels[here], here, there, int(altered.sum()))
+
+
+def judge_images(shared: Shared, now: Snapshot) -> Iterator[Finding]:
+    """Other images cannot be compared; missing ones weaken what was."""
+    total = len(now.numerics.images.index)
+    if len(shared.index) == 0:
+        yield Finding(
+            check=Check.IMAGES,
+            outcome=Outcome.INCOMPARABLE,
+            expected="images that the baseline has",
+            observed=f"none of {total}",
+            allowed="at least one in common",
+        )
+    elif shared.altered:
+        yield Finding(
+            check=Check.IMAGES,
+            outcome=Outcome.INCOMPARABLE,
+            expected="the baseline's pixels and labels",
+            observed=f"{shared.altered} of {len(shared.index)} images differ from them",
+            allowed="none",
+        )

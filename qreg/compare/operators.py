@@ -1,0 +1,60 @@
+"""Operators against the baseline's: what runs, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from qreg.judgements import Check, Finding, Outcome
+from qreg.numerics import Layer, OperatorCount
+
+# What does a layer's work; PyTorch versions may differ in what they put around it.
+_FLOAT_WORK = ("aten::convolution", "aten::addmm", "aten::mm", "aten::bmm", "aten::linear")
+_QUANTIZED = ("quantized::", "quantized_decomposed::", "onednn::", "torchao::")
+
+
+def judge_operators(
+    now: Sequence[OperatorCount], before: Sequence[OperatorCount], *, same_version: bool
+) -> Iterator[Finding]:
+    """Under the same PyTorch all must be the same; else those that do a layer's work."""
+    here, there = _counts(now, same_version), _counts(before, same_version)
+    changed = [name for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
+    if changed:
+        yield Finding(
+            check=Check.OPERATORS,
+            outcome=Outcome.REGRESSED,
+            expected=_text(changed, there),
+            observed=_text(changed, here),
+            allowed="the same operators, as often",
+        )
+
+
+def judge_kinds(now: Sequence[Layer], before: Sequence[Layer]) -> Iterator[Finding]:
+    """Each layer must be of the kind it was: one that stayed float is named here."""
+    here, there = {x.name: x.kind for x in now}, {x.name: x.kind for x in before}
+    changed = [name for name in {**there, **here} if here.get(name) != there.get(name)]
+    if changed:
+        yield Finding(
+            check=Check.OPERATORS,
+            outcome=Outcome.REGRESSED,
+            expected=_kinds(changed, there),
+            observed=_kinds(changed, here),
+            allowed="the same kinds of layers",
+            where=", ".join(changed[:4]) + (" ..." if len(changed) > 4 else ""),
+        )
+
+
+def _counts(operators: Sequence[OperatorCount], everything: bool) -> dict[str, int]:
+    return {
+        each.name: each.count
+        for each in operators
+        if everything or each.name in _FLOAT_WORK or each.name.startswith(_QUANTIZED)
+    }
+
+
+def _text(names: Sequence[str], counts: dict[str, int]) -> str:
+    shown = [f"{counts.get(name, 0)} x {name}" for name in names[:4]]
+    return ", ".join(shown) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _kinds(names: Sequence[str], kinds: dict[str, str]) -> str:
+    return ", ".join(kinds.get(name, "none") for name in names[:4])

@@ -1,0 +1,123 @@
+"""From a measurement and a baseline to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from qreg.compare.accuracy import accuracy_change, judge_accuracy, moved_images
+from qreg.compare.agreement import judge_agreement
+from qreg.compare.images import Shared, judge_images, shared_images
+from qreg.compare.layers import judge_layers, judge_parameters
+from qreg.compare.logits import judge_logits
+from qreg.compare.operators import judge_kinds, judge_operators
+from qreg.compare.size import judge_size
+from qreg.compare.texts import judge_warnings
+from qreg.judgements import Baseline, Basis, Check, Finding, Outcome, Snapshot, Verdict
+from qreg.records import Case, Failure
+
+
+def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Verdict:
+    """Judge what was observed of a case against its baseline.
+
+    Args:
+        alpha: the level of each test with a p-value; see `qreg.compare.family.family_alpha`.
+    """
+    old = before.snapshot
+    shared = shared_images(now, old)
+    findings = list(judge_images(shared, now))
+    if any(finding.outcome is Outcome.INCOMPARABLE for finding in findings):
+        return Verdict(now.case, Outcome.INCOMPARABLE, basis=basis, findings=tuple(findings))
+    change = accuracy_change(now, old, shared, alpha=alpha)
+    findings += judge_accuracy(change, alpha=alpha)
+    findings += judge_agreement(now, old, shared, alpha=alpha)
+    findings += _source(now, old)
+    findings += _numerics(now, old, shared, basis)
+    findings.sort(key=lambda finding: -finding.outcome.severity)
+    return Verdict(
+        case=now.case,
+        outcome=findings[0].outcome if findings else Outcome.PASS,
+        basis=basis,
+        accuracy=change,
+        findings=tuple(findings),
+        moved=moved_images(now, old, shared),
+        notes=_notes(now, old, shared),
+    )
+
+
+def no_baseline(case: Case) -> Verdict:
+    """The verdict where nothing was approved yet."""
+    return Verdict(case, Outcome.NO_BASELINE, notes=("no baseline: nothing was judged",))
+
+
+def failed(failure: Failure) -> Verdict:
+    """The verdict on a case that could not be observed."""
+    notes = (failure.reason, *([failure.hint] if failure.hint else []))
+    return Verdict(failure.case, Outcome.ERROR, notes=notes, details=failure.details)
+
+
+def with_finding(verdict: Verdict, finding: Finding) -> Verdict:
+    """The verdict with one finding more."""
+    findings = sorted((*verdict.findings, finding), key=lambda f: -f.outcome.severity)
+    return replace(verdict, findings=tuple(findings), outcome=findings[0].outcome)
+
+
+def _numerics(now: Snapshot, old: Snapshot, shared: Shared, basis: Basis) -> Iterator[Finding]:
+    exact = basis.exact
+    same_version = now.environment.torch == old.environment.torch
+    a, b = now.numerics, old.numerics
+    yield from judge_kinds(a.layers, b.layers)
+    yield from judge_operators(a.operators, b.operators, same_version=same_version)
+    yield from judge_parameters(a.layers, b.layers, exact=exact)
+    yield from judge_layers(a.layers, b.layers, exact=exact)
+    yield from judge_logits(now, old, shared, exact=exact)
+    yield from _storage(now, old)
+    yield from judge_size(now.size, old.size, same_version=same_version)
+    if same_version:
+        yield from judge_warnings(now.warnings, old.warnings)
+
+
+def _source(now: Snapshot, old: Snapshot) -> Iterator[Finding]:
+    """What the case was made from."""
+    if now.checkpoint != old.checkpoint:
+        yield Finding(
+            check=Check.WEIGHTS,
+            outcome=Outcome.INCOMPARABLE,
+            expected=f"checkpoint {old.checkpoint[:16] or 'none'}",
+            observed=f"checkpoint {now.checkpoint[:16] or 'none'}",
+            allowed="the same: approve the new weights",
+        )
+    if now.calibration != old.calibration:
+        yield Finding(
+            check=Check.CALIBRATION,
+            outcome=Outcome.REGRESSED,
+            expected=f"{len(old.calibration)} calibration images",
+            observed=f"{len(now.calibration)}, not the same",
+            allowed="the same indices",
+        )
+
+
+def _storage(now: Snapshot, old: Snapshot) -> Iterator[Finding]:
+    """A model that has loaded its own saved state must compute what it did."""
+    kept = now.numerics.reloaded == now.numerics.single
+    could = old.numerics.reloaded == old.numerics.single
+    if could and not kept:
+        yield Finding(
+            check=Check.STORAGE,
+            outcome=Outcome.REGRESSED,
+            expected="the same logits after saving and loading",
+            observed="other logits" if now.numerics.reloaded else "it cannot be loaded",
+            allowed="equal bits",
+        )
+
+
+def _notes(now: Snapshot, old: Snapshot, shared: Shared) -> tuple[str, ...]:
+    total = len(now.numerics.images.index)
+    notes = []
+    if len(shared.index) < total:
+        notes.append(f"judged on {len(shared.index)} of {total} images: the others are new")
+    if now.environment.torch != old.environment.torch and set(now.warnings) != set(old.warnings):
+        more = len(set(now.warnings) - set(old.warnings))
+        fewer = len(set(old.warnings) - set(now.warnings))
+        notes.append(f"warnings under this PyTorch: {more} new, {fewer} gone")
+    return tuple(notes)

@@ -1,0 +1,111 @@
+"""Why a case moved: the first layer that did, what it is worth, and whether sums saturate."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from qreg.audit import audit_case
+from qreg.bench import Bench
+from qreg.compare.layers import first_moved
+from qreg.compare.verdict import with_finding
+from qreg.errors import QregError
+from qreg.gate import Gate
+from qreg.judgements import Check, Finding, Outcome, Snapshot, Verdict
+from qreg.metrics.saturation import KERNELS
+from qreg.metrics.swap import restored
+from qreg.numerics import Layer
+from qreg.prepare import Subject
+from qreg.quantization.engines import use_engine
+from qreg.records import LayerSaturation
+
+# Images that are run with the layer put back, and images whose sums are counted.
+_SWAP_IMAGES, _AUDIT_IMAGES = 64, 4
+
+
+def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Verdict:
+    """Add to a verdict the first layer that moved, confirmed by putting only that one back.
+
+    Where the CPU adds int8 products in saturating pairs now, the sums of that layer are counted
+    too, and a saturation is named as such.
+    """
+    exact = verdict.basis is not None and verdict.basis.exact
+    name = first_moved(now.numerics.layers, before.numerics.layers, exact=exact)
+    if not name or verdict.outcome is Outcome.PASS:
+        return verdict
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        note = _confirmed(name, before, gate.bench(now.case.dataset))
+    verdict = replace(verdict, notes=(*verdict.notes, f"first layer that moved: {name}{note}"))
+    return _saturation(verdict, now, before, name, gate)
+
+
+def _confirmed(name: str, before: Snapshot, bench: Bench) -> str:
+    subject = bench.subject(before.case)
+    layer = next(layer for layer in before.numerics.layers if layer.name == name)
+    if not isinstance(subject, Subject):
+        return ""
+    try:
+        share = _share(subject, layer, before, bench)
+    except Exception as error:
+        return f" (putting it back failed: {type(error).__name__}: {error})"
+    if share is None:
+        return " (a layer of its kind cannot be put back alone)"
+    return f": with only it as in the baseline, {share:.0%} of the logits' difference is gone"
+
+
+@torch.no_grad()
+def _share(subject: Subject, layer: Layer, before: Snapshot, bench: Bench) -> float | None:
+    """How much of the logits' squared difference from the baseline one layer is worth."""
+    images, (rows, wanted) = bench.first(_SWAP_IMAGES), _wanted(before, bench)
+    classes = wanted.shape[1]
+    with use_engine(subject.case.engine):
+        apart = subject.run(images)[rows, :classes].numpy() - wanted
+        with restored(subject.model, bench.twin(subject), layer) as possible:
+            if not possible:
+                return None
+            left = subject.run(images)[rows, :classes].numpy() - wanted
+    whole = float(np.square(apart, dtype=np.float64).sum())
+    return 1 - float(np.square(left, dtype=np.float64).sum()) / whole if whole else None
+
+
+def _wanted(before: Snapshot, bench: Bench) -> tuple[list[int], npt.NDArray[np.float32]]:
+    """Which of the first images the baseline has logits of, and those logits."""
+    logits, images = before.numerics.logits, before.numerics.images
+    kept = {index: row for row, index in enumerate(images.index[: logits.count])}
+    first = bench.test.index[:_SWAP_IMAGES].tolist()
+    rows = [row for row, index in enumerate(first) if index in kept]
+    values = np.frombuffer(logits.values, "<f4").reshape(logits.count, logits.classes)
+    return rows, values[[kept[first[row]] for row in rows]]
+
+
+def _saturation(
+    verdict: Verdict, now: Snapshot, before: Snapshot, name: str, gate: Gate
+) -> Verdict:
+    here, there = now.environment, before.environment
+    if now.case.engine not in KERNELS or (here.vnni, here.limits) == (there.vnni, there.limits):
+        return verdict
+    options = replace(gate.bench(now.case.dataset).options, limit=_AUDIT_IMAGES)
+    try:
+        counted = audit_case(now.case, options)
+    except QregError:
+        return verdict
+    hit = [c for c in counted if not c.halved and c.overflows and c.layer == name]
+    return with_finding(verdict, _saturated(hit[0], here.limits)) if hit else verdict
+
+
+def _saturated(found: LayerSaturation, limits: tuple[str, ...]) -> Finding:
+    why = f" ({', '.join(limits)})" if limits else ""
+    return Finding(
+        check=Check.SATURATION,
+        outcome=Outcome.REGRESSED,
+        expected="int8 products added without saturating, as with VNNI",
+        observed=f"{found.outputs_hit / found.outputs:.2%} of outputs have a sum that overflows "
+        f"16 bits on a CPU without VNNI{why}",
+        allowed="none: quantize with reduce_range, or run another engine",
+        where=found.layer,
+    )

@@ -1,0 +1,101 @@
+"""One layer put back to what a baseline says it was, to see how much of a change is its."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.ao.nn import quantized as nnq
+from torch.ao.nn.quantized import dynamic as nnqd
+
+from qreg.numerics import Layer, Quantizer
+
+
+class RestoredLayer(nn.Module):
+    """A convolution or linear layer by float arithmetic, with a baseline's parameters.
+
+    Input and weight are dequantized, the output is quantized again: what the layer means,
+    without its kernel.
+
+    Args:
+        twin: the float layer of the same weights, its ReLU included.
+        dynamic: the input is float, and quantized by its own range.
+    """
+
+    def __init__(self, twin: nn.Module, layer: Layer, *, dynamic: bool) -> None:
+        super().__init__()
+        self.twin, self.output, self.dynamic = copy.deepcopy(twin), layer.output, dynamic
+        if layer.weight is not None:
+            self._quantize_weight(layer.weight)
+
+    def _quantize_weight(self, quantizer: Quantizer) -> None:
+        holder: Any = self.twin[0] if isinstance(self.twin, nn.Sequential) else self.twin
+        weight = holder.weight.detach()
+        if len(quantizer.scales) == 1:
+            codes = _quantized(weight, quantizer)
+        else:
+            scales = torch.tensor(quantizer.scales, dtype=torch.float64)
+            zeros = torch.tensor(quantizer.zero_points)
+            codes = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+        holder.weight = nn.Parameter(codes.dequantize(), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.dynamic:
+            scale, zero_point = torch.ops.aten._choose_qparams_per_tensor(x, True)
+            x = torch.quantize_per_tensor(x, scale, zero_point, torch.quint8)
+        y: torch.Tensor = self.twin(x.dequantize() if x.is_quantized else x)
+        return _quantized(y, self.output) if self.output else y
+
+
+@contextmanager
+def restored(model: nn.Module, twin: nn.Module, layer: Layer) -> Iterator[bool]:
+    """Put one layer of a quantized model back; yields whether it is a layer that can be."""
+    name = layer.name.partition("#")[0]
+    now: Any = model.get_submodule(name)
+    if isinstance(now, (nnq.Conv2d, nnq.Linear)):
+        with _replaced(model, name, _rebuilt(now, twin.get_submodule(name), layer)):
+            yield True
+    elif isinstance(now, (nnq.Quantize, nnq.QFunctional)) and layer.output:
+        with _given(now, layer.output):
+            yield True
+    else:
+        yield False
+
+
+def _rebuilt(now: nn.Module, twin: nn.Module, layer: Layer) -> RestoredLayer:
+    return RestoredLayer(twin, layer, dynamic=isinstance(now, nnqd.Linear))
+
+
+@contextmanager
+def _replaced(model: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
+    parent_name, _, leaf = name.rpartition(".")
+    parent = model.get_submodule(parent_name)
+    before = getattr(parent, leaf)
+    setattr(parent, leaf, module)
+    try:
+        yield
+    finally:
+        setattr(parent, leaf, before)
+
+
+@contextmanager
+def _given(module: Any, output: Quantizer) -> Iterator[None]:
+    before = module.scale, module.zero_point
+    scale, zero_point = output.scales[0], output.zero_points[0]
+    if isinstance(module.scale, torch.Tensor):
+        module.scale, module.zero_point = torch.tensor([scale]), torch.tensor([zero_point])
+    else:
+        module.scale, module.zero_point = scale, zero_point
+    try:
+        yield
+    finally:
+        module.scale, module.zero_point = before
+
+
+def _quantized(x: torch.Tensor, quantizer: Quantizer) -> torch.Tensor:
+    dtype = getattr(torch, quantizer.dtype)
+    return torch.quantize_per_tensor(x, quantizer.scales[0], quantizer.zero_points[0], dtype)
