@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from qreg.quantization.engines import use_engine
 from qreg.records import Case, Failure
 from qreg.registry import is_object_path
 from qreg.training.checkpoints import find_checkpoint, load_checkpoint
+from qreg.warned import recorded_warnings
 
 _CALIBRATION_BATCH = 64
 
@@ -99,13 +98,19 @@ def _prepare(case: Case, shop: Workshop) -> Subject:
         observed.extend(split.index.tolist())
         return batches(split, shop.dataset, size=_CALIBRATION_BATCH)
 
-    with use_engine(case.engine), _recorded() as texts, torch.no_grad():
+    with use_engine(case.engine), recorded_warnings() as texts, torch.no_grad():
         model, sha256 = _load(case, method, shop)
         model = method.quantize(model.eval(), Context(case.engine, calibration)).eval()
         logits = model(shop.sample)
     classes = len(shop.dataset.classes)
     check_output(case.model, logits, batch=len(shop.sample), classes=classes)
     return Subject(case, method, model, sha256, tuple(observed), tuple(sorted(texts)))
+
+
+def reload(case: Case, shop: Workshop) -> nn.Module:
+    """The model of a case with its checkpoint's weights, before it is quantized."""
+    with recorded_warnings():
+        return _load(case, get_method(case.method), shop)[0]
 
 
 def _load(case: Case, method: Method, shop: Workshop) -> tuple[nn.Module, str]:
@@ -120,15 +125,3 @@ def _load(case: Case, method: Method, shop: Workshop) -> tuple[nn.Module, str]:
         return build(), ""  # a user's factory may bring its weights
     model, recipe = load_checkpoint(path, build)
     return model, recipe.sha256
-
-
-@contextmanager
-def _recorded() -> Iterator[set[str]]:
-    """Collect the distinct texts of warnings instead of showing them."""
-    texts: set[str] = set()
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield texts
-    finally:
-        texts.update(str(warning.message) for warning in caught)

@@ -1,0 +1,174 @@
+"""What each layer computes: its quantization parameters, its output's digest and its SQNR."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.ao import quantization as ao
+from torch.ao.nn.quantized import FloatFunctional, QFunctional
+
+from qreg.numerics import EQUAL_DB, Layer, Quantizer
+from qreg.quantization.eager import fuse
+
+_SHORT = 16  # hex digits of a digest that names a difference and guards nothing
+# A sum's result passes through this child of FloatFunctional and QFunctional.
+_RESULT = "activation_post_process"
+_SILENT = (nn.Identity, nn.Dropout, nn.Flatten, ao.QuantStub, ao.DeQuantStub)
+Outputs = dict[str, torch.Tensor]
+
+
+def float_twin(model: nn.Module, quantized: nn.Module) -> nn.Module:
+    """The float model whose layers line up with a quantized one's.
+
+    `model` holds the weights that `quantized` was made from: float, or with fake quantization,
+    which is switched off. It is fused where the quantized model has no BatchNorm or ReLU left.
+    """
+    model.apply(ao.disable_fake_quant)
+    model.apply(ao.disable_observer)
+    gone = {name for name, module in quantized.named_modules() if type(module) is nn.Identity}
+    fusable = (nn.BatchNorm2d, nn.ReLU)
+    if any(name in gone and isinstance(m, fusable) for name, m in model.named_modules()):
+        return fuse(model)
+    return model
+
+
+@torch.no_grad()
+def layer_numerics(
+    run: Callable[[torch.Tensor], torch.Tensor],
+    model: nn.Module,
+    twin: nn.Module,
+    images: torch.Tensor,
+) -> tuple[Layer, ...]:
+    """Describe every layer of a model, in the order they run.
+
+    Args:
+        run: runs `model`.
+        twin: its float twin.
+        images: model inputs, float32 (N, 3, H, W).
+    """
+    with _captured(twin, lambda _: True) as wanted:
+        twin(images)
+    with _captured(model, _is_layer) as seen:
+        run(images)
+    modules = dict(model.named_modules())
+    return tuple(_layer(name, modules, out, wanted.get(name)) for name, out in seen.items())
+
+
+def _is_layer(module: nn.Module) -> bool:
+    if isinstance(module, _SILENT):
+        return False
+    return not list(module.children()) or hasattr(module, "_packed_params")
+
+
+@contextmanager
+def _captured(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> Iterator[Outputs]:
+    """Collect outputs by name; a module that runs again is ``name#2``, ``name#3``, ..."""
+    outputs: Outputs = {}
+    handles = []
+    for name, module in model.named_modules():
+        parent, _, leaf = name.rpartition(".")
+        if leaf == _RESULT and isinstance(
+            model.get_submodule(parent), (FloatFunctional, QFunctional)
+        ):
+            handles.append(module.register_forward_hook(_keep(parent, outputs)))
+        elif name and wanted(module):
+            handles.append(module.register_forward_hook(_keep(name, outputs)))
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _keep(name: str, outputs: Outputs) -> Callable[[nn.Module, Any, Any], None]:
+    runs = 0
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal runs
+        if isinstance(output, torch.Tensor):
+            runs += 1
+            # a copy: a later layer may work in place
+            outputs[name if runs == 1 else f"{name}#{runs}"] = output.detach().clone()
+
+    return hook
+
+
+def _layer(
+    name: str, modules: dict[str, nn.Module], output: torch.Tensor, twin: torch.Tensor | None
+) -> Layer:
+    module = modules[name.partition("#")[0]]
+    weight, bias = _parameter(module, "weight"), _parameter(module, "bias")
+    return Layer(
+        name=name,
+        kind=_kind(module),
+        weight=_quantizer(weight),
+        weight_digest=_digest(weight),
+        bias_digest=_digest(bias),
+        output=_quantizer(output),
+        output_digest=_digest(output),
+        sqnr_db=_sqnr(output, twin),
+    )
+
+
+def _kind(module: nn.Module) -> str:
+    """``quantized.Conv2d``, ``intrinsic.quantized.ConvReLU2d``, ``Conv2d``, ``mine.nets.Block``."""
+    path = type(module).__module__
+    if path.startswith("torch."):
+        path = path.removeprefix("torch.").removeprefix("ao.").removeprefix("nn.")
+        path = path.partition("modules")[0].strip(".")
+    return ".".join(part for part in (path, type(module).__name__) if part)
+
+
+def _parameter(module: nn.Module, name: str) -> torch.Tensor | None:
+    """A float module holds a tensor, a quantized one a method that returns it."""
+    found: Any = getattr(module, name, None)
+    if callable(found) and not isinstance(found, torch.Tensor):
+        found = found()
+    return found.detach() if isinstance(found, torch.Tensor) else None
+
+
+def _quantizer(tensor: torch.Tensor | None) -> Quantizer | None:
+    if tensor is None or not tensor.is_quantized:
+        return None
+    scheme = str(tensor.qscheme()).removeprefix("torch.")
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return Quantizer(scheme, dtype, (tensor.q_scale(),), (tensor.q_zero_point(),))
+    scales = tensor.q_per_channel_scales().tolist()
+    zeros = [int(zero) for zero in tensor.q_per_channel_zero_points().tolist()]
+    return Quantizer(scheme, dtype, tuple(scales), tuple(zeros))
+
+
+def _digest(tensor: torch.Tensor | None) -> str:
+    if tensor is None:
+        return ""
+    values = tensor.int_repr() if tensor.is_quantized else tensor
+    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()[:_SHORT]
+
+
+def _sqnr(output: torch.Tensor, twin: torch.Tensor | None) -> float | None:
+    """10 log10 of the twin's energy over the difference's.
+
+    Source: Lin et al., "Fixed point quantization of deep convolutional networks" (2016).
+    """
+    if twin is None or twin.shape != output.shape:
+        return None
+    wanted, seen = _values(twin), _values(output)
+    noise, signal = np.square(wanted - seen).sum(), np.square(wanted).sum()
+    if noise == 0.0 or not np.isfinite(noise + signal):
+        return EQUAL_DB if noise == 0.0 else -EQUAL_DB
+    ratio = 10 * math.log10(signal / noise) if signal > 0 else -EQUAL_DB
+    return round(max(-EQUAL_DB, min(EQUAL_DB, ratio)), 4)
+
+
+def _values(tensor: torch.Tensor) -> npt.NDArray[np.float64]:
+    plain = tensor.dequantize() if tensor.is_quantized else tensor
+    return plain.double().numpy()

@@ -1,0 +1,38 @@
+"""Which operators a forward pass runs, as PyTorch dispatches them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from qreg.numerics import OperatorCount
+
+
+class _Counting(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        self.seen[func._schema.name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def count_operators(
+    run: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+) -> tuple[OperatorCount, ...]:
+    """Run once on model inputs (N, 3, H, W) and count the operators, sorted by name."""
+    with _Counting() as mode:
+        run(images)
+    return tuple(OperatorCount(name, count) for name, count in sorted(mode.seen.items()))
