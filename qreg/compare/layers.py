@@ -60,8 +60,8 @@ def judge_layers(
     yield Finding(
         check=Check.LAYERS,
         outcome=Outcome.REGRESSED,
-        expected=f"output {there.output_digest}, SQNR {_db(there)}",
-        observed=f"output {here.output_digest}, SQNR {_db(here)}",
+        expected=_output(there, exact),
+        observed=_output(here, exact),
         allowed="equal" if exact else f"an SQNR at most {SQNR_DB:g} dB lower",
         where=f"{here.name}{_more(len(moved))}",
     )
@@ -133,8 +133,9 @@ def _sqnr_change(here: Layer, there: Layer) -> float:
     return here.sqnr_db - there.sqnr_db
 
 
-def _db(layer: Layer) -> str:
-    return "unknown" if layer.sqnr_db is None else f"{layer.sqnr_db:.2f} dB"
+def _output(layer: Layer, exact: bool) -> str:
+    sqnr = "unknown" if layer.sqnr_db is None else f"{layer.sqnr_db:.2f} dB"
+    return f"output {layer.output_digest}, SQNR {sqnr}" if exact else f"SQNR {sqnr}"
 
 
 def _more(count: int) -> str:
