@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from qreg import __version__
-from qreg.cli import audit, baseline, compare, train
+from qreg.cli import audit, baseline, compare, selftest, train
 from qreg.errors import QregError
 
 _DESCRIPTION = """\
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qreg {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (compare, train, audit, baseline):
+    for command in (compare, train, audit, baseline, selftest):
         command.add_parser(subparsers)
     return parser
 

@@ -40,6 +40,11 @@ def nearest_allowed(numerics: Numerics, allowed: Tolerances) -> float:
     return min(measured[-1] + allowed.logits_db, FLOAT_DB) if measured else allowed.logits_db
 
 
+def distance_db(now: Logits, before: Logits, shared: Shared) -> float:
+    """The signal-to-difference ratio of two measurements' logits, in dB; infinite if equal."""
+    return _db(*_paired(now, before, shared))
+
+
 def _same_bits(now: Snapshot, before: Snapshot, shared: Shared) -> bool:
     same_rows = bool(np.array_equal(shared.now, shared.before))
     a, b = now.numerics, before.numerics
