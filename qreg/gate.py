@@ -95,7 +95,7 @@ class Gate:
         reference = self._reference(subject, bench, logits)
         moved = logits.argmax(axis=1) != reference.argmax(axis=1)
         first = bench.first(_LAYER_IMAGES)
-        layers = layer_numerics(subject.run, subject.model, bench.twin(subject), first)
+        layers = layer_numerics(subject.run, subject.model, subject.source, first)
         operators = count_operators(subject.run, first[:1])
         single = _single(subject, first)
         return Numerics(
