@@ -11,11 +11,11 @@ from pathlib import Path
 
 from qreg.baselines.changes import Change, approved
 from qreg.baselines.commit import current_commit
-from qreg.baselines.folder import baseline_root
 from qreg.baselines.store import Store
-from qreg.cli.cases import parse_case
+from qreg.cli.cases import chosen_root, parse_case
 from qreg.cli.proposing import Proposals, chosen_cases, proposals, proposed_trims
 from qreg.errors import QregError
+from qreg.settings import read_settings
 from qreg.shipped import shipped_folder
 
 
@@ -70,13 +70,15 @@ def _check_approval(args: argparse.Namespace) -> None:
 
 
 def _own_store(args: argparse.Namespace) -> Store:
-    root = baseline_root(args.baselines)
-    if root == shipped_folder() and not (args.baselines or os.environ.get("QREG_BASELINES")):
-        raise QregError(
-            f"there is no folder baselines in {Path.cwd()}",
-            hint="make it, or name another: --baselines DIR; those shipped with qreg are not yours",
-        )
-    return Store(root)
+    chosen = chosen_root(args)
+    if chosen != shipped_folder() or args.baselines or os.environ.get("QREG_BASELINES"):
+        return Store(chosen)
+    if read_settings(Path("pyproject.toml")):
+        return Store(Path("baselines"))
+    raise QregError(
+        f"there is no folder baselines in {Path.cwd()}",
+        hint="make it, or name another: --baselines DIR; those shipped with qreg are not yours",
+    )
 
 
 def _proposals(args: argparse.Namespace, store: Store) -> Proposals:
