@@ -36,6 +36,9 @@ def select_cases(
         QregError: a name is neither in the settings nor registered.
     """
     make_importable(settings)
+    for registry, own in ((MODELS, settings.models), (METHODS, settings.methods)):
+        for name in own:
+            registry.check(name)
     known = [name for name, _ in dataset_sources(settings)]
     chosen_engines = _split(engines) or settings.engines
     return gate_cases(
@@ -85,7 +88,7 @@ def _chosen(
     kind: str, names: str, own: Iterable[str], registered: Iterable[str]
 ) -> tuple[str, ...]:
     known = dict.fromkeys((*own, *registered))
-    for name in (*_split(names), *own):
+    for name in _split(names):
         if name not in known and not is_object_path(name):
             raise UnknownNameError(kind, name, known)
     return _split(names) or tuple(own)
