@@ -25,6 +25,7 @@ def update(args: argparse.Namespace) -> int:
     store = _own_store(args)
     accepted = {str(parse_case(name)) for name in args.accept_regression}
     found = _proposals(args, store)
+    _check_accepted(accepted, found)
     trims = proposed_trims(args, store) if _wants(args, "trim") else ()
     wanted = [c for c in (*found.changes, *trims) if _wants(args, c.category.value)]
     refused = [c for c in wanted if c.regressed and str(c.case) not in accepted]
@@ -66,6 +67,16 @@ def _check_approval(args: argparse.Namespace) -> None:
             "nothing is named to be changed",
             hint="name cases ('shapes10/simple_cnn/*'), or categories (--category create); "
             "see what there is with: qreg baseline diff",
+        )
+
+
+def _check_accepted(accepted: set[str], found: Proposals) -> None:
+    measured = {str(change.case) for change in found.changes}
+    measured |= {str(case) for case in found.unchanged} | {str(f.case) for f in found.failures}
+    for name in sorted(accepted - measured):
+        raise QregError(
+            f"--accept-regression {name} is not among the cases",
+            hint="name it among CASES too, or leave CASES and --category out",
         )
 
 

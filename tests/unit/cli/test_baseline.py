@@ -189,6 +189,14 @@ def test_accepting_a_regression_names_the_case(world: World) -> None:
     assert world.observed == [QAT]
 
 
+def test_accepting_what_is_not_measured_is_a_mistake(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _update(str(QAT), "--accept-regression", str(build.CASE)) == 2
+    assert "is not among the cases" in capsys.readouterr().err
+    assert world.store.cases() == ()
+
+
 def test_a_regression_in_another_environment_must_be_named_too(world: World) -> None:
     elsewhere = replace(build.ENVIRONMENT, vnni=False)
     world.store.write(build.baseline(build.snapshot(environment=elsewhere)))
