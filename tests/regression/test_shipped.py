@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from qreg.baselines.store import Store
+from qreg.bench import GATE_IMAGES
 from qreg.cases import gate_cases
 from qreg.data import DATASETS
 from qreg.errors import MissingCheckpointError
-from qreg.bench import GATE_IMAGES
 from qreg.models import MODELS
 from qreg.quantization import METHODS, get_method
 from qreg.quantization.engines import ENGINES
