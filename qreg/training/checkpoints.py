@@ -13,15 +13,9 @@ from torch import nn
 from qreg.data.files import file_sha256
 from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
 from qreg.files import write_atomically
+from qreg.shipped import shipped_folder
 from qreg.training.recipe import Recipe, read_recipe, recipe_text
 from qreg.training.storage import pack, unpack
-
-
-def shipped_folder() -> Path:
-    """This installation's own baselines: beside a source checkout, else in the package."""
-    package = Path(__file__).resolve().parent.parent
-    beside = package.parent / "baselines"
-    return beside if beside.is_dir() else package / "_baselines"
 
 
 def checkpoint_folders(chosen: Path | None = None) -> tuple[Path, ...]:

@@ -34,7 +34,8 @@ def bare(dataset_name: str) -> None:
 
     from qreg.data import get_dataset, load_split
     from qreg.models.simple_cnn import SimpleCNN
-    from qreg.training.checkpoints import find_checkpoint, load_checkpoint, shipped_folder
+    from qreg.shipped import shipped_folder
+    from qreg.training.checkpoints import find_checkpoint, load_checkpoint
 
     torch.backends.quantized.engine = "x86"
     dataset = get_dataset(dataset_name)

@@ -11,7 +11,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "qreg"
 FILES = sorted(PACKAGE.rglob("*.py"))
-FOUNDATION = {"qreg.records", "qreg.observations", "qreg.errors", "qreg.registry"}
+FOUNDATION = {
+    f"qreg.{name}"
+    for name in ("records", "observations", "numerics", "judgements", "errors", "registry")
+}
 
 
 def _module(path: Path) -> str:

@@ -13,7 +13,8 @@ from qreg.measure import BATCH, measure
 from qreg.models import build_model
 from qreg.quantization.engines import available_engines
 from qreg.records import Case, Failure, Measurement
-from qreg.training.checkpoints import find_checkpoint, load_checkpoint, shipped_folder
+from qreg.shipped import shipped_folder
+from qreg.training.checkpoints import find_checkpoint, load_checkpoint
 from qreg.training.recipe import read_recipe
 from qreg.workshop import Options
 

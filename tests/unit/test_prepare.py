@@ -11,7 +11,8 @@ from qreg.data.dataset import Split
 from qreg.errors import ContractError, CorruptFileError
 from qreg.prepare import Subject, Workshop, prepare
 from qreg.records import Case, Failure
-from qreg.training.checkpoints import find_checkpoint, shipped_folder
+from qreg.shipped import shipped_folder
+from qreg.training.checkpoints import find_checkpoint
 
 SHIPPED = shipped_folder() / "checkpoints"
 

@@ -9,13 +9,13 @@ import torch
 from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
 from qreg.models import MODELS, build_model
 from qreg.quantization import get_method
+from qreg.shipped import shipped_folder
 from qreg.training.checkpoints import (
     checkpoint_folders,
     checkpoint_path,
     find_checkpoint,
     load_checkpoint,
     save_checkpoint,
-    shipped_folder,
 )
 from qreg.training.recipe import default_recipe
 from qreg.training.storage import pack

@@ -1,0 +1,155 @@
+"""A baseline from an entry of a JSON file and two sidecars; anything odd is a `MismatchError`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from qreg.baselines.encoding import checksum
+from qreg.baselines.schema import FORMAT, Entry, File, LayerEntry
+from qreg.baselines.select import same_environment
+from qreg.baselines.sidecar import (
+    Arrays,
+    take_disagreements,
+    take_logits,
+    take_predictions,
+    take_quantizer,
+)
+from qreg.baselines.strict import MismatchError, decoder, parse
+from qreg.judgements import Baseline, Snapshot
+from qreg.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
+from qreg.records import Case
+
+# More images than calibration ranges stand for in earnest: a typing error would fill the memory.
+_MOST_IMAGES = 10_000_000
+
+
+def decode_file(content: bytes) -> tuple[File, list[dict[str, Any]]]:
+    """A file as a record and as plain entries; its sidecars are not read.
+
+    Raises:
+        MismatchError: it is not in order.
+    """
+    found = parse(content)
+    _check_format(found)
+    file: File = decoder(File)(found)
+    for number, entry in enumerate(file.entries):
+        key = f"entries[{number}]"
+        expected = checksum(file.case, found["entries"][number])
+        if entry.sha256 != expected:
+            raise MismatchError(
+                f"the entry that {entry.sha256[:12]}... is the sha256 of",
+                f"{expected[:12]}...: it was changed by hand, or damaged",
+                key=key,
+            )
+        before = file.entries[:number]
+        if any(same_environment(entry.environment, other.environment) for other in before):
+            raise MismatchError("each environment once", "one twice", key=f"{key}.environment")
+    return file, found["entries"]
+
+
+def _check_format(found: Any) -> None:
+    if type(found) is not dict:
+        raise MismatchError("an object", type(found).__name__)
+    number = found.get("format")
+    if type(number) is not int or number != FORMAT:
+        raise MismatchError(f"{FORMAT}, the newest this qreg reads", f"{number!r}", key="format")
+
+
+def decode_baseline(entry: Entry, case: Case, content: bytes, images: Images) -> Baseline:
+    """The baseline of an entry, its arrays' sidecar and its images.
+
+    Raises:
+        MismatchError: they do not agree.
+    """
+    total = entry.accuracy.total
+    if total != len(images.index):
+        raise MismatchError(f"{len(images.index)} images", f"{total}", key="accuracy.total")
+    taken = _taken(entry, content, images)
+    snapshot = _agreeing(
+        lambda: Snapshot(
+            case=case,
+            environment=entry.environment,
+            checkpoint=entry.checkpoint,
+            calibration=tuple(_indices(entry.calibration)),
+            correct=entry.accuracy.correct,
+            predictions=taken.predictions,
+            size=entry.size,
+            numerics=_numerics(entry, taken, images),
+            warnings=entry.warnings,
+        )
+    )
+    baseline: Baseline = _agreeing(lambda: Baseline(snapshot, entry.history))
+    return baseline
+
+
+def _agreeing(make: Callable[[], Any]) -> Any:
+    """What `make` makes; a record that contradicts itself is a mismatch."""
+    try:
+        return make()
+    except ValueError as error:
+        raise MismatchError("values that agree with each other", str(error)) from None
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What comes from the sidecar; `weights` by layer."""
+
+    predictions: tuple[int, ...]
+    disagreements: tuple[int, ...]
+    logits: Logits
+    weights: dict[str, Quantizer]
+
+
+def _taken(entry: Entry, content: bytes, images: Images) -> _Taken:
+    logits = entry.logits
+    quantized = {layer.name: layer.weight for layer in entry.layers if layer.weight}
+    try:
+        arrays = Arrays(content)
+        found = _Taken(
+            predictions=take_predictions(arrays, len(images.index), logits.classes),
+            disagreements=take_disagreements(arrays),
+            logits=take_logits(arrays, logits.count, logits.classes, logits.digest),
+            weights={
+                name: take_quantizer(arrays, name, weight.qscheme, weight.dtype)
+                for name, weight in quantized.items()
+            },
+        )
+        arrays.finish()
+    except MismatchError as error:
+        raise error.within("sidecars.arrays") from None
+    return found
+
+
+def _numerics(entry: Entry, taken: _Taken, images: Images) -> Numerics:
+    return Numerics(
+        images=images,
+        logits=taken.logits,
+        single=entry.single,
+        reloaded=entry.reloaded,
+        reference=entry.reference,
+        disagreements=taken.disagreements,
+        layers=tuple(_layer(layer, taken) for layer in entry.layers),
+        operators=tuple(OperatorCount(*one) for one in entry.operators.items()),
+    )
+
+
+def _layer(entry: LayerEntry, taken: _Taken) -> Layer:
+    return Layer(
+        name=entry.name,
+        kind=entry.kind,
+        weight=taken.weights[entry.name] if entry.weight else None,
+        weight_digest=entry.weight_digest,
+        bias_digest=entry.bias_digest,
+        output=Quantizer(**vars(entry.output)) if entry.output else None,
+        output_digest=entry.output_digest,
+        sqnr_db=entry.sqnr_db,
+    )
+
+
+def _indices(ranges: tuple[tuple[int, int], ...]) -> Iterator[int]:
+    for start, stop in ranges:
+        if not start < stop <= _MOST_IMAGES:
+            raise MismatchError("[start, stop)", f"[{start}, {stop}]", key="calibration")
+        yield from range(start, stop)

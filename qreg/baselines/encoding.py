@@ -1,0 +1,108 @@
+"""A baseline as an entry of a JSON file, and two sidecars."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from qreg.baselines.layout import canonical, layout, plain
+from qreg.baselines.schema import (
+    FORMAT,
+    CorrectEntry,
+    Entry,
+    LayerEntry,
+    LogitsEntry,
+    OutputEntry,
+    Sidecar,
+    Sidecars,
+    WeightEntry,
+    sidecar_name,
+)
+from qreg.baselines.sidecar import encode_arrays, encode_images
+from qreg.judgements import Baseline
+from qreg.numerics import Layer
+from qreg.records import Case
+
+_QUANTIZED = ("weight", "output")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What is written of a baseline: a plain entry, and sidecars by name."""
+
+    entry: dict[str, Any]
+    sidecars: dict[str, bytes]
+
+
+def encode(baseline: Baseline) -> Encoded:
+    """The entry and the sidecars of a baseline.
+
+    Raises:
+        ValueError: a number does not fit its array, or is not finite.
+    """
+    found = baseline.snapshot
+    arrays, images = encode_arrays(found), encode_images(found.numerics.images)
+    files = Sidecars(_sidecar(arrays), _sidecar(images))
+    entry: dict[str, Any] = plain(asdict(_entry(baseline, files)))
+    entry["sha256"] = checksum(found.case, entry)
+    return Encoded(entry, {files.arrays.file: arrays, files.images.file: images})
+
+
+def file_text(case: Case, entries: list[dict[str, Any]]) -> str:
+    """The text of a file with these plain entries."""
+    ordered = sorted(entries, key=lambda entry: canonical(entry["environment"]))
+    return layout({"format": FORMAT, "case": asdict(case), "entries": ordered}) + "\n"
+
+
+def checksum(case: Case, entry: dict[str, Any]) -> str:
+    """sha256 of a plain entry without its own, and its case."""
+    content = {name: value for name, value in entry.items() if name != "sha256"}
+    return hashlib.sha256(canonical({"case": asdict(case), "entry": content})).hexdigest()
+
+
+def _ranges(indices: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    found: list[tuple[int, int]] = []
+    for index in indices:
+        if found and found[-1][1] == index:
+            found[-1] = (found[-1][0], index + 1)
+        else:
+            found.append((index, index + 1))
+    return tuple(found)
+
+
+def _sidecar(content: bytes) -> Sidecar:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Sidecar(sidecar_name(sha256), sha256)
+
+
+def _entry(baseline: Baseline, sidecars: Sidecars) -> Entry:
+    found, numerics = baseline.snapshot, baseline.snapshot.numerics
+    logits = numerics.logits
+    return Entry(
+        environment=found.environment,
+        history=baseline.history,
+        checkpoint=found.checkpoint,
+        calibration=_ranges(found.calibration),
+        accuracy=CorrectEntry(found.correct, len(found.predictions)),
+        size=found.size,
+        logits=LogitsEntry(logits.digest, logits.count, logits.classes),
+        single=numerics.single,
+        reloaded=numerics.reloaded,
+        reference=numerics.reference,
+        operators={one.name: one.count for one in numerics.operators},
+        layers=tuple(map(_layer_entry, numerics.layers)),
+        warnings=found.warnings,
+        sidecars=sidecars,
+        sha256="",
+    )
+
+
+def _layer_entry(layer: Layer) -> LayerEntry:
+    weight, output = layer.weight, layer.output
+    fields = {name: value for name, value in vars(layer).items() if name not in _QUANTIZED}
+    return LayerEntry(
+        **fields,
+        weight=WeightEntry(weight.qscheme, weight.dtype) if weight else None,
+        output=OutputEntry(**vars(output)) if output else None,
+    )

@@ -1,0 +1,81 @@
+"""Where baselines lie, how their files are called, and who may write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from qreg.errors import QregError
+from qreg.records import Case
+from qreg.shipped import shipped_folder
+
+SIDECARS = "sidecars"
+# What else lies where datasets and models have their folders.
+_TAKEN = ("checkpoints", SIDECARS)
+_LOCKS = ".locks"
+# Writing takes milliseconds: who waits longer waits for a process that hangs.
+_PATIENCE_S = 60
+
+
+def baseline_root(chosen: Path | None = None) -> Path:
+    """Where baselines are.
+
+    `chosen`, else ``QREG_BASELINES``, else ``baselines`` here if it is there, else the shipped.
+    """
+    named = chosen or os.environ.get("QREG_BASELINES")
+    if named:
+        return Path(named)
+    here = Path("baselines")
+    return here if here.is_dir() else shipped_folder()
+
+
+def case_file(case: Case) -> Path:
+    """The file of a case, from the root. ``package.module:thing`` has ':' replaced by '.'.
+
+    Raises:
+        QregError: a name of the case cannot be part of a file's name.
+    """
+    dataset, model, method, engine = (
+        _name(name) for name in (case.dataset, case.model, case.method, case.engine)
+    )
+    return Path(dataset, model, f"{method}@{engine}.json")
+
+
+def _name(name: str) -> str:
+    part = name.replace(":", ".")
+    odd = part.startswith(".") or not part.isprintable() or set(part) & set("/\\@")
+    if not part or odd or part in _TAKEN:
+        raise QregError(
+            f"{name!r} cannot be part of the name of a baseline's file",
+            hint=f"use a name without / \\ @, not starting with a dot, not {' or '.join(_TAKEN)}",
+        )
+    return part
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Let no other process write below `root` meanwhile.
+
+    Raises:
+        QregError: another one does not finish, or the folder cannot be written.
+    """
+    locks = root / _LOCKS
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        # git is told here, so that it need not be told in every project's root
+        (locks / ".gitignore").write_text("*\n")
+        with FileLock(locks / "store.lock", timeout=_PATIENCE_S):
+            yield
+    except Timeout as error:
+        raise QregError(
+            f"{root}: another process has been writing for {_PATIENCE_S} s",
+            hint="wait for it, or end it",
+        ) from error
+    except OSError as error:
+        raise QregError(
+            f"{root} cannot be written: {error}", hint="choose another folder: --baselines DIR"
+        ) from error

@@ -1,0 +1,100 @@
+"""Baseline files and their sidecars, read; what is wrong is said, and left as it is."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from qreg.baselines.decoding import decode_baseline, decode_file
+from qreg.baselines.folder import SIDECARS, case_file
+from qreg.baselines.schema import FORMAT, Entry, File, Sidecar
+from qreg.baselines.sidecar import decode_images
+from qreg.baselines.strict import MismatchError
+from qreg.errors import CorruptFileError, QregError
+from qreg.judgements import Baseline
+from qreg.numerics import Images
+from qreg.records import Case
+
+
+class Reading:
+    """Reads below one folder; images, which all cases of a dataset share, are read once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._images: dict[tuple[Path, str], Images] = {}
+
+    def file(self, path: Path, case: Case | None = None) -> tuple[File, list[dict[str, Any]]]:
+        """A file, as a record and as plain entries; it must be of `case`, and in its place.
+
+        Raises:
+            CorruptFileError: it is not in order.
+        """
+        try:
+            file, entries = decode_file(path.read_bytes())
+            if file.case != (case or file.case) or self._misplaced(path, file.case):
+                raise MismatchError("the case that names the file", f"{file.case}", key="case")
+        except (MismatchError, OSError) as error:
+            raise self._corrupt(path, path, error, case) from error
+        return file, entries
+
+    def baselines(self, path: Path, case: Case) -> tuple[Baseline, ...]:
+        """The baselines of a case's file.
+
+        Raises:
+            CorruptFileError: the file or a sidecar is not in order.
+        """
+        entries = self.file(path, case)[0].entries
+        return tuple(self._baseline(path, case, n, entry) for n, entry in enumerate(entries))
+
+    def _misplaced(self, path: Path, case: Case) -> bool:
+        try:
+            return self.root / case_file(case) != path
+        except QregError:
+            return True
+
+    def _baseline(self, path: Path, case: Case, number: int, entry: Entry) -> Baseline:
+        images = self._shared_images(path, entry.sidecars.images, case)
+        content = self._sidecar(path, entry.sidecars.arrays, case)
+        try:
+            return decode_baseline(entry, case, content, images)
+        except MismatchError as error:
+            raise self._corrupt(path, path, error.within(f"entries[{number}]"), case) from error
+
+    def _shared_images(self, path: Path, sidecar: Sidecar, case: Case) -> Images:
+        key = path.parent.parent / SIDECARS / sidecar.file, sidecar.sha256
+        if key not in self._images:
+            content = self._sidecar(path, sidecar, case)
+            try:
+                self._images[key] = decode_images(content)
+            except MismatchError as error:
+                raise self._corrupt(key[0], path, error, case) from error
+        return self._images[key]
+
+    def _sidecar(self, path: Path, sidecar: Sidecar, case: Case) -> bytes:
+        beside = path.parent.parent / SIDECARS / sidecar.file
+        try:
+            content = beside.read_bytes()
+            found = hashlib.sha256(content).hexdigest()
+            if found != sidecar.sha256:
+                raise MismatchError(f"sha256 {sidecar.sha256}", f"sha256 {found}")
+        except (MismatchError, OSError) as error:
+            raise self._corrupt(beside, path, error, case) from error
+        return content
+
+    def _corrupt(
+        self, at: Path, path: Path, error: MismatchError | OSError, case: Case | None
+    ) -> CorruptFileError:
+        """The error for the file `at`, met while the case at `path` was read."""
+        name = case or path.relative_to(self.root).as_posix().removesuffix(".json")
+        hint = (
+            f"it is left as it is: restore it with git, or remove {path} and approve anew with: "
+            f"qreg baseline update --reason TEXT {name}"
+        )
+        if isinstance(error, OSError):
+            found = (error.strerror or str(error)).lower()
+            return CorruptFileError(at, expected="a file to read", found=found, hint=hint)
+        if error.key == "format":
+            hint = f"upgrade qreg: this one reads format {FORMAT}; where it was damaged, {hint}"
+        where = f"{at}: {error.key}" if error.key else at
+        return CorruptFileError(where, expected=error.expected, found=error.found, hint=hint)

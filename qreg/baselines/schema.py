@@ -1,0 +1,125 @@
+"""The JSON of a baseline file, as dataclasses: their fields are its keys (docs/baselines.md)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from qreg.baselines.strict import Signed
+from qreg.judgements import Approval
+from qreg.observations import Size
+from qreg.records import Case, Environment
+
+#: 1: `File` as below, its arrays in safetensors beside it.
+FORMAT = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class CorrectEntry:
+    """Accuracy, in images."""
+
+    correct: int
+    total: int
+
+
+@dataclass(frozen=True)
+class LogitsEntry:
+    """What the logits in the sidecar must be."""
+
+    digest: str
+    count: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class WeightEntry:
+    """A weight's quantization; its scales and zero points are in the sidecar."""
+
+    qscheme: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class OutputEntry:
+    """An output's quantization."""
+
+    qscheme: str
+    dtype: str
+    scales: tuple[float, ...]
+    zero_points: tuple[Signed, ...]
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """A `qreg.numerics.Layer`."""
+
+    name: str
+    kind: str
+    weight: WeightEntry | None
+    weight_digest: str
+    bias_digest: str
+    output: OutputEntry | None
+    output_digest: str
+    sqnr_db: float | None
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A file among the dataset's sidecars, named by its content."""
+
+    file: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        # also what keeps it inside its folder
+        if not _SHA256.fullmatch(self.sha256) or self.file != sidecar_name(self.sha256):
+            raise ValueError(f"file '{self.file}' is not named by sha256 '{self.sha256}'")
+
+
+def sidecar_name(sha256: str) -> str:
+    """The name of the sidecar of that content."""
+    return f"{sha256[:32]}.safetensors"
+
+
+@dataclass(frozen=True)
+class Sidecars:
+    """The sidecars of an entry."""
+
+    arrays: Sidecar
+    images: Sidecar
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The baseline of one environment.
+
+    Attributes:
+        sha256: of the entry without it, with its case; it finds a digit changed by hand.
+        calibration: ranges of canonical training indices, [start, stop).
+    """
+
+    environment: Environment
+    history: tuple[Approval, ...]
+    checkpoint: str
+    calibration: tuple[tuple[int, int], ...]
+    accuracy: CorrectEntry
+    size: Size
+    logits: LogitsEntry
+    single: str
+    reloaded: str
+    reference: str
+    operators: dict[str, int]
+    layers: tuple[LayerEntry, ...]
+    warnings: tuple[str, ...]
+    sidecars: Sidecars
+    sha256: str
+
+
+@dataclass(frozen=True)
+class File:
+    """A baseline file: one case, an entry for each environment."""
+
+    format: int
+    case: Case
+    entries: tuple[Entry, ...]

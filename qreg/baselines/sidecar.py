@@ -1,0 +1,195 @@
+"""The arrays of a baseline, as safetensors: what would be long and unreadable in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from qreg.baselines.strict import MismatchError
+from qreg.judgements import Snapshot
+from qreg.numerics import Images, Layer, Logits, Quantizer
+
+Array = npt.NDArray[Any]
+# what safetensors raises for content that is not its own, an unknown dtype among it
+_DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, OverflowError)
+_PALETTE = 256
+_LABELS = ("uint8", "uint16", "int32")
+_ZERO_POINTS = ("int8", "uint8", "int16", "int32")
+
+
+class Arrays:
+    """The arrays of a sidecar; each is taken once, and none may be left."""
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            self._left: dict[str, Array] = load(content)
+        except _DAMAGE as error:
+            raise MismatchError("safetensors", f"{error}") from error
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._left
+
+    def take(self, name: str, dtypes: Sequence[str], *shape: int | None) -> Array:
+        """An array of one of these dtypes and this shape, None for any length.
+
+        Raises:
+            MismatchError: there is no such array.
+        """
+        lengths = ", ".join("any" if length is None else str(length) for length in shape)
+        expected = f"{' or '.join(dtypes)} of shape ({lengths})"
+        if name not in self._left:
+            raise MismatchError(expected, "no such array", key=name)
+        found = self._left.pop(name)
+        fits = len(found.shape) == len(shape) and all(
+            wanted in (None, length) for wanted, length in zip(shape, found.shape, strict=True)
+        )
+        if found.dtype.name not in dtypes or not fits:
+            there = ", ".join(map(str, found.shape))
+            raise MismatchError(expected, f"{found.dtype.name} of shape ({there})", key=name)
+        return found
+
+    def finish(self) -> None:
+        """Raises a `MismatchError` where an array was not taken."""
+        for name in sorted(self._left):
+            raise MismatchError("no more arrays", "this one", key=name)
+
+
+def encode_images(images: Images) -> bytes:
+    """`index`, `labels` and `digests`."""
+    return save(
+        {
+            "index": _smallest(images.index, ("int32",)),
+            "labels": _smallest(images.labels, _LABELS),
+            "digests": _smallest(images.digests, ("uint32",)),
+        }
+    )
+
+
+def decode_images(content: bytes) -> Images:
+    """The images of a sidecar.
+
+    Raises:
+        MismatchError: it is none.
+    """
+    arrays = Arrays(content)
+    index = arrays.take("index", ("int32",), None)
+    labels = arrays.take("labels", _LABELS, len(index))
+    digests = arrays.take("digests", ("uint32",), len(index))
+    arrays.finish()
+    if len(index) and min(index.min(), labels.min()) < 0:
+        raise MismatchError("indices and labels of 0 or more", "negative ones", key="index")
+    try:
+        return Images(_whole(index), _whole(labels), _whole(digests))
+    except ValueError as error:
+        raise MismatchError("images in canonical order", str(error), key="index") from None
+
+
+def encode_arrays(snapshot: Snapshot) -> bytes:
+    """Predictions, disagreements, logits, and the scales and zero points of weights by layer."""
+    numerics = snapshot.numerics
+    arrays = {
+        "predictions": _smallest(snapshot.predictions, (_predicted(numerics.logits.classes),)),
+        "disagreements": _smallest(numerics.disagreements, ("int32",)),
+        **_logits_arrays(numerics.logits),
+    }
+    for name, weight in _weights(numerics.layers).items():
+        arrays[f"{name}.weight.scales"] = _exact(weight.scales)
+        if any(weight.zero_points):
+            arrays[f"{name}.weight.zero_points"] = _smallest(weight.zero_points, _ZERO_POINTS)
+    return save(arrays)
+
+
+def _weights(layers: Sequence[Layer]) -> dict[str, Quantizer]:
+    """Quantized weights by layer; a layer may run twice."""
+    found: dict[str, Quantizer] = {}
+    for layer in layers:
+        if layer.weight and found.setdefault(layer.name, layer.weight) != layer.weight:
+            raise ValueError(f"two weights are called {layer.name}")
+    return found
+
+
+def take_predictions(arrays: Arrays, images: int, classes: int) -> tuple[int, ...]:
+    """The predicted class of each image."""
+    return _whole(arrays.take("predictions", (_predicted(classes),), images))
+
+
+def take_disagreements(arrays: Arrays) -> tuple[int, ...]:
+    """Canonical indices."""
+    return _whole(arrays.take("disagreements", ("int32",), None))
+
+
+def take_logits(arrays: Arrays, count: int, classes: int, digest: str) -> Logits:
+    """The logits, from a palette or as they are.
+
+    Raises:
+        MismatchError: their sha256 is not `digest`.
+    """
+    if "logits.values" in arrays:
+        palette = arrays.take("logits.values", ("float32",), None)
+        codes = arrays.take("logits.codes", ("uint8",), count, classes)
+        if codes.size and codes.max() >= len(palette):
+            raise MismatchError(f"codes below {len(palette)}", f"{codes.max()}", key="logits.codes")
+        values = palette[codes]
+    else:
+        values = arrays.take("logits", ("float32",), count, classes)
+    found = Logits(count, classes, values.astype("<f4", copy=False).tobytes())
+    if found.digest != digest:
+        raise MismatchError(f"logits of sha256 {digest}", f"sha256 {found.digest}", key="logits")
+    return found
+
+
+def take_quantizer(arrays: Arrays, layer: str, qscheme: str, dtype: str) -> Quantizer:
+    """The quantization of a layer's weight."""
+    name = f"{layer}.weight"
+    scales = arrays.take(f"{name}.scales", ("float32", "float64"), None)
+    if not np.isfinite(scales).all() or not len(scales):
+        raise MismatchError("finite scales", f"{len(scales)}, some not", key=f"{name}.scales")
+    zero_points = np.zeros(len(scales), dtype=np.int8)
+    if f"{name}.zero_points" in arrays:
+        zero_points = arrays.take(f"{name}.zero_points", _ZERO_POINTS, len(scales))
+    return Quantizer(qscheme, dtype, tuple(scales.astype(float).tolist()), _whole(zero_points))
+
+
+def _predicted(classes: int) -> str:
+    return "uint8" if classes <= 1 << 8 else "uint16"
+
+
+def _logits_arrays(logits: Logits) -> dict[str, Array]:
+    # by bit pattern: -0.0 is not 0.0, and NaN is itself
+    bits = np.frombuffer(logits.values, dtype="<u4").reshape(logits.count, logits.classes)
+    palette, codes = np.unique(bits, return_inverse=True)
+    if len(palette) > _PALETTE:
+        return {"logits": bits.view("<f4")}
+    codes = np.ascontiguousarray(codes.reshape(bits.shape).astype(np.uint8))
+    return {"logits.values": palette.view("<f4"), "logits.codes": codes}
+
+
+def _exact(values: Sequence[float]) -> Array:
+    """As float32 where that loses nothing, else as float64."""
+    wide = np.asarray(values, dtype=np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        narrow = wide.astype(np.float32)
+    return narrow if np.array_equal(narrow.astype(np.float64), wide) else wide
+
+
+def _smallest(values: Sequence[int], dtypes: Sequence[str]) -> Array:
+    """As the first of the dtypes that holds them all.
+
+    Raises:
+        ValueError: none does.
+    """
+    wide = np.asarray(values, dtype=np.int64)
+    for name in dtypes:
+        limits = np.iinfo(name)
+        if not len(wide) or (wide.min() >= limits.min and wide.max() <= limits.max):
+            return wide.astype(name)
+    raise ValueError(f"{wide.min()} .. {wide.max()} does not fit {dtypes[-1]}")
+
+
+def _whole(values: Array) -> tuple[int, ...]:
+    return tuple(values.tolist())

@@ -1,0 +1,137 @@
+"""The only reader and writer of baselines: one JSON file a case, its arrays in sidecars.
+
+``ROOT/<dataset>/<model>/<method>@<engine>.json`` and ``ROOT/<dataset>/sidecars/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qreg.baselines.decoding import decode_baseline, decode_file
+from qreg.baselines.encoding import Encoded, encode, file_text
+from qreg.baselines.folder import SIDECARS, case_file, writing
+from qreg.baselines.reading import Reading
+from qreg.baselines.select import same_environment
+from qreg.baselines.sidecar import decode_images
+from qreg.baselines.strict import MismatchError
+from qreg.files import write_atomically
+from qreg.judgements import Baseline
+from qreg.records import Case
+
+
+class Store:
+    """The baselines under one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._reading = Reading(root)
+
+    def path(self, case: Case) -> Path:
+        """The file of a case.
+
+        Raises:
+            QregError: a name of the case cannot be part of a file's name.
+        """
+        return self.root / case_file(case)
+
+    def cases(self) -> tuple[Case, ...]:
+        """The cases that have a file, sorted; sidecars are not read.
+
+        Raises:
+            CorruptFileError: a file is not in order.
+        """
+        return tuple(sorted(self._reading.file(path)[0].case for path in self._files()))
+
+    def read(self, case: Case) -> tuple[Baseline, ...]:
+        """The baselines of a case, one for each environment; empty where it has no file.
+
+        Raises:
+            CorruptFileError: the file or a sidecar is not in order; it is left as it is.
+        """
+        path = self.path(case)
+        return self._reading.baselines(path, case) if path.exists() else ()
+
+    def write(self, baseline: Baseline) -> None:
+        """Put a baseline in place of its environment's, or beside the others.
+
+        Raises:
+            CorruptFileError: the case's file is not in order; nothing is written.
+            QregError: the folder cannot be written.
+            ValueError: it would not be read as it is, NaN for a size for example.
+        """
+        snapshot = baseline.snapshot
+        path, encoded = self.path(snapshot.case), encode(baseline)
+        _check_round_trip(baseline, encoded)
+        with writing(self.root):
+            kept = self._others(path, baseline)
+            for name, content in encoded.sidecars.items():
+                _write_once(path.parent.parent / SIDECARS / name, content)
+            write_atomically(path, file_text(snapshot.case, [*kept, encoded.entry]).encode())
+
+    def remove(self, case: Case) -> None:
+        """Remove a case's file, if there is one; its sidecars become orphans."""
+        with writing(self.root):
+            self.path(case).unlink(missing_ok=True)
+
+    def orphans(self) -> tuple[Path, ...]:
+        """Sidecars that no file refers to, and what killed writers left, sorted.
+
+        Raises:
+            CorruptFileError: a file is not in order: what it refers to is not known.
+        """
+        needed = {
+            path.parent.parent / SIDECARS / sidecar.file
+            for path in self._files()
+            for entry in self._reading.file(path)[0].entries
+            for sidecar in (entry.sidecars.arrays, entry.sidecars.images)
+        }
+        sidecars = set(self.root.glob(f"*/{SIDECARS}/*.safetensors"))
+        halves = {*self.root.glob("*/*/.*.json.*"), *self.root.glob("*/*/.*.safetensors.*")}
+        return tuple(sorted((sidecars - needed) | halves))
+
+    def remove_orphans(self) -> tuple[Path, ...]:
+        """Remove the orphans; returns what they were."""
+        with writing(self.root):
+            found = self.orphans()
+            for path in found:
+                path.unlink()
+        return found
+
+    def _files(self) -> Iterator[Path]:
+        for path in self.root.glob("*/*/*@*.json"):
+            if not path.name.startswith("."):
+                yield path
+
+    def _others(self, path: Path, baseline: Baseline) -> list[dict[str, Any]]:
+        """The plain entries of other environments."""
+        if not path.exists():
+            return []
+        file, plain = self._reading.file(path, baseline.snapshot.case)
+        environment = baseline.snapshot.environment
+        return [
+            entry
+            for record, entry in zip(file.entries, plain, strict=True)
+            if not same_environment(record.environment, environment)
+        ]
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    """Write a file that is named by its content, unless it is there; damaged, it is not."""
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, content)
+
+
+def _check_round_trip(baseline: Baseline, encoded: Encoded) -> None:
+    case = baseline.snapshot.case
+    try:
+        file, _ = decode_file(file_text(case, [encoded.entry]).encode())
+        entry = file.entries[0]
+        images = decode_images(encoded.sidecars[entry.sidecars.images.file])
+        arrays = encoded.sidecars[entry.sidecars.arrays.file]
+        found = decode_baseline(entry, case, arrays, images)
+    except MismatchError as error:
+        raise ValueError(f"{case} could not be read again: {error}") from error
+    if found != baseline:
+        raise ValueError(f"{case} would not be read as it was written")

@@ -1,0 +1,190 @@
+"""Strict decoding of JSON: a dataclass is the schema, anything else is a `MismatchError`.
+
+Whole numbers are counts unless annotated `Signed`; a boolean is not a number, 1 is not 1.0, and
+no key may be missing, unknown or there twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from enum import Enum
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, NoReturn, Union, get_args, get_origin, get_type_hints
+
+Decode = Callable[[Any], Any]
+#: A whole number that may be negative.
+Signed = Annotated[int, "signed"]
+_LONGEST_SHOWN = 60
+
+
+class MismatchError(Exception):
+    """A value is not what was expected; `key` leads to it, ``entries[0].layers[3].sqnr_db``."""
+
+    def __init__(self, expected: str, found: str, *, key: str = "") -> None:
+        super().__init__(f"{key}: expected {expected}, found {found}")
+        self.expected, self.found, self.key = expected, found, key
+
+    def within(self, step: str) -> MismatchError:
+        """The same, seen from one level up."""
+        joint = "." if self.key and not self.key.startswith("[") else ""
+        return MismatchError(self.expected, self.found, key=f"{step}{joint}{self.key}")
+
+
+def parse(content: bytes) -> Any:
+    """Parse UTF-8 JSON, without NaN, infinities or a key that is there twice.
+
+    Raises:
+        MismatchError: it is not that.
+    """
+    try:
+        return json.loads(
+            content.decode(), object_pairs_hook=_object, parse_constant=_no_such_number
+        )
+    except (ValueError, RecursionError) as error:
+        raise MismatchError("JSON", f"{len(content)} bytes that are not ({error})") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MismatchError("every key once", f"'{twice}' twice")
+    return found
+
+
+def _no_such_number(name: str) -> NoReturn:
+    raise MismatchError("finite numbers", name)
+
+
+def shown(value: object) -> str:
+    """A value for a message, cut where it is long."""
+    text = f"{type(value).__name__} {value!r}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+@cache
+def decoder(schema: Any) -> Decode:
+    """The function that turns a JSON value into `schema`: a dataclass, or a type of its fields."""
+    if is_dataclass(schema):
+        return _record(schema)
+    if isinstance(schema, type) and issubclass(schema, Enum):
+        return _enum(schema)
+    origin, arguments = get_origin(schema), get_args(schema)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return _row(tuple(map(decoder, arguments)))
+    if origin is tuple:
+        return _list(decoder(arguments[0]))
+    if origin is dict:
+        return _mapping(decoder(arguments[1]))
+    if origin in (Union, UnionType):
+        return _optional(decoder(arguments[0]))
+    return _SCALARS[schema]
+
+
+def _record(schema: Any) -> Decode:
+    hints = get_type_hints(schema, include_extras=True)
+    fields = {name: decoder(hint) for name, hint in hints.items()}
+
+    def decode(value: Any) -> Any:
+        if type(value) is not dict:
+            raise MismatchError("an object", shown(value))
+        if value.keys() != fields.keys():
+            raise _keys(value, fields)
+        found = {}
+        for name, field in fields.items():
+            try:
+                found[name] = field(value[name])
+            except MismatchError as error:
+                raise error.within(name) from None
+        try:
+            return schema(**found)
+        except ValueError as error:
+            raise MismatchError(
+                f"a {schema.__name__} that agrees with itself", str(error)
+            ) from None
+
+    return decode
+
+
+def _keys(value: dict[str, Any], fields: dict[str, Decode]) -> MismatchError:
+    for name in sorted(fields.keys() - value.keys()):
+        return MismatchError("a value", "no such key", key=name)
+    name = min(value.keys() - fields.keys())
+    return MismatchError(f"only {', '.join(sorted(fields))}", "this key", key=name)
+
+
+def _list(item: Decode) -> Decode:
+    def decode(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise MismatchError("a list", shown(value))
+        found = []
+        for number, one in enumerate(value):
+            try:
+                found.append(item(one))
+            except MismatchError as error:
+                raise error.within(f"[{number}]") from None
+        return tuple(found)
+
+    return decode
+
+
+def _row(items: tuple[Decode, ...]) -> Decode:
+    def decode(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list or len(value) != len(items):
+            raise MismatchError(f"a list of {len(items)}", shown(value))
+        return tuple(item(one) for item, one in zip(items, value, strict=True))
+
+    return decode
+
+
+def _mapping(item: Decode) -> Decode:
+    def decode(value: Any) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise MismatchError("an object", shown(value))
+        found = {}
+        for name, one in value.items():
+            try:
+                found[name] = item(one)
+            except MismatchError as error:
+                raise error.within(f"['{name}']") from None
+        return found
+
+    return decode
+
+
+def _optional(item: Decode) -> Decode:
+    return lambda value: None if value is None else item(value)
+
+
+def _enum(schema: type[Enum]) -> Decode:
+    by_value = {one.value: one for one in schema}
+
+    def decode(value: Any) -> Enum:
+        if type(value) is not str or value not in by_value:
+            raise MismatchError(f"one of {', '.join(by_value)}", shown(value))
+        return by_value[value]
+
+    return decode
+
+
+def _scalar(kind: type, expected: str, *, check: Callable[[Any], bool]) -> Decode:
+    def decode(value: Any) -> Any:
+        if type(value) is not kind or not check(value):
+            raise MismatchError(expected, shown(value))
+        return value
+
+    return decode
+
+
+_SCALARS: dict[Any, Decode] = {
+    str: _scalar(str, "text", check=lambda _: True),
+    bool: _scalar(bool, "true or false", check=lambda _: True),
+    int: _scalar(int, "a whole number, not negative", check=lambda value: value >= 0),
+    Signed: _scalar(int, "a whole number", check=lambda _: True),
+    float: _scalar(float, "a finite number with a decimal point", check=math.isfinite),
+}
