@@ -111,8 +111,10 @@ def _moved_quantizer(
         return _Moved(what, _scheme(there), _scheme(here))
     a, b = np.array(here.scales), np.array(there.scales)
     zeros = np.abs(np.array(here.zero_points) - np.array(there.zero_points))
-    apart = np.abs(a / b - 1.0)
-    if exact or apart.max() > SCALE or zeros.max() > ZERO_POINT:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.where(a == b, 0.0, np.abs(a / b - 1.0))
+    # turned round, so that a scale that is no number is not within
+    if exact or not (apart.max() <= SCALE and zeros.max() <= ZERO_POINT):
         worst = int(np.argmax(np.maximum(apart, zeros)))
         name = f"{what} of channel {worst}" if len(a) > 1 else what
         return _Moved(name, _one(there, worst), _one(here, worst))
