@@ -66,7 +66,7 @@ def open_bench(name: str, options: Options, *, full: bool) -> Bench:
     Raises:
         MissingDataError: the dataset is not on this machine.
     """
-    dataset = get_dataset(name)
+    dataset = get_dataset(dict(options.sources).get(name, name))
     test = load_test(dataset, options)
     if not full:
         chosen = test.take(np.arange(GATE_IMAGES))

@@ -11,6 +11,7 @@ import torch
 from qreg.audit import audit_case
 from qreg.bench import Bench
 from qreg.compare.layers import first_moved
+from qreg.compare.tolerances import tolerances
 from qreg.compare.verdict import with_finding
 from qreg.errors import QregError
 from qreg.gate import Gate
@@ -33,9 +34,11 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
     Where the CPU adds int8 products in saturating pairs now, the sums of that layer are counted
     too, and a saturation is named as such.
     """
-    exact = verdict.basis is not None and verdict.basis.exact
-    name = first_moved(now.numerics.layers, before.numerics.layers, exact=exact)
-    if not name or verdict.outcome is Outcome.PASS:
+    if verdict.outcome is Outcome.PASS or verdict.basis is None:
+        return verdict
+    allowed = tolerances(now, before, verdict.basis)
+    name = first_moved(now.numerics.layers, before.numerics.layers, allowed)
+    if not name:
         return verdict
     with recorded_warnings():
         note = _confirmed(name, before, gate.bench(now.case.dataset))

@@ -22,6 +22,7 @@ class Options:
     Attributes:
         limit: only the first images by canonical index; 0 for all.
         download: whether a dataset may be downloaded.
+        sources: where datasets are from that are not called by a registered name or a path.
         progress: called with (done, total, what) as the work goes on.
     """
 
@@ -29,6 +30,7 @@ class Options:
     data_dir: Path | None = None
     limit: int = 0
     download: bool = True
+    sources: tuple[tuple[str, str], ...] = ()
     progress: Callable[[int, int, str], None] = lambda *_: None
 
     def load(self, dataset: Dataset, split: SplitName) -> Split:

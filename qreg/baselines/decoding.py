@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qreg.baselines.encoding import checksum
-from qreg.baselines.schema import FORMAT, Entry, File, LayerEntry
+from qreg.baselines.schema import FORMAT, Entry, File, LayerEntry, SizeEntry
 from qreg.baselines.select import same_environment
 from qreg.baselines.sidecar import (
     Arrays,
@@ -19,6 +19,7 @@ from qreg.baselines.sidecar import (
 from qreg.baselines.strict import MismatchError, decoder, parse
 from qreg.judgements import Baseline, Snapshot
 from qreg.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
+from qreg.observations import Size, TensorSize
 from qreg.records import Case
 
 # More images than calibration ranges stand for in earnest: a typing error would fill the memory.
@@ -75,7 +76,7 @@ def decode_baseline(entry: Entry, case: Case, content: bytes, images: Images) ->
             calibration=tuple(_indices(entry.calibration)),
             correct=entry.accuracy.correct,
             predictions=taken.predictions,
-            size=entry.size,
+            size=_size(entry.size),
             numerics=_numerics(entry, taken, images),
             warnings=entry.warnings,
         )
@@ -146,6 +147,11 @@ def _layer(entry: LayerEntry, taken: _Taken) -> Layer:
         output_digest=entry.output_digest,
         sqnr_db=entry.sqnr_db,
     )
+
+
+def _size(entry: SizeEntry) -> Size:
+    tensors = tuple(TensorSize(one.layer, *row) for one in entry.tensors for row in one.stored)
+    return Size(entry.file_bytes, entry.weight_bytes, tensors, entry.float_layers)
 
 
 def _indices(ranges: tuple[tuple[int, int], ...]) -> Iterator[int]:

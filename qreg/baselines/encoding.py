@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from qreg.baselines.layout import canonical, layout, plain
@@ -16,12 +17,15 @@ from qreg.baselines.schema import (
     OutputEntry,
     Sidecar,
     Sidecars,
+    SizeEntry,
+    TensorsEntry,
     WeightEntry,
     sidecar_name,
 )
 from qreg.baselines.sidecar import encode_arrays, encode_images
 from qreg.judgements import Baseline
 from qreg.numerics import Layer
+from qreg.observations import Size
 from qreg.records import Case
 
 _QUANTIZED = ("weight", "output")
@@ -44,7 +48,7 @@ def encode(baseline: Baseline) -> Encoded:
     found = baseline.snapshot
     arrays, images = encode_arrays(found), encode_images(found.numerics.images)
     files = Sidecars(_sidecar(arrays), _sidecar(images))
-    entry: dict[str, Any] = plain(asdict(_entry(baseline, files)))
+    entry: dict[str, Any] = plain(_entry(baseline, files))
     entry["sha256"] = checksum(found.case, entry)
     return Encoded(entry, {files.arrays.file: arrays, files.images.file: images})
 
@@ -52,13 +56,13 @@ def encode(baseline: Baseline) -> Encoded:
 def file_text(case: Case, entries: list[dict[str, Any]]) -> str:
     """The text of a file with these plain entries."""
     ordered = sorted(entries, key=lambda entry: canonical(entry["environment"]))
-    return layout({"format": FORMAT, "case": asdict(case), "entries": ordered}) + "\n"
+    return layout({"format": FORMAT, "case": plain(case), "entries": ordered}) + "\n"
 
 
 def checksum(case: Case, entry: dict[str, Any]) -> str:
     """sha256 of a plain entry without its own, and its case."""
     content = {name: value for name, value in entry.items() if name != "sha256"}
-    return hashlib.sha256(canonical({"case": asdict(case), "entry": content})).hexdigest()
+    return hashlib.sha256(canonical({"case": plain(case), "entry": content})).hexdigest()
 
 
 def _ranges(indices: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
@@ -85,7 +89,7 @@ def _entry(baseline: Baseline, sidecars: Sidecars) -> Entry:
         checkpoint=found.checkpoint,
         calibration=_ranges(found.calibration),
         accuracy=CorrectEntry(found.correct, len(found.predictions)),
-        size=found.size,
+        size=_size_entry(found.size),
         logits=LogitsEntry(logits.digest, logits.count, logits.classes),
         single=numerics.single,
         reloaded=numerics.reloaded,
@@ -106,3 +110,13 @@ def _layer_entry(layer: Layer) -> LayerEntry:
         weight=WeightEntry(weight.qscheme, weight.dtype) if weight else None,
         output=OutputEntry(**vars(output)) if output else None,
     )
+
+
+def _size_entry(size: Size) -> SizeEntry:
+    # in the order of the state dict: a layer's tensors lie together there
+    by_layer = groupby(size.tensors, key=lambda tensor: tensor.layer)
+    tensors = tuple(
+        TensorsEntry(layer, tuple((t.role, t.dtype, t.elements, t.bytes) for t in group))
+        for layer, group in by_layer
+    )
+    return SizeEntry(size.file_bytes, size.weight_bytes, tensors, size.float_layers)

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
 # An object in one of these lists is a line, however long: one layer, one line of a diff.
 _ROWS = ("layers", "tensors")
 _SHORT = 88
+_DENSE = (",", ":")
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON has it: lists for tuples, the value of an enum."""
-    return json.loads(json.dumps(value, default=_enum, allow_nan=False))
-
-
-def _enum(value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    raise TypeError(f"{type(value).__name__} is not for JSON")
+    """A record as JSON has it: a dictionary without the fields that have their default's value."""
+    if is_dataclass(value):
+        found = ((field, getattr(value, field.name)) for field in fields(value))
+        return {field.name: plain(one) for field, one in found if one != field.default}
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    return value.value if isinstance(value, Enum) else value
 
 
 def canonical(value: Any) -> bytes:
     """The one spelling of a plain value, for digests."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return json.dumps(value, sort_keys=True, separators=_DENSE, allow_nan=False).encode()
 
 
-def layout(value: Any, *, indent: int = 0, row: bool = False) -> str:
+def layout(value: Any, *, indent: int = 0) -> str:
     """Indented JSON text of a plain value."""
     line = json.dumps(value, sort_keys=True, allow_nan=False)
-    if row or len(line) <= _SHORT or not isinstance(value, dict | list) or _numbers(value):
+    if len(line) <= _SHORT or not isinstance(value, dict | list) or _numbers(value):
         return line
     pad = " " * (indent + 1)
     if isinstance(value, dict):
@@ -48,7 +51,7 @@ def _member(key: str, value: Any, *, indent: int) -> str:
     if key not in _ROWS or not value:
         return layout(value, indent=indent)
     pad = " " * (indent + 1)
-    rows = f",\n{pad}".join(layout(item, row=True) for item in value)
+    rows = f",\n{pad}".join(canonical(item).decode() for item in value)
     return f"[\n{pad}{rows}\n{' ' * indent}]"
 
 

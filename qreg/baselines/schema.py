@@ -1,4 +1,7 @@
-"""The JSON of a baseline file, as dataclasses: their fields are its keys (docs/baselines.md)."""
+"""The JSON of a baseline file, as dataclasses: their fields are its keys (docs/baselines.md).
+
+A field that has a default is left out of the JSON where it has that value.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from dataclasses import dataclass
 
 from qreg.baselines.strict import Signed
 from qreg.judgements import Approval
-from qreg.observations import Size
 from qreg.records import Case, Environment
 
 #: 1: `File` as below, its arrays in safetensors beside it.
@@ -56,12 +58,30 @@ class LayerEntry:
 
     name: str
     kind: str
-    weight: WeightEntry | None
-    weight_digest: str
-    bias_digest: str
-    output: OutputEntry | None
     output_digest: str
-    sqnr_db: float | None
+    weight: WeightEntry | None = None
+    weight_digest: str = ""
+    bias_digest: str = ""
+    output: OutputEntry | None = None
+    sqnr_db: float | None = None
+
+
+@dataclass(frozen=True)
+class TensorsEntry:
+    """A layer's stored tensors, each as [role, dtype, elements, bytes]."""
+
+    layer: str
+    stored: tuple[tuple[str, str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class SizeEntry:
+    """A `qreg.observations.Size`, its tensors by layer."""
+
+    file_bytes: int
+    weight_bytes: int
+    tensors: tuple[TensorsEntry, ...]
+    float_layers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -104,7 +124,7 @@ class Entry:
     checkpoint: str
     calibration: tuple[tuple[int, int], ...]
     accuracy: CorrectEntry
-    size: Size
+    size: SizeEntry
     logits: LogitsEntry
     single: str
     reloaded: str

@@ -1,7 +1,7 @@
 """Strict decoding of JSON: a dataclass is the schema, anything else is a `MismatchError`.
 
 Whole numbers are counts unless annotated `Signed`; a boolean is not a number, 1 is not 1.0, and
-no key may be missing, unknown or there twice.
+no key may be unknown, there twice, or missing where its field has no default.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import UnionType
@@ -88,34 +88,29 @@ def decoder(schema: Any) -> Decode:
 
 def _record(schema: Any) -> Decode:
     hints = get_type_hints(schema, include_extras=True)
-    fields = {name: decoder(hint) for name, hint in hints.items()}
+    decoders = {name: decoder(hint) for name, hint in hints.items()}
+    needed = {field.name for field in fields(schema) if field.default is MISSING}
 
     def decode(value: Any) -> Any:
         if type(value) is not dict:
             raise MismatchError("an object", shown(value))
-        if value.keys() != fields.keys():
-            raise _keys(value, fields)
+        for name in sorted(needed - value.keys()):
+            raise MismatchError("a value", "no such key", key=name)
         found = {}
-        for name, field in fields.items():
+        for name, one in value.items():
+            if name not in decoders:
+                raise MismatchError(f"only {', '.join(sorted(decoders))}", "this key", key=name)
             try:
-                found[name] = field(value[name])
+                found[name] = decoders[name](one)
             except MismatchError as error:
                 raise error.within(name) from None
         try:
             return schema(**found)
         except ValueError as error:
-            raise MismatchError(
-                f"a {schema.__name__} that agrees with itself", str(error)
-            ) from None
+            expected = f"a {schema.__name__} that agrees with itself"
+            raise MismatchError(expected, str(error)) from None
 
     return decode
-
-
-def _keys(value: dict[str, Any], fields: dict[str, Decode]) -> MismatchError:
-    for name in sorted(fields.keys() - value.keys()):
-        return MismatchError("a value", "no such key", key=name)
-    name = min(value.keys() - fields.keys())
-    return MismatchError(f"only {', '.join(sorted(fields))}", "this key", key=name)
 
 
 def _list(item: Decode) -> Decode:

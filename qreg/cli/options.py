@@ -26,6 +26,11 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="shapes10 (made by code), cifar10 (downloaded once), a folder of images, an npz "
         "file, or package.module:DATASET (default: %(default)s)",
     )
+    add_place_options(parser)
+
+
+def add_place_options(parser: argparse.ArgumentParser) -> None:
+    """--data-dir and --checkpoints."""
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -41,14 +46,14 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_thread_option(parser: argparse.ArgumentParser) -> None:
-    """--threads."""
+def add_thread_option(parser: argparse.ArgumentParser, *, default: int = 0) -> None:
+    """--threads; 0 is as PyTorch chooses."""
     parser.add_argument(
         "--threads",
         type=int,
-        default=0,
+        default=default,
         metavar="N",
-        help="threads of PyTorch's kernels (default: as PyTorch chooses)",
+        help=f"threads of PyTorch's kernels (default: {default or 'as PyTorch chooses'})",
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qreg.compare.images import Shared
-from qreg.compare.tolerances import FLOAT_DB, LOGITS_DB
+from qreg.compare.tolerances import FLOAT_DB, Tolerances
 from qreg.judgements import Check, Finding, Outcome, Snapshot
 from qreg.numerics import Logits, Numerics
 
@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float32]
 
 
 def judge_logits(
-    now: Snapshot, before: Snapshot, shared: Shared, *, exact: bool
+    now: Snapshot, before: Snapshot, shared: Shared, allowed: Tolerances
 ) -> Iterator[Finding]:
     """Exactly, equal in every bit, in batches and alone; else within `nearest_allowed`.
 
@@ -26,9 +26,9 @@ def judge_logits(
     here, there = _paired(now.numerics.logits, before.numerics.logits, shared)
     if np.isnan(_array(now.numerics.logits)).any():
         yield _not_numbers(now.numerics.logits)
-    elif exact:
+    elif allowed.exact:
         yield from _bits(now, before, shared)
-    elif len(here) and (_db(here, there) < (least := nearest_allowed(before.numerics))):
+    elif len(here) and (_db(here, there) < (least := nearest_allowed(before.numerics, allowed))):
         yield Finding(
             check=Check.LOGITS,
             outcome=Outcome.REGRESSED,
@@ -39,10 +39,10 @@ def judge_logits(
         )
 
 
-def nearest_allowed(numerics: Numerics) -> float:
+def nearest_allowed(numerics: Numerics, allowed: Tolerances) -> float:
     """The signal-to-difference ratio that logits must keep to the baseline's, in dB."""
     measured = [layer.sqnr_db for layer in numerics.layers if layer.sqnr_db is not None]
-    return min(measured[-1] + LOGITS_DB, FLOAT_DB) if measured else LOGITS_DB
+    return min(measured[-1] + allowed.logits_db, FLOAT_DB) if measured else allowed.logits_db
 
 
 def _not_numbers(logits: Logits) -> Finding:

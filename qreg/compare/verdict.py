@@ -13,6 +13,7 @@ from qreg.compare.logits import judge_logits
 from qreg.compare.operators import judge_kinds, judge_operators
 from qreg.compare.size import judge_size
 from qreg.compare.texts import judge_warnings
+from qreg.compare.tolerances import tolerances
 from qreg.judgements import Baseline, Basis, Check, Finding, Outcome, Snapshot, Verdict
 from qreg.numerics import Numerics
 from qreg.records import Case, Failure
@@ -64,16 +65,16 @@ def with_finding(verdict: Verdict, finding: Finding) -> Verdict:
 
 
 def _numerics(now: Snapshot, old: Snapshot, shared: Shared, basis: Basis) -> Iterator[Finding]:
-    exact = basis.exact
+    allowed = tolerances(now, old, basis)
     # "2.14.1+cpu" and "2.14.1+cu130" are the same environment and two texts
-    same_version = exact or now.environment.torch == old.environment.torch
+    same_version = basis.exact or now.environment.torch == old.environment.torch
     a, b = now.numerics, old.numerics
     yield from judge_kinds(a.layers, b.layers)
     yield from judge_operators(a.operators, b.operators, same_version=same_version)
-    yield from judge_parameters(a.layers, b.layers, exact=exact)
-    yield from judge_layers(a.layers, b.layers, exact=exact)
-    yield from judge_logits(now, old, shared, exact=exact)
-    yield from _storage(a, b, exact=exact)
+    yield from judge_parameters(a.layers, b.layers, allowed)
+    yield from judge_layers(a.layers, b.layers, allowed)
+    yield from judge_logits(now, old, shared, allowed)
+    yield from _storage(a, b, exact=basis.exact)
     yield from judge_size(now.size, old.size, same_version=same_version)
     if same_version:
         yield from judge_warnings(now.warnings, old.warnings)

@@ -22,7 +22,7 @@ def get_dataset(name: str) -> Dataset:
         UnknownNameError: it is none of these.
         ContractError: the object is not a `Dataset`.
     """
-    if name not in DATASETS.names() and _is_path(name):
+    if name not in DATASETS.names() and is_dataset_path(name):
         from qreg.data.user import dataset_at
 
         return dataset_at(Path(name))
@@ -35,7 +35,8 @@ def get_dataset(name: str) -> Dataset:
     return found
 
 
-def _is_path(name: str) -> bool:
+def is_dataset_path(name: str) -> bool:
+    """Whether `name` is taken as the path of a user's dataset."""
     return os.sep in name or name.endswith(".npz") or Path(name).is_dir()
 
 
@@ -70,4 +71,13 @@ def load_split(
     return loaded
 
 
-__all__ = ["DATASETS", "Dataset", "Progress", "Split", "SplitName", "get_dataset", "load_split"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Progress",
+    "Split",
+    "SplitName",
+    "get_dataset",
+    "is_dataset_path",
+    "load_split",
+]

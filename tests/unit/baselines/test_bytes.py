@@ -88,7 +88,7 @@ def test_a_digit_changed_by_hand_is_found(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "copy")
     store = Store(tmp_path / "copy")
     path = store.path(build.CASE)
-    path.write_text(path.read_text().replace('"sqnr_db": 31.25', '"sqnr_db": 21.25', 1))
+    path.write_text(path.read_text().replace('"sqnr_db":31.25', '"sqnr_db":21.25', 1))
     with pytest.raises(CorruptFileError, match=r"entries\[0\]: .*changed by hand"):
         store.read(build.CASE)
 

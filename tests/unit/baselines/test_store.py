@@ -170,7 +170,7 @@ def test_files_stay_small(store: Store) -> None:
     assert store.path(build.CASE).stat().st_size < 35_000
     text = store.path(build.CASE).read_text()
     assert json.loads(text)["format"] == 1
-    assert sum('"sqnr_db"' in line for line in text.splitlines()) == 54
+    assert sum('"output_digest"' in line for line in text.splitlines()) == 54
 
 
 def test_where_baselines_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,17 +6,22 @@ import numpy as np
 import pytest
 
 from qreg.compare.logits import judge_logits, nearest_allowed
-from qreg.compare.tolerances import FLOAT_DB, LOGITS_DB
+from qreg.compare.tolerances import EXACT, FLOAT_DB, OTHER_FLOAT, SAME_FLOAT, Tolerances
 from qreg.judgements import Check, Finding, Outcome, Snapshot
 from tests.unit.compare import given
 
 BEFORE = given.snapshot()
 LOGITS = given.logits(BEFORE)
 BOTH = pytest.mark.parametrize("exact", [True, False])
+LOOSE = pytest.mark.parametrize("allowed", [SAME_FLOAT, OTHER_FLOAT], ids=["same", "other"])
 
 
 def _found(now: Snapshot, before: Snapshot = BEFORE, *, exact: bool) -> list[Finding]:
-    found = list(judge_logits(now, before, given.shared(now, before), exact=exact))
+    return _judged(now, before, EXACT if exact else SAME_FLOAT)
+
+
+def _judged(now: Snapshot, before: Snapshot, allowed: Tolerances) -> list[Finding]:
+    found = list(judge_logits(now, before, given.shared(now, before), allowed))
     assert all((f.check, f.outcome) == (Check.LOGITS, Outcome.REGRESSED) for f in found)
     return found
 
@@ -70,18 +75,22 @@ def test_elsewhere_these_may_move() -> None:
         assert _found(now, exact=False) == []
 
 
-def test_what_is_allowed_follows_the_quantization_noise() -> None:
+@LOOSE
+def test_what_is_allowed_follows_the_quantization_noise(allowed: Tolerances) -> None:
     numerics = BEFORE.numerics
-    assert nearest_allowed(numerics) == 31.25 + LOGITS_DB, "the last layer that has an SQNR"
+    last = 31.25  # of the last layer that has an SQNR
+    assert nearest_allowed(numerics, allowed) == last + allowed.logits_db
     nothing = given.with_numerics(BEFORE, layers=numerics.layers[-1:]).numerics
-    assert nearest_allowed(nothing) == LOGITS_DB
-    assert nearest_allowed(given.with_layer(BEFORE, 3, sqnr_db=200.0).numerics) == FLOAT_DB
+    assert nearest_allowed(nothing, allowed) == allowed.logits_db
+    equal = given.with_layer(BEFORE, 3, sqnr_db=200.0).numerics
+    assert nearest_allowed(equal, allowed) == FLOAT_DB
 
 
-def test_elsewhere_logits_have_their_tolerance() -> None:
-    least = nearest_allowed(BEFORE.numerics)
-    assert _found(_at(least + 0.1), exact=False) == []
-    (found,) = _found(_at(least - 0.1), exact=False)
+@LOOSE
+def test_elsewhere_logits_have_their_tolerance(allowed: Tolerances) -> None:
+    least = nearest_allowed(BEFORE.numerics, allowed)
+    assert _judged(_at(least + 0.1), BEFORE, allowed) == []
+    (found,) = _judged(_at(least - 0.1), BEFORE, allowed)
     assert found.observed == f"logits {least - 0.1:.1f} dB from them"
     assert (found.allowed, found.where) == (f"at least {least:.1f} dB", "8 images")
 

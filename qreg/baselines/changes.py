@@ -1,0 +1,149 @@
+"""Changes to baselines, described before anything is written: proposed, shown, then approved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from qreg import __version__
+from qreg.baselines.select import same_environment
+from qreg.judgements import Approval, Baseline, Outcome, Replaced, Snapshot, Verdict
+from qreg.records import Case, Environment
+
+#: Versions that a baseline records, and that change no bit of it.
+PROVENANCE = ("torch", "torchvision", "torchao", "python", "numpy")
+
+
+class Category(Enum):
+    """What a change does."""
+
+    CREATE = "create"
+    FIX = "fix"
+    UPDATE = "update"
+    TRIM = "trim"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One proposed change.
+
+    Attributes:
+        case: None where an orphan is removed.
+        reason: why it is proposed, in words.
+        verdict: on the new measurement; None where something is removed.
+        now: the new measurement.
+        before: the baseline that it was judged against.
+        replaces: whether `before` is of this environment, and is replaced.
+        orphan: the file that is removed, where nothing refers to it.
+    """
+
+    category: Category
+    case: Case | None
+    reason: str
+    verdict: Verdict | None = None
+    now: Snapshot | None = None
+    before: Baseline | None = None
+    replaces: bool = False
+    orphan: Path | None = None
+
+    @property
+    def regressed(self) -> bool:
+        """Whether it must be accepted by name."""
+        return self.verdict is not None and self.verdict.outcome is Outcome.REGRESSED
+
+
+def propose(now: Snapshot, before: Baseline | None, verdict: Verdict) -> Change | None:
+    """The change that makes `now` the baseline of its environment; None where nothing differs.
+
+    Args:
+        before: the baseline that `verdict` was judged against, None where the case has none.
+    """
+    if before is None:
+        return Change(Category.CREATE, now.case, "no baseline yet", verdict, now)
+    if not same_environment(before.snapshot.environment, now.environment):
+        reason = verdict.basis.reason if verdict.basis else "none of this environment"
+        return Change(Category.CREATE, now.case, reason, verdict, now, before)
+    category, reason = Category.FIX, _worst(verdict)
+    if verdict.outcome is Outcome.PASS:
+        category, reason = Category.UPDATE, _provenance(before, now.environment)
+    if not reason:
+        return None
+    return Change(category, now.case, reason, verdict, now, before, replaces=True)
+
+
+def trims(
+    stored: Iterable[Case], known: Callable[[Case], bool], orphans: Iterable[Path]
+) -> tuple[Change, ...]:
+    """What could be removed: files of cases that are not known, and orphans."""
+    unknown = "a dataset, model, method or engine that qreg does not know"
+    gone = (Change(Category.TRIM, case, unknown) for case in stored if not known(case))
+    unused = "no baseline refers to it"
+    return (*gone, *(Change(Category.TRIM, None, unused, orphan=path) for path in orphans))
+
+
+def replaced(now: Snapshot, before: Baseline, outcome: Outcome) -> Replaced:
+    """What an approval of `now` replaces, on the images that both have, pixel for pixel."""
+    # scipy: not for showing what there is
+    from qreg.compare.mcnemar import mcnemar
+
+    new, old = _by_image(now), _by_image(before.snapshot)
+    both = [(key[1], old[key], new[key]) for key in old if key in new]
+    won = sum(then != label == after for label, then, after in both)
+    lost = sum(after != label == then for label, then, after in both)
+    correct = sum(then == label for label, then, _ in both)
+    return Replaced(
+        outcome=outcome,
+        correct=correct,
+        new_correct=correct + won - lost,
+        total=len(both),
+        flips=sum(then != after for _, then, after in both),
+        p_value=mcnemar(won, lost),
+    )
+
+
+def approved(change: Change, *, reason: str, date: str, commit: str) -> Baseline:
+    """The baseline that an approved change writes.
+
+    Raises:
+        ValueError: it removes something, or the reason is blank.
+    """
+    if change.now is None or change.verdict is None or not reason.strip():
+        raise ValueError(f"{change.category.value} of {change.case} for the reason {reason!r}")
+    before, outcome = change.before, change.verdict.outcome
+    approval = Approval(
+        reason=reason.strip(),
+        date=date,
+        commit=commit,
+        qreg=__version__,
+        replaced=replaced(change.now, before, outcome) if before else None,
+    )
+    earlier = before.history if before and change.replaces else ()
+    return Baseline(change.now, (*earlier, approval))
+
+
+def _by_image(snapshot: Snapshot) -> dict[tuple[int, int, int], int]:
+    """Predictions by index, label and digest."""
+    seen = snapshot.numerics.images
+    images = zip(seen.index, seen.labels, seen.digests, strict=True)
+    return dict(zip(images, snapshot.predictions, strict=True))
+
+
+def _worst(verdict: Verdict) -> str:
+    for found in verdict.findings:
+        where = f" in {found.where}" if found.where else ""
+        return f"{found.check.value}{where}: expected {found.expected}, observed {found.observed}"
+    return verdict.outcome.value
+
+
+def _provenance(before: Baseline, now: Environment) -> str:
+    """What was recorded of versions and is otherwise now, "" where nothing is."""
+    then = before.snapshot.environment
+    pairs = [("qreg", before.history[-1].qreg, __version__)]
+    pairs += [(name, getattr(then, name), getattr(now, name)) for name in PROVENANCE]
+    return ", ".join(
+        f"recorded with {name} {old or 'absent'}, now {new or 'absent'}"
+        for name, old, new in pairs
+        if old != new
+    )

@@ -1,0 +1,119 @@
+"""Applying the changes to baselines that a person named, and no others."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from qreg.baselines.changes import Change, approved
+from qreg.baselines.commit import current_commit
+from qreg.baselines.folder import baseline_root
+from qreg.baselines.store import Store
+from qreg.cli.cases import parse_case
+from qreg.cli.proposing import Proposals, chosen_cases, proposals, proposed_trims
+from qreg.errors import QregError
+from qreg.shipped import shipped_folder
+
+
+def update(args: argparse.Namespace) -> int:
+    """Measure, and write what was named; returns the exit status."""
+    _check_approval(args)
+    store = _own_store(args)
+    accepted = {str(parse_case(name)) for name in args.accept_regression}
+    found = _proposals(args, store)
+    trims = proposed_trims(args, store) if _wants(args, "trim") else ()
+    wanted = [c for c in (*found.changes, *trims) if _wants(args, c.category.value)]
+    refused = [c for c in wanted if c.regressed and str(c.case) not in accepted]
+    applied = tuple(change for change in wanted if change not in refused)
+    _apply(applied, store, args.reason)
+    print_changes(found, applied, applied=True)
+    _say_what_is_left(refused, store)
+    return int(bool(refused or found.failures))
+
+
+def print_changes(found: Proposals, changes: Sequence[Change], *, applied: bool) -> None:
+    """Print what is proposed, or was applied, and what could not be measured."""
+    from qreg.cli.output import console
+    from qreg.report.baseline import change_notes, changes_table
+    from qreg.report.table import failure_lines
+
+    out = console()
+    if changes:
+        out.print(changes_table(changes, applied=applied), highlight=False)
+    for note in change_notes(changes, unchanged=len(found.unchanged), applied=applied):
+        out.print(note, style="dim", highlight=False)
+    for failure, line in zip(found.failures, failure_lines(found.failures), strict=True):
+        print(line, *filter(None, [failure.details]), sep="\n", file=sys.stderr)
+
+
+def _check_approval(args: argparse.Namespace) -> None:
+    """Refuse what no person approved, before anything slow begins."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        raise QregError(
+            "baselines are not approved in CI",
+            hint="a person approves them: run this where CI is not set, and commit the files",
+        )
+    if not args.reason.strip():
+        raise QregError(
+            "an approval needs a reason", hint='say why: --reason "retrained with augmentation"'
+        )
+    if not (args.cases or args.category or args.accept_regression):
+        raise QregError(
+            "nothing is named to be changed",
+            hint="name cases ('shapes10/simple_cnn/*'), or categories (--category create); "
+            "see what there is with: qreg baseline diff",
+        )
+
+
+def _own_store(args: argparse.Namespace) -> Store:
+    root = baseline_root(args.baselines)
+    if root == shipped_folder() and not (args.baselines or os.environ.get("QREG_BASELINES")):
+        raise QregError(
+            f"there is no folder baselines in {Path.cwd()}",
+            hint="make it, or name another: --baselines DIR; those shipped with qreg are not yours",
+        )
+    return Store(root)
+
+
+def _proposals(args: argparse.Namespace, store: Store) -> Proposals:
+    if set(args.category) == {"trim"}:
+        return Proposals()
+    names = args.cases or ([] if args.category else args.accept_regression)
+    return proposals(args, store, chosen_cases(args, store, names))
+
+
+def _wants(args: argparse.Namespace, category: str) -> bool:
+    # without cases and categories, --accept-regression has named what is meant
+    if not args.category:
+        return bool(args.cases) or category != "trim"
+    return category in args.category
+
+
+def _apply(changes: Sequence[Change], store: Store, reason: str) -> None:
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    commit = current_commit(Path.cwd())
+    for change in changes:
+        if change.now is not None:
+            store.write(approved(change, reason=reason, date=date, commit=commit))
+        elif change.case is not None:
+            store.remove(change.case)
+    if any(change.orphan for change in changes):
+        store.remove_orphans()
+
+
+def _say_what_is_left(refused: Sequence[Change], store: Store) -> None:
+    for change in refused:
+        print(
+            f"{change.case}: not applied, it has REGRESSED ({change.reason}); if that is meant: "
+            f"--accept-regression {change.case}",
+            file=sys.stderr,
+        )
+    if orphans := len(store.orphans()):
+        print(
+            f"{orphans} sidecar{'' if orphans == 1 else 's'} no longer referred to; remove with: "
+            "qreg baseline update --reason TEXT --category trim"
+        )

@@ -1,0 +1,130 @@
+"""Measuring cases, judging them by their baselines, and proposing what to change."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qreg.cli.cases import has_options, is_known, matches, named_cases, optioned_cases
+from qreg.cli.options import set_threads
+from qreg.errors import CorruptFileError
+from qreg.judgements import Baseline, Snapshot, Verdict
+from qreg.records import Case, Failure
+
+if TYPE_CHECKING:
+    from qreg.baselines.changes import Change
+    from qreg.baselines.store import Store
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """What came of the cases.
+
+    Attributes:
+        changes: in the order of the cases.
+        unchanged: cases that are as their baselines say.
+        failures: cases that could not be measured, or whose baselines could not be read.
+    """
+
+    changes: tuple[Change, ...] = ()
+    unchanged: tuple[Case, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+def proposals(args: argparse.Namespace, store: Store, cases: Sequence[Case]) -> Proposals:
+    """Measure the cases on the whole test set, and propose."""
+    from qreg.cli.progress import progress_bar
+
+    if not cases:
+        return Proposals()
+    with progress_bar() as show:
+        show(0, len(cases), "loading PyTorch")
+        observe = _observer(args, cases, show)
+        found = [_propose(case, store, observe, cases=len(cases)) for case in cases]
+    return Proposals(
+        tuple(one for one in found if not isinstance(one, Case | Failure)),
+        tuple(one for one in found if isinstance(one, Case)),
+        tuple(one for one in found if isinstance(one, Failure)),
+    )
+
+
+def chosen_cases(args: argparse.Namespace, store: Store, names: Sequence[str]) -> tuple[Case, ...]:
+    """The cases that are measured: those named, else by options, else all with a baseline."""
+    if names:
+        found = named_cases(names, (*optioned_cases(args), *store.cases()))
+        return tuple(case for case in found if is_known(case))
+    if has_options(args) or "create" in getattr(args, "category", ()):
+        return optioned_cases(args)
+    return tuple(case for case in store.cases() if is_known(case))
+
+
+def proposed_trims(args: argparse.Namespace, store: Store) -> tuple[Change, ...]:
+    """What could be removed: among the cases named, else all unless options choose others."""
+    from qreg.baselines.changes import trims
+
+    if args.cases:
+        named = (case for case in store.cases() if matches(case, args.cases))
+        return trims(named, is_known, ())
+    return () if has_options(args) else trims(store.cases(), is_known, store.orphans())
+
+
+def _observer(
+    args: argparse.Namespace, cases: Sequence[Case], show: Progress
+) -> Callable[[Case], Snapshot | Failure]:
+    from qreg.gate import Gate
+    from qreg.training.checkpoints import checkpoint_folders
+    from qreg.workshop import Options
+
+    set_threads(args.threads)
+    number = 0
+
+    def progress(done: int, total: int, what: str) -> None:
+        show(done, total, f"{number}/{len(cases)} {what}")
+
+    options = Options(
+        folders=checkpoint_folders(args.checkpoints), data_dir=args.data_dir, progress=progress
+    )
+    gate = Gate(options, full=True)
+
+    def observe(case: Case) -> Snapshot | Failure:
+        nonlocal number
+        number += 1
+        return gate.observe(case)
+
+    return observe
+
+
+def _propose(
+    case: Case, store: Store, observe: Callable[[Case], Snapshot | Failure], *, cases: int
+) -> Change | Case | Failure:
+    """A change, or the case itself where there is nothing to change."""
+    from qreg.baselines.changes import propose
+
+    try:
+        held = store.read(case)
+    except CorruptFileError as error:
+        return Failure(case, str(error), error.hint, unavailable=False)
+    now = observe(case)
+    if isinstance(now, Failure):
+        return now
+    before, verdict = judged(now, held, cases=cases)
+    return propose(now, before, verdict) or case
+
+
+def judged(
+    now: Snapshot, held: Sequence[Baseline], *, cases: int
+) -> tuple[Baseline | None, Verdict]:
+    """The baseline that applies, and the verdict by it, in a run of so many cases."""
+    from qreg.baselines.select import choose
+    from qreg.compare.family import family_alpha
+    from qreg.compare.verdict import judge, no_baseline
+
+    chosen = choose(held, now.environment)
+    if chosen is None:
+        return None, no_baseline(now.case)
+    before, basis = chosen
+    return before, judge(now, before, basis, alpha=family_alpha(cases))

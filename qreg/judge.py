@@ -1,0 +1,56 @@
+"""From a case to its verdict: the baseline, the observation, the judgement, the explanation."""
+
+from __future__ import annotations
+
+import traceback
+
+from qreg.baselines.select import choose
+from qreg.baselines.store import Store
+from qreg.compare.verdict import failed, judge, no_baseline
+from qreg.errors import MissingDataError, QregError
+from qreg.explain import explain
+from qreg.gate import Gate
+from qreg.judgements import Baseline, Verdict
+from qreg.records import Case, Failure
+
+
+class Judge:
+    """Judges one case after another.
+
+    Args:
+        alpha: the level of each test; see `qreg.compare.family.family_alpha`.
+    """
+
+    def __init__(self, gate: Gate, store: Store, *, alpha: float) -> None:
+        self._gate, self._store, self._alpha = gate, store, alpha
+
+    def verdict(self, case: Case) -> Verdict | Failure:
+        """Judge a case. Whatever is wrong with it or its baseline is an ERROR of its own.
+
+        Returns:
+            A verdict; or a failure where this machine lacks what the case needs.
+
+        Raises:
+            MissingDataError: the dataset is not on this machine.
+        """
+        try:
+            return self._verdict(case, self._store.read(case))
+        except MissingDataError:
+            raise
+        except QregError as error:
+            return failed(Failure(case, str(error), error.hint, unavailable=False))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            details = traceback.format_exc()
+            return failed(Failure(case, reason, "", unavailable=False, details=details))
+
+    def _verdict(self, case: Case, baselines: tuple[Baseline, ...]) -> Verdict | Failure:
+        now = self._gate.observe(case)
+        if isinstance(now, Failure):
+            return now if now.unavailable else failed(now)
+        chosen = choose(baselines, now.environment)
+        if chosen is None:
+            return no_baseline(case)
+        before, basis = chosen
+        verdict = judge(now, before, basis, alpha=self._alpha)
+        return explain(verdict, now, before.snapshot, self._gate)

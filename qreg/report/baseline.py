@@ -1,0 +1,142 @@
+"""Baselines, and changes to them, as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from qreg.baselines.changes import Change
+from qreg.judgements import Approval, Baseline, Outcome, Snapshot
+from qreg.numerics import EQUAL_DB, Layer, Quantizer
+from qreg.records import Environment
+
+_STYLES = {Outcome.REGRESSED: "red", Outcome.ERROR: "red", Outcome.IMPROVED: "green"}
+
+
+def baseline_parts(held: Sequence[Baseline]) -> tuple[RenderableType, ...]:
+    """What is held of one case: for each environment its approvals, figures and layers."""
+    title = f"{held[0].snapshot.case}, {len(held)} environment{'' if len(held) == 1 else 's'}"
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    for baseline in held:
+        found = baseline.snapshot
+        parts += [_environment(found.environment), _approvals(baseline.history)]
+        parts += [*map(Text, _figures(found)), _layers(found.numerics.layers)]
+    return tuple(parts)
+
+
+def changes_table(changes: Sequence[Change], *, applied: bool) -> Table:
+    """One row a change, by category."""
+    table = _table("applied" if applied else "proposed", "category", "case", "verdict")
+    for header in ("accuracy %", "why"):
+        table.add_column(header, overflow="fold")
+    order = sorted(changes, key=lambda c: (c.category.value, str(c.case), str(c.orphan)))
+    for change in order:
+        name = str(change.case) if change.case else f".../{change.orphan and change.orphan.name}"
+        outcome = change.verdict.outcome if change.verdict else None
+        verdict = Text(outcome.value, style=_STYLES.get(outcome, "")) if outcome else ""
+        table.add_row(change.category.value, name, verdict, _accuracy(change), change.reason)
+    return table
+
+
+def change_notes(changes: Sequence[Change], *, unchanged: int, applied: bool) -> tuple[str, ...]:
+    """How many of what, and the next command."""
+    counts = Counter(change.category.value for change in changes)
+    found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no changes"
+    lines = [f"{found}; {unchanged} as their baselines say."]
+    if changes and not applied:
+        lines.append(
+            "Approve with: qreg baseline update --reason TEXT, and cases or --category A,B,..."
+        )
+    if any(change.regressed for change in changes) and not applied:
+        lines.append("What has REGRESSED must be named: --accept-regression CASE.")
+    return tuple(lines)
+
+
+def _table(title: str, *headers: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for header in headers:
+        table.add_column(header, no_wrap=True)
+    return table
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.2f}" if whole else "-"
+
+
+def _accuracy(change: Change) -> str:
+    if change.now is None:
+        return ""
+    now = _percent(change.now.correct, len(change.now.predictions))
+    if change.before is None:
+        return now
+    then = change.before.snapshot
+    return f"{_percent(then.correct, len(then.predictions))} -> {now}"
+
+
+def _environment(where: Environment) -> Text:
+    parts = (
+        f"torch {where.torch}, torchvision {where.torchvision or 'absent'}, python {where.python}",
+        f"{where.system} {where.arch}, {where.cpu or 'unknown CPU'}",
+        f"{where.cpu_capability} {'with' if where.vnni else 'without'} VNNI",
+        f"{where.threads} thread{'' if where.threads == 1 else 's'}",
+        *where.limits,
+    )
+    return Text(f"\n{'; '.join(parts)}", style="bold")
+
+
+def _approvals(history: Sequence[Approval]) -> Table:
+    table = _table("approvals, the latest last", "date", "commit", "qreg")
+    for header in ("reason", "in place of"):
+        table.add_column(header, overflow="fold")
+    for one in history:
+        dirty = "-dirty" if one.commit.endswith("-dirty") else ""
+        commit = f"{one.commit[:10]}{dirty}" or "-"
+        table.add_row(one.date, commit, one.qreg, one.reason, _replaced(one))
+    return table
+
+
+def _replaced(approval: Approval) -> str:
+    old = approval.replaced
+    if old is None:
+        return "-"
+    then, now = _percent(old.correct, old.total), _percent(old.new_correct, old.total)
+    return (
+        f"{then} % (now {now} %) of {old.total}, {old.flips} flips, "
+        f"p {old.p_value:.2g}: {old.outcome.value}"
+    )
+
+
+def _figures(found: Snapshot) -> tuple[str, ...]:
+    total, numerics = len(found.predictions), found.numerics
+    return (
+        f"accuracy {_percent(found.correct, total)} % ({found.correct} of {total}), "
+        f"{len(numerics.disagreements)} images otherwise than fp32",
+        f"file {found.size.file_bytes:,} bytes, weights {found.size.weight_bytes:,} bytes",
+        f"operators: {', '.join(f'{one.name} {one.count}' for one in numerics.operators)}",
+        f"calibrated on {len(found.calibration)} images, {len(found.warnings)} warnings, "
+        f"logits of {numerics.logits.count} images",
+    )
+
+
+def _layers(layers: Sequence[Layer]) -> Table:
+    table = _table("layers, in the order they run", "layer", "kind", "weight", "output")
+    table.add_column("SQNR dB", justify="right")
+    for layer in layers:
+        sqnr = "" if layer.sqnr_db is None else f"{layer.sqnr_db:.2f}"
+        shown = "equal" if layer.sqnr_db == EQUAL_DB else sqnr
+        weight, output = _quantizer(layer.weight), _quantizer(layer.output)
+        table.add_row(layer.name, layer.kind, weight, output, shown)
+    return table
+
+
+def _quantizer(found: Quantizer | None) -> str:
+    if found is None:
+        return "-"
+    if len(found.scales) > 1:
+        return f"{found.dtype} {len(found.scales)} channels"
+    return f"{found.dtype} {found.scales[0]:.4g}, {found.zero_points[0]}"

@@ -1,0 +1,100 @@
+"""From a project's settings to its cases, and to how they are measured."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qreg.cases import gate_cases
+from qreg.data import DATASETS, get_dataset
+from qreg.errors import UnknownNameError
+from qreg.models import MODELS
+from qreg.quantization import METHODS
+from qreg.quantization.engines import available_engines, check_engine, default_engine
+from qreg.registry import is_object_path
+from qreg.settings import Settings
+
+if TYPE_CHECKING:
+    from qreg.records import Case
+    from qreg.workshop import Options
+
+
+def select_cases(
+    settings: Settings,
+    *,
+    datasets: str = "",
+    models: str = "",
+    methods: str = "",
+    engines: str = "",
+) -> tuple[Case, ...]:
+    """The settings' cases that these comma-separated names leave; "" leaves all of a kind.
+
+    Raises:
+        QregError: a name is neither in the settings nor registered.
+    """
+    make_importable(settings)
+    for registry, own in ((MODELS, settings.models), (METHODS, settings.methods)):
+        for name in own:
+            registry.check(name)
+    known = [name for name, _ in dataset_sources(settings)]
+    chosen_engines = _split(engines) or settings.engines
+    return gate_cases(
+        _chosen("dataset", datasets, known, DATASETS.names()),
+        _chosen("model", models, settings.models, MODELS.names()),
+        _chosen("method", methods, settings.methods, METHODS.names()),
+        _engines(chosen_engines),
+    )
+
+
+def make_importable(settings: Settings) -> None:
+    """Let ``package.module:factory`` name what lies beside pyproject.toml."""
+    if str(settings.root) not in sys.path:
+        sys.path.insert(0, str(settings.root))
+
+
+def dataset_sources(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Each dataset's name, and where it is from: a registered name, an object, a path."""
+    sources = []
+    for given in settings.datasets:
+        named = given in DATASETS.names() or is_object_path(given)
+        source = given if named else os.fspath(settings.root / given)
+        sources.append((given if named else get_dataset(source).name, source))
+    return tuple(sources)
+
+
+def gate_options(
+    settings: Settings, *, data_dir: Path | None = None, checkpoints: Path | None = None
+) -> Options:
+    """How the gate measures: nothing is downloaded."""
+    from qreg.training.checkpoints import checkpoint_folders
+    from qreg.workshop import Options
+
+    return Options(
+        folders=checkpoint_folders(checkpoints or settings.checkpoints),
+        data_dir=data_dir or settings.data_dir,
+        download=False,
+        sources=dataset_sources(settings),
+    )
+
+
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def _chosen(
+    kind: str, names: str, own: Iterable[str], registered: Iterable[str]
+) -> tuple[str, ...]:
+    known = dict.fromkeys((*own, *registered))
+    for name in _split(names):
+        if name not in known and not is_object_path(name):
+            raise UnknownNameError(kind, name, known)
+    return _split(names) or tuple(own)
+
+
+def _engines(names: tuple[str, ...]) -> tuple[str, ...]:
+    if names == ("all",):
+        return available_engines()
+    return tuple(check_engine(name) for name in names) or (default_engine(),)
