@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.unit.baselines.approve import approve_all
 
 ROOT = Path(__file__).parents[2]

@@ -26,7 +26,7 @@ EXEMPT = ("case", "environment")
 # A record refuses any other count of logits or of right predictions than it holds.
 COUNTS = {"correct", "numerics.logits.count", "numerics.logits.classes"}
 _ONE = Quantizer("per_tensor_affine", "qint8", (0.5,), (0,))
-_NOTHING = {"weight": _ONE, "output": _ONE}
+_NOTHING = {"weight": _ONE, "output": _ONE, "sqnr_db": 0.0}
 Change = tuple[str, Any]
 
 
