@@ -111,7 +111,7 @@ class Gate:
 def _numerics(subject: Subject, bench: Bench, logits: Array, reference: Array) -> Numerics:
     moved = logits.argmax(axis=1) != reference.argmax(axis=1)
     first = bench.first(_LAYER_IMAGES)
-    layers = layer_numerics(subject.run, subject.model, bench.twin(subject), first)
+    layers = layer_numerics(subject.run, subject.model, subject.source, first)
     operators = count_operators(subject.run, first[:1])
     single = _single(subject, first)
     return Numerics(

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from qreg.baselines.changes import Change, approved
 from qreg.baselines.commit import current_commit
-from qreg.baselines.folder import baseline_root
 from qreg.baselines.store import Store
-from qreg.cli.cases import parse_case
+from qreg.cli.cases import chosen_root, parse_case
 from qreg.cli.proposing import Proposals, chosen_cases, proposals, proposed_trims
 from qreg.errors import QregError
+from qreg.settings import read_settings
 from qreg.shipped import shipped_folder
 
 
@@ -25,6 +25,7 @@ def update(args: argparse.Namespace) -> int:
     store = _own_store(args)
     accepted = {str(parse_case(name)) for name in args.accept_regression}
     found = _proposals(args, store)
+    _check_accepted(accepted, found)
     trims = proposed_trims(args, store) if _wants(args, "trim") else ()
     wanted = [c for c in (*found.changes, *trims) if _wants(args, c.category.value)]
     refused = [c for c in wanted if c.regressed and str(c.case) not in accepted]
@@ -69,14 +70,26 @@ def _check_approval(args: argparse.Namespace) -> None:
         )
 
 
-def _own_store(args: argparse.Namespace) -> Store:
-    root = baseline_root(args.baselines)
-    if root == shipped_folder() and not (args.baselines or os.environ.get("QREG_BASELINES")):
+def _check_accepted(accepted: set[str], found: Proposals) -> None:
+    measured = {str(change.case) for change in found.changes}
+    measured |= {str(case) for case in found.unchanged} | {str(f.case) for f in found.failures}
+    for name in sorted(accepted - measured):
         raise QregError(
-            f"there is no folder baselines in {Path.cwd()}",
-            hint="make it, or name another: --baselines DIR; those shipped with qreg are not yours",
+            f"--accept-regression {name} is not among the cases",
+            hint="name it among CASES too, or leave CASES and --category out",
         )
-    return Store(root)
+
+
+def _own_store(args: argparse.Namespace) -> Store:
+    chosen = chosen_root(args)
+    if chosen != shipped_folder() or args.baselines or os.environ.get("QREG_BASELINES"):
+        return Store(chosen)
+    if read_settings(Path("pyproject.toml")):
+        return Store(Path("baselines"))
+    raise QregError(
+        f"there is no folder baselines in {Path.cwd()}",
+        hint="make it, or name another: --baselines DIR; those shipped with qreg are not yours",
+    )
 
 
 def _proposals(args: argparse.Namespace, store: Store) -> Proposals:

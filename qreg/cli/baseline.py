@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qreg.cli.cases import add_case_options, parse_case
+from qreg.cli.cases import add_case_options, chosen_root, parse_case
 from qreg.cli.options import add_thread_option
 from qreg.errors import QregError
 
@@ -18,7 +18,8 @@ examples:
 exit status: 0 shown; 2 there is none, or it is damaged
 """
 _DIFF_EPILOG = """\
-Without CASES and without an option that chooses cases, every case that has a baseline is measured.
+Cases are those of [tool.qreg] in pyproject.toml, or all that are registered. Without CASES and
+without an option that chooses cases, every one that has a baseline is measured.
 
 examples:
   qreg baseline diff
@@ -122,12 +123,11 @@ def _categories(names: str) -> tuple[str, ...]:
 
 def run_show(args: argparse.Namespace) -> int:
     """Print the baselines of a case."""
-    from qreg.baselines.folder import baseline_root
     from qreg.baselines.store import Store
     from qreg.cli.output import console
     from qreg.report.baseline import baseline_parts
 
-    store, case = Store(baseline_root(args.baselines)), parse_case(args.case)
+    store, case = Store(chosen_root(args)), parse_case(args.case)
     held = store.read(case)
     if not held:
         raise QregError(
@@ -145,12 +145,11 @@ def run_show(args: argparse.Namespace) -> int:
 
 def run_diff(args: argparse.Namespace) -> int:
     """Measure and show what would change."""
-    from qreg.baselines.folder import baseline_root
     from qreg.baselines.store import Store
     from qreg.cli.approving import print_changes
     from qreg.cli.proposing import chosen_cases, proposals, proposed_trims
 
-    store = Store(baseline_root(args.baselines))
+    store = Store(chosen_root(args))
     found = proposals(args, store, chosen_cases(args, store, args.cases))
     changes = (*found.changes, *proposed_trims(args, store))
     print_changes(found, changes, applied=False)

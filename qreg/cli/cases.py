@@ -6,15 +6,18 @@ import argparse
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from qreg.cli.options import add_place_options
-from qreg.data import DATASETS, is_dataset_path
+from qreg.data import DATASETS
 from qreg.errors import QregError, UnknownNameError
 from qreg.models import MODELS
 from qreg.quantization import METHODS
-from qreg.quantization.engines import ENGINES, available_engines, check_engine
+from qreg.quantization.engines import ENGINES, check_engine
 from qreg.records import Case
 from qreg.registry import is_object_path
+from qreg.selection import dataset_sources, select_cases
+from qreg.settings import Settings, read_settings
 
 # the method's name ends at the last @: engines have none
 _NAME = re.compile(r"(?P<dataset>[^/]+)/(?P<model>[^/]+)/(?P<method>[^/]+)@(?P<engine>[^/@]+)")
@@ -56,30 +59,45 @@ def parse_case(name: str) -> Case:
     return Case(**found.groupdict())
 
 
-def is_known(case: Case) -> bool:
-    """Whether each of its names is registered, or a user's own."""
-    registries = ((MODELS, case.model), (METHODS, case.method), (DATASETS, case.dataset))
-    return case.engine in ENGINES and all(
-        name in registry.names()
-        or is_object_path(name)
-        or (registry is DATASETS and is_dataset_path(name))
-        for registry, name in registries
+def project_settings() -> Settings:
+    """What ``[tool.qreg]`` here says; without it, everything that is registered."""
+    return read_settings(Path("pyproject.toml")) or Settings(
+        root=Path.cwd(), models=MODELS.names(), datasets=DATASETS.names(), engines=("all",)
     )
 
 
-def optioned_cases(args: argparse.Namespace) -> tuple[Case, ...]:
-    """The cases that the options ask for, all that this machine has where one is not given.
+def chosen_root(args: argparse.Namespace) -> Path:
+    """Where baselines are: as --baselines says, else ``[tool.qreg]``, else the usual places."""
+    from qreg.baselines.folder import baseline_root
+
+    return baseline_root(args.baselines or project_settings().baselines)
+
+
+def is_known(case: Case, settings: Settings) -> bool:
+    """Whether each of its names is registered, the project's, or a user's own."""
+    own = (name for name, _ in dataset_sources(settings))
+    kinds = (
+        (case.dataset, (*DATASETS.names(), *own)),
+        (case.model, MODELS.names()),
+        (case.method, METHODS.names()),
+    )
+    named = all(name in names or is_object_path(name) for name, names in kinds)
+    return named and case.engine in ENGINES
+
+
+def optioned_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ...]:
+    """The cases that the options leave of the project's.
 
     Raises:
         UnknownNameError: a name is not known.
     """
-    from qreg.cases import gate_cases
-
-    models = tuple(MODELS.check(name) for name in _split(args.models)) or MODELS.names()
-    methods = tuple(METHODS.check(name) for name in _split(args.methods)) or METHODS.names()
-    engines = tuple(check_engine(name) for name in _split(args.engines)) or available_engines()
-    datasets = tuple(_dataset(name) for name in _split(args.datasets)) or DATASETS.names()
-    return gate_cases(datasets, models, methods, engines)
+    return select_cases(
+        settings,
+        datasets=args.datasets,
+        models=args.models,
+        methods=args.methods,
+        engines=args.engines,
+    )
 
 
 def has_options(args: argparse.Namespace) -> bool:
@@ -92,12 +110,14 @@ def matches(case: Case, names: Iterable[str]) -> bool:
     return any(fnmatchcase(str(case), name) for name in names)
 
 
-def named_cases(names: Sequence[str], among: Iterable[Case]) -> tuple[Case, ...]:
+def named_cases(
+    names: Sequence[str], among: Iterable[Case], settings: Settings
+) -> tuple[Case, ...]:
     """The cases that the names and patterns mean: patterns among those given, names any.
 
     Raises:
-        QregError: a pattern means none, or a name is not a case.
-        UnknownNameError: a part of a name is not known.
+        QregError: a name is not that of a case.
+        UnknownNameError: a pattern means none, or a part of a name is not known.
     """
     candidates = tuple(among)
     found: dict[Case, None] = {}
@@ -105,21 +125,15 @@ def named_cases(names: Sequence[str], among: Iterable[Case]) -> tuple[Case, ...]
         matching = [case for case in candidates if matches(case, (name,))]
         if not matching and _GLOB.search(name):
             raise UnknownNameError("case", name, map(str, candidates))
-        found.update(dict.fromkeys(matching or [_checked(parse_case(name))]))
+        found.update(dict.fromkeys(matching or [_checked(parse_case(name), settings)]))
     return tuple(found)
 
 
-def _checked(case: Case) -> Case:
-    _dataset(case.dataset)
-    MODELS.check(case.model)
-    METHODS.check(case.method)
-    check_engine(case.engine)
+def _checked(case: Case, settings: Settings) -> Case:
+    if not is_known(case, settings):
+        MODELS.check(case.model)
+        METHODS.check(case.method)
+        check_engine(case.engine)
+        own = (name for name, _ in dataset_sources(settings))
+        raise UnknownNameError("dataset", case.dataset, (*DATASETS.names(), *own))
     return case
-
-
-def _dataset(name: str) -> str:
-    return name if is_dataset_path(name) else DATASETS.check(name)
-
-
-def _split(names: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in names.split(",") if name.strip())

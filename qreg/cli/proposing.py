@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from qreg.cli.cases import has_options, is_known, matches, named_cases, optioned_cases
+from qreg.cli.cases import (
+    has_options,
+    is_known,
+    matches,
+    named_cases,
+    optioned_cases,
+    project_settings,
+)
 from qreg.cli.options import set_threads
-from qreg.errors import CorruptFileError
+from qreg.errors import CorruptFileError, MissingDataError
 from qreg.judgements import Baseline, Snapshot, Verdict
 from qreg.records import Case, Failure
+from qreg.selection import gate_options
 
 if TYPE_CHECKING:
     from qreg.baselines.changes import Change
@@ -54,30 +62,34 @@ def proposals(args: argparse.Namespace, store: Store, cases: Sequence[Case]) -> 
 
 def chosen_cases(args: argparse.Namespace, store: Store, names: Sequence[str]) -> tuple[Case, ...]:
     """The cases that are measured: those named, else by options, else all with a baseline."""
+    settings, stored = project_settings(), store.cases()
     if names:
-        found = named_cases(names, (*optioned_cases(args), *store.cases()))
-        return tuple(case for case in found if is_known(case))
+        found = named_cases(names, (*optioned_cases(args, settings), *stored), settings)
+        return tuple(case for case in found if is_known(case, settings))
     if has_options(args) or "create" in getattr(args, "category", ()):
-        return optioned_cases(args)
-    return tuple(case for case in store.cases() if is_known(case))
+        return optioned_cases(args, settings)
+    return tuple(case for case in stored if is_known(case, settings))
 
 
 def proposed_trims(args: argparse.Namespace, store: Store) -> tuple[Change, ...]:
     """What could be removed: among the cases named, else all unless options choose others."""
     from qreg.baselines.changes import trims
 
+    settings = project_settings()
+
+    def known(case: Case) -> bool:
+        return is_known(case, settings)
+
     if args.cases:
         named = (case for case in store.cases() if matches(case, args.cases))
-        return trims(named, is_known, ())
-    return () if has_options(args) else trims(store.cases(), is_known, store.orphans())
+        return trims(named, known, ())
+    return () if has_options(args) else trims(store.cases(), known, store.orphans())
 
 
 def _observer(
     args: argparse.Namespace, cases: Sequence[Case], show: Progress
 ) -> Callable[[Case], Snapshot | Failure]:
     from qreg.gate import Gate
-    from qreg.training.checkpoints import checkpoint_folders
-    from qreg.workshop import Options
 
     set_threads(args.threads)
     number = 0
@@ -85,10 +97,8 @@ def _observer(
     def progress(done: int, total: int, what: str) -> None:
         show(done, total, f"{number}/{len(cases)} {what}")
 
-    options = Options(
-        folders=checkpoint_folders(args.checkpoints), data_dir=args.data_dir, progress=progress
-    )
-    gate = Gate(options, full=True)
+    options = gate_options(project_settings(), data_dir=args.data_dir, checkpoints=args.checkpoints)
+    gate = Gate(replace(options, progress=progress), full=True)
 
     def observe(case: Case) -> Snapshot | Failure:
         nonlocal number
@@ -106,9 +116,10 @@ def _propose(
 
     try:
         held = store.read(case)
-    except CorruptFileError as error:
-        return Failure(case, str(error), error.hint, unavailable=False)
-    now = observe(case)
+        now = observe(case)
+    except (CorruptFileError, MissingDataError) as error:
+        missing = isinstance(error, MissingDataError)
+        return Failure(case, str(error), error.hint, unavailable=missing)
     if isinstance(now, Failure):
         return now
     before, verdict = judged(now, held, cases=cases)

@@ -22,7 +22,7 @@ def get_dataset(name: str) -> Dataset:
         UnknownNameError: it is none of these.
         ContractError: the object is not a `Dataset`.
     """
-    if name not in DATASETS.names() and is_dataset_path(name):
+    if name not in DATASETS.names() and _is_path(name):
         from qreg.data.user import dataset_at
 
         return dataset_at(Path(name))
@@ -35,8 +35,7 @@ def get_dataset(name: str) -> Dataset:
     return found
 
 
-def is_dataset_path(name: str) -> bool:
-    """Whether `name` is taken as the path of a user's dataset."""
+def _is_path(name: str) -> bool:
     return os.sep in name or name.endswith(".npz") or Path(name).is_dir()
 
 
@@ -78,6 +77,5 @@ __all__ = [
     "Split",
     "SplitName",
     "get_dataset",
-    "is_dataset_path",
     "load_split",
 ]

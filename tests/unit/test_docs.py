@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load
 
-from qreg import observations, records
+from qreg import judgements, observations, records
+from qreg.baselines import schema
+from qreg.baselines.changes import PROVENANCE, Category
+from qreg.baselines.select import SAME
+from qreg.baselines.sidecar import encode_arrays, encode_images
 from qreg.cli import build_parser
 from qreg.models import MODELS
 from qreg.quantization import METHODS
 from qreg.report.json_text import FORMAT
+from tests.unit.baselines import build
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -43,16 +50,69 @@ def test_the_schemas_version_is_the_codes() -> None:
     assert f"\n- {FORMAT}: " in SCHEMA
 
 
+BASELINES = (ROOT / "docs" / "baselines.md").read_text()
+STORED = (
+    schema.File,
+    schema.Entry,
+    schema.CorrectEntry,
+    schema.SizeEntry,
+    schema.TensorsEntry,
+    schema.LogitsEntry,
+    schema.LayerEntry,
+    schema.WeightEntry,
+    schema.OutputEntry,
+    schema.Sidecars,
+    schema.Sidecar,
+    records.Case,
+    records.Environment,
+    judgements.Approval,
+    judgements.Replaced,
+)
+
+
+@pytest.mark.parametrize("record", STORED, ids=lambda record: record.__name__)
+def test_every_key_of_a_baseline_is_described(record: type) -> None:
+    for field in dataclasses.fields(record):
+        optional = field.default is not dataclasses.MISSING
+        assert f"`{field.name}`{'*' if optional else ''}" in BASELINES, field.name
+
+
+def test_every_array_of_a_baseline_is_described() -> None:
+    found = build.snapshot()
+    float_logits = dataclasses.replace(found.numerics, logits=build.logits(60, steps=0))
+    weight = dataclasses.replace(found.numerics.layers[0].weight, zero_points=(1, 2, 3, 4))
+    layers = (build.layer("<layer>", weight=weight),)
+    arrays = {
+        *load(encode_images(found.numerics.images)),
+        *load(encode_arrays(dataclasses.replace(found, numerics=float_logits))),
+        *load(encode_arrays(_with(found, layers=layers))),
+    }
+    for name in arrays:
+        if not name.startswith("conv"):
+            assert f"`{name}`" in BASELINES, name
+
+
+def _with(found: judgements.Snapshot, **changes: object) -> judgements.Snapshot:
+    return dataclasses.replace(found, numerics=dataclasses.replace(found.numerics, **changes))
+
+
+def test_the_baselines_format_and_rules_are_the_codes() -> None:
+    assert f"Format {schema.FORMAT} " in BASELINES
+    assert f"\n- {schema.FORMAT}: " in BASELINES
+    for word in (*SAME[1:], *PROVENANCE, *(category.value for category in Category)):
+        assert word in BASELINES
+
+
 @pytest.mark.parametrize("name", [*MODELS.names(), *METHODS.names()])
 def test_the_readme_names_every_model_and_method(name: str) -> None:
     assert f"`{name}`" in README
 
 
 def test_every_command_in_the_readme_is_accepted() -> None:
-    commands = re.findall(r"^(?:\S+/)?qreg ([^#\n]+)$", README, flags=re.M)
+    commands = re.findall(r"^(?:\S+/)?qreg ([^#\n]+)$", README + BASELINES, flags=re.M)
     assert len(commands) >= 4
     for command in commands:
-        build_parser().parse_args(command.split())
+        build_parser().parse_args(shlex.split(command))
 
 
 def test_links_lead_somewhere() -> None:

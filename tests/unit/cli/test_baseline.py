@@ -11,6 +11,7 @@ import pytest
 
 from qreg.baselines.store import Store
 from qreg.cli import main
+from qreg.errors import MissingDataError
 from qreg.judgements import Basis, Check, Finding, Outcome, Snapshot, Verdict
 from qreg.records import Case, Failure
 from tests.unit.baselines import build
@@ -188,6 +189,14 @@ def test_accepting_a_regression_names_the_case(world: World) -> None:
     assert world.observed == [QAT]
 
 
+def test_accepting_what_is_not_measured_is_a_mistake(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _update(str(QAT), "--accept-regression", str(build.CASE)) == 2
+    assert "is not among the cases" in capsys.readouterr().err
+    assert world.store.cases() == ()
+
+
 def test_a_regression_in_another_environment_must_be_named_too(world: World) -> None:
     elsewhere = replace(build.ENVIRONMENT, vnni=False)
     world.store.write(build.baseline(build.snapshot(environment=elsewhere)))
@@ -250,6 +259,34 @@ def test_shipped_baselines_are_not_written(
     assert _update(*NAMES) == 2
     assert "there is no folder baselines" in capsys.readouterr().err
     assert world.observed == []
+
+
+def test_a_projects_settings_say_which_cases_there_are(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.store.root.rmdir()
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.qreg]\nmodels = ["nets:make"]\nmethods = ["qat"]\nengines = ["x86"]\n'
+    )
+    assert _update("--category", "create") == 0
+    own = Case("shapes10", "nets:make", "qat", "x86")
+    assert world.store.cases() == (own,)
+    assert main(["baseline", "diff", "shapes10/nets:*"]) == 0
+    assert world.observed == [own, own]
+
+
+def test_data_that_is_not_here_leaves_the_other_datasets(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def observe(case: Case) -> Snapshot:
+        if case.dataset == "cifar10":
+            raise MissingDataError("no cifar10", hint="get it")
+        return build.snapshot(case=case)
+
+    monkeypatch.setattr(world, "observe", observe)
+    assert _update("*/simple_cnn/qat@x86") == 1
+    assert "cifar10/simple_cnn/qat@x86: unavailable: no cifar10 (get it)" in capsys.readouterr().err
+    assert world.store.cases() == (QAT,)
 
 
 def test_a_failure_and_a_damaged_file_leave_the_others(

@@ -1,0 +1,97 @@
+"""How long a thousand baselines take to be read and judged, without torch.
+
+They are written to a temporary folder and read in a fresh process: 10,000 images and 6 quantized
+layers each. As the gate does, 1,000 images of each are judged; every tenth case predicts some of
+them worse than its baseline. Prints the time of each part, and the target.
+
+Usage: python tests/speed/judge_baselines.py [--count N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+if TYPE_CHECKING:
+    from qreg.judgements import Snapshot
+
+IMAGES, GATE_IMAGES, WRONG = 10_000, 1_000, 80
+TARGET_S = 2.0
+
+
+def snapshot(number: int, *, images: int, wrong: int) -> Snapshot:
+    """One of the snapshots, no two the same."""
+    from qreg.records import Case
+    from tests.unit.baselines import build
+
+    case = Case("cifar10", f"model{number}", "static", "x86")
+    seen = build.images(images)
+    return build.snapshot(case=case, seen=seen, wrong=wrong, layers=6, channels=32, seed=number)
+
+
+def write(root: Path, count: int) -> None:
+    """Write `count` baselines."""
+    from qreg.baselines.store import Store
+    from tests.unit.baselines import build
+
+    for number in range(count):
+        Store(root).write(build.baseline(snapshot(number, images=IMAGES, wrong=WRONG)))
+
+
+def judge(root: Path, count: int) -> None:
+    """Read and judge them all."""
+    start = time.perf_counter()
+    from qreg.baselines.select import choose
+    from qreg.baselines.store import Store
+    from qreg.compare.family import family_alpha
+    from qreg.compare.verdict import judge
+
+    imported = time.perf_counter()
+    now = [
+        snapshot(number, images=GATE_IMAGES, wrong=WRONG if number % 10 else 5 * WRONG)
+        for number in range(count)
+    ]
+    made = time.perf_counter()
+    store = Store(root)
+    held = [store.read(one.case) for one in now]
+    read = time.perf_counter()
+    alpha, outcomes = family_alpha(count), []
+    for one, baselines in zip(now, held, strict=True):
+        chosen = choose(baselines, one.environment)
+        assert chosen is not None
+        outcomes.append(judge(one, *chosen, alpha=alpha).outcome.value)
+    done = time.perf_counter()
+    assert "torch" not in sys.modules
+    counts = {name: outcomes.count(name) for name in sorted(set(outcomes))}
+    print(f"imports {imported - start:.2f} s, reading {read - made:.2f} s, ", end="")
+    print(f"judging {done - read:.2f} s of {count} baselines: {counts}")
+    total = imported - start + done - made
+    print(f"together {total:.2f} s (target: under {TARGET_S} s for 1,000)")
+
+
+def main() -> None:
+    """Write, then judge in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--judge", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.judge:
+        judge(args.judge, args.count)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), args.count)
+        command = [sys.executable, __file__, "--judge", folder]
+        command += ["--count", str(args.count)]
+        subprocess.run(command, check=True)
+
+
+if __name__ == "__main__":
+    main()
