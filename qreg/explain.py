@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,6 @@ from qreg.numerics import Layer
 from qreg.prepare import Subject
 from qreg.quantization.engines import use_engine
 from qreg.records import LayerSaturation
-from qreg.warned import recorded_warnings
 
 # Images that are run with the layer put back, and images whose sums are counted.
 _SWAP_IMAGES, _AUDIT_IMAGES = 64, 4
@@ -41,7 +41,8 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
     name = first_moved(now.numerics.layers, before.numerics.layers, allowed)
     if not name:
         return verdict
-    with recorded_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         note = _confirmed(name, before, gate.bench(now.case.dataset))
     verdict = replace(verdict, notes=(*verdict.notes, f"first layer that moved: {name}{note}"))
     return _saturation(verdict, now, before, name, gate)

@@ -23,7 +23,7 @@ from qreg.numerics import Logits, Numerics
 from qreg.prepare import Subject
 from qreg.quantization.engines import use_engine
 from qreg.records import Case, Failure
-from qreg.warned import plain_text, recorded_warnings
+from qreg.warned import plain_text, say_once
 from qreg.workshop import Options
 
 # Images whose layers are looked at, which are held in memory; and images that are run alone.
@@ -42,6 +42,7 @@ class Gate:
         self._options, self._full = options, full
         self._benches: dict[str, Bench] = {}
         self._logits: dict[tuple[str, str], Array] = {}
+        say_once()
 
     def bench(self, dataset: str) -> Bench:
         """The dataset, loaded once."""
@@ -78,10 +79,7 @@ class Gate:
 
     def _snapshot(self, subject: Subject, bench: Bench) -> Snapshot:
         logits = _run(subject, bench)
-        reference = self._reference(subject, bench, logits)
         predictions = logits.argmax(axis=1)
-        with recorded_warnings():  # what Python's filters do not reach is printed
-            size, numerics = model_size(subject.model), _numerics(subject, bench, logits, reference)
         return Snapshot(
             case=subject.case,
             environment=capture_environment(),
@@ -89,9 +87,27 @@ class Gate:
             calibration=subject.calibration,
             correct=int((predictions == bench.test.labels).sum()),
             predictions=tuple(predictions.tolist()),
-            size=size,
-            numerics=numerics,
+            size=model_size(subject.model),
+            numerics=self._numerics(subject, bench, logits),
             warnings=tuple(sorted({plain_text(text) for text in subject.warnings})),
+        )
+
+    def _numerics(self, subject: Subject, bench: Bench, logits: Array) -> Numerics:
+        reference = self._reference(subject, bench, logits)
+        moved = logits.argmax(axis=1) != reference.argmax(axis=1)
+        first = bench.first(_LAYER_IMAGES)
+        layers = layer_numerics(subject.run, subject.model, subject.source, first)
+        operators = count_operators(subject.run, first[:1])
+        single = _single(subject, first)
+        return Numerics(
+            images=bench.images,
+            logits=_kept(logits[: bench.kept]),
+            single=single,
+            reloaded=_reloaded(subject, first),
+            reference=_reference_digest(subject, reference[: bench.kept]),
+            disagreements=tuple(bench.test.index[moved].tolist()),
+            layers=layers,
+            operators=operators,
         )
 
     def _reference(self, subject: Subject, bench: Bench, logits: Array) -> Array:
@@ -108,31 +124,12 @@ class Gate:
         return self._logits[key]
 
 
-def _numerics(subject: Subject, bench: Bench, logits: Array, reference: Array) -> Numerics:
-    moved = logits.argmax(axis=1) != reference.argmax(axis=1)
-    first = bench.first(_LAYER_IMAGES)
-    layers = layer_numerics(subject.run, subject.model, subject.source, first)
-    operators = count_operators(subject.run, first[:1])
-    single = _single(subject, first)
-    return Numerics(
-        images=bench.images,
-        logits=_kept(logits[: bench.kept]),
-        single=single,
-        reloaded=_reloaded(subject, first),
-        reference=_reference_digest(subject, reference[: bench.kept]),
-        disagreements=tuple(bench.test.index[moved].tolist()),
-        layers=layers,
-        operators=operators,
-    )
-
-
 @torch.no_grad()
 def _run(subject: Subject, bench: Bench) -> Array:
     classes, done, outs = len(bench.dataset.classes), 0, []
     for images in batches(bench.test, bench.dataset, size=BATCH):
         bench.options.progress(done, len(bench.test), str(subject.case))
-        with recorded_warnings():
-            outs.append(subject.run(images)[:, :classes].float().numpy())
+        outs.append(subject.run(images)[:, :classes].float().numpy())
         done += len(images)
     return np.concatenate(outs)
 

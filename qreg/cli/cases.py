@@ -16,7 +16,7 @@ from qreg.quantization import METHODS
 from qreg.quantization.engines import ENGINES, check_engine
 from qreg.records import Case
 from qreg.registry import is_object_path
-from qreg.selection import dataset_sources, select_cases
+from qreg.selection import dataset_sources, make_importable, select_cases
 from qreg.settings import Settings, read_settings
 
 # the method's name ends at the last @: engines have none
@@ -61,16 +61,18 @@ def parse_case(name: str) -> Case:
 
 def project_settings() -> Settings:
     """What ``[tool.qreg]`` here says; without it, everything that is registered."""
-    return read_settings(Path("pyproject.toml")) or Settings(
+    settings = read_settings(Path("pyproject.toml")) or Settings(
         root=Path.cwd(), models=MODELS.names(), datasets=DATASETS.names(), engines=("all",)
     )
+    make_importable(settings)
+    return settings
 
 
 def chosen_root(args: argparse.Namespace) -> Path:
     """Where baselines are: as --baselines says, else ``[tool.qreg]``, else the usual places."""
     from qreg.baselines.folder import baseline_root
 
-    return baseline_root(args.baselines or project_settings().baselines)
+    return baseline_root(args.baselines, own=project_settings().baselines)
 
 
 def is_known(case: Case, settings: Settings) -> bool:

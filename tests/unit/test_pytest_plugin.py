@@ -11,33 +11,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.baselines.approve import approve_all
 
 ROOT = Path(__file__).parents[2]
 
 
-def example() -> dict[str, str]:
+def _example() -> dict[str, str]:
     """The files that docs/gate.md shows, by name."""
     text = (ROOT / "docs" / "gate.md").read_text()
-    blocks = re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text, flags=re.S)
-    return dict(blocks)
+    return dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text, flags=re.S))
 
 
-@pytest.fixture
-def project(pytester: pytest.Pytester, colours: Path) -> pytest.Pytester:
-    """The documented project, with a dataset."""
-    for name, content in example().items():
-        (pytester.path / name).write_text(content)
-    shutil.copy(colours, pytester.path / "photos.npz")
-    return pytester
-
-
-def gate(project: pytest.Pytester, *options: str, env: dict[str, str] | None = None) -> str:
-    """Run the gate in a fresh process; returns what it printed, and its status at the end."""
+def _run(folder: Path, *command: str, env: dict[str, str] | None = None) -> str:
+    """What a fresh process prints, its exit status in the last line."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", "regression", "-p", "no:cacheprovider", *options],
-        cwd=project.path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        # the plugin comes by name, as from an installation without an entry point
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CI": "", **(env or {})},
         capture_output=True,
         text=True,
         check=False,
@@ -45,17 +35,122 @@ def gate(project: pytest.Pytester, *options: str, env: dict[str, str] | None = N
     return f"{done.stdout}{done.stderr}\nstatus {done.returncode}"
 
 
-def test_the_documented_example_passes_and_then_finds_a_change(project: pytest.Pytester) -> None:
-    assert "status 1" in (first := gate(project))
-    assert "NO_BASELINE" in first
-    assert "no case was judged: the run fails" in first
-    approve_all(project.path)
-    again = gate(project, "-n2", "--qreg-json=verdicts.json")
-    assert "3 cases: 3 PASS" in again
-    assert again.endswith("status 0")
-    records = json.loads((project.path / "verdicts.json").read_text())
+def _gate(folder: Path, *options: str) -> str:
+    plugin = ("-p", "qreg.pytest_plugin", "-p", "no:cacheprovider")
+    return _run(folder, "pytest", "-m", "regression", *plugin, *options)
+
+
+def _approve(folder: Path, *options: str) -> str:
+    return _run(folder, "qreg", "baseline", "update", "--reason", "a test", *options)
+
+
+def _change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def approved(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Path:
+    """The documented project, its cases approved."""
+    folder = tmp_path_factory.mktemp("approved")
+    for name, content in _example().items():
+        (folder / name).write_text(content)
+    shutil.copy(colours, folder / "photos.npz")
+    assert _approve(folder, "--category", "create").endswith("status 0")
+    return folder
+
+
+@pytest.fixture
+def project(approved: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(approved, tmp_path / "project", dirs_exist_ok=True))
+
+
+def test_the_documented_project_passes_in_two_processes(project: Path) -> None:
+    printed = _gate(project, "-n2", "--qreg-json=verdicts.json")
+    assert "3 cases: 3 PASS" in printed
+    assert "same environment: judged bit by bit" in printed
+    assert "smallest drop of accuracy that would have shown" in printed
+    assert printed.endswith("status 0")
+    records = json.loads((project / "verdicts.json").read_text())
     assert [record["outcome"] for record in records] == ["PASS"] * 3
-    nets = project.path / "nets.py"
-    nets.write_text(nets.read_text().replace("stride=4", "stride=4, padding=1"))
-    changed = gate(project)
-    assert "status 1" in changed
+
+
+def test_a_changed_quantization_is_named_with_its_layer(project: Path) -> None:
+    _change(project / "nets.py", "    return ao.convert(model, inplace=True)", _SCALED)
+    printed = _gate(project)
+    assert "3 cases: 1 REGRESSED, 2 PASS" in printed
+    assert "parameters REGRESSED: model.0: output" in printed
+    assert "first layer that moved: model.0: with only it as in the baseline, 100%" in printed
+    assert "next: qreg baseline diff photos/nets:make_net/nets:quantize@" in printed
+    assert printed.endswith("status 1")
+
+
+_SCALED = """\
+    converted = ao.convert(model, inplace=True)
+    converted.model[0].scale *= 1.01
+    return converted
+"""
+
+
+def test_what_is_broken_leaves_the_other_cases_alone(project: Path) -> None:
+    _change(project / "nets.py", '"""Static', 'raise RuntimeError("broken here")\n    """')
+    damaged = next((project / "baselines" / "photos").glob("*/dynamic@*.json"))
+    _change(damaged, '"format": 1', '"format": 99')
+    content = damaged.read_text()
+    printed = _gate(project)
+    assert "3 cases: 2 ERROR, 1 PASS" in printed
+    assert "RuntimeError: broken here" in printed
+    assert "nets.py" in printed
+    assert damaged.name in printed
+    assert "restore it with git" in printed
+    assert damaged.read_text() == content
+    assert printed.endswith("status 1")
+
+
+def test_what_was_not_judged_is_shown(project: Path) -> None:
+    _change(project / "pyproject.toml", '["photos.npz"]', '["photos.npz", "cifar10"]')
+    next((project / "baselines" / "photos").glob("*/dynamic@*.json")).unlink()
+    printed = _gate(project, "--qreg-data-dir=.")
+    assert "6 cases: 1 NO_BASELINE, 2 PASS, 3 skipped" in printed
+    assert "skipped 3: no cifar10 in" in printed
+    assert 'next: qreg baseline update --reason "first baseline" photos/' in printed
+    assert printed.endswith("status 0")
+    alone = _gate(project, "--qreg-data-dir=.", "--qreg-dataset", "cifar10")
+    assert "no case was judged: the run fails" in alone
+    assert alone.endswith("status 1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--qreg-strict", "--qreg-require-data"])
+def test_what_was_not_judged_can_fail(project: Path, option: str) -> None:
+    _change(project / "pyproject.toml", '["photos.npz"]', '["photos.npz", "cifar10"]')
+    next((project / "baselines" / "photos").glob("*/dynamic@*.json")).unlink()
+    printed = _gate(project, "--qreg-data-dir=.", option)
+    assert f"{1 if option == '--qreg-strict' else 3} failed" in printed
+    assert printed.endswith("status 1")
+
+
+@pytest.mark.slow
+def test_another_environment_is_judged_statistically(project: Path) -> None:
+    printed = _gate(project, "--qreg-threads", "2")
+    assert "3 cases: 3 PASS" in printed
+    assert "recorded on 1 thread, now 2 threads: judged statistically" in printed
+
+
+def test_an_unknown_name_is_refused_with_the_nearest(project: Path) -> None:
+    printed = _gate(project, "--qreg-method", "statik")
+    assert "unknown method 'statik'" in printed
+    assert "static" in printed
+    assert printed.endswith("status 4")
+
+
+def test_other_runs_of_pytest_are_left_alone(project: Path) -> None:
+    (project / "test_other.py").write_text("def test_one():\n    pass\n")
+    plugin = ("-p", "qreg.pytest_plugin", "-p", "no:cacheprovider")
+    assert "1 passed" in (plain := _run(project, "pytest", *plugin))
+    assert "qreg: quantized models" not in plain
+    named = _gate(project, "test_other.py")
+    assert "1 deselected" in named
+    assert named.endswith("status 5")
