@@ -40,8 +40,8 @@ def shared_images(now: Snapshot, before: Snapshot) -> Shared:
     return Shared(common, labels[here], here, there, int(altered.sum()))
 
 
-def judge_images(shared: Shared, now: Snapshot) -> Iterator[Finding]:
-    """Other images cannot be compared; missing ones weaken what was."""
+def judge_images(shared: Shared, now: Snapshot, before: Snapshot) -> Iterator[Finding]:
+    """Other images cannot be compared; missing ones leave a judgement of them open."""
     total = len(now.numerics.images.index)
     if len(shared.index) == 0:
         yield Finding(
@@ -59,3 +59,24 @@ def judge_images(shared: Shared, now: Snapshot) -> Iterator[Finding]:
             observed=f"{shared.altered} of {len(shared.index)} images differ from them",
             allowed="none",
         )
+    elif missing := _missing(shared, now, before):
+        yield Finding(
+            check=Check.IMAGES,
+            outcome=Outcome.INCONCLUSIVE,
+            expected="the images that the baseline has",
+            observed=f"{missing} of them are missing",
+            allowed="none",
+        )
+
+
+def _missing(shared: Shared, now: Snapshot, before: Snapshot) -> int:
+    """How many images are gone: those with logits, and those between the images seen now.
+
+    What lies behind is the rest of a whole test set, which a run of the gate leaves out.
+    """
+    index = _columns(before.numerics.images)[0]
+    gone = ~np.isin(np.arange(len(index)), shared.before)
+    expected = (np.arange(len(index)) < before.numerics.logits.count) | (
+        index < now.numerics.images.index[-1]
+    )
+    return int((gone & expected).sum())
