@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qreg.faults.results import Proof
     from qreg.records import Case
 
-_METHODS = "static,dynamic,qat"
+_METHODS = "fp32,static,dynamic,qat"
 _DESCRIPTION = f"""\
 Put faults into the quantization of a model, one at a time, each in a fresh process, and show
 which of the gate's checks find it: bit by bit, as in the same environment, and statistically,
@@ -118,13 +118,11 @@ def _proof(args: argparse.Namespace) -> Proof:
         return test.run()
 
 
-def _cases(
-    args: argparse.Namespace, engines: tuple[str, ...], *, more: str = ""
-) -> tuple[Case, ...]:
+def _cases(args: argparse.Namespace, engines: tuple[str, ...]) -> tuple[Case, ...]:
     from qreg.cases import gate_cases
 
     models = _split(args.models, "simple_cnn")
-    methods = tuple(dict.fromkeys(_split(more) + _split(args.methods, _METHODS)))
+    methods = _split(args.methods, _METHODS)
     for model in models:
         check_model_and_methods(model, methods)
     for engine in engines:
@@ -134,7 +132,7 @@ def _cases(
 
 def _clean_cases(args: argparse.Namespace) -> tuple[Case, ...]:
     """All engines: a false alarm of one may be none of another."""
-    return _cases(args, _split(args.engines) or available_engines(), more="fp32")
+    return _cases(args, _split(args.engines) or available_engines())
 
 
 def _print(proof: Proof) -> None:

@@ -66,10 +66,11 @@ class Launcher:
         *,
         limits: Sequence[str] = (),
         threads: int = 0,
+        record: Path | None = None,
     ) -> tuple[Observed, ...]:
-        """Judge clean cases, all in one process, by the baselines in a folder."""
-        more = ["--against", str(against)]
-        found = self._run(cases, more, limits, threads or self.threads) if cases else []
+        """Judge clean cases, in one process, by baselines in a folder; record them in another."""
+        more = ["--against", str(against), *(["--record", str(record)] if record else [])]
+        found = self._run(cases, more, limits, threads or self.threads)
         return tuple(_observed(one) for one in found)
 
     def _run(

@@ -52,14 +52,18 @@ def _weights(name: str, description: str, rounding: Rounding, *, why: str = "") 
 
 
 def _requantized(rounding: Rounding) -> Callable[[Any], None]:
-    """A layer's exact sums become codes by another rounding."""
+    """A layer's sums become codes by another rounding than to the nearest, ties to even.
+
+    The kernel's codes are moved by what that changes: its own sums, in float32, are kept.
+    """
 
     def change(layer: Any) -> None:
         exact = FloatLayer(layer)
         lowest = layer.zero_point if exact.relu else 0
 
         def again(x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-            codes = rounding(_sums(exact, x) / out.q_scale()) + out.q_zero_point()
+            steps = _sums(exact, x) / out.q_scale()
+            codes = out.int_repr() + (rounding(steps) - torch.round(steps))
             return with_codes(out, codes.clamp(lowest, 255).to(torch.uint8))
 
         change_output(layer, again)
@@ -68,7 +72,7 @@ def _requantized(rounding: Rounding) -> Callable[[Any], None]:
 
 
 def _sums(exact: FloatLayer, x: torch.Tensor) -> torch.Tensor:
-    """The layer's values before they are quantized, in float64 so that they are exact."""
+    """The layer's values before they are quantized, in float64."""
     layer = exact.layer[0]
     weight, bias = exact.weight.double(), exact.bias.double()
     values = x.dequantize().double()

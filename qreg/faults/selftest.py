@@ -94,20 +94,19 @@ class Selftest:
 
     def _clean_of(self, setting: Setting, engine: str) -> Iterator[CleanRun]:
         """By the first process's baselines; where that is another environment, by its own too."""
-        everything = [case for case in self.clean_cases if case.engine == engine]
-        cases = [case for case in everything if not true_loss(case, setting)]
-        yield from self._checked(cases, self._home(()), setting, baseline="first")
-        if setting.limits:
-            home = self._home(setting.limits)
-            self.launcher.record(everything, home, limits=setting.limits)
-            yield from self._checked(everything, home, setting, baseline="own")
-
-    def _checked(
-        self, cases: Sequence[Case], home: Path, setting: Setting, *, baseline: str
-    ) -> Iterator[CleanRun]:
-        limits, threads = setting.limits, setting.threads
-        for seen in self.launcher.clean(cases, home, limits=limits, threads=threads):
-            yield CleanRun(setting.name, baseline, seen)
+        cases = [case for case in self.clean_cases if case.engine == engine]
+        first, own, limits = self._home(()), self._home(setting.limits), setting.limits
+        found = self.launcher.clean(
+            cases, first, limits=limits, threads=setting.threads, record=own if limits else None
+        )
+        yield from (
+            CleanRun(setting.name, "first", seen)
+            for seen in found
+            if not true_loss(seen.case, setting)
+        )
+        if limits:
+            found = self.launcher.clean(cases, own, limits=limits)
+            yield from (CleanRun(setting.name, "own", seen) for seen in found)
 
     def _left_out(self) -> Iterator[LeftOut]:
         for setting in SETTINGS if self.clean_runs else ():

@@ -19,7 +19,7 @@ _COLUMNS = (
     "SQNR\nfall dB",
     "logits\ncloser dB",
     "float\nlogits dB",
-    "scale\n%",
+    "scale",
     "zero\npoint",
     "flips",
 )
@@ -29,14 +29,14 @@ def clean_table(runs: Sequence[CleanRun]) -> Table:
     """One row a setting and baseline: verdicts, and the largest noise of any case."""
     table = Table(title="Runs without a fault", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("process", no_wrap=True)
-    table.add_column("judged by", no_wrap=True)
+    table.add_column("baseline", no_wrap=True)
     for header in _COLUMNS:
         table.add_column(header, justify="right")
     groups: dict[tuple[str, str], list[CleanRun]] = {}
     for run in runs:
         groups.setdefault((run.setting, run.baseline), []).append(run)
     for (setting, baseline), group in groups.items():
-        table.add_row(setting, f"{baseline} baseline", *_cells(group))
+        table.add_row(setting, baseline, *_cells(group))
     table.add_section()
     table.add_row("all", "", *_cells(runs))
     return table
@@ -53,7 +53,7 @@ def _cells(runs: Sequence[CleanRun]) -> tuple[str, ...]:
         f"{worst.sqnr_fall_db:.2f}",
         _finite(worst.logits_closer_db),
         _finite(worst.float_logits_db),
-        f"{100 * worst.scale:.3g}",
+        f"{worst.scale:.1e}" if worst.scale else "0",
         str(worst.zero_point),
         str(worst.flips),
     )
@@ -81,7 +81,8 @@ def clean_notes(proof: Proof) -> tuple[str, ...]:
         *_left_out(proof),
         "SQNR fall: the largest of any layer. Logits closer: how much nearer they lie to the "
         "baseline's than quantization lies to float, at least. Float logits: the same of models "
-        "that are not quantized. Scale, zero point: the largest difference of any tensor.",
+        "that are not quantized. Scale, zero point: the largest "
+        "difference of any tensor, of scales as a share.",
     )
 
 
