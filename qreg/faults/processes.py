@@ -51,11 +51,15 @@ class Launcher:
     def faulty(
         self, case: Case, fault: str, against: Path, *, limits: Sequence[str] = ()
     ) -> Observed:
-        """Inject a fault into a case; a process that dies is an ERROR like one that raises."""
+        """Inject a fault into a case; one that kills its process is an ERROR like one that raises.
+
+        Raises:
+            QregError: the process failed otherwise: of that, the fault is not the cause.
+        """
         more = ["--fault", fault, "--against", str(against)]
         try:
             return _observed(self._run([case], more, limits, self.threads)[0])
-        except ChildError as error:
+        except KilledError as error:
             died = Judged(Outcome.ERROR)
             return Observed(case, died, died, died, reason=str(error))
 
@@ -86,13 +90,14 @@ class Launcher:
         done = subprocess.run(command, env=_environment(limits), capture_output=True, text=True)
         if done.returncode:
             last = done.stderr.strip().splitlines()[-_LINES:]
-            raise ChildError(f"process ended with {done.returncode}: " + " | ".join(last))
+            ended = KilledError if done.returncode < 0 else QregError
+            raise ended(f"process ended with {done.returncode}: " + " | ".join(last))
         found: list[dict[str, Any]] = json.loads(done.stdout)
         return found
 
 
-class ChildError(QregError):
-    """A process of the proof ended without an answer."""
+class KilledError(QregError):
+    """A process of the proof was killed by a signal, a forbidden instruction for example."""
 
 
 def _environment(limits: Sequence[str]) -> dict[str, str]:
