@@ -1,4 +1,4 @@
-"""A dataset made ready for all its cases: the gate's images, models from them, float twins."""
+"""A dataset made ready for all its cases: the gate's images, and models from it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import nn
 
 from qreg.data import Dataset, Split, get_dataset
 from qreg.data.batches import batches
-from qreg.metrics.layers import float_twin
 from qreg.numerics import Images
-from qreg.prepare import Subject, prepare, reload
+from qreg.prepare import Subject, prepare
 from qreg.records import Case, Failure
 from qreg.workshop import Options, load_test, open_workshop
 
@@ -52,11 +50,6 @@ class Bench:
     def subject(self, case: Case) -> Subject | Failure:
         """The case made ready to run; see `qreg.prepare.prepare`."""
         return prepare(case, open_workshop(self.dataset, self.test, self.options))
-
-    def twin(self, subject: Subject) -> nn.Module:
-        """The float model of the same weights, layer for layer."""
-        shop = open_workshop(self.dataset, self.test, self.options)
-        return float_twin(reload(subject.case, shop), subject.model).eval()
 
 
 def open_bench(name: str, options: Options, *, full: bool) -> Bench:

@@ -17,6 +17,7 @@ from qreg.compare.verdict import with_finding
 from qreg.errors import QregError
 from qreg.gate import Gate
 from qreg.judgements import Check, Finding, Outcome, Snapshot, Verdict
+from qreg.metrics.layers import float_twin
 from qreg.metrics.saturation import KERNELS
 from qreg.metrics.swap import restored
 from qreg.numerics import Layer
@@ -68,7 +69,7 @@ def _share(subject: Subject, layer: Layer, before: Snapshot, bench: Bench) -> fl
     classes = wanted.shape[1]
     with use_engine(subject.case.engine):
         apart = subject.run(images)[rows, :classes].numpy() - wanted
-        with restored(subject.model, bench.twin(subject), layer) as possible:
+        with restored(subject.model, float_twin(subject.source, subject.model), layer) as possible:
             if not possible:
                 return None
             left = subject.run(images)[rows, :classes].numpy() - wanted

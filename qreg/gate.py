@@ -23,7 +23,7 @@ from qreg.numerics import Logits, Numerics
 from qreg.prepare import Subject
 from qreg.quantization.engines import use_engine
 from qreg.records import Case, Failure
-from qreg.warned import plain_text
+from qreg.warned import plain_text, say_once
 from qreg.workshop import Options
 
 # Images whose layers are looked at, which are held in memory; and images that are run alone.
@@ -42,6 +42,7 @@ class Gate:
         self._options, self._full = options, full
         self._benches: dict[str, Bench] = {}
         self._logits: dict[tuple[str, str], Array] = {}
+        say_once()
 
     def bench(self, dataset: str) -> Bench:
         """The dataset, loaded once."""
@@ -95,7 +96,7 @@ class Gate:
         reference = self._reference(subject, bench, logits)
         moved = logits.argmax(axis=1) != reference.argmax(axis=1)
         first = bench.first(_LAYER_IMAGES)
-        layers = layer_numerics(subject.run, subject.model, bench.twin(subject), first)
+        layers = layer_numerics(subject.run, subject.model, subject.source, first)
         operators = count_operators(subject.run, first[:1])
         single = _single(subject, first)
         return Numerics(

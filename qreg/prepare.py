@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Subject:
     """A case made ready to run.
 
     Attributes:
+        source: the model with its weights, before it was quantized.
         checkpoint: sha256 of the weights' file, "" where the factory brought them.
         warnings: distinct texts emitted while it was made and first run.
     """
@@ -40,6 +42,7 @@ class Subject:
     case: Case
     method: Method
     model: nn.Module
+    source: nn.Module
     checkpoint: str
     calibration: tuple[int, ...]
     warnings: tuple[str, ...]
@@ -100,17 +103,12 @@ def _prepare(case: Case, shop: Workshop) -> Subject:
 
     with use_engine(case.engine), recorded_warnings() as texts, torch.no_grad():
         model, sha256 = _load(case, method, shop)
+        source = copy.deepcopy(model)
         model = method.quantize(model.eval(), Context(case.engine, calibration)).eval()
         logits = model(shop.sample)
     classes = len(shop.dataset.classes)
     check_output(case.model, logits, batch=len(shop.sample), classes=classes)
-    return Subject(case, method, model, sha256, tuple(observed), tuple(sorted(texts)))
-
-
-def reload(case: Case, shop: Workshop) -> nn.Module:
-    """The model of a case with its checkpoint's weights, before it is quantized."""
-    with recorded_warnings():
-        return _load(case, get_method(case.method), shop)[0]
+    return Subject(case, method, model, source, sha256, tuple(observed), tuple(sorted(texts)))
 
 
 def _load(case: Case, method: Method, shop: Workshop) -> tuple[nn.Module, str]:

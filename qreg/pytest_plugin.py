@@ -116,7 +116,7 @@ def _make_judge(settings: Settings, config: pytest.Config) -> Judge:
     option = config.option
     torch.set_num_threads(max(1, option.qreg_threads))
     gate = Gate(gate_options(settings, data_dir=option.qreg_data_dir), full=option.qreg_full)
-    store = Store(baseline_root(option.qreg_baselines or settings.baselines))
+    store = Store(baseline_root(option.qreg_baselines, own=settings.baselines))
     return Judge(gate, store, alpha=family_alpha(config.stash[_CASES]))
 
 

@@ -27,7 +27,8 @@ class Settings:
         datasets: registered names, folders, npz files or ``package.module:DATASET``.
         methods: registered names or ``package.module:method``.
         engines: names; empty for the machine's default, ``all`` for all it has.
-        baselines, checkpoints, data_dir: folders, None for the usual places.
+        baselines: a folder; ``baselines`` beside pyproject.toml unless said.
+        checkpoints, data_dir: folders, None for the usual places.
     """
 
     root: Path
@@ -74,6 +75,7 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
         for key in _FOLDERS
         if key in table
     }
+    folders.setdefault("baselines", root / "baselines")
     return Settings(root=root, **lists, **folders)  # type: ignore[arg-type]
 
 

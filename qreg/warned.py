@@ -38,6 +38,16 @@ def recorded_warnings() -> Iterator[set[str]]:
         texts.update(_TRIGGERED.sub("", str(warning.message)) for warning in caught)
 
 
+def say_once() -> None:
+    """Let PyTorch say now, and unheard, what it says once a process of quantized tensors.
+
+    Where kernels say it, it would stand on standard error in the middle of the work.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
+
+
 def plain_text(text: str) -> str:
     """A warning's text without what differs between runs and machines: addresses, folders."""
     return " ".join(_FOLDER.sub("", _ADDRESS.sub("0x", text)).split())

@@ -21,12 +21,13 @@ _LOCKS = ".locks"
 _PATIENCE_S = 60
 
 
-def baseline_root(chosen: Path | None = None) -> Path:
+def baseline_root(chosen: Path | None = None, *, own: Path | None = None) -> Path:
     """Where baselines are.
 
-    `chosen`, else ``QREG_BASELINES``, else ``baselines`` here if it is there, else the shipped.
+    `chosen`, else ``QREG_BASELINES``, else the project's `own`, else ``baselines`` here if it is
+    there, else the shipped.
     """
-    named = chosen or os.environ.get("QREG_BASELINES")
+    named = chosen or os.environ.get("QREG_BASELINES") or own
     if named:
         return Path(named)
     here = Path("baselines")

@@ -70,7 +70,7 @@ def chosen_root(args: argparse.Namespace) -> Path:
     """Where baselines are: as --baselines says, else ``[tool.qreg]``, else the usual places."""
     from qreg.baselines.folder import baseline_root
 
-    return baseline_root(args.baselines or project_settings().baselines)
+    return baseline_root(args.baselines, own=project_settings().baselines)
 
 
 def is_known(case: Case, settings: Settings) -> bool:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.ao import quantization as ao
@@ -36,24 +34,25 @@ def float_twin(model: nn.Module, quantized: nn.Module) -> nn.Module:
     gone = {name for name, module in quantized.named_modules() if type(module) is nn.Identity}
     fusable = (nn.BatchNorm2d, nn.ReLU)
     if any(name in gone and isinstance(m, fusable) for name, m in model.named_modules()):
-        return fuse(model)
-    return model
+        fuse(model)
+    return model.eval()
 
 
 @torch.no_grad()
 def layer_numerics(
     run: Callable[[torch.Tensor], torch.Tensor],
     model: nn.Module,
-    twin: nn.Module,
+    source: nn.Module,
     images: torch.Tensor,
 ) -> tuple[Layer, ...]:
     """Describe every layer of a model, in the order they run.
 
     Args:
         run: runs `model`.
-        twin: its float twin.
+        source: what it was quantized from; it is changed.
         images: model inputs, float32 (N, 3, H, W).
     """
+    twin = float_twin(source, model)
     with _captured(twin, lambda _: True) as wanted:
         twin(images)
     with _captured(model, _is_layer) as seen:
@@ -161,14 +160,14 @@ def _sqnr(output: torch.Tensor, twin: torch.Tensor | None) -> float | None:
     """
     if twin is None or twin.shape != output.shape:
         return None
-    wanted, seen = _values(twin), _values(output)
-    noise, signal = np.square(wanted - seen).sum(), np.square(wanted).sum()
-    if noise == 0.0 or not np.isfinite(noise + signal):
-        return EQUAL_DB if noise == 0.0 else -EQUAL_DB
-    ratio = 10 * math.log10(signal / noise) if signal > 0 else -EQUAL_DB
-    return round(max(-EQUAL_DB, min(EQUAL_DB, ratio)), 4)
+    seen = output.dequantize() if output.is_quantized else output
+    if torch.equal(seen, twin):
+        return EQUAL_DB
+    noise, signal = _energy(twin - seen), _energy(twin)
+    if not math.isfinite(noise) or not math.isfinite(signal) or signal == 0.0:
+        return -EQUAL_DB
+    return round(max(-EQUAL_DB, min(EQUAL_DB, 10 * math.log10(signal / noise))), 4)
 
 
-def _values(tensor: torch.Tensor) -> npt.NDArray[np.float64]:
-    plain = tensor.dequantize() if tensor.is_quantized else tensor
-    return plain.double().numpy()
+def _energy(values: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(values, dtype=torch.float64)) ** 2

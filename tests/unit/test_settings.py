@@ -26,7 +26,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     found = read_settings(write(tmp_path, "[tool.qreg]\nmodels = ['simple_cnn']\n"))
     assert found is not None
     assert (found.datasets, found.methods, found.engines) == (("shapes10",), METHODS.names(), ())
-    assert found.baselines is None
+    assert found.baselines == tmp_path.resolve() / "baselines"
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""What the gate costs beside a bare loop that quantizes and evaluates, case by case in turn.
+
+    python tests/speed/gate_overhead.py --rounds 3
+
+The bare loop makes each case as the gate does and counts right predictions on the gate's images;
+the gate observes it, reads its baseline and judges. Both in one process, in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from qreg.baselines.store import Store
+from qreg.bench import Bench
+from qreg.compare.family import family_alpha
+from qreg.data.batches import batches
+from qreg.gate import Gate
+from qreg.judge import Judge
+from qreg.judgements import Verdict
+from qreg.measure import BATCH
+from qreg.prepare import Subject
+from qreg.quantization.engines import use_engine
+from qreg.records import Case
+from qreg.selection import gate_options, select_cases
+from qreg.settings import read_settings
+
+TARGET = 1.15
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--datasets", default="shapes10")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    settings = read_settings(ROOT / "pyproject.toml")
+    assert settings is not None
+    cases = select_cases(settings, datasets=args.datasets)
+    gate = Gate(gate_options(settings))
+    judge = Judge(gate, Store(Path("/tmp/bl")), alpha=family_alpha(len(cases)))
+    judge.verdict(cases[0])  # what is loaded once
+    for number in range(args.rounds):
+        print(f"round {number + 1}: {_round(gate, judge, cases)}", flush=True)
+    print(f"target: at most {TARGET}")
+
+
+def _round(gate: Gate, judge: Judge, cases: tuple[Case, ...]) -> str:
+    bare = judged = 0.0
+    for number, case in enumerate(cases):
+        subject = gate.bench(case.dataset).subject(case)
+        if not isinstance(subject, Subject):
+            continue
+        if number % 2:
+            bare += _bare(gate.bench(case.dataset), case)
+            judged += _judged(judge, case)
+        else:
+            judged += _judged(judge, case)
+            bare += _bare(gate.bench(case.dataset), case)
+    return f"bare loop {bare:.1f} s, gate {judged:.1f} s: {judged / bare:.3f} times"
+
+
+def _judged(judge: Judge, case: Case) -> float:
+    start = time.perf_counter()
+    verdict = judge.verdict(case)
+    assert isinstance(verdict, Verdict)
+    assert verdict.basis, verdict
+    return time.perf_counter() - start
+
+
+@torch.no_grad()
+def _bare(bench: Bench, case: Case) -> float:
+    start = time.perf_counter()
+    subject = bench.subject(case)
+    assert isinstance(subject, Subject)
+    right = 0
+    with use_engine(case.engine):
+        for number, images in enumerate(batches(bench.test, bench.dataset, size=BATCH)):
+            predicted = subject.run(images).argmax(dim=1).numpy()
+            labels = bench.test.labels[number * BATCH : number * BATCH + len(images)]
+            right += int((predicted == labels).sum())
+    assert 0 < right < len(bench.test)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
