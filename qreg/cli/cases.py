@@ -67,7 +67,7 @@ def project_settings() -> Settings:
 
 
 def chosen_root(args: argparse.Namespace) -> Path:
-    """Where baselines are: as --baselines says, else ``[tool.qreg]``, else the usual places."""
+    """Where baselines are: --baselines, ``QREG_BASELINES``, ``[tool.qreg]``, the usual places."""
     from qreg.baselines.folder import baseline_root
 
     return baseline_root(args.baselines, own=project_settings().baselines)
