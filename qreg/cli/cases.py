@@ -41,7 +41,7 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
             metavar="A,B,...",
             help=f"of {', '.join(names)}{f', or {own}' if own else ''}",
         )
-    add_place_options(parser)
+    add_place_options(parser, downloads=False)
 
 
 def parse_case(name: str) -> Case:
