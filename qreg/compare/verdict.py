@@ -29,7 +29,7 @@ def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Ver
     findings = list(judge_images(shared, now))
     if any(finding.outcome is Outcome.INCOMPARABLE for finding in findings):
         return Verdict(now.case, Outcome.INCOMPARABLE, basis=basis, findings=tuple(findings))
-    change = accuracy_change(now, old, shared, alpha=alpha)
+    change = accuracy_change(shared, alpha=alpha)
     findings += judge_accuracy(change, alpha=alpha)
     findings += judge_agreement(now, old, shared, alpha=alpha)
     findings += _source(now, old)
