@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from qreg.compare.images import Shared
 from qreg.compare.mcnemar import lost_more
@@ -30,8 +31,7 @@ def judge_agreement(
             allowed="none of the kind",
         )
         return
-    here = np.isin(shared.index, np.array(now.numerics.disagreements, dtype=np.int64))
-    there = np.isin(shared.index, np.array(before.numerics.disagreements, dtype=np.int64))
+    here, there = _unlike_fp32(now, shared), _unlike_fp32(before, shared)
     more, fewer = int((here & ~there).sum()), int((there & ~here).sum())
     worse, better = lost_more(fewer, more), lost_more(more, fewer)
     if min(worse, better) <= alpha:
@@ -44,6 +44,16 @@ def judge_agreement(
             where=f"{more} images follow fp32 no longer, {fewer} do again",
             p_value=min(worse, better),
         )
+
+
+def agreement_p_value(now: Snapshot, before: Snapshot, shared: Shared) -> float:
+    """The one-sided p-value of "fp32 is followed as it was"."""
+    here, there = _unlike_fp32(now, shared), _unlike_fp32(before, shared)
+    return lost_more(int((there & ~here).sum()), int((here & ~there).sum()))
+
+
+def _unlike_fp32(snapshot: Snapshot, shared: Shared) -> npt.NDArray[np.bool_]:
+    return np.isin(shared.index, np.array(snapshot.numerics.disagreements, dtype=np.int64))
 
 
 def _is_fp32(snapshot: Snapshot) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from qreg.compare.accuracy import accuracy_change, judge_accuracy, moved_images
-from qreg.compare.agreement import judge_agreement
+from qreg.compare.agreement import agreement_p_value, judge_agreement
 from qreg.compare.images import Shared, judge_images, shared_images
 from qreg.compare.layers import judge_layers, judge_parameters
 from qreg.compare.logits import judge_logits
@@ -42,6 +42,7 @@ def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Ver
         accuracy=change,
         findings=tuple(findings),
         moved=moved_images(now, old, shared),
+        p_values=(change.p_value, agreement_p_value(now, old, shared)),
         notes=_notes(now, old, shared),
     )
 
