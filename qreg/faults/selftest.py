@@ -63,13 +63,15 @@ class Selftest:
         ]
 
     def _record(self, pairs: Sequence[tuple[Fault, Case]]) -> None:
-        """Each case in the environments in which it is looked at again, in its own process."""
-        wanted = dict.fromkeys((case, fault.limits) for fault, case in pairs)
+        """What is looked at again, in the environments where it is; one process an engine."""
+        wanted = dict.fromkeys((fault.limits, case) for fault, case in pairs)
         if self.clean_runs:
-            wanted |= dict.fromkeys((case, ()) for case in self.clean_cases)
-        for number, (case, limits) in enumerate(wanted):
-            self.show(number, len(wanted), f"clean {case.method}@{case.engine}")
-            self.launcher.record([case], self._home(limits), limits=limits)
+            wanted |= dict.fromkeys(((), case) for case in self.clean_cases)
+        groups = dict.fromkeys((limits, case.engine) for limits, case in wanted)
+        for number, (limits, engine) in enumerate(groups):
+            self.show(number, len(groups), f"clean baselines on {engine}")
+            cases = [case for its, case in wanted if (its, case.engine) == (limits, engine)]
+            self.launcher.record(cases, self._home(limits), limits=limits)
 
     def _inject(self, pairs: Sequence[tuple[Fault, Case]]) -> Iterator[FaultRun]:
         for number, (fault, case) in enumerate(pairs):
