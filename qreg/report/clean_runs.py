@@ -27,11 +27,12 @@ _COLUMNS = (
 
 def clean_table(runs: Sequence[CleanRun]) -> Table:
     """One row a setting and baseline: verdicts, and the largest noise of any case."""
-    table = Table(title="Runs without a fault", title_justify="left", box=SIMPLE_HEAD)
+    title = "Runs without a fault"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("process", no_wrap=True)
     table.add_column("baseline", no_wrap=True)
     for header in _COLUMNS:
-        table.add_column(header, justify="right")
+        table.add_column(header, justify="right", no_wrap=True)
     groups: dict[tuple[str, str], list[CleanRun]] = {}
     for run in runs:
         groups.setdefault((run.setting, run.baseline), []).append(run)
