@@ -32,5 +32,8 @@ def test_batchnorm_left_as_it_is_is_caught(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.faults
 def test_no_alarm_without_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["selftest", "--faults", "none"]) == 0, capsys.readouterr().out
-    assert "0 false alarms" in capsys.readouterr().out
+    more = ["--methods", "static,qat", "--engines", "x86,onednn"]
+    status = main(["selftest", "--faults", "none", *more])
+    shown = capsys.readouterr().out
+    assert status == 0, shown
+    assert "0 false alarms" in shown
