@@ -212,6 +212,7 @@ class Verdict:
         basis: None where there was nothing to judge against.
         findings: the worst first.
         moved: flips between baseline and measurement.
+        p_values: one-sided, of "accuracy is what it was" and "fp32 is followed as it was".
         notes: what a reader should know that is not a finding.
     """
 
@@ -221,5 +222,6 @@ class Verdict:
     accuracy: AccuracyChange | None = None
     findings: tuple[Finding, ...] = ()
     moved: tuple[MovedImage, ...] = ()
+    p_values: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     details: str = ""

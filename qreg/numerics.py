@@ -32,6 +32,10 @@ class Images:
         if any(a >= b for a, b in zip(self.index, self.index[1:], strict=False)):
             raise ValueError("canonical indices are not ascending")
 
+    def __hash__(self) -> int:
+        # of ten thousand images a few tell test sets apart; equality looks at all
+        return hash((len(self.index), self.index[-1], self.digests[:4]))
+
 
 @dataclass(frozen=True)
 class Logits:

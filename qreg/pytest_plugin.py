@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     if not hasattr(config, "workerinput"):
-        from qreg.report.gate_summary import Summary
+        from qreg.pytest_summary import Summary
 
         config.pluginmanager.register(Summary(config), "qreg-summary")
 

@@ -82,14 +82,13 @@ def _check_accepted(accepted: set[str], found: Proposals) -> None:
 
 def _own_store(args: argparse.Namespace) -> Store:
     chosen = chosen_root(args)
-    if chosen != shipped_folder() or args.baselines or os.environ.get("QREG_BASELINES"):
-        return Store(chosen)
-    if read_settings(Path("pyproject.toml")):
-        return Store(Path("baselines"))
-    raise QregError(
-        f"there is no folder baselines in {Path.cwd()}",
-        hint="make it, or name another: --baselines DIR; those shipped with qreg are not yours",
-    )
+    named = args.baselines or os.environ.get("QREG_BASELINES")
+    if chosen == shipped_folder() and not named and not read_settings(Path("pyproject.toml")):
+        raise QregError(
+            f"there is no folder baselines in {Path.cwd()}",
+            hint="make it, or name another: --baselines DIR; those shipped with qreg are not yours",
+        )
+    return Store(chosen)
 
 
 def _proposals(args: argparse.Namespace, store: Store) -> Proposals:

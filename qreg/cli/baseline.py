@@ -80,7 +80,8 @@ def _action(
         "--baselines",
         type=Path,
         metavar="DIR",
-        help="where baselines are; else QREG_BASELINES, else baselines, else the shipped ones",
+        help="where baselines are; else QREG_BASELINES, else as [tool.qreg] says, else baselines, "
+        "else the shipped ones",
     )
     return parser
 

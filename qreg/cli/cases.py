@@ -41,7 +41,7 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
             metavar="A,B,...",
             help=f"of {', '.join(names)}{f', or {own}' if own else ''}",
         )
-    add_place_options(parser)
+    add_place_options(parser, downloads=False)
 
 
 def parse_case(name: str) -> Case:
@@ -69,7 +69,7 @@ def project_settings() -> Settings:
 
 
 def chosen_root(args: argparse.Namespace) -> Path:
-    """Where baselines are: as --baselines says, else ``[tool.qreg]``, else the usual places."""
+    """Where baselines are: --baselines, ``QREG_BASELINES``, ``[tool.qreg]``, the usual places."""
     from qreg.baselines.folder import baseline_root
 
     return baseline_root(args.baselines, own=project_settings().baselines)

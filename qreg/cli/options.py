@@ -29,13 +29,14 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     add_place_options(parser)
 
 
-def add_place_options(parser: argparse.ArgumentParser) -> None:
+def add_place_options(parser: argparse.ArgumentParser, *, downloads: bool = True) -> None:
     """--data-dir and --checkpoints."""
+    otherwise = "it is downloaded" if downloads else "where it was downloaded to before"
     parser.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="where cifar10 is already; else QREG_DATA_DIR, else it is downloaded",
+        help=f"where cifar10 is already; else QREG_DATA_DIR, else {otherwise}",
     )
     parser.add_argument(
         "--checkpoints",

@@ -17,16 +17,14 @@ from qreg.numerics import Logits
 _PASS_LEVEL = 0.90
 
 
-def accuracy_change(
-    now: Snapshot, before: Snapshot, shared: Shared, *, alpha: float
-) -> AccuracyChange:
-    """Compare both on the images they share.
+def accuracy_change(shared: Shared, *, alpha: float) -> AccuracyChange:
+    """Compare measurement and baseline on the images they share.
 
     The margin is the smallest drop that is significant at `alpha` among as many flips as were
     seen: what is smaller, this comparison cannot tell from noise.
     """
-    right_now = np.array(now.predictions)[shared.now] == shared.labels
-    right_before = np.array(before.predictions)[shared.before] == shared.labels
+    right_now = shared.observed == shared.labels
+    right_before = shared.expected == shared.labels
     won = int((right_now & ~right_before).sum())
     lost = int((right_before & ~right_now).sum())
     total = len(shared.index)
@@ -72,8 +70,7 @@ def _finding(found: AccuracyChange, outcome: Outcome, p_value: float) -> Finding
 
 def moved_images(now: Snapshot, before: Snapshot, shared: Shared) -> tuple[MovedImage, ...]:
     """The flips between both, with margins where the logits are kept."""
-    seen = np.array(now.predictions)[shared.now]
-    expected = np.array(before.predictions)[shared.before]
+    seen, expected = shared.observed, shared.expected
     rows = np.flatnonzero(seen != expected)
     return tuple(
         MovedImage(

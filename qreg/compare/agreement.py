@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from qreg.compare.images import Shared
 from qreg.compare.mcnemar import lost_more
@@ -35,8 +36,7 @@ def judge_agreement(
             allowed="none of the kind",
         )
         return
-    here = np.isin(shared.index, np.array(now.numerics.disagreements, dtype=np.int64))
-    there = np.isin(shared.index, np.array(before.numerics.disagreements, dtype=np.int64))
+    here, there = _unlike_fp32(now, shared), _unlike_fp32(before, shared)
     more, fewer = int((here & ~there).sum()), int((there & ~here).sum())
     worse, better = lost_more(fewer, more), lost_more(more, fewer)
     if min(worse, better) <= alpha:
@@ -63,6 +63,16 @@ def _other_reference(now: Snapshot, before: Snapshot) -> bool:
     a, b = now.numerics, before.numerics
     same = a.images.index[: a.logits.count] == b.images.index[: b.logits.count]
     return same and a.reference != b.reference
+
+
+def agreement_p_value(now: Snapshot, before: Snapshot, shared: Shared) -> float:
+    """The one-sided p-value of "fp32 is followed as it was"."""
+    here, there = _unlike_fp32(now, shared), _unlike_fp32(before, shared)
+    return lost_more(int((there & ~here).sum()), int((here & ~there).sum()))
+
+
+def _unlike_fp32(snapshot: Snapshot, shared: Shared) -> npt.NDArray[np.bool_]:
+    return np.isin(shared.index, np.array(snapshot.numerics.disagreements, dtype=np.int64))
 
 
 def _is_fp32(snapshot: Snapshot) -> bool:

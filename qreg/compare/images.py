@@ -17,18 +17,32 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """The images both have: canonical index and label (N,), and their rows in each (N,)."""
+    """The images both have, N of them.
+
+    Attributes:
+        index, labels: canonical index and label (N,).
+        now, before: their rows in each snapshot (N,).
+        observed, expected: predicted classes now and in the baseline (N,).
+        altered: how many of them have other pixels or another label in the baseline.
+    """
 
     index: Rows
     labels: Rows
     now: Rows
     before: Rows
+    observed: Rows
+    expected: Rows
     altered: int
 
 
 @lru_cache(maxsize=64)
 def _columns(images: Images) -> tuple[Rows, Rows, Rows]:
-    return np.array(images.index), np.array(images.labels), np.array(images.digests)
+    return _column(images.index), _column(images.labels), _column(images.digests)
+
+
+def _column(numbers: tuple[int, ...]) -> Rows:
+    # half the time of np.array
+    return np.fromiter(numbers, dtype=np.int64, count=len(numbers))
 
 
 def shared_images(now: Snapshot, before: Snapshot) -> Shared:
@@ -37,7 +51,15 @@ def shared_images(now: Snapshot, before: Snapshot) -> Shared:
     old_index, old_labels, old_digests = _columns(before.numerics.images)
     common, here, there = np.intersect1d(index, old_index, assume_unique=True, return_indices=True)
     altered = (labels[here] != old_labels[there]) | (digests[here] != old_digests[there])
-    return Shared(common, labels[here], here, there, int(altered.sum()))
+    return Shared(
+        index=common,
+        labels=labels[here],
+        now=here,
+        before=there,
+        observed=_column(now.predictions)[here],
+        expected=_column(before.predictions)[there],
+        altered=int(altered.sum()),
+    )
 
 
 def judge_images(shared: Shared, now: Snapshot, before: Snapshot) -> Iterator[Finding]:

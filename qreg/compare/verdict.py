@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from qreg.compare.accuracy import accuracy_change, judge_accuracy, moved_images
-from qreg.compare.agreement import judge_agreement
+from qreg.compare.agreement import agreement_p_value, judge_agreement
 from qreg.compare.images import Shared, judge_images, shared_images
 from qreg.compare.layers import judge_layers, judge_parameters
 from qreg.compare.logits import judge_logits
@@ -30,7 +30,7 @@ def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Ver
     findings = list(judge_images(shared, now, old))
     if any(finding.outcome is Outcome.INCOMPARABLE for finding in findings):
         return Verdict(now.case, Outcome.INCOMPARABLE, basis=basis, findings=tuple(findings))
-    change = accuracy_change(now, old, shared, alpha=alpha)
+    change = accuracy_change(shared, alpha=alpha)
     findings += judge_accuracy(change, alpha=alpha)
     findings += judge_agreement(now, old, shared, exact=basis.exact, alpha=alpha)
     findings += _source(now, old)
@@ -43,6 +43,7 @@ def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Ver
         accuracy=change,
         findings=tuple(findings),
         moved=moved_images(now, old, shared),
+        p_values=(change.p_value, agreement_p_value(now, old, shared)),
         notes=_notes(now, old, shared),
     )
 

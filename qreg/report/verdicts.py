@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 from qreg.judgements import AccuracyChange, Finding, MovedImage, Outcome, Verdict
@@ -51,7 +52,6 @@ def short_lines(verdict: Verdict) -> tuple[str, ...]:
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
     """What travels from the process that judged to the one that reports: plain values."""
-    p_values = [f.p_value for f in verdict.findings if f.p_value is not None]
     accuracy = verdict.accuracy
     return {
         "case": str(verdict.case),
@@ -59,8 +59,9 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "exact": verdict.basis.exact if verdict.basis else None,
         "reason": verdict.basis.reason if verdict.basis else "",
         "detectable": accuracy.detectable if accuracy else None,
-        "p_values": [accuracy.p_value, *p_values] if accuracy else p_values,
+        "p_values": list(verdict.p_values),
         "checks": sorted({finding.check.value for finding in verdict.findings}),
+        "moved": [list(astuple(image)) for image in verdict.moved],
         "short": list(short_lines(verdict)),
         "lines": list(verdict_lines(verdict)),
     }

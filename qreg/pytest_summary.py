@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qreg.compare.family import FAMILY_ALPHA
+from qreg.compare.family import FAMILY_ALPHA, holm
 from qreg.judgements import Outcome
 from qreg.report.verdicts import summary_line
 
@@ -67,6 +67,13 @@ class Summary:
     def _sorted(self) -> list[Record]:
         return sorted(self._records, key=lambda r: (-Outcome(r["outcome"]).severity, r["case"]))
 
+    def _by_holm(self) -> list[str]:
+        """Cases that are significant once the ones that failed are known to be."""
+        tests = [(r, p) for r in self._records for p in r["p_values"]]
+        rejected = holm([p for _, p in tests])
+        found = [r for (r, _), hit in zip(tests, rejected, strict=True) if hit]
+        return [r["case"] for r in found if not Outcome(r["outcome"]).fails]
+
     def _lines(self) -> Iterator[str]:
         for record in self._sorted():
             outcome = Outcome(record["outcome"])
@@ -86,5 +93,7 @@ class Summary:
                 f"{min(drops) * 100:.2f} to {max(drops) * 100:.2f} points; "
                 f"chance of any false alarm in this run: below {FAMILY_ALPHA:.0%} (Holm)"
             )
+        if further := self._by_holm():
+            yield f"significant too by Holm's procedure, in this run: {', '.join(further)}"
         if not self._judged():
             yield "no case was judged: the run fails"
