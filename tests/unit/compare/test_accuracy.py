@@ -33,7 +33,7 @@ def _pair(won: int, lost: int) -> tuple[Snapshot, Snapshot]:
 
 def _change(won: int, lost: int, *, alpha: float = ALPHA) -> AccuracyChange:
     now, before = _pair(won, lost)
-    return accuracy_change(now, before, given.shared(now, before), alpha=alpha)
+    return accuracy_change(given.shared(now, before), alpha=alpha)
 
 
 @cache
@@ -88,7 +88,7 @@ def test_counts_are_those_of_the_shared_images() -> None:
     assert (found.change, found.low, found.high) == paired_change(3, 5, TOTAL, level=0.9)
     now, before = _pair(3, 5)
     less = given.with_rows(now, [*range(10)])
-    fewer = accuracy_change(less, before, given.shared(less, before), alpha=ALPHA)
+    fewer = accuracy_change(given.shared(less, before), alpha=ALPHA)
     assert (fewer.total, fewer.won, fewer.lost) == (10, 3, 0)
 
 

@@ -24,6 +24,7 @@ def test_rows_point_at_the_same_images_in_both() -> None:
     shared = given.shared(now, before)
     assert shared.index.tolist() == [4, 6]
     assert shared.labels.tolist() == [4, 6]
+    assert (shared.observed.tolist(), shared.expected.tolist()) == ([5, 6], [5, 6])
     assert (shared.now.tolist(), shared.before.tolist()) == ([1, 2], [1, 2])
     assert shared.altered == 0
 

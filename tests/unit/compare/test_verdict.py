@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qreg.compare.mcnemar import lost_more
 from qreg.compare.tolerances import STORED_SCALE
 from qreg.compare.verdict import failed, no_baseline, with_finding
 from qreg.judgements import Check, Finding, Outcome, Snapshot
@@ -225,6 +226,12 @@ def test_logits_that_are_no_numbers_never_pass(basis: Any) -> None:
     for before in (BEFORE, broken):
         verdict = given.verdict(broken, before, basis)
         assert (verdict.outcome, verdict.findings[0].check) == (REGRESSED, Check.LOGITS)
+
+
+def test_the_p_values_are_there_whether_or_not_anything_was_found() -> None:
+    assert given.verdict(BEFORE, BEFORE).p_values == (1.0, 1.0)
+    now = given.with_numerics(_wrong(8), disagreements=(*range(3), 9, 10))
+    assert given.verdict(now, BEFORE).p_values == (0.5**3, lost_more(2, 2))
 
 
 def test_the_worst_comes_first() -> None:
