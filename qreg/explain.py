@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from qreg.approvals import Snapshot
 from qreg.audit import audit_case
 from qreg.bench import Bench
 from qreg.compare.layers import first_moved
@@ -17,7 +18,7 @@ from qreg.compare.tolerances import tolerances
 from qreg.compare.verdict import with_finding
 from qreg.errors import QregError
 from qreg.gate import Gate
-from qreg.judgements import Check, Finding, Outcome, Snapshot, Verdict
+from qreg.judgements import Check, Finding, Outcome, Verdict
 from qreg.metrics.layers import float_twin
 from qreg.metrics.saturation import KERNELS
 from qreg.metrics.swap import restored

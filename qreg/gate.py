@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from qreg.approvals import Snapshot
 from qreg.bench import Bench, open_bench
 from qreg.data.batches import batches
 from qreg.environment import capture_environment
 from qreg.errors import QregError
-from qreg.judgements import Snapshot
 from qreg.measure import BATCH
 from qreg.metrics.layers import layer_numerics
 from qreg.metrics.operators import count_operators

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from qreg.approvals import Snapshot
 from qreg.compare.images import Shared
 from qreg.compare.tolerances import FLOAT_DB, Tolerances
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.judgements import Check, Finding, Outcome
 from qreg.numerics import Logits, Numerics
 
 Array = npt.NDArray[np.float32]

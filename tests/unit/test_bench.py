@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from qreg.approvals import Snapshot
 from qreg.bench import GATE_IMAGES, Bench, open_bench
 from qreg.data import get_dataset
 from qreg.errors import MissingDataError
 from qreg.gate import Gate
-from qreg.judgements import Snapshot
 from qreg.records import Case
 from qreg.workshop import Options
 

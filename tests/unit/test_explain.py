@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from qreg.approvals import Snapshot
 from qreg.explain import explain
 from qreg.gate import Gate
-from qreg.judgements import Basis, Check, Outcome, Snapshot, Verdict
+from qreg.judgements import Basis, Check, Outcome, Verdict
 from qreg.quantization.engines import available_engines
 from qreg.records import Case
 from qreg.workshop import Options

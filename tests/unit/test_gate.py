@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from qreg.approvals import Snapshot
 from qreg.data import get_dataset, load_split
 from qreg.data.batches import batches
 from qreg.errors import MissingDataError, QregError
 from qreg.gate import Gate
-from qreg.judgements import Snapshot
 from qreg.numerics import EQUAL_DB
 from qreg.prepare import Subject
 from qreg.records import Case, Failure

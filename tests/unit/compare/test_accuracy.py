@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from qreg.approvals import Snapshot
 from qreg.compare.accuracy import accuracy_change, judge_accuracy, moved_images
 from qreg.compare.family import family_alpha
 from qreg.compare.intervals import paired_change
 from qreg.compare.mcnemar import POWER, critical_losses, detectable_drop, lost_more
-from qreg.judgements import AccuracyChange, Check, Finding, Outcome, Snapshot
+from qreg.judgements import AccuracyChange, Check, Finding, Outcome
 from tests.unit.baselines import build
 from tests.unit.compare import given
 from tests.unit.compare.given import ALPHA

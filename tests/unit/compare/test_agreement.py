@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from qreg.approvals import Snapshot
 from qreg.compare.agreement import agreement_p_value, judge_agreement
 from qreg.compare.mcnemar import lost_more
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.judgements import Check, Finding, Outcome
 from tests.unit.compare import given
 from tests.unit.compare.given import ALPHA
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 
-from qreg.judgements import Basis, Outcome, Snapshot
+from qreg.approvals import Snapshot
+from qreg.judgements import Basis, Outcome
 from qreg.numerics import Images, Quantizer
 from tests.unit.baselines import build
 from tests.unit.compare import given

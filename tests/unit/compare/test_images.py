@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qreg.approvals import Snapshot
 from qreg.compare.images import judge_images
-from qreg.judgements import Check, Outcome, Snapshot
+from qreg.judgements import Check, Outcome
 from qreg.numerics import Images
 from tests.unit.baselines import build
 from tests.unit.compare import given

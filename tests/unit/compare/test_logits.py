@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from qreg.approvals import Snapshot
 from qreg.compare.logits import judge_logits, nearest_allowed
 from qreg.compare.tolerances import EXACT, FLOAT_DB, OTHER_FLOAT, SAME_FLOAT, Tolerances
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.judgements import Check, Finding, Outcome
 from tests.unit.compare import given
 
 BEFORE = given.snapshot()

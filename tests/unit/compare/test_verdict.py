@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qreg.approvals import Snapshot
 from qreg.compare.mcnemar import lost_more
 from qreg.compare.tolerances import STORED_SCALE
 from qreg.compare.verdict import failed, no_baseline, with_finding
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.judgements import Check, Finding, Outcome
 from qreg.numerics import OperatorCount
 from qreg.records import Failure
 from tests.unit.baselines import build
