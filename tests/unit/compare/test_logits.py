@@ -51,6 +51,13 @@ def test_exactly_every_bit_counts(bit: int) -> None:
     assert _where(given.with_logits(BEFORE, values)) == "1 of 8 images"
 
 
+def test_the_digests_are_told() -> None:
+    now = given.with_logits(BEFORE, 1.001 * LOGITS)
+    (found,) = _found(now, exact=True)
+    assert found.expected == f"digest {BEFORE.numerics.logits.digest[:16]}"
+    assert found.observed == f"digest {now.numerics.logits.digest[:16]}, 60.0 dB apart"
+
+
 def test_the_sign_of_zero_is_a_bit() -> None:
     zero, minus = LOGITS.copy(), LOGITS.copy()
     zero[0, 0], minus[0, 0] = 0.0, -0.0
