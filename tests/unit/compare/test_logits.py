@@ -103,6 +103,15 @@ def test_elsewhere_logits_have_their_tolerance(allowed: Tolerances) -> None:
     assert (found.allowed, found.where) == (f"at least {least:.1f} dB", "8 images")
 
 
+@LOOSE
+def test_how_large_logits_are_does_not_matter(allowed: Tolerances) -> None:
+    near, far = (_at(nearest_allowed(BEFORE.numerics, allowed) + d) for d in (0.1, -0.1))
+    for factor in (2.0**-20, 2.0**20):
+        before = given.with_logits(BEFORE, factor * LOGITS)
+        assert _judged(given.with_logits(near, factor * given.logits(near)), before, allowed) == []
+        assert _judged(given.with_logits(far, factor * given.logits(far)), before, allowed)
+
+
 @BOTH
 def test_logits_that_are_no_numbers_are_never_right(exact: bool) -> None:
     values = LOGITS.copy()
