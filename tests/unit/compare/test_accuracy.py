@@ -124,12 +124,21 @@ def test_one_loss_more_turns_the_outcome(won: int) -> None:
     assert mirrored.index(Outcome.IMPROVED) == first
 
 
+def test_a_level_that_is_just_reached_is_enough() -> None:
+    assert _outcome(0, 8, 1 / 256) is Outcome.REGRESSED
+    assert _outcome(8, 0, 1 / 256) is Outcome.IMPROVED
+    assert _outcome(0, 8, 1 / 257) is not Outcome.REGRESSED
+
+
 def test_a_finding_says_how_much_and_how_sure() -> None:
     found = _found(2, 20)
     assert found is not None
     assert found.check is Check.ACCURACY
     assert found.expected == f"{398 / 400:.2%} (398 of 400)"
-    assert found.observed.startswith("95.00%, -4.50 points (")
+    low, high = (100 * end for end in paired_change(2, 20, TOTAL, level=0.9)[1:])
+    assert found.observed == f"95.00%, -4.50 points ({low:+.2f} to {high:+.2f})"
+    margin = 100 * critical_losses(22, alpha=ALPHA) / TOTAL
+    assert found.allowed == f"a drop below {margin:.2f} points"
     assert found.where == "20 images lost, 2 won"
     assert found.p_value == pytest.approx(float(_exact_p(2, 20)))
 

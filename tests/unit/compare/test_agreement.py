@@ -36,6 +36,13 @@ def test_following_fp32_significantly_less_is_a_regression() -> None:
     assert found.p_value == lost_more(0, 8)
 
 
+@pytest.mark.parametrize(("alpha", "count"), [(1 / 256, 1), (1 / 257, 0)])
+def test_a_level_that_is_just_reached_is_enough(alpha: float, count: int) -> None:
+    now = _unlike_fp32(0, 1, 2, *range(10, 18))
+    shared = given.shared(now, BEFORE)
+    assert len(list(judge_agreement(now, BEFORE, shared, exact=False, alpha=alpha))) == count
+
+
 @pytest.mark.parametrize(
     ("index", "lost", "won"), [((0, 1, 2), 0, 0), ((0, 1, 2, 9), 1, 0), ((2, 5, 6, 7), 3, 2)]
 )
