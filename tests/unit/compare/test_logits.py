@@ -70,8 +70,10 @@ def test_what_moved_beside_the_logits_is_said() -> None:
     assert _where(given.with_numerics(BEFORE, single="0" * 64)) == "1 digest of images run alone"
     flipped = (*BEFORE.predictions[:-2], 1, 1)
     assert _where(given.with_predictions(BEFORE, flipped)) == "2 predictions"
-    fewer = _where(given.with_logits(BEFORE, LOGITS[:3]))
-    assert fewer == "5 images have logits on one side only"
+    fewer = given.with_logits(BEFORE, LOGITS[:3])
+    assert _where(fewer) == "5 images have logits on one side only"
+    (more,) = _found(BEFORE, fewer, exact=True)
+    assert more.where == "5 images have logits on one side only"
 
 
 def test_elsewhere_these_may_move() -> None:

@@ -171,6 +171,21 @@ def test_another_build_of_one_version_may_not() -> None:
     assert checks == {Check.OPERATORS, Check.SIZE, Check.WARNINGS}
 
 
+def test_digests_are_told_where_there_are_any() -> None:
+    (found,) = given.verdict(replace(BEFORE, checkpoint=""), BEFORE).findings
+    assert (found.expected, found.observed) == (
+        f"checkpoint {BEFORE.checkpoint[:16]}",
+        "checkpoint none",
+    )
+    (found,) = given.verdict(BEFORE, replace(BEFORE, checkpoint="")).findings
+    assert (found.expected, found.observed) == (
+        "checkpoint none",
+        f"checkpoint {BEFORE.checkpoint[:16]}",
+    )
+    (found,) = given.verdict(given.with_numerics(BEFORE, reloaded=OTHER), BEFORE).findings
+    assert found.observed == "other logits, digest 0000000000000000"
+
+
 @BOTH
 def test_a_model_that_can_be_saved_again_improved(basis: Any) -> None:
     before = given.with_numerics(BEFORE, reloaded="")
