@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -64,7 +66,7 @@ class Pool:
         self._executor = _executor(min(jobs, len(groups)))
         self._futures: dict[Case, Future[dict[Case, Result]]] = {}
         for group in groups.values():
-            future = self._executor.submit(_judge_all, plan, tuple(group))
+            future = _submit(self._executor, plan, tuple(group))
             self._futures.update(dict.fromkeys(group, future))
 
     def verdict(self, case: Case) -> Verdict | Failure:
@@ -86,16 +88,33 @@ class Pool:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
+def can_fork(threads: int) -> bool:
+    """Whether several processes may judge.
+
+    They are forks, so that what a project's conftest.py does to PyTorch is judged too. A fork of
+    a process that has run threads may run kernels on one thread only.
+    """
+    return sys.platform == "linux" and threads == 1
+
+
 def _executor(jobs: int) -> ProcessPoolExecutor:
-    # forking a process that has run PyTorch's threads can hang the child
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork"))
+
+
+def _submit(
+    executor: ProcessPoolExecutor, plan: Plan, cases: tuple[Case, ...]
+) -> Future[dict[Case, Result]]:
+    with warnings.catch_warnings():
+        # Python warns of forking beside threads, which numpy has from its import on
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return executor.submit(_judge_all, plan, cases)
 
 
 def _alone(plan: Plan, case: Case) -> Result:
     """Judge a case in a process of its own, after one of its model has crashed."""
     with _executor(1) as executor:
         try:
-            return executor.submit(_judge_all, plan, (case,)).result()[case]
+            return _submit(executor, plan, (case,)).result()[case]
         except BrokenProcessPool:
             from qreg.compare.verdict import failed
 

@@ -109,7 +109,7 @@ def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.It
 def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
     from qreg.baselines.folder import baseline_root
     from qreg.compare.family import family_alpha
-    from qreg.pool import Plan, Pool
+    from qreg.pool import Plan, Pool, can_fork
 
     config, cases = session.config, _cases(session)
     plan = Plan(
@@ -120,9 +120,10 @@ def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
         threads=config.option.qreg_threads,
         full=config.option.qreg_full,
     )
+    jobs = config.option.qreg_jobs
     # xdist's processes are enough
-    jobs = 1 if hasattr(config, "workerinput") else config.option.qreg_jobs
-    return Pool(plan, cases, jobs=jobs) if jobs > 1 else plan.judge()
+    alone = jobs < 2 or hasattr(config, "workerinput") or not can_fork(plan.threads)
+    return plan.judge() if alone else Pool(plan, cases, jobs=jobs)
 
 
 def _cases(session: pytest.Session) -> list[Case]:
