@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from qreg.approvals import Snapshot
 from qreg.compare.images import Shared
 from qreg.compare.mcnemar import lost_more
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.judgements import Check, Finding, Outcome
 
 
 def judge_agreement(

@@ -9,7 +9,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.approvals import Snapshot
+from qreg.judgements import Check, Finding, Outcome
 from qreg.numerics import Images
 
 Rows = npt.NDArray[np.int64]

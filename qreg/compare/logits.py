@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from qreg.approvals import Snapshot
 from qreg.compare.images import Shared
 from qreg.compare.tolerances import FLOAT_DB, Tolerances
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.judgements import Check, Finding, Outcome
 from qreg.numerics import Logits, Numerics
 
 Array = npt.NDArray[np.float32]
@@ -65,10 +66,9 @@ def _not_numbers(logits: Logits) -> Finding:
 def _bits(now: Snapshot, before: Snapshot, shared: Shared) -> Iterator[Finding]:
     a, b = now.numerics.logits, before.numerics.logits
     here, there = _paired(a, b, shared)
-    flipped = np.array(now.predictions)[shared.now] != np.array(before.predictions)[shared.before]
     places = {
         f"of {len(here)} images": _moved_rows(here, there),
-        "predictions": int(flipped.sum()),
+        "predictions": int((shared.observed != shared.expected).sum()),
         "images have logits on one side only": _one_sided(a, b, shared),
         "digest of images run alone": int(now.numerics.single != before.numerics.single),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from qreg.approvals import Baseline, Snapshot
 from qreg.compare.accuracy import accuracy_change, judge_accuracy, moved_images
 from qreg.compare.agreement import agreement_p_value, judge_agreement
 from qreg.compare.images import Shared, judge_images, shared_images
@@ -14,7 +15,7 @@ from qreg.compare.operators import judge_kinds, judge_operators
 from qreg.compare.size import judge_size
 from qreg.compare.texts import judge_warnings
 from qreg.compare.tolerances import tolerances
-from qreg.judgements import Baseline, Basis, Check, Finding, Outcome, Snapshot, Verdict
+from qreg.judgements import Basis, Check, Finding, Outcome, Verdict
 from qreg.numerics import Numerics
 from qreg.records import Case, Failure
 

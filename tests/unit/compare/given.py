@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from qreg.approvals import Snapshot
 from qreg.compare.family import family_alpha
 from qreg.compare.images import Shared, shared_images
 from qreg.compare.verdict import judge
-from qreg.judgements import Basis, Check, Finding, Outcome, Snapshot, Verdict
+from qreg.judgements import Basis, Check, Finding, Outcome, Verdict
 from qreg.numerics import Images, Logits
 from tests.unit.baselines import build
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from qreg.approvals import Snapshot
 from qreg.compare.accuracy import accuracy_change, judge_accuracy, moved_images
 from qreg.compare.family import family_alpha
 from qreg.compare.intervals import paired_change
 from qreg.compare.mcnemar import POWER, critical_losses, detectable_drop, lost_more
-from qreg.judgements import AccuracyChange, Check, Finding, Outcome, Snapshot
+from qreg.judgements import AccuracyChange, Check, Finding, Outcome
 from tests.unit.baselines import build
 from tests.unit.compare import given
 from tests.unit.compare.given import ALPHA
@@ -33,7 +34,7 @@ def _pair(won: int, lost: int) -> tuple[Snapshot, Snapshot]:
 
 def _change(won: int, lost: int, *, alpha: float = ALPHA) -> AccuracyChange:
     now, before = _pair(won, lost)
-    return accuracy_change(now, before, given.shared(now, before), alpha=alpha)
+    return accuracy_change(given.shared(now, before), alpha=alpha)
 
 
 @cache
@@ -88,7 +89,7 @@ def test_counts_are_those_of_the_shared_images() -> None:
     assert (found.change, found.low, found.high) == paired_change(3, 5, TOTAL, level=0.9)
     now, before = _pair(3, 5)
     less = given.with_rows(now, [*range(10)])
-    fewer = accuracy_change(less, before, given.shared(less, before), alpha=ALPHA)
+    fewer = accuracy_change(given.shared(less, before), alpha=ALPHA)
     assert (fewer.total, fewer.won, fewer.lost) == (10, 3, 0)
 
 
@@ -123,12 +124,21 @@ def test_one_loss_more_turns_the_outcome(won: int) -> None:
     assert mirrored.index(Outcome.IMPROVED) == first
 
 
+def test_a_level_that_is_just_reached_is_enough() -> None:
+    assert _outcome(0, 8, 1 / 256) is Outcome.REGRESSED
+    assert _outcome(8, 0, 1 / 256) is Outcome.IMPROVED
+    assert _outcome(0, 8, 1 / 257) is not Outcome.REGRESSED
+
+
 def test_a_finding_says_how_much_and_how_sure() -> None:
     found = _found(2, 20)
     assert found is not None
     assert found.check is Check.ACCURACY
     assert found.expected == f"{398 / 400:.2%} (398 of 400)"
-    assert found.observed.startswith("95.00%, -4.50 points (")
+    low, high = (100 * end for end in paired_change(2, 20, TOTAL, level=0.9)[1:])
+    assert found.observed == f"95.00%, -4.50 points ({low:+.2f} to {high:+.2f})"
+    margin = 100 * critical_losses(22, alpha=ALPHA) / TOTAL
+    assert found.allowed == f"a drop below {margin:.2f} points"
     assert found.where == "20 images lost, 2 won"
     assert found.p_value == pytest.approx(float(_exact_p(2, 20)))
 

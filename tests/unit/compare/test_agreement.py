@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from qreg.compare.agreement import judge_agreement
+from qreg.approvals import Snapshot
+from qreg.compare.agreement import agreement_p_value, judge_agreement
 from qreg.compare.mcnemar import lost_more
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.judgements import Check, Finding, Outcome
 from tests.unit.compare import given
 from tests.unit.compare.given import ALPHA
 
@@ -33,6 +34,21 @@ def test_following_fp32_significantly_less_is_a_regression() -> None:
     assert (found.expected, found.observed) == ("3 of 40 images unlike fp32", "11")
     assert found.where == "8 images follow fp32 no longer, 0 do again"
     assert found.p_value == lost_more(0, 8)
+
+
+@pytest.mark.parametrize(("alpha", "count"), [(1 / 256, 1), (1 / 257, 0)])
+def test_a_level_that_is_just_reached_is_enough(alpha: float, count: int) -> None:
+    now = _unlike_fp32(0, 1, 2, *range(10, 18))
+    shared = given.shared(now, BEFORE)
+    assert len(list(judge_agreement(now, BEFORE, shared, exact=False, alpha=alpha))) == count
+
+
+@pytest.mark.parametrize(
+    ("index", "lost", "won"), [((0, 1, 2), 0, 0), ((0, 1, 2, 9), 1, 0), ((2, 5, 6, 7), 3, 2)]
+)
+def test_its_p_value_is_that_of_following_less(index: tuple[int, ...], lost: int, won: int) -> None:
+    now = _unlike_fp32(*index)
+    assert agreement_p_value(now, BEFORE, given.shared(now, BEFORE)) == lost_more(won, lost)
 
 
 def test_it_is_paired_image_by_image() -> None:

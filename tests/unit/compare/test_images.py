@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qreg.approvals import Snapshot
 from qreg.compare.images import judge_images
-from qreg.judgements import Check, Outcome, Snapshot
+from qreg.judgements import Check, Outcome
 from qreg.numerics import Images
 from tests.unit.baselines import build
 from tests.unit.compare import given
@@ -24,6 +25,7 @@ def test_rows_point_at_the_same_images_in_both() -> None:
     shared = given.shared(now, before)
     assert shared.index.tolist() == [4, 6]
     assert shared.labels.tolist() == [4, 6]
+    assert (shared.observed.tolist(), shared.expected.tolist()) == ([5, 6], [5, 6])
     assert (shared.now.tolist(), shared.before.tolist()) == ([1, 2], [1, 2])
     assert shared.altered == 0
 

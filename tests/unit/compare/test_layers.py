@@ -109,6 +109,20 @@ def test_exactly_no_zero_point_moves() -> None:
 
 
 @ANY
+def test_what_is_allowed_is_said(allowed: Tolerances) -> None:
+    found = _parameters(_output(zero_points=(99,)), allowed)
+    assert found is not None
+    texts = {
+        EXACT: "equal",
+        SAME_FLOAT: "scales of weights within 1e-06, observed ones within 1e-06 (relative), "
+        "zero points within 0",
+        OTHER_FLOAT: "scales of weights within 1e-06, observed ones within 0.09 (relative), "
+        "zero points within 4",
+    }
+    assert found.allowed == texts[allowed]
+
+
+@ANY
 @pytest.mark.parametrize("factor", [-1.0, 0.0, math.inf, math.nan])
 def test_a_scale_that_is_none_is_never_within(factor: float, allowed: Tolerances) -> None:
     assert _where(_with(1, weight=_scaled(factor)), allowed) == "conv2: weight of channel 2"
@@ -160,6 +174,7 @@ def test_stored_values_are_equal_where_scales_are(
     found = _parameters(_with(0, **{field: ""}), allowed)
     assert found is not None
     assert (found.where, found.observed) == (f"conv1: {what}", "none")
+    assert found.expected == getattr(BEFORE[0], field)
 
 
 def test_float_weights_are_compared_exactly_only() -> None:

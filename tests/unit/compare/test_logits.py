@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from qreg.approvals import Snapshot
 from qreg.compare.logits import judge_logits, nearest_allowed
 from qreg.compare.tolerances import EXACT, FLOAT_DB, OTHER_FLOAT, SAME_FLOAT, Tolerances
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.judgements import Check, Finding, Outcome
 from tests.unit.compare import given
 
 BEFORE = given.snapshot()
@@ -50,6 +51,13 @@ def test_exactly_every_bit_counts(bit: int) -> None:
     assert _where(given.with_logits(BEFORE, values)) == "1 of 8 images"
 
 
+def test_the_digests_are_told() -> None:
+    now = given.with_logits(BEFORE, 1.001 * LOGITS)
+    (found,) = _found(now, exact=True)
+    assert found.expected == f"digest {BEFORE.numerics.logits.digest[:16]}"
+    assert found.observed == f"digest {now.numerics.logits.digest[:16]}, 60.0 dB apart"
+
+
 def test_the_sign_of_zero_is_a_bit() -> None:
     zero, minus = LOGITS.copy(), LOGITS.copy()
     zero[0, 0], minus[0, 0] = 0.0, -0.0
@@ -62,8 +70,10 @@ def test_what_moved_beside_the_logits_is_said() -> None:
     assert _where(given.with_numerics(BEFORE, single="0" * 64)) == "1 digest of images run alone"
     flipped = (*BEFORE.predictions[:-2], 1, 1)
     assert _where(given.with_predictions(BEFORE, flipped)) == "2 predictions"
-    fewer = _where(given.with_logits(BEFORE, LOGITS[:3]))
-    assert fewer == "5 images have logits on one side only"
+    fewer = given.with_logits(BEFORE, LOGITS[:3])
+    assert _where(fewer) == "5 images have logits on one side only"
+    (more,) = _found(BEFORE, fewer, exact=True)
+    assert more.where == "5 images have logits on one side only"
 
 
 def test_elsewhere_these_may_move() -> None:
@@ -93,6 +103,15 @@ def test_elsewhere_logits_have_their_tolerance(allowed: Tolerances) -> None:
     (found,) = _judged(_at(least - 0.1), BEFORE, allowed)
     assert found.observed == f"logits {least - 0.1:.1f} dB from them"
     assert (found.allowed, found.where) == (f"at least {least:.1f} dB", "8 images")
+
+
+@LOOSE
+def test_how_large_logits_are_does_not_matter(allowed: Tolerances) -> None:
+    near, far = (_at(nearest_allowed(BEFORE.numerics, allowed) + d) for d in (0.1, -0.1))
+    for factor in (2.0**-20, 2.0**20):
+        before = given.with_logits(BEFORE, factor * LOGITS)
+        assert _judged(given.with_logits(near, factor * given.logits(near)), before, allowed) == []
+        assert _judged(given.with_logits(far, factor * given.logits(far)), before, allowed)
 
 
 @BOTH

@@ -55,9 +55,11 @@ def test_what_stands_around_it_may_differ_between_versions(changes: dict[str, in
     assert _found(changes, same_version=False) == []
 
 
-def test_many_changes_are_counted() -> None:
-    (found,) = _found({f"quantized::{n}": 1 for n in range(7)}, same_version=True)
-    assert found.observed.endswith(" and 3 more")
+@pytest.mark.parametrize(("many", "end"), [(4, "1 x quantized::3"), (7, " and 3 more")])
+def test_of_many_changes_four_are_named(many: int, end: str) -> None:
+    (found,) = _found({f"quantized::{n}": 1 for n in range(many)}, same_version=True)
+    assert found.observed.endswith(end)
+    assert found.observed.startswith("1 x quantized::0, 1 x quantized::1")
 
 
 def _kinds(*layers: Layer) -> list[Finding]:
@@ -85,9 +87,12 @@ def test_layers_that_came_and_went_are_named() -> None:
     )
 
 
-def test_of_many_the_first_four_are_named() -> None:
+def test_of_many_layers_the_first_four_are_named() -> None:
+    (found,) = _kinds()
+    assert found.where == "conv1, conv2, conv3, fc"
     (found,) = _kinds(*(build.layer(f"new{n}") for n in range(3)))
     assert found.where == "conv1, conv2, conv3, fc ..."
+    assert found.observed == "none, none, none, none"
 
 
 def test_the_order_of_layers_counts() -> None:

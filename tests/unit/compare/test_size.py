@@ -67,6 +67,13 @@ def test_many_changes_are_counted() -> None:
     assert found.where.endswith(" and 4 more")
 
 
+def test_three_changes_are_all_named() -> None:
+    (found,) = _found(replace(BEFORE, tensors=BEFORE.tensors[3:-1]))
+    assert found.where.endswith(" and 1 more")
+    (found,) = _found(replace(BEFORE, tensors=BEFORE.tensors[3:]))
+    assert found.where.endswith("; conv3 weight qint8: 432 -> 0")
+
+
 def test_an_empty_tensor_more_is_seen() -> None:
     empty = TensorSize("", "other", "float32", 0, 0)
     (found,) = _found(replace(BEFORE, tensors=(*BEFORE.tensors, empty)))

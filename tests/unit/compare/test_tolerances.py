@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from qreg.approvals import Snapshot
 from qreg.compare.tolerances import EXACT, OTHER_FLOAT, SAME_FLOAT, Tolerances, tolerances
-from qreg.judgements import Snapshot
 from tests.unit.baselines import build
 from tests.unit.compare import given
 from tests.unit.compare.given import NEWER

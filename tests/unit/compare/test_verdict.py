@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qreg.approvals import Snapshot
+from qreg.compare.mcnemar import lost_more
 from qreg.compare.tolerances import STORED_SCALE
 from qreg.compare.verdict import failed, no_baseline, with_finding
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.judgements import Check, Finding, Outcome
 from qreg.numerics import OperatorCount
 from qreg.records import Failure
 from tests.unit.baselines import build
@@ -117,7 +119,8 @@ def test_what_is_exact_here_has_room_elsewhere(
     verdict = given.verdict(now, BEFORE, EXACT)
     assert given.said(verdict) == [(check, REGRESSED)]
     assert where is None or verdict.findings[0].where == where
-    assert given.verdict(_elsewhere(now), BEFORE, LOOSE).outcome is Outcome.PASS
+    elsewhere = given.verdict(_elsewhere(now), BEFORE, LOOSE)
+    assert (elsewhere.outcome, elsewhere.notes) == (Outcome.PASS, ())
 
 
 @pytest.mark.parametrize(
@@ -166,6 +169,21 @@ def test_another_build_of_one_version_may_not() -> None:
     now = replace(now, size=replace(now.size, file_bytes=50_000))
     checks = {check for check, _ in given.said(given.verdict(now, BEFORE, EXACT))}
     assert checks == {Check.OPERATORS, Check.SIZE, Check.WARNINGS}
+
+
+def test_digests_are_told_where_there_are_any() -> None:
+    (found,) = given.verdict(replace(BEFORE, checkpoint=""), BEFORE).findings
+    assert (found.expected, found.observed) == (
+        f"checkpoint {BEFORE.checkpoint[:16]}",
+        "checkpoint none",
+    )
+    (found,) = given.verdict(BEFORE, replace(BEFORE, checkpoint="")).findings
+    assert (found.expected, found.observed) == (
+        "checkpoint none",
+        f"checkpoint {BEFORE.checkpoint[:16]}",
+    )
+    (found,) = given.verdict(given.with_numerics(BEFORE, reloaded=OTHER), BEFORE).findings
+    assert found.observed == "other logits, digest 0000000000000000"
 
 
 @BOTH
@@ -225,6 +243,12 @@ def test_logits_that_are_no_numbers_never_pass(basis: Any) -> None:
     for before in (BEFORE, broken):
         verdict = given.verdict(broken, before, basis)
         assert (verdict.outcome, verdict.findings[0].check) == (REGRESSED, Check.LOGITS)
+
+
+def test_the_p_values_are_there_whether_or_not_anything_was_found() -> None:
+    assert given.verdict(BEFORE, BEFORE).p_values == (1.0, 1.0)
+    now = given.with_numerics(_wrong(8), disagreements=(*range(3), 9, 10))
+    assert given.verdict(now, BEFORE).p_values == (0.5**3, lost_more(2, 2))
 
 
 def test_the_worst_comes_first() -> None:
