@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qreg.approvals import Snapshot
 from qreg.compare.images import shared_images
 from qreg.compare.logits import distance_db
-from qreg.judgements import Snapshot
 from qreg.numerics import EQUAL_DB, Layer, Numerics, Quantizer
 
 

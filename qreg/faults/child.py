@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from qreg.approvals import Approval, Baseline, Snapshot
 from qreg.baselines.select import choose
 from qreg.baselines.store import Store
 from qreg.compare.family import family_alpha
@@ -26,7 +27,7 @@ from qreg.faults import get_faults
 from qreg.faults.fault import Target
 from qreg.faults.results import TIERS, Judged, Observed
 from qreg.gate import Gate
-from qreg.judgements import Approval, Baseline, Basis, Outcome, Snapshot, Verdict
+from qreg.judgements import Basis, Outcome, Verdict
 from qreg.records import Case, Failure
 from qreg.workshop import Options
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from qreg.approvals import Approval, Baseline, Snapshot
 from qreg.compare.family import family_alpha
 from qreg.compare.verdict import judge
 from qreg.faults import all_faults
@@ -16,7 +17,7 @@ from qreg.faults.fault import Fault, Target, after
 from qreg.faults.rounding import _requantized, half_away
 from qreg.faults.surgery import in_middle
 from qreg.gate import Gate
-from qreg.judgements import Approval, Baseline, Basis, Outcome, Snapshot
+from qreg.judgements import Basis, Outcome
 from qreg.quantization.engines import available_engines
 from qreg.records import Case
 from qreg.training.checkpoints import checkpoint_folders
