@@ -11,8 +11,17 @@ import torch
 
 from qreg.records import Environment
 
-#: They keep kernels off instructions that the CPU has, and so change quantized results.
-LIMITS = ("ATEN_CPU_CAPABILITY", "FBGEMM_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
+#: They keep kernels off instructions that the CPU has, or off exactness, and so change results.
+LIMITS = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "FBGEMM_ENABLE_INSTRUCTIONS",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+)
 _CPUINFO = Path("/proc/cpuinfo")
 
 

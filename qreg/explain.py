@@ -25,8 +25,10 @@ from qreg.metrics.swap import restored
 from qreg.numerics import Layer
 from qreg.prepare import Subject
 from qreg.quantization.engines import use_engine
-from qreg.records import LayerSaturation
+from qreg.records import Environment, LayerSaturation
 
+# What may keep kernels from VNNI.
+_KEEP = ("DNNL_MAX_CPU_ISA=", "FBGEMM_ENABLE_INSTRUCTIONS=", "ONEDNN_MAX_CPU_ISA=")
 # Images that are run with the layer put back, and images whose sums are counted.
 _SWAP_IMAGES, _AUDIT_IMAGES = 64, 4
 
@@ -41,8 +43,8 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
         return verdict
     allowed = tolerances(now, before, verdict.basis)
     name = first_moved(now.numerics.layers, before.numerics.layers, allowed)
-    if not name:
-        return verdict
+    if not name:  # too little for any layer's own tolerance, and yet too much for the logits
+        return _saturation(verdict, now, before, name, gate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         note = _confirmed(name, before, gate.bench(now.case.dataset))
@@ -100,15 +102,20 @@ def _saturation(
     verdict: Verdict, now: Snapshot, before: Snapshot, name: str, gate: Gate
 ) -> Verdict:
     here, there = now.environment, before.environment
-    if now.case.engine not in KERNELS or (here.vnni, here.limits) == (there.vnni, there.limits):
+    if now.case.engine not in KERNELS or not _in_pairs(here) or _in_pairs(there):
         return verdict
     options = replace(gate.bench(now.case.dataset).options, limit=_AUDIT_IMAGES)
     try:
         counted = audit_case(now.case, options)
     except QregError:
         return verdict
-    hit = [c for c in counted if not c.halved and c.overflows and c.layer == name]
+    hit = [c for c in counted if not c.halved and c.overflows and name in ("", c.layer)]
     return with_finding(verdict, _saturated(hit[0], here.limits)) if hit else verdict
+
+
+def _in_pairs(environment: Environment) -> bool:
+    """Whether int8 products may be added in 16 bits: there is no VNNI, or it may not be used."""
+    return not environment.vnni or any(limit.startswith(_KEEP) for limit in environment.limits)
 
 
 def _saturated(found: LayerSaturation, limits: tuple[str, ...]) -> Finding:

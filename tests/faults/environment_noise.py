@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -47,9 +48,10 @@ def main() -> None:
     assert settings is not None
     cases = select_cases(settings, engines=args.engines)
     gate = Gate(gate_options(settings))
+    cpu = "another" if args.no_mkldnn else ""
     verdicts, worst, lost = Counter[str](), Noise(), []
     for case in cases:
-        found = _judged(gate, case, alpha=family_alpha(len(cases)))
+        found = _judged(gate, case, alpha=family_alpha(len(cases)), cpu=cpu)
         if found is None:
             continue
         verdict, apart = found
@@ -62,10 +64,12 @@ def main() -> None:
     print(f"true losses, left out: {', '.join(lost) or 'none'}")
 
 
-def _judged(gate: Gate, case: Case, *, alpha: float) -> tuple[Verdict, Noise] | None:
+def _judged(gate: Gate, case: Case, *, alpha: float, cpu: str) -> tuple[Verdict, Noise] | None:
     now = gate.observe(case)
     if not isinstance(now, Snapshot):
         return None
+    if cpu:
+        now = replace(now, environment=replace(now.environment, cpu=cpu))
     chosen = choose(Store(ROOT / "baselines").read(case), now.environment)
     assert chosen is not None, f"{case} has no baseline"
     before, basis = chosen
