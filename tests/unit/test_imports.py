@@ -13,7 +13,15 @@ PACKAGE = Path(__file__).parents[2] / "qreg"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FOUNDATION = {
     f"qreg.{name}"
-    for name in ("records", "observations", "numerics", "judgements", "errors", "registry")
+    for name in (
+        "records",
+        "observations",
+        "numerics",
+        "judgements",
+        "timings",
+        "errors",
+        "registry",
+    )
 }
 
 
