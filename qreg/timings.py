@@ -103,13 +103,15 @@ class Noise:
 
     Attributes:
         steal: share of processor time that the host took away; None where it is not said.
-        load: processes beside ours that wanted a processor, on average; None likewise.
+        others: processors that other processes kept busy, on average; None likewise.
+        load: the load average of a minute before the first pair.
         drift: change of both sides' times from the first third of the pairs to the last, share.
         processors: of this machine.
     """
 
     steal: float | None
-    load: float | None
+    others: float | None
+    load: float
     drift: float
     processors: int
 
