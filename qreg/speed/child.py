@@ -48,7 +48,8 @@ def _end_with_the_driver() -> None:
     """Leave when the driver is gone, even if it was killed: its end of the pipe closes."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # not sys.stdin, whose lock the interpreter wants when it ends
+        os.read(0, 1)
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

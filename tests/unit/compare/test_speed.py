@@ -164,3 +164,9 @@ def test_detectable_grows_with_spread_and_never_is_below_the_threshold() -> None
 def test_speeds_are_plain_values() -> None:
     found = look_at([shifted(0.0)], make_plan(cases=1))[0]
     assert all(isinstance(v, float | int | Outcome) for v in dataclasses.astuple(found))
+
+
+def test_several_threads_have_a_looser_gate() -> None:
+    loose = make_plan(cases=1, threads=2)
+    assert look_at([shifted(0.04)], loose)[0].outcome is Outcome.PASS
+    assert look_at([shifted(0.06)], loose)[0].outcome is Outcome.REGRESSED
