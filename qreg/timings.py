@@ -153,3 +153,32 @@ class SpeedRun:
     batch: int
     seconds: float
     interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Night:
+    """One case's speed beside a pinned reference, as it was recorded.
+
+    Attributes:
+        time: ISO 8601, UTC.
+        commit: of the candidate, "-dirty" with changes in it, "" outside git.
+        reference: the commit or interpreter that all nights are measured beside.
+        change, low, high: of the time of a call beside the reference's, as a share.
+        noisy: why the machine was too busy for fine differences.
+    """
+
+    time: str
+    case: Case
+    commit: str
+    reference: str
+    environment: Environment
+    change: float
+    low: float
+    high: float
+    pairs: int
+    candidate_ms: float
+    noisy: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not -1 < self.low <= self.change <= self.high:
+            raise ValueError(f"{self.change} is not within {self.low} to {self.high}")

@@ -95,6 +95,17 @@ def make_plan(*, cases: int, pairs: int = LOOKS[-1], threads: int = 1) -> Plan:
     return Plan(looks, cases) if threads == 1 else Plan(looks, cases, LOOSE_THRESHOLD, LOOSE_MARGIN)
 
 
+def single_look(*, pairs: int, cases: int) -> Plan:
+    """The plan that always runs all its pairs, so that no estimate depends on when it ended.
+
+    Raises:
+        ValueError: as `make_plan`.
+    """
+    if pairs % 2 or pairs < FEWEST:
+        raise ValueError(f"{pairs} pairs")
+    return Plan((Look(pairs, FAMILY_ALPHA),), cases)
+
+
 def look_at(ratios: Sequence[Sequence[float]], plan: Plan) -> tuple[Speed, ...]:
     """Judge the cases that are still open, all after as many pairs; INCONCLUSIVE: go on.
 

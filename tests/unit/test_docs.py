@@ -114,6 +114,7 @@ TIMED = (
     timings.CaseTimes,
     timings.Timing,
     timings.Noise,
+    timings.Night,
 )
 
 
