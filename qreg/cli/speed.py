@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qreg.cli.speed_history import add_actions
+from qreg.cli import speed_calibrate, speed_history
 from qreg.cli.speed_options import add_measuring, add_selection, checked
 from qreg.cli.speed_output import exit_status, print_run, write_run
 from qreg.errors import QregError
@@ -57,7 +57,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument("--json", type=Path, metavar="FILE", help="write every pair and verdict")
     check.add_argument("--strict", action="store_true", help="whatever is not PASS fails")
     check.set_defaults(run=run_check)
-    add_actions(actions)
+    speed_history.add_actions(actions)
+    speed_calibrate.add_actions(actions)
 
 
 def _add_sides(parser: argparse.ArgumentParser) -> None:

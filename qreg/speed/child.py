@@ -10,6 +10,7 @@ library before `_measure`, and little of qreg there.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import sys
@@ -22,6 +23,8 @@ from typing import Any
 
 #: Calibration images: kernels take as long whatever ranges they are given.
 _CALIBRATION = 16
+# Values of an extra layer: they take a microsecond and stay in the first cache.
+_LAYER = 1024
 Call = Callable[[], object]
 
 
@@ -64,28 +67,43 @@ def _measure(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any
     from qreg.environment import capture_environment
 
     torch.set_num_threads(job["threads"])
-    calls, costs = _make_all(job, enter)
+    calls = _make_all(job, enter)
     enter("timing")
     seconds = _time(calls, job["calls"], rounds=job["rounds"], warm_up=job["warm_up"])
     return {
         "environment": vars(capture_environment()),
         "qreg": str(Path(qreg.__file__).resolve().parent),
         "seconds": [_percentiles(times) for times in seconds],
-        "costs": costs,
+        "kept": [times[: job["keep"]] for times in seconds],
     }
 
 
-def _make_all(
-    job: dict[str, Any], enter: Callable[[str], None]
-) -> tuple[list[Call], list[dict[str, float]]]:
-    """A call of each case, on a batch of test images; and seconds to make it, bytes of peak."""
-    calls, costs = [], []
-    for names in job["cases"]:
+def _make_all(job: dict[str, Any], enter: Callable[[str], None]) -> list[Call]:
+    """A call of each case, on a batch of test images, with the extra work it is asked for."""
+    calls = []
+    for names, extra in zip(job["cases"], job["extra"] or [(0, 1)] * len(job["cases"])):  # noqa: B905
         enter(f"making {names[0]}/{names[1]}/{names[2]}@{names[3]}")
-        start = time.perf_counter()
-        calls.append(_make(job, names))
-        costs.append({"make_s": time.perf_counter() - start})
-    return calls, costs
+        call = _make(job, names)
+        calls.append(_with_layers(call, *extra) if extra[0] else call)
+    return calls
+
+
+def _with_layers(call: Call, layers: int, every: int) -> Call:
+    """The call, with so many layers more in every so manyth: a fault made of real work.
+
+    They are small and work in place, so that they take time and not the model's caches.
+    """
+    import torch
+
+    values, numbers = torch.rand(_LAYER), itertools.count()
+
+    def both() -> object:
+        if next(numbers) % every == 0:
+            for _ in range(layers):
+                torch.relu_(values)
+        return call()
+
+    return both
 
 
 def _make(job: dict[str, Any], names: list[str]) -> Call:

@@ -7,17 +7,15 @@ one ends, and which a reader reports by its number while it reads the rest.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from qreg.baselines.strict import MismatchError, decoder, parse
 from qreg.errors import CorruptFileError
+from qreg.speed.lines import append_lines, read_lines
 from qreg.timings import Night
 
 #: 1: format, and a night as in qreg.timings.
@@ -49,16 +47,11 @@ def append(path: Path, nights: Sequence[Night]) -> None:
     Raises:
         CorruptFileError: the database is not one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"format": FORMAT, **asdict(n)}, sort_keys=True) for n in nights]
     if path.suffix in _DATABASES:
         _insert(path, lines)
-        return
-    with FileLock(f"{path}.lock"), path.open("ab") as file:
-        ended = not file.tell() or _last_byte(path) == b"\n"
-        file.write(("" if ended else "\n").encode() + "".join(f"{one}\n" for one in lines).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    else:
+        append_lines(path, lines)
 
 
 def read(path: Path) -> tuple[tuple[Night, ...], tuple[Damage, ...]]:
@@ -84,24 +77,14 @@ def _night(line: bytes) -> Night:
     return night
 
 
-def _last_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path) -> Iterable[tuple[int, bytes]]:
     if not path.is_file():
-        return
-    if path.suffix in _DATABASES:
-        yield from _rows(path)
-        return
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        if line.strip():
-            yield number, line
+        return ()
+    return _rows(path) if path.suffix in _DATABASES else read_lines(path)
 
 
 def _insert(path: Path, lines: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
             connection.execute(_TABLE)

@@ -32,6 +32,8 @@ class Job:
         calls: in each round, of each case.
         warm_up: calls before them that are not timed.
         data_dir, checkpoints: "" for what the side's own settings say.
+        extra: how many layers more, and in every how manyth call, of each case.
+        keep: of each case's calls so many are returned.
     """
 
     cases: tuple[Case, ...]
@@ -42,6 +44,8 @@ class Job:
     batch: int
     data_dir: str = ""
     checkpoints: str = ""
+    extra: tuple[tuple[int, int], ...] = ()
+    keep: int = 0
 
 
 class LostError(Exception):

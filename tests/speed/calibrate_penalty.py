@@ -4,7 +4,7 @@
     python tests/speed/calibrate_penalty.py --trials .qreg/calibration.jsonl
 
 Series of 60 clean nights, and of 35 nights with a step of 3 % five nights before the end, of four
-kinds of noise; with `--trials`, also nights drawn from this machine's own A/A trials, 12 pairs each,
+kinds of noise; with `--trials`, also nights of 12 pairs drawn from this machine's own A/A trials,
 as `qreg speed calibrate` stored them.
 """
 

@@ -48,8 +48,11 @@ result = {{"error": "ValueError: no", "stage": "making it", "details": "ValueErr
 if number not in settings["refuse"]:
     draws = hashlib.sha256(f"{{__file__[-1]}} {{number}}".encode()).digest()[: len(job["cases"])]
     seconds = [settings["seconds"] * (1 + settings["noise"] * draw / 255) for draw in draws]
+    extra = job["extra"] or [(0, 1)] * len(seconds)
+    seconds = [s + 1e-6 * layers * (every == 1) for s, (layers, every) in zip(seconds, extra)]
     seconds = [dict(p5=s, p50=1.1 * s, p95=1.5 * s, calls=50) for s in seconds]
-    result = {{"environment": settings["environment"], "seconds": seconds, "costs": [], "qreg": ""}}
+    kept = [[s["p5"]] * job["keep"] for s in seconds]
+    result = {{"environment": settings["environment"], "seconds": seconds, "kept": kept}}
 Path(sys.argv[-1]).write_text(json.dumps(result))
 """
 
