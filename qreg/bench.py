@@ -41,7 +41,8 @@ class Bench:
     @cached_property
     def kept(self) -> int:
         """How many of them are the gate's: their logits are kept."""
-        return int(np.searchsorted(self.test.index, GATE_IMAGES)) or len(self.test)
+        below = int(np.searchsorted(self.test.index, GATE_IMAGES))
+        return below or min(GATE_IMAGES, len(self.test))
 
     def first(self, count: int) -> torch.Tensor:
         """The first `count` images as model inputs, float32 (count, 3, H, W)."""

@@ -11,8 +11,8 @@ import torch
 
 from qreg.records import Environment
 
-# They keep kernels off instructions that the CPU has, and so change quantized results.
-_LIMITS = ("ATEN_CPU_CAPABILITY", "FBGEMM_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
+#: They keep kernels off instructions that the CPU has, and so change quantized results.
+LIMITS = ("ATEN_CPU_CAPABILITY", "FBGEMM_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -30,7 +30,7 @@ def capture_environment() -> Environment:
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         vnni="vnni" in _cpuinfo("flags"),
         threads=torch.get_num_threads(),
-        limits=tuple(f"{name}={os.environ[name]}" for name in _LIMITS if name in os.environ),
+        limits=tuple(f"{name}={os.environ[name]}" for name in LIMITS if name in os.environ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from qreg.approvals import Snapshot
 from qreg.audit import audit_case
 from qreg.bench import Bench
 from qreg.compare.layers import first_moved
@@ -16,7 +18,7 @@ from qreg.compare.tolerances import tolerances
 from qreg.compare.verdict import with_finding
 from qreg.errors import QregError
 from qreg.gate import Gate
-from qreg.judgements import Check, Finding, Outcome, Snapshot, Verdict
+from qreg.judgements import Check, Finding, Outcome, Verdict
 from qreg.metrics.layers import float_twin
 from qreg.metrics.saturation import KERNELS
 from qreg.metrics.swap import restored
@@ -59,12 +61,19 @@ def _confirmed(name: str, before: Snapshot, bench: Bench) -> str:
         return f" (putting it back failed: {type(error).__name__}: {error})"
     if share is None:
         return " (a layer of its kind cannot be put back alone)"
+    if not math.isfinite(share):
+        return " (what it is worth cannot be said: the first logits are equal, or no numbers)"
     return f": with only it as in the baseline, {share:.0%} of the logits' difference is gone"
 
 
 @torch.no_grad()
 def _share(subject: Subject, layer: Layer, before: Snapshot, bench: Bench) -> float | None:
-    """How much of the logits' squared difference from the baseline one layer is worth."""
+    """How much of the logits' squared difference from the baseline one layer is worth.
+
+    Returns:
+        A share, not finite where there is no difference to share out; None for a layer that
+        cannot be put back.
+    """
     images, (rows, wanted) = bench.first(_SWAP_IMAGES), _wanted(before, bench)
     classes = wanted.shape[1]
     with use_engine(subject.case.engine):
@@ -74,7 +83,7 @@ def _share(subject: Subject, layer: Layer, before: Snapshot, bench: Bench) -> fl
                 return None
             left = subject.run(images)[rows, :classes].numpy() - wanted
     whole = float(np.square(apart, dtype=np.float64).sum())
-    return 1 - float(np.square(left, dtype=np.float64).sum()) / whole if whole else None
+    return 1 - float(np.square(left, dtype=np.float64).sum()) / whole if whole else math.nan
 
 
 def _wanted(before: Snapshot, bench: Bench) -> tuple[list[int], npt.NDArray[np.float32]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import traceback
 import warnings
@@ -10,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from qreg.approvals import Snapshot
 from qreg.bench import Bench, open_bench
 from qreg.data.batches import batches
 from qreg.environment import capture_environment
 from qreg.errors import QregError
-from qreg.judgements import Snapshot
 from qreg.measure import BATCH
 from qreg.metrics.layers import layer_numerics
 from qreg.metrics.operators import count_operators
@@ -151,12 +152,20 @@ def _single(subject: Subject, images: torch.Tensor) -> str:
 
 
 def _reloaded(subject: Subject, images: torch.Tensor) -> str:
-    """The same after the model has loaded its own saved state; "" where it cannot."""
-    buffer = io.BytesIO()
-    torch.save(subject.model.state_dict(), buffer)
-    buffer.seek(0)
+    """The same after the model has loaded its own saved state; "" where it cannot.
+
+    Where its state has changed by that, though the logits have not, the digest of that state.
+    """
+    saved = _saved(subject)
     try:
-        subject.model.load_state_dict(torch.load(buffer, weights_only=True))
+        subject.model.load_state_dict(torch.load(io.BytesIO(saved), weights_only=True))
     except Exception:
         return ""
-    return _single(subject, images)
+    again = _saved(subject)
+    return _single(subject, images) if again == saved else hashlib.sha256(again).hexdigest()
+
+
+def _saved(subject: Subject) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(subject.model.state_dict(), buffer)
+    return buffer.getvalue()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import traceback
 
+from qreg.approvals import Baseline
 from qreg.baselines.select import choose
 from qreg.baselines.store import Store
 from qreg.compare.verdict import failed, judge, no_baseline
 from qreg.errors import MissingDataError, QregError
 from qreg.explain import explain
 from qreg.gate import Gate
-from qreg.judgements import Baseline, Verdict
+from qreg.judgements import Verdict
 from qreg.records import Case, Failure
 
 

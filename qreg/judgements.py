@@ -1,17 +1,14 @@
-"""Baselines and verdicts: frozen records of tuples, checked when made.
+"""Verdicts: frozen records of tuples.
 
 Only the standard library and the other records may be imported here.
 """
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from enum import Enum
 
-from qreg.numerics import Numerics
-from qreg.observations import Size
-from qreg.records import Case, Environment
+from qreg.records import Case
 
 
 class Outcome(Enum):
@@ -52,81 +49,6 @@ class Check(Enum):
     LAYERS = "layers"
     SATURATION = "saturation"
     WARNINGS = "warnings"
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What a baseline keeps of a measurement.
-
-    Attributes:
-        checkpoint: sha256 of the weights' file, "" where a factory brought them.
-        calibration: canonical training indices whose ranges were observed.
-        correct: how many of the images were predicted right.
-        predictions: predicted class of each of `numerics.images`.
-        warnings: distinct texts, addresses and folders taken out.
-    """
-
-    case: Case
-    environment: Environment
-    checkpoint: str
-    calibration: tuple[int, ...]
-    correct: int
-    predictions: tuple[int, ...]
-    size: Size
-    numerics: Numerics
-    warnings: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        images = self.numerics.images
-        if len(self.predictions) != len(images.index):
-            raise ValueError(f"{len(self.predictions)} predictions, {len(images.index)} images")
-        # a thousand baselines of ten thousand images are read in a second
-        right = sum(map(operator.eq, self.predictions, images.labels))
-        if right != self.correct:
-            raise ValueError(f"{self.correct} recorded as correct, {right} are")
-
-
-@dataclass(frozen=True)
-class Replaced:
-    """What an approval replaced.
-
-    Attributes:
-        outcome: the verdict on the new measurement against the old baseline.
-        correct, total: the old baseline's, on the images that both have.
-        new_correct: the new measurement's, on the same images.
-        flips: how many of their predictions differ.
-        p_value: exact McNemar, two-sided.
-    """
-
-    outcome: Outcome
-    correct: int
-    new_correct: int
-    total: int
-    flips: int
-    p_value: float
-
-
-@dataclass(frozen=True)
-class Approval:
-    """Who said so: why, when (ISO 8601, UTC), at which commit ("" outside git)."""
-
-    reason: str
-    date: str
-    commit: str
-    qreg: str
-    replaced: Replaced | None = None
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A measurement that a person approved; `history` holds the approvals, the latest last."""
-
-    snapshot: Snapshot
-    history: tuple[Approval, ...]
-
-    def __post_init__(self) -> None:
-        if not self.history:
-            raise ValueError("a baseline without an approval")
 
 
 @dataclass(frozen=True)

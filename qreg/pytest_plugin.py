@@ -6,6 +6,7 @@ Nothing here imports torch before a case is judged.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from qreg.errors import MissingDataError, QregError
 if TYPE_CHECKING:
     from qreg.judge import Judge
     from qreg.judgements import Verdict
+    from qreg.pool import Pool
     from qreg.records import Case
     from qreg.settings import Settings
 
@@ -27,8 +29,7 @@ _MARKERS = (
     "slow: takes more than a few seconds",
 )
 _PROPERTY = "qreg"
-_JUDGE = pytest.StashKey["Judge"]()
-_CASES = pytest.StashKey[int]()
+_JUDGE = pytest.StashKey["Judge | Pool"]()
 _FILE = "pyproject.toml"
 
 
@@ -48,6 +49,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--qreg-strict", action="store_true", help="whatever is not PASS fails")
     group.addoption("--qreg-require-data", action="store_true", help="a missing dataset fails")
     group.addoption("--qreg-threads", type=int, default=1, metavar="N", help="default: 1")
+    group.addoption(
+        "--qreg-jobs",
+        type=int,
+        default=min(4, os.cpu_count() or 1),
+        metavar="N",
+        help="processes that judge (default: %(default)s)",
+    )
     group.addoption("--qreg-json", type=Path, metavar="FILE", help="write the verdicts")
 
 
@@ -74,11 +82,6 @@ def pytest_collection_modifyitems(
         raise pytest.UsageError(f"{error}\n  {error.hint}") from error
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Count the cases that are left: every test's level follows from it."""
-    session.config.stash[_CASES] = sum(isinstance(item, CaseItem) for item in session.items)
-
-
 def _whole_project(config: pytest.Config) -> bool:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return True
@@ -103,21 +106,35 @@ def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.It
         yield item
 
 
-def _make_judge(settings: Settings, config: pytest.Config) -> Judge:
-    import torch
-
+def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
     from qreg.baselines.folder import baseline_root
-    from qreg.baselines.store import Store
     from qreg.compare.family import family_alpha
-    from qreg.gate import Gate
-    from qreg.judge import Judge
-    from qreg.selection import gate_options
+    from qreg.pool import Plan, Pool, can_fork
 
-    option = config.option
-    torch.set_num_threads(max(1, option.qreg_threads))
-    gate = Gate(gate_options(settings, data_dir=option.qreg_data_dir), full=option.qreg_full)
-    store = Store(baseline_root(option.qreg_baselines, own=settings.baselines))
-    return Judge(gate, store, alpha=family_alpha(config.stash[_CASES]))
+    config, cases = session.config, _cases(session)
+    plan = Plan(
+        settings=settings,
+        baselines=baseline_root(config.option.qreg_baselines, own=settings.baselines),
+        alpha=family_alpha(len(cases)),
+        data_dir=config.option.qreg_data_dir,
+        threads=config.option.qreg_threads,
+        full=config.option.qreg_full,
+    )
+    jobs = config.option.qreg_jobs
+    # xdist's processes are enough
+    alone = jobs < 2 or hasattr(config, "workerinput") or not can_fork(plan.threads)
+    return plan.judge() if alone else Pool(plan, cases, jobs=jobs)
+
+
+def _cases(session: pytest.Session) -> list[Case]:
+    return [item.case for item in session.items if isinstance(item, CaseItem)]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the processes that judge."""
+    started = session.config.stash.get(_JUDGE, None)
+    if started is not None and hasattr(started, "close"):
+        started.close()
 
 
 class Cases(pytest.Collector):
@@ -166,10 +183,10 @@ class CaseItem(pytest.Item):
         if verdict.outcome.fails or strict:
             raise NotApprovedError(verdict_lines(verdict))
 
-    def _judge(self) -> Judge:
+    def _judge(self) -> Judge | Pool:
         stash = self.config.stash
         if _JUDGE not in stash:
-            stash[_JUDGE] = _make_judge(self.settings, self.config)
+            stash[_JUDGE] = _start(self.settings, self.session)
         return stash[_JUDGE]
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:

@@ -8,8 +8,9 @@ from enum import Enum
 from pathlib import Path
 
 from qreg import __version__
+from qreg.approvals import Approval, Baseline, Replaced, Snapshot
 from qreg.baselines.select import same_environment
-from qreg.judgements import Approval, Baseline, Outcome, Replaced, Snapshot, Verdict
+from qreg.judgements import Outcome, Verdict
 from qreg.records import Case, Environment
 
 #: Versions that a baseline records, and that change no bit of it.

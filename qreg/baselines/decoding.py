@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from qreg.approvals import Baseline, Snapshot
 from qreg.baselines.encoding import checksum
 from qreg.baselines.schema import FORMAT, Entry, File, LayerEntry, SizeEntry
 from qreg.baselines.select import same_environment
@@ -17,7 +18,6 @@ from qreg.baselines.sidecar import (
     take_quantizer,
 )
 from qreg.baselines.strict import MismatchError, decoder, parse
-from qreg.judgements import Baseline, Snapshot
 from qreg.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
 from qreg.observations import Size, TensorSize
 from qreg.records import Case

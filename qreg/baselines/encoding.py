@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from qreg.approvals import Baseline
 from qreg.baselines.layout import canonical, layout, plain
 from qreg.baselines.schema import (
     FORMAT,
@@ -23,7 +24,6 @@ from qreg.baselines.schema import (
     sidecar_name,
 )
 from qreg.baselines.sidecar import encode_arrays, encode_images
-from qreg.judgements import Baseline
 from qreg.numerics import Layer
 from qreg.observations import Size
 from qreg.records import Case

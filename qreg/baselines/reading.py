@@ -6,13 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from qreg.approvals import Baseline
 from qreg.baselines.decoding import decode_baseline, decode_file
 from qreg.baselines.folder import SIDECARS, case_file
 from qreg.baselines.schema import FORMAT, Entry, File, Sidecar
 from qreg.baselines.sidecar import decode_images
 from qreg.baselines.strict import MismatchError
 from qreg.errors import CorruptFileError, QregError
-from qreg.judgements import Baseline
 from qreg.numerics import Images
 from qreg.records import Case
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from qreg.approvals import Approval
 from qreg.baselines.strict import Signed
-from qreg.judgements import Approval
 from qreg.records import Case, Environment
 
 #: 1: `File` as below, its arrays in safetensors beside it.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from qreg.judgements import Baseline, Basis
+from qreg.approvals import Baseline
+from qreg.judgements import Basis
 from qreg.records import Environment
 
 #: What must be equal for two measurements to be compared bit by bit; torch without "+cu130".

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from qreg.approvals import Snapshot
 from qreg.baselines.strict import MismatchError
-from qreg.judgements import Snapshot
 from qreg.numerics import Images, Layer, Logits, Quantizer
 
 Array = npt.NDArray[Any]

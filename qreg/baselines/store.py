@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qreg.approvals import Baseline
 from qreg.baselines.decoding import decode_baseline, decode_file
 from qreg.baselines.encoding import Encoded, encode, file_text
 from qreg.baselines.folder import SIDECARS, case_file, writing
@@ -17,7 +18,6 @@ from qreg.baselines.select import same_environment
 from qreg.baselines.sidecar import decode_images
 from qreg.baselines.strict import MismatchError
 from qreg.files import write_atomically
-from qreg.judgements import Baseline
 from qreg.records import Case
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from qreg.approvals import Baseline, Snapshot
 from qreg.cli.cases import (
     has_options,
     is_known,
@@ -17,7 +18,7 @@ from qreg.cli.cases import (
 )
 from qreg.cli.options import set_threads
 from qreg.errors import CorruptFileError, MissingDataError
-from qreg.judgements import Baseline, Snapshot, Verdict
+from qreg.judgements import Verdict
 from qreg.records import Case, Failure
 from qreg.selection import gate_options
 

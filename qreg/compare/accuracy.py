@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from qreg.approvals import Snapshot
 from qreg.compare.images import Shared
 from qreg.compare.intervals import paired_change
 from qreg.compare.mcnemar import critical_losses, detectable_drop, lost_more
-from qreg.judgements import AccuracyChange, Check, Finding, MovedImage, Outcome, Snapshot
+from qreg.judgements import AccuracyChange, Check, Finding, MovedImage, Outcome
 from qreg.numerics import Logits
 
 # The upper bound that a PASS rests on: one-sided 95 %. It cannot raise a false alarm, so that

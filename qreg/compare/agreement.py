@@ -11,15 +11,21 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from qreg.approvals import Snapshot
 from qreg.compare.images import Shared
 from qreg.compare.mcnemar import lost_more
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.judgements import Check, Finding, Outcome
 
 
 def judge_agreement(
-    now: Snapshot, before: Snapshot, shared: Shared, *, alpha: float
+    now: Snapshot, before: Snapshot, shared: Shared, *, exact: bool, alpha: float
 ) -> Iterator[Finding]:
-    """REGRESSED when fp32 is followed less than it was, or to the last bit where it was not."""
+    """REGRESSED when fp32 is followed less than it was, or to the last bit where it was not.
+
+    Exactly, fp32 itself must be what it was, and be followed on the same images.
+    """
+    if exact and _other_reference(now, before):
+        yield _exactly("fp32's logits as they were", "others", "the same images")
     if now.numerics.reference == "":
         return
     if _is_fp32(now) and not _is_fp32(before):
@@ -44,6 +50,20 @@ def judge_agreement(
             where=f"{more} images follow fp32 no longer, {fewer} do again",
             p_value=min(worse, better),
         )
+    elif exact and more + fewer:
+        where = f"{more} images follow fp32 no longer, {fewer} do again"
+        yield _exactly(f"{int(there.sum())} images unlike fp32", f"{int(here.sum())}", where)
+
+
+def _exactly(expected: str, observed: str, where: str) -> Finding:
+    return Finding(Check.AGREEMENT, Outcome.REGRESSED, expected, observed, "equal bits", where)
+
+
+def _other_reference(now: Snapshot, before: Snapshot) -> bool:
+    """Whether fp32 gave other logits; of other images they cannot be told apart."""
+    a, b = now.numerics, before.numerics
+    same = a.images.index[: a.logits.count] == b.images.index[: b.logits.count]
+    return same and a.reference != b.reference
 
 
 def agreement_p_value(now: Snapshot, before: Snapshot, shared: Shared) -> float:

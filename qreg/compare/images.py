@@ -9,7 +9,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from qreg.judgements import Check, Finding, Outcome, Snapshot
+from qreg.approvals import Snapshot
+from qreg.judgements import Check, Finding, Outcome
 from qreg.numerics import Images
 
 Rows = npt.NDArray[np.int64]
@@ -62,8 +63,8 @@ def shared_images(now: Snapshot, before: Snapshot) -> Shared:
     )
 
 
-def judge_images(shared: Shared, now: Snapshot) -> Iterator[Finding]:
-    """Other images cannot be compared; missing ones weaken what was."""
+def judge_images(shared: Shared, now: Snapshot, before: Snapshot) -> Iterator[Finding]:
+    """Other images cannot be compared; missing ones leave a judgement of them open."""
     total = len(now.numerics.images.index)
     if len(shared.index) == 0:
         yield Finding(
@@ -81,3 +82,24 @@ def judge_images(shared: Shared, now: Snapshot) -> Iterator[Finding]:
             observed=f"{shared.altered} of {len(shared.index)} images differ from them",
             allowed="none",
         )
+    elif missing := _missing(shared, now, before):
+        yield Finding(
+            check=Check.IMAGES,
+            outcome=Outcome.INCONCLUSIVE,
+            expected="the images that the baseline has",
+            observed=f"{missing} of them are missing",
+            allowed="none",
+        )
+
+
+def _missing(shared: Shared, now: Snapshot, before: Snapshot) -> int:
+    """How many images are gone: those with logits, and those between the images seen now.
+
+    What lies behind is the rest of a whole test set, which a run of the gate leaves out.
+    """
+    index = _columns(before.numerics.images)[0]
+    gone = ~np.isin(np.arange(len(index)), shared.before)
+    expected = (np.arange(len(index)) < before.numerics.logits.count) | (
+        index < now.numerics.images.index[-1]
+    )
+    return int((gone & expected).sum())

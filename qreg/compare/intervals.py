@@ -31,6 +31,23 @@ def wilson(correct: int, total: int, *, level: float = LEVEL) -> tuple[float, fl
     return low, high
 
 
+def clopper_pearson(count: int, total: int, *, level: float = LEVEL) -> tuple[float, float]:
+    """The exact interval of a share, which holds at least as often as `level` says.
+
+    Source: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the
+    case of the binomial", Biometrika 26 (1934).
+
+    Raises:
+        ValueError: not 0 <= count <= total, or total is 0.
+    """
+    if not 0 <= count <= total or total == 0:
+        raise ValueError(f"{count} of {total}")
+    tail = (1 - level) / 2
+    low = float(special.betaincinv(count, total - count + 1, tail)) if count else 0.0
+    high = float(special.betaincinv(count + 1, total - count, 1 - tail)) if count < total else 1.0
+    return low, high
+
+
 def paired_change(
     won: int, lost: int, total: int, *, level: float = LEVEL
 ) -> tuple[float, float, float]:
@@ -54,20 +71,3 @@ def paired_change(
     half = z * math.sqrt((up + down - (up - down) ** 2) / (total + 2))
     middle = up - down
     return (won - lost) / total, max(-1.0, middle - half), min(1.0, middle + half)
-
-
-def clopper_pearson(count: int, total: int, *, level: float = LEVEL) -> tuple[float, float]:
-    """The exact interval of a share, for the few counts of a calibration.
-
-    Source: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case
-    of the binomial", Biometrika 26 (1934).
-
-    Raises:
-        ValueError: not 0 <= count <= total, or total is 0.
-    """
-    if not 0 <= count <= total or total == 0:
-        raise ValueError(f"{count} of {total}")
-    tail = (1 - level) / 2
-    low = special.betaincinv(count, total - count + 1, tail) if count else 0.0
-    high = special.betaincinv(count + 1, total - count, 1 - tail) if count < total else 1.0
-    return float(low), float(high)

@@ -106,7 +106,9 @@ def _moved_quantizer(
         return _Moved(what, _scheme(there), _scheme(here))
     if len(here.scales) != len(there.scales):
         return _Moved(what, f"{len(there.scales)} channels", f"{len(here.scales)} channels")
-    apart = np.abs(np.array(here.scales) - np.array(there.scales)) / np.abs(there.scales)
+    a, b = np.array(here.scales), np.array(there.scales)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.where(a == b, 0.0, np.abs(a - b) / np.abs(b))
     zeros = np.abs(np.array(here.zero_points) - np.array(there.zero_points))
     if bool((apart <= scale).all() and (zeros <= zero_point).all()):
         return None

@@ -29,7 +29,7 @@ def judge_operators(
 
 
 def judge_kinds(now: Sequence[Layer], before: Sequence[Layer]) -> Iterator[Finding]:
-    """Each layer must be of the kind it was: one that stayed float is named here."""
+    """Each layer must be of the kind it was, in its turn: one that stayed float is named here."""
     here, there = {x.name: x.kind for x in now}, {x.name: x.kind for x in before}
     changed = [name for name in {**there, **here} if here.get(name) != there.get(name)]
     if changed:
@@ -40,6 +40,16 @@ def judge_kinds(now: Sequence[Layer], before: Sequence[Layer]) -> Iterator[Findi
             observed=_kinds(changed, here),
             allowed="the same kinds of layers",
             where=", ".join(changed[:4]) + (" ..." if len(changed) > 4 else ""),
+        )
+    elif list(here) != list(there):
+        expected, observed = next((a, b) for a, b in zip(there, here, strict=True) if a != b)
+        yield Finding(
+            check=Check.OPERATORS,
+            outcome=Outcome.REGRESSED,
+            expected=f"{expected} first",
+            observed=f"{observed} first",
+            allowed="layers in the same order",
+            where=observed,
         )
 
 

@@ -13,7 +13,7 @@ Key = tuple[str, str, str]
 def judge_size(now: Size, before: Size, *, same_version: bool) -> Iterator[Finding]:
     """Tensors must be the same everywhere, the container's bytes under the same PyTorch."""
     here, there = _by_key(now), _by_key(before)
-    changed = [key for key in sorted({*here, *there}) if here.get(key, 0) != there.get(key, 0)]
+    changed = [key for key in sorted({*here, *there}) if here.get(key) != there.get(key)]
     if changed:
         total, expected = sum(here.values()), sum(there.values())
         yield _finding(
@@ -22,10 +22,11 @@ def judge_size(now: Size, before: Size, *, same_version: bool) -> Iterator[Findi
             f"{total:,} bytes",
             _where(changed, here, there),
         )
-    elif same_version and now.file_bytes != before.file_bytes:
+    elif same_version and now != before:
         smaller = now.file_bytes < before.file_bytes
         expected, total = before.file_bytes, now.file_bytes
-        yield _finding(smaller, f"{expected:,} bytes", f"{total:,} bytes", "the file's container")
+        where = "the file's container" if total != expected else "order or kinds of the tensors"
+        yield _finding(smaller, f"{expected:,} bytes", f"{total:,} bytes", where)
 
 
 def _finding(smaller: bool, expected: str, observed: str, where: str) -> Finding:

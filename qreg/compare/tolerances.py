@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qreg.judgements import Basis, Snapshot
+from qreg.approvals import Snapshot
+from qreg.judgements import Basis
 
 #: Relative difference of scales that come from weights or from a checkpoint: they have been
 #: equal everywhere; this is ten times the last bit of float32.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from qreg.approvals import Baseline, Snapshot
 from qreg.compare.accuracy import accuracy_change, judge_accuracy, moved_images
 from qreg.compare.agreement import agreement_p_value, judge_agreement
 from qreg.compare.images import Shared, judge_images, shared_images
@@ -14,7 +15,8 @@ from qreg.compare.operators import judge_kinds, judge_operators
 from qreg.compare.size import judge_size
 from qreg.compare.texts import judge_warnings
 from qreg.compare.tolerances import tolerances
-from qreg.judgements import Baseline, Basis, Check, Finding, Outcome, Snapshot, Verdict
+from qreg.judgements import Basis, Check, Finding, Outcome, Verdict
+from qreg.numerics import Numerics
 from qreg.records import Case, Failure
 
 
@@ -26,12 +28,12 @@ def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Ver
     """
     old = before.snapshot
     shared = shared_images(now, old)
-    findings = list(judge_images(shared, now))
+    findings = list(judge_images(shared, now, old))
     if any(finding.outcome is Outcome.INCOMPARABLE for finding in findings):
         return Verdict(now.case, Outcome.INCOMPARABLE, basis=basis, findings=tuple(findings))
     change = accuracy_change(shared, alpha=alpha)
     findings += judge_accuracy(change, alpha=alpha)
-    findings += judge_agreement(now, old, shared, alpha=alpha)
+    findings += judge_agreement(now, old, shared, exact=basis.exact, alpha=alpha)
     findings += _source(now, old)
     findings += _numerics(now, old, shared, basis)
     findings.sort(key=lambda finding: -finding.outcome.severity)
@@ -66,14 +68,15 @@ def with_finding(verdict: Verdict, finding: Finding) -> Verdict:
 
 def _numerics(now: Snapshot, old: Snapshot, shared: Shared, basis: Basis) -> Iterator[Finding]:
     allowed = tolerances(now, old, basis)
-    same_version = now.environment.torch == old.environment.torch
+    # "2.14.1+cpu" and "2.14.1+cu130" are the same environment and two texts
+    same_version = basis.exact or now.environment.torch == old.environment.torch
     a, b = now.numerics, old.numerics
     yield from judge_kinds(a.layers, b.layers)
     yield from judge_operators(a.operators, b.operators, same_version=same_version)
     yield from judge_parameters(a.layers, b.layers, allowed)
     yield from judge_layers(a.layers, b.layers, allowed)
     yield from judge_logits(now, old, shared, allowed)
-    yield from _storage(now, old)
+    yield from _storage(a, b, exact=basis.exact)
     yield from judge_size(now.size, old.size, same_version=same_version)
     if same_version:
         yield from judge_warnings(now.warnings, old.warnings)
@@ -99,18 +102,23 @@ def _source(now: Snapshot, old: Snapshot) -> Iterator[Finding]:
         )
 
 
-def _storage(now: Snapshot, old: Snapshot) -> Iterator[Finding]:
+def _storage(now: Numerics, old: Numerics, *, exact: bool) -> Iterator[Finding]:
     """A model that has loaded its own saved state must compute what it did."""
-    kept = now.numerics.reloaded == now.numerics.single
-    could = old.numerics.reloaded == old.numerics.single
-    if could and not kept:
+    kept, could = now.reloaded == now.single, old.reloaded == old.single
+    if kept != could or (exact and not kept and now.reloaded != old.reloaded):
         yield Finding(
             check=Check.STORAGE,
-            outcome=Outcome.REGRESSED,
-            expected="the same logits after saving and loading",
-            observed="other logits" if now.numerics.reloaded else "it cannot be loaded",
+            outcome=Outcome.IMPROVED if kept else Outcome.REGRESSED,
+            expected=f"{_loaded(old)} after saving and loading",
+            observed=_loaded(now),
             allowed="equal bits",
         )
+
+
+def _loaded(numerics: Numerics) -> str:
+    if numerics.reloaded == numerics.single:
+        return "the same logits"
+    return f"other logits, digest {numerics.reloaded[:16]}" if numerics.reloaded else "no model"
 
 
 def _notes(now: Snapshot, old: Snapshot, shared: Shared) -> tuple[str, ...]:

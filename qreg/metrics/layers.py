@@ -20,7 +20,7 @@ _SHORT = 16  # hex digits of a digest that names a difference and guards nothing
 # A sum's result passes through this child of FloatFunctional and QFunctional.
 _RESULT = "activation_post_process"
 _SILENT = (nn.Identity, nn.Dropout, nn.Flatten, ao.QuantStub, ao.DeQuantStub)
-Outputs = dict[str, torch.Tensor]
+See = Callable[[str, torch.Tensor], None]
 
 
 def float_twin(model: nn.Module, quantized: nn.Module) -> nn.Module:
@@ -52,13 +52,22 @@ def layer_numerics(
         source: what it was quantized from; it is changed.
         images: model inputs, float32 (N, 3, H, W).
     """
-    twin = float_twin(source, model)
-    with _captured(twin, lambda _: True) as wanted:
+    twin, modules = float_twin(source, model), dict(model.named_modules())
+    names = {name for name, module in modules.items() if name and _is_layer(module)}
+    wanted: dict[str, torch.Tensor] = {}
+    layers: list[Layer] = []
+
+    def keep(name: str, output: torch.Tensor) -> None:
+        wanted[name] = output.clone()  # a later layer may work in place
+
+    def describe(name: str, output: torch.Tensor) -> None:
+        layers.append(_layer(name, modules, output, wanted.get(name)))
+
+    with _watched(twin, names, keep):
         twin(images)
-    with _captured(model, _is_layer) as seen:
+    with _watched(model, names, describe):
         run(images)
-    modules = dict(model.named_modules())
-    return tuple(_layer(name, modules, out, wanted.get(name)) for name, out in seen.items())
+    return tuple(layers)
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -68,34 +77,32 @@ def _is_layer(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _captured(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> Iterator[Outputs]:
-    """Collect outputs by name; a module that runs again is ``name#2``, ``name#3``, ..."""
-    outputs: Outputs = {}
+def _watched(model: nn.Module, names: set[str], see: See) -> Iterator[None]:
+    """Call `see` with each output; a module that runs again is ``name#2``, ``name#3``, ..."""
     handles = []
     for name, module in model.named_modules():
         parent, _, leaf = name.rpartition(".")
         if leaf == _RESULT and isinstance(
             model.get_submodule(parent), (FloatFunctional, QFunctional)
         ):
-            handles.append(module.register_forward_hook(_keep(parent, outputs)))
-        elif name and wanted(module):
-            handles.append(module.register_forward_hook(_keep(name, outputs)))
+            handles.append(module.register_forward_hook(_numbered(parent, see)))
+        elif name in names:
+            handles.append(module.register_forward_hook(_numbered(name, see)))
     try:
-        yield outputs
+        yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _keep(name: str, outputs: Outputs) -> Callable[[nn.Module, Any, Any], None]:
+def _numbered(name: str, see: See) -> Callable[[nn.Module, Any, Any], None]:
     runs = 0
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal runs
         if isinstance(output, torch.Tensor):
             runs += 1
-            # a copy: a later layer may work in place
-            outputs[name if runs == 1 else f"{name}#{runs}"] = output.detach().clone()
+            see(name if runs == 1 else f"{name}#{runs}", output.detach())
 
     return hook
 
@@ -150,7 +157,7 @@ def _digest(tensor: torch.Tensor | None) -> str:
     if tensor is None:
         return ""
     values = tensor.int_repr() if tensor.is_quantized else tensor
-    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()[:_SHORT]
+    return hashlib.sha256(values.contiguous().numpy().data).hexdigest()[:_SHORT]
 
 
 def _sqnr(output: torch.Tensor, twin: torch.Tensor | None) -> float | None:

@@ -17,6 +17,11 @@ class _Counting(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.seen: Counter[str] = Counter()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # else the first operator imports torch._dynamo, which takes two seconds
+        return False
+
     def __torch_dispatch__(
         self,
         func: Any,

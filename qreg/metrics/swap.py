@@ -33,15 +33,14 @@ class RestoredLayer(nn.Module):
             self._quantize_weight(layer.weight)
 
     def _quantize_weight(self, quantizer: Quantizer) -> None:
-        holder: Any = self.twin[0] if isinstance(self.twin, nn.Sequential) else self.twin
-        weight = holder.weight.detach()
-        if len(quantizer.scales) == 1:
-            codes = _quantized(weight, quantizer)
-        else:
-            scales = torch.tensor(quantizer.scales, dtype=torch.float64)
-            zeros = torch.tensor(quantizer.zero_points)
-            codes = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
-        holder.weight = nn.Parameter(codes.dequantize(), requires_grad=False)
+        # a fused float layer holds its layer as child "0", one of QAT is the layer
+        holder: Any = self.twin if hasattr(self.twin, "weight") else self.twin.get_submodule("0")
+        shape = (-1, *[1] * (holder.weight.ndim - 1))
+        scales = torch.tensor(quantizer.scales, dtype=torch.float32).view(shape)
+        zeros = torch.tensor(quantizer.zero_points, dtype=torch.float32).view(shape)
+        # by arithmetic: torch's own quantization may be what moved
+        codes = torch.clamp(torch.round(holder.weight.detach() / scales) + zeros, -128, 127)
+        holder.weight = nn.Parameter((codes - zeros) * scales, requires_grad=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.dynamic:

@@ -10,8 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from qreg.approvals import Approval, Baseline, Snapshot
 from qreg.baselines.changes import Change
-from qreg.judgements import Approval, Baseline, Outcome, Snapshot
+from qreg.judgements import Outcome
 from qreg.numerics import EQUAL_DB, Layer, Quantizer
 from qreg.records import Environment
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 if TYPE_CHECKING:
-    from qreg.judgements import Snapshot
+    from qreg.approvals import Snapshot
 
 IMAGES, GATE_IMAGES, WRONG = 10_000, 1_000, 80
 TARGET_S = 2.0

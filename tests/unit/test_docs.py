@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load
 
-from qreg import judgements, observations, records, timings
+from qreg import approvals, observations, records, timings
 from qreg.baselines import schema
 from qreg.baselines.changes import PROVENANCE, Category
 from qreg.baselines.select import SAME
@@ -66,8 +66,8 @@ STORED = (
     schema.Sidecar,
     records.Case,
     records.Environment,
-    judgements.Approval,
-    judgements.Replaced,
+    approvals.Approval,
+    approvals.Replaced,
 )
 
 
@@ -93,7 +93,7 @@ def test_every_array_of_a_baseline_is_described() -> None:
             assert f"`{name}`" in BASELINES, name
 
 
-def _with(found: judgements.Snapshot, **changes: object) -> judgements.Snapshot:
+def _with(found: approvals.Snapshot, **changes: object) -> approvals.Snapshot:
     return dataclasses.replace(found, numerics=dataclasses.replace(found.numerics, **changes))
 
 

@@ -18,6 +18,7 @@ FOUNDATION = {
         "observations",
         "numerics",
         "judgements",
+        "approvals",
         "timings",
         "errors",
         "registry",
@@ -79,6 +80,13 @@ def test_imports_run_one_way(path: Path) -> None:
     if not _within(module, "qreg.cli") and module not in ("qreg.pytest_plugin", "qreg.__main__"):
         assert not any(_within(name, "qreg.cli") for name in own)
         assert not any(_within(name, "qreg.pytest_plugin") for name in own)
+    if not _within(module, "qreg.cli") and not _within(module, "qreg.faults"):
+        # Faults reach no one's gate; their tables are of records alone.
+        of_faults = {name for name in own if _within(name, "qreg.faults")}
+        in_report = "qreg.faults.results" if _within(module, "qreg.report") else "nothing"
+        assert all(n == "qreg.faults" or _within(n, in_report) for n in of_faults)
+    if module == "qreg.faults.results":
+        assert thirds <= {"qreg"}
     assert "torchvision" not in {_top(name) for name in early}
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from qreg.approvals import Approval, Baseline, Snapshot
 from qreg.baselines.store import Store
 from qreg.errors import MissingDataError
 from qreg.gate import Gate
 from qreg.judge import Judge
-from qreg.judgements import Approval, Baseline, Outcome, Snapshot, Verdict
+from qreg.judgements import Outcome, Verdict
 from qreg.records import Case, Failure
 from qreg.workshop import Options
 

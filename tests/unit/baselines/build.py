@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qreg.judgements import Approval, Baseline, Snapshot
+from qreg.approvals import Approval, Baseline, Snapshot
 from qreg.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
 from qreg.observations import Size, TensorSize
 from qreg.records import Case, Environment

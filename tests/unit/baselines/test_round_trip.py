@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load
 
+from qreg.approvals import Approval, Baseline, Replaced, Snapshot
 from qreg.baselines.encoding import encode
 from qreg.baselines.sidecar import encode_arrays, encode_images
 from qreg.baselines.store import Store
-from qreg.judgements import Approval, Baseline, Outcome, Replaced, Snapshot
+from qreg.judgements import Outcome
 from qreg.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
 from qreg.observations import Size, TensorSize
 from qreg.records import Case, Environment

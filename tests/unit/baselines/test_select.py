@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from qreg.approvals import Baseline
 from qreg.baselines.select import SAME, choose, same_environment
-from qreg.judgements import Baseline
 from tests.unit.baselines import build
 
 NOW = build.ENVIRONMENT

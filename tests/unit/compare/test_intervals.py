@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
-from qreg.compare.intervals import paired_change, wilson
+from qreg.compare.intervals import clopper_pearson, paired_change, wilson
 
 
 def test_wilson_against_a_published_value() -> None:
@@ -66,3 +66,24 @@ def test_its_interval_covers_as_often_as_it_says(rates: tuple[float, float]) -> 
         covered += low <= up - down <= high
     # 95 %; four standard errors of 2,000 trials are 2 points
     assert covered / 2000 > 0.93
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [(0, 10, 0.0, 0.3084971), (5, 10, 0.1870860, 0.8129140), (10, 10, 0.6915029, 1.0)],
+)
+def test_clopper_pearson_as_published(count: int, total: int, low: float, high: float) -> None:
+    assert clopper_pearson(count, total) == pytest.approx((low, high), abs=1e-7)
+
+
+@pytest.mark.parametrize("count", [1, 3, 19])
+def test_clopper_pearson_leaves_half_of_the_error_on_either_side(count: int) -> None:
+    low, high = clopper_pearson(count, 20, level=0.9)
+    assert 1 - special.bdtr(count - 1, 20, low) == pytest.approx(0.05)
+    assert special.bdtr(count, 20, high) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("count", "total"), [(-1, 5), (6, 5), (0, 0)])
+def test_clopper_pearson_refuses_what_is_no_share(count: int, total: int) -> None:
+    with pytest.raises(ValueError, match="of"):
+        clopper_pearson(count, total)

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from qreg.cli import main
-from qreg.compare.intervals import clopper_pearson
 from qreg.compare.peers import PEERS
 from qreg.compare.speed import make_plan
 from qreg.errors import QregError
@@ -94,14 +92,6 @@ def test_every_rule_judges_the_same_samples() -> None:
     assert not little["pytest-benchmark min:5%"]
     assert little["Mann-Whitney on calls"]
     assert not little["asv continuous"]
-
-
-@pytest.mark.parametrize(("count", "total"), [(0, 10), (3, 10), (10, 10), (1, 100)])
-def test_clopper_pearson_is_scipys(count: int, total: int) -> None:
-    expected = stats.binomtest(count, total).proportion_ci(0.95, method="exact")
-    assert clopper_pearson(count, total) == pytest.approx((expected.low, expected.high))
-    with pytest.raises(ValueError, match="of 0"):
-        clopper_pearson(0, 0)
 
 
 def test_finished_trials_are_kept_and_printed(

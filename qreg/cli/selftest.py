@@ -1,0 +1,157 @@
+"""``qreg selftest``: does the gate find faults, and stay silent without one?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qreg.cli.cases import add_case_options
+from qreg.cli.options import (
+    add_thread_option,
+    check_model_and_methods,
+    positive_or_zero,
+)
+from qreg.errors import QregError
+from qreg.quantization.engines import available_engines, check_engine, default_engine
+
+if TYPE_CHECKING:
+    from qreg.faults.results import Proof
+    from qreg.records import Case
+
+_METHODS = "fp32,static,dynamic,qat"
+_DESCRIPTION = f"""\
+Put faults into the quantization of a model, one at a time, each in a fresh process, and show
+which of the gate's checks find it: bit by bit, as in the same environment, and statistically,
+as on another machine. Then run the cases without a fault, in fresh processes, with other
+threads and as on other CPUs, and count false alarms. Baselines are recorded for it in a
+temporary folder; the approved ones are neither read nor changed.
+
+Without options: simple_cnn on shapes10, {_METHODS}, on the first engine that this machine has;
+without faults on all engines. That takes about 20 minutes.
+"""
+_EPILOG = """\
+examples:
+  qreg selftest
+  qreg selftest --faults zero-point+1,bias-dropped --method static --clean-runs 0
+  qreg selftest --model resnet20 --dataset cifar10 --engine x86,onednn --json proof.json
+  qreg selftest --faults none --clean-runs 3
+
+exit status: 0 every fault that changes anything is found bit by bit, and there is no false
+alarm; 1 otherwise; 2 not done, with the reason
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "selftest",
+        help="faults put into a quantization: which does the gate find?",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_case_options(parser)
+    parser.add_argument(
+        "--faults",
+        default="",
+        metavar="A,B,...",
+        help="only these, or none (default: all that fit the cases)",
+    )
+    parser.add_argument(
+        "--clean-runs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="runs without a fault in each setting (default: %(default)s)",
+    )
+    add_thread_option(parser, default=1)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the proof and print it."""
+    positive_or_zero("--clean-runs", args.clean_runs)
+    positive_or_zero("--threads", args.threads)
+    proof = _proof(args)
+    _print(proof)
+    if args.json:
+        from qreg.files import write_atomically
+        from qreg.report.proof_json import proof_text
+
+        write_atomically(args.json, proof_text(proof).encode())
+        print(f"wrote {os.fspath(args.json)}")
+    return 0 if proof.holds else 1
+
+
+def _split(names: str, default: str = "") -> tuple[str, ...]:
+    return tuple(name.strip() for name in (names or default).split(",") if name.strip())
+
+
+def _proof(args: argparse.Namespace) -> Proof:
+    from qreg.cli.progress import progress_bar
+
+    with progress_bar() as show, tempfile.TemporaryDirectory() as folder:
+        show(0, 1, "loading PyTorch")
+        from qreg.faults import get_faults
+        from qreg.faults.processes import Launcher
+        from qreg.faults.selftest import Selftest
+        from qreg.training.checkpoints import checkpoint_folders
+
+        chosen = () if args.faults == "none" else get_faults(_split(args.faults))
+        test = Selftest(
+            launcher=Launcher(
+                folders=checkpoint_folders(args.checkpoints),
+                data_dir=args.data_dir,
+                threads=args.threads,
+            ),
+            cases=_cases(args, _split(args.engines, default_engine())),
+            clean_cases=_clean_cases(args),
+            faults=chosen,
+            clean_runs=args.clean_runs,
+            folder=Path(folder),
+            show=show,
+        )
+        return test.run()
+
+
+def _cases(args: argparse.Namespace, engines: tuple[str, ...]) -> tuple[Case, ...]:
+    from qreg.cases import gate_cases
+
+    models = _split(args.models, "simple_cnn")
+    methods = _split(args.methods, _METHODS)
+    for model in models:
+        check_model_and_methods(model, methods)
+    for engine in engines:
+        check_engine(engine)
+    return gate_cases(_split(args.datasets, "shapes10"), models, methods, engines)
+
+
+def _clean_cases(args: argparse.Namespace) -> tuple[Case, ...]:
+    """All engines: a false alarm of one may be none of another."""
+    return _cases(args, _split(args.engines) or available_engines())
+
+
+def _print(proof: Proof) -> None:
+    from qreg.cli.output import console
+    from qreg.report.clean_runs import clean_notes, clean_table
+    from qreg.report.selftest import fault_notes, fault_table, share_table, size_table
+
+    if not proof.faults and not proof.clean:
+        raise QregError(
+            "nothing was run: no fault fits these cases",
+            hint="choose other methods, or --clean-runs 1",
+        )
+    out = console()
+    if proof.faults:
+        for table in (fault_table, share_table, size_table):
+            out.print(table(proof.faults))
+        for note in fault_notes(proof):
+            out.print(note, style="dim", highlight=False)
+    if proof.clean:
+        out.print(clean_table(proof.clean))
+        for note in clean_notes(proof):
+            out.print(note, style="dim", highlight=False)

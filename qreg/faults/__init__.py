@@ -1,0 +1,57 @@
+"""Faults of quantization, and the proof that the gate finds them.
+
+One file a family; a new fault is one entry in one of them.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from qreg.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from qreg.faults.fault import Fault
+
+
+@cache
+def all_faults() -> dict[str, Fault]:
+    """Every fault by name.
+
+    Raises:
+        ValueError: two have the same name.
+    """
+    from qreg.faults.calibration import CALIBRATION
+    from qreg.faults.data import DATA
+    from qreg.faults.left_float import LEFT_FLOAT
+    from qreg.faults.observers import OBSERVERS
+    from qreg.faults.parameters import PARAMETERS
+    from qreg.faults.rounding import ROUNDING
+    from qreg.faults.runtime import RUNTIME
+    from qreg.faults.storage import STORAGE
+    from qreg.faults.structure import STRUCTURE
+    from qreg.faults.training import TRAINING
+    from qreg.faults.weights import WEIGHTS
+
+    making = (PARAMETERS, WEIGHTS, ROUNDING, CALIBRATION, OBSERVERS, STRUCTURE, LEFT_FLOAT)
+    families = (*making, TRAINING, DATA, RUNTIME, STORAGE)
+    listed = [fault for family in families for fault in family]
+    found = {fault.name: fault for fault in listed}
+    if len(found) != len(listed):
+        raise ValueError("two faults have the same name")
+    return found
+
+
+def get_faults(names: Sequence[str]) -> tuple[Fault, ...]:
+    """The faults of these names, in their order; all of them where none is named.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+    """
+    known = all_faults()
+    for name in names:
+        if name not in known:
+            raise UnknownNameError("fault", name, known)
+    return tuple(known[name] for name in (names or known))

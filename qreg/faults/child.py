@@ -1,0 +1,117 @@
+"""One process of the proof: ``python -m qreg.faults.child``, JSON on standard output.
+
+It observes cases, with a fault or without; judges them against the baselines in a folder, or
+records them there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qreg.approvals import Approval, Baseline, Snapshot
+from qreg.baselines.select import choose
+from qreg.baselines.store import Store
+from qreg.compare.family import family_alpha
+from qreg.compare.noise import noise
+from qreg.compare.verdict import judge
+from qreg.faults import get_faults
+from qreg.faults.fault import Target
+from qreg.faults.results import TIERS, Judged, Observed
+from qreg.gate import Gate
+from qreg.judgements import Basis, Outcome, Verdict
+from qreg.records import Case, Failure
+from qreg.workshop import Options
+
+#: Cases of a run of all that is shipped, on one engine: what the tests' level is shared among.
+RUN_OF = 52
+_APPROVED = Approval(reason="clean run", date="2000-01-01T00:00:00Z", commit="", qreg="")
+_ERROR = Judged(Outcome.ERROR)
+
+
+def main() -> None:
+    """Observe, and print what was found as a list of one object a case."""
+    args = _arguments()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    options = Options(folders=tuple(args.folder), data_dir=args.data_dir, download=False)
+    gate = Gate(options)
+    found = [_attempt(Case(*case), args, gate, options) for case in args.case]
+    json.dump(found, sys.stdout)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = ("DATASET", "MODEL", "METHOD", "ENGINE")
+    parser.add_argument("--case", nargs=4, action="append", metavar=names, required=True)
+    parser.add_argument("--fault", default="")
+    parser.add_argument("--against", type=Path, help="judge by the baselines in this folder")
+    parser.add_argument("--record", type=Path, help="put what was observed in this folder")
+    parser.add_argument("--folder", type=Path, action="append", default=[])
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--threads", type=int, default=0)
+    return parser.parse_args()
+
+
+def _attempt(case: Case, args: argparse.Namespace, gate: Gate, options: Options) -> dict[str, Any]:
+    fault = get_faults([args.fault])[0] if args.fault else None
+    try:
+        with fault.inject(Target(case, options)) if fault else nullcontext():
+            seen = gate.observe(case)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        seen = Failure(case, reason, "", unavailable=False, details=traceback.format_exc())
+    if isinstance(seen, Failure):
+        sys.stderr.write(seen.details)
+        return _plain(Observed(case, _ERROR, _ERROR, _ERROR, reason=seen.reason))
+    if args.record:
+        Store(args.record).write(Baseline(seen, (_APPROVED,)))
+    return _plain(_judged(seen, args.against)) if args.against else {"case": asdict(case)}
+
+
+def _judged(seen: Snapshot, folder: Path) -> Observed:
+    chosen = choose(Store(folder).read(seen.case), seen.environment)
+    if chosen is None:
+        raise LookupError(f"no clean baseline of {seen.case} in {folder}")
+    baseline, basis = chosen
+    alpha = family_alpha(RUN_OF)
+    bits, noise_only = (Basis(exact=tier, reason=basis.reason) for tier in (True, False))
+    return Observed(
+        case=seen.case,
+        exact=_short(judge(seen, baseline, bits, alpha=alpha)),
+        statistical=_short(judge(seen, baseline, noise_only, alpha=alpha)),
+        other_float=_short(judge(_elsewhere(seen), baseline, noise_only, alpha=alpha)),
+        same_environment=basis.exact,
+        unchanged=replace(seen, environment=baseline.snapshot.environment) == baseline.snapshot,
+        noise=noise(seen, baseline.snapshot),
+    )
+
+
+def _elsewhere(seen: Snapshot) -> Snapshot:
+    """The same as if another CPU had made it, whose float arithmetic differs."""
+    other = f"not {seen.environment.cpu_capability}"
+    return replace(seen, environment=replace(seen.environment, cpu_capability=other))
+
+
+def _short(verdict: Verdict) -> Judged:
+    checks = dict.fromkeys(finding.check.value for finding in verdict.findings)
+    return Judged(verdict.outcome, tuple(sorted(checks)))
+
+
+def _plain(observed: Observed) -> dict[str, Any]:
+    plain = asdict(observed)
+    for tier in TIERS:
+        plain[tier]["outcome"] = plain[tier]["outcome"].value
+    return plain
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Starting the proof's processes, each fresh, and reading what they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qreg.compare.noise import Noise
+from qreg.environment import LIMITS
+from qreg.errors import QregError
+from qreg.faults.results import TIERS, Judged, Observed
+from qreg.judgements import Outcome
+from qreg.records import Case
+
+_LINES = 12
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """What all processes are given.
+
+    Attributes:
+        folders: where checkpoints are.
+        threads: of PyTorch's kernels, 0 as it chooses.
+    """
+
+    folders: tuple[Path, ...]
+    data_dir: Path | None = None
+    threads: int = 0
+
+    def record(self, cases: Sequence[Case], folder: Path, *, limits: Sequence[str] = ()) -> None:
+        """Record clean baselines into a folder.
+
+        Raises:
+            QregError: a case could not be observed.
+        """
+        found = self._run(cases, ["--record", str(folder)], limits, self.threads)
+        for one in found:
+            if one.get("reason"):
+                raise QregError(
+                    f"{Case(**one['case'])} cannot be made: {one['reason']}",
+                    hint="choose cases that `qreg compare` can measure",
+                )
+
+    def faulty(
+        self, case: Case, fault: str, against: Path, *, limits: Sequence[str] = ()
+    ) -> Observed:
+        """Inject a fault into a case; one that kills its process is an ERROR like one that raises.
+
+        Raises:
+            QregError: the process failed otherwise: of that, the fault is not the cause.
+        """
+        more = ["--fault", fault, "--against", str(against)]
+        try:
+            return _observed(self._run([case], more, limits, self.threads)[0])
+        except KilledError as error:
+            died = Judged(Outcome.ERROR)
+            return Observed(case, died, died, died, reason=str(error))
+
+    def clean(
+        self,
+        cases: Sequence[Case],
+        against: Path,
+        *,
+        limits: Sequence[str] = (),
+        threads: int = 0,
+        record: Path | None = None,
+    ) -> tuple[Observed, ...]:
+        """Judge clean cases, in one process, by baselines in a folder; record them in another."""
+        more = ["--against", str(against), *(["--record", str(record)] if record else [])]
+        found = self._run(cases, more, limits, threads or self.threads)
+        return tuple(_observed(one) for one in found)
+
+    def _run(
+        self, cases: Iterable[Case], more: Sequence[str], limits: Sequence[str], threads: int
+    ) -> list[dict[str, Any]]:
+        command = [sys.executable, "-m", "qreg.faults.child", *more]
+        for case in cases:
+            command += ["--case", case.dataset, case.model, case.method, case.engine]
+        for folder in self.folders:
+            command += ["--folder", str(folder)]
+        command += ["--data-dir", str(self.data_dir)] if self.data_dir else []
+        command += ["--threads", str(threads)]
+        done = subprocess.run(command, env=_environment(limits), capture_output=True, text=True)
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-_LINES:]
+            ended = KilledError if done.returncode < 0 else QregError
+            raise ended(f"process ended with {done.returncode}: " + " | ".join(last))
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+
+class KilledError(QregError):
+    """A process of the proof was killed by a signal, a forbidden instruction for example."""
+
+
+def _environment(limits: Sequence[str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in LIMITS}
+    return kept | dict(limit.split("=", 1) for limit in limits)
+
+
+def _observed(plain: dict[str, Any]) -> Observed:
+    tiers = {
+        tier: Judged(Outcome(plain[tier]["outcome"]), tuple(plain[tier]["checks"]))
+        for tier in TIERS
+    }
+    noise = Noise(**plain["noise"]) if plain["noise"] else None
+    case = Case(**plain["case"])
+    return Observed(**{**plain, **tiers, "case": case, "noise": noise})

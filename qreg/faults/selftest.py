@@ -1,0 +1,124 @@
+"""The proof: clean baselines, then every fault, then clean runs, each in a fresh process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qreg.faults.fault import Fault
+from qreg.faults.processes import Launcher
+from qreg.faults.results import CleanRun, FaultRun, LeftOut, Proof
+from qreg.faults.settings import SETTINGS, Setting, true_loss
+from qreg.models import build_model
+from qreg.records import Case
+
+Show = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Selftest:
+    """What to run.
+
+    Attributes:
+        cases: of one model, into which faults are injected.
+        clean_cases: those that are run clean.
+        clean_runs: how often, in each setting.
+        folder: empty, for clean baselines.
+        show: called with (done, total, what) as the work goes on.
+    """
+
+    launcher: Launcher
+    cases: tuple[Case, ...]
+    clean_cases: tuple[Case, ...]
+    faults: tuple[Fault, ...]
+    clean_runs: int
+    folder: Path
+    show: Show
+
+    def run(self) -> Proof:
+        """Run all of it.
+
+        Raises:
+            QregError: a clean case cannot be observed.
+        """
+        pairs = self._pairs()
+        fitting = {fault.name for fault, _ in pairs}
+        self._record(pairs)
+        return Proof(
+            faults=tuple(self._inject(pairs)),
+            clean=tuple(self._clean()),
+            not_applicable=tuple(f.name for f in self.faults if f.name not in fitting),
+            left_out=tuple(self._left_out()),
+        )
+
+    def _pairs(self) -> list[tuple[Fault, Case]]:
+        models = {case.model for case in self.cases}
+        modules = {model: _modules(model) for model in models}
+        return [
+            (fault, case)
+            for case in self.cases
+            for fault in self.faults
+            if fault.applies(case, modules[case.model])
+        ]
+
+    def _record(self, pairs: Sequence[tuple[Fault, Case]]) -> None:
+        """What is looked at again, in the environments where it is; one process an engine."""
+        wanted = dict.fromkeys((fault.limits, case) for fault, case in pairs)
+        if self.clean_runs:
+            wanted |= dict.fromkeys(((), case) for case in self.clean_cases)
+        groups = dict.fromkeys((limits, case.engine) for limits, case in wanted)
+        for number, (limits, engine) in enumerate(groups):
+            self.show(number, len(groups), f"clean baselines on {engine}")
+            cases = [case for its, case in wanted if (its, case.engine) == (limits, engine)]
+            self.launcher.record(cases, self._home(limits), limits=limits)
+
+    def _inject(self, pairs: Sequence[tuple[Fault, Case]]) -> Iterator[FaultRun]:
+        for number, (fault, case) in enumerate(pairs):
+            self.show(number, len(pairs), f"{fault.name} in {case.method}@{case.engine}")
+            home = self._home(fault.limits)
+            seen = self.launcher.faulty(case, fault.name, home, limits=fault.limits)
+            yield FaultRun(
+                fault=fault.name,
+                family=fault.family,
+                size=fault.size,
+                description=fault.description,
+                unchanged_because=fault.unchanged_because,
+                observed=seen,
+            )
+
+    def _clean(self) -> Iterator[CleanRun]:
+        engines = dict.fromkeys(case.engine for case in self.clean_cases)
+        plan = [(s, e, n) for s in SETTINGS for e in engines for n in range(self.clean_runs)]
+        for number, (setting, engine, _) in enumerate(plan):
+            self.show(number, len(plan), f"clean, {setting.name}, {engine}")
+            yield from self._clean_of(setting, engine)
+
+    def _clean_of(self, setting: Setting, engine: str) -> Iterator[CleanRun]:
+        """By the first process's baselines; where that is another environment, by its own too."""
+        cases = [case for case in self.clean_cases if case.engine == engine]
+        first, own, limits = self._home(()), self._home(setting.limits), setting.limits
+        found = self.launcher.clean(
+            cases, first, limits=limits, threads=setting.threads, record=own if limits else None
+        )
+        yield from (
+            CleanRun(setting.name, "first", seen)
+            for seen in found
+            if not true_loss(seen.case, setting)
+        )
+        if limits:
+            found = self.launcher.clean(cases, own, limits=limits)
+            yield from (CleanRun(setting.name, "own", seen) for seen in found)
+
+    def _left_out(self) -> Iterator[LeftOut]:
+        for setting in SETTINGS if self.clean_runs else ():
+            for case in self.clean_cases:
+                if reason := true_loss(case, setting):
+                    yield LeftOut(setting.name, case, reason)
+
+    def _home(self, limits: Sequence[str]) -> Path:
+        return self.folder / ("+".join(limits).replace("=", "-") or "first")
+
+
+def _modules(model: str) -> frozenset[str]:
+    return frozenset(type(module).__name__ for module in build_model(model).modules())

@@ -1,0 +1,108 @@
+"""Finding and rebuilding the layers of a quantized model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.ao.nn import quantized as nnq
+from torch.utils._python_dispatch import _disable_current_modes
+
+Change = Callable[[Any], None]
+
+
+def weighted(model: nn.Module) -> list[Any]:
+    """Its quantized convolutions and linear layers, in the order of the modules."""
+    return [m for m in model.modules() if isinstance(m, nnq.Conv2d | nnq.Linear)]
+
+
+def middle(model: nn.Module) -> Any:
+    """The quantized layer in the middle of a model: where a fault is put that is in one layer."""
+    found = weighted(model)
+    return found[len(found) // 2]
+
+
+def in_middle(change: Change) -> Change:
+    """The change of a model that is `change` of its middle layer."""
+    return lambda model: change(middle(model))
+
+
+def everywhere(change: Change) -> Change:
+    """The change of a model that is `change` of each of its quantized layers."""
+
+    def change_all(model: nn.Module) -> None:
+        for layer in weighted(model):
+            change(layer)
+
+    return change_all
+
+
+def name_of(model: nn.Module, layer: nn.Module) -> str:
+    """The name of a module in a model."""
+    names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
+    return names[id(layer)]
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module in another's place."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
+
+
+def change_weight(layer: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """`change` the int8 codes (out, ...) of a quantized layer."""
+    weight = layer.weight()
+    codes = change(weight.int_repr().clone()).clamp(-128, 127).to(torch.int8)
+    layer.set_weight_bias(with_codes(weight, codes), layer.bias())
+
+
+def change_scales(layer: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """`change` the scales of a quantized layer's weight, one or (out,), the codes kept."""
+    weight = layer.weight()
+    if weight.qscheme() == torch.per_tensor_affine:
+        scale = float(change(torch.tensor([weight.q_scale()]))[0])
+        zero = weight.q_zero_point()
+        made = torch._make_per_tensor_quantized_tensor(weight.int_repr(), scale, zero)
+    else:
+        scales, zeros = weight.q_per_channel_scales(), weight.q_per_channel_zero_points()
+        axis = weight.q_per_channel_axis()
+        made = torch._make_per_channel_quantized_tensor(
+            weight.int_repr(), change(scales.clone()), zeros, axis
+        )
+    layer.set_weight_bias(made, layer.bias())
+
+
+def with_codes(like: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+    """A quantized tensor of other codes with the quantization parameters of `like`."""
+    if like.qscheme() == torch.per_tensor_affine:
+        scale, zero = like.q_scale(), like.q_zero_point()
+        return torch._make_per_tensor_quantized_tensor(codes, scale, zero)
+    scales, zeros = like.q_per_channel_scales(), like.q_per_channel_zero_points()
+    return torch._make_per_channel_quantized_tensor(codes, scales, zeros, like.q_per_channel_axis())
+
+
+def change_output(
+    module: nn.Module, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> None:
+    """`change` a module's output, given (input, output), as its kernel would have.
+
+    No operator more is counted: the work is hidden from what watches PyTorch's dispatcher.
+    """
+
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        with _disable_current_modes():
+            return change(inputs[0], output)
+
+    module.register_forward_hook(hook)
+
+
+def change_input(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """`change` a module's input, hidden in the same way."""
+
+    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        with _disable_current_modes():
+            return (change(inputs[0]), *inputs[1:])
+
+    module.register_forward_pre_hook(hook)

@@ -1,0 +1,84 @@
+"""What a fault changes is seen in the snapshot, or it is known why nothing is."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from torch import nn
+
+from qreg.approvals import Approval, Baseline, Snapshot
+from qreg.compare.family import family_alpha
+from qreg.compare.verdict import judge
+from qreg.faults import all_faults
+from qreg.faults.child import RUN_OF
+from qreg.faults.fault import Fault, Target, after
+from qreg.faults.rounding import _requantized, half_away
+from qreg.faults.surgery import in_middle
+from qreg.gate import Gate
+from qreg.judgements import Basis, Outcome
+from qreg.quantization.engines import available_engines
+from qreg.records import Case
+from qreg.training.checkpoints import checkpoint_folders
+from qreg.workshop import Options
+
+#: Few, and enough that the faults of the test images hit some.
+OPTIONS = Options(folders=checkpoint_folders(), limit=120)
+_BATCHNORM = ("BatchNorm2d", "AdaptiveAvgPool2d")
+pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
+
+
+def _case(fault: Fault) -> Case:
+    model = "resnet20" if set(fault.needs) & set(_BATCHNORM) else "simple_cnn"
+    preferred = [method for method in ("static", "qat", "dynamic") if method in fault.methods]
+    return Case("shapes10", model, preferred[0], "x86")
+
+
+@cache
+def _clean(case: Case) -> Snapshot:
+    return _observed(case)
+
+
+def _observed(case: Case) -> Snapshot:
+    found = Gate(OPTIONS).observe(case)
+    assert isinstance(found, Snapshot), found
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", all_faults().values(), ids=lambda fault: fault.name)
+def test_a_fault_is_seen_bit_by_bit(fault: Fault) -> None:
+    case = _case(fault)
+    clean = _clean(case)
+    with fault.inject(Target(case, OPTIONS)):
+        seen = _observed(case)
+    if seen == clean:
+        assert fault.unchanged_because
+        return
+    baseline = Baseline(clean, (Approval("clean", "2026-01-01T00:00:00Z", "", ""),))
+    basis = Basis(exact=True, reason="")
+    assert judge(seen, baseline, basis, alpha=family_alpha(RUN_OF)).outcome is not Outcome.PASS
+
+
+@pytest.mark.slow
+def test_a_rounding_that_is_the_kernels_changes_nothing() -> None:
+    case = Case("shapes10", "simple_cnn", "static", "x86")
+    with after(in_middle(_requantized(torch.round)))(Target(case, OPTIONS)):
+        assert _observed(case) == _clean(case)
+
+
+def test_half_is_rounded_away_from_zero() -> None:
+    given = torch.tensor([-2.5, -1.5, -0.4, 0.0, 0.5, 1.5, 2.4, 2.5])
+    assert half_away(given).tolist() == [-3, -2, 0, 0, 1, 2, 2, 3]
+
+
+def test_a_change_after_quantization_is_of_the_case_only() -> None:
+    from qreg import prepare
+
+    seen: list[nn.Module] = []
+    case = Case("shapes10", "simple_cnn", "dynamic", "x86")
+    with after(seen.append)(Target(case, OPTIONS)):
+        assert prepare.get_method("fp32").name == "fp32"
+        assert prepare.get_method("dynamic").quantize is not prepare.get_method("fp32").quantize
+    assert seen == []

@@ -1,0 +1,126 @@
+"""Each fault really enters, and leaves everything as it was."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import Any
+
+import pytest
+from torch.ao.nn.quantized import dynamic as nnqd
+from torch.ao.quantization import observer
+
+from qreg.errors import UnknownNameError
+from qreg.faults import all_faults, get_faults
+from qreg.faults.fault import QUANTIZED, Fault, Target
+from qreg.quantization import METHODS
+from qreg.records import Case
+from qreg.workshop import Options
+
+#: What the issue of the gate asks for.
+ASKED = (
+    "zero-point+1",
+    "zero-point-1",
+    "scale-x1.01",
+    "swapped-scales",
+    "channels-zeroed-1",
+    "bias-dropped",
+    "calibration-64",
+    "calibration-unnormalised",
+    "batchnorm-not-folded",
+    "per-tensor",
+    "layer-left-float",
+    "all-left-float",
+    "fake-quant-off",
+    "observer-left-on",
+    "relu-lost",
+    "labels-shuffled-1.0%",
+    "wrong-engine",
+    "reduce-range-off",
+    "weights-half-away",
+    "weights-saturate-126",
+    "float-weights-kept",
+    "warning-more",
+    "operator-more",
+)
+_USED = (
+    "qreg.prepare:get_method",
+    "qreg.bench:get_dataset",
+    "qreg.workshop:CALIBRATION",
+    "qreg.quantization.static:fuse",
+    "qreg.quantization.static:static_qconfig",
+    "torch.ao.nn.quantized.modules.conv:_quantize_weight",
+    "torch.ao.nn.quantized.modules.linear:_quantize_weight",
+    "torch.ao.nn.quantized.dynamic.modules.linear:_quantize_weight",
+)
+EVERY = pytest.mark.parametrize("fault", all_faults().values(), ids=lambda fault: fault.name)
+
+
+def _state() -> list[Any]:
+    names = [name.split(":") for name in _USED]
+    found = [getattr(import_module(module), name) for module, name in names]
+    return [*found, observer.HistogramObserver.calculate_qparams, nnqd.Linear.forward]
+
+
+@EVERY
+def test_a_fault_enters_and_leaves(fault: Fault) -> None:
+    before = _state()
+    target = Target(Case("shapes10", "simple_cnn", fault.methods[0], "x86"), Options(folders=()))
+    with fault.inject(target):
+        assert _differs(_state(), before)
+    assert not _differs(_state(), before)
+
+
+@EVERY
+def test_a_fault_leaves_when_something_raises(fault: Fault) -> None:
+    before = _state()
+    target = Target(Case("shapes10", "simple_cnn", fault.methods[0], "x86"), Options(folders=()))
+    with pytest.raises(KeyError), fault.inject(target):
+        raise KeyError
+    assert not _differs(_state(), before)
+
+
+def _differs(here: list[Any], there: list[Any]) -> bool:
+    return any(a is not b for a, b in zip(here, there, strict=True))
+
+
+@EVERY
+def test_a_fault_says_what_it_is(fault: Fault) -> None:
+    assert re.fullmatch(r"[a-z0-9.+%-]+", fault.name)
+    assert fault.family
+    assert fault.description == fault.description.strip(". ")
+    assert set(fault.methods) <= set(METHODS.names())
+
+
+def test_all_that_was_asked_for_is_there_and_as_many_again() -> None:
+    assert set(ASKED) <= set(all_faults())
+    assert len(all_faults()) >= 2 * len(ASKED)
+    assert len({fault.description for fault in all_faults().values()}) == len(all_faults())
+
+
+def test_faults_are_chosen_by_name() -> None:
+    names = ("bias-dropped", "zero-point+1")
+    assert tuple(fault.name for fault in get_faults(names)) == names
+    assert len(get_faults(())) == len(all_faults())
+    with pytest.raises(UnknownNameError, match="'bias-droped'"):
+        get_faults(("bias-droped",))
+
+
+def test_a_fault_applies_where_its_needs_are_met() -> None:
+    fault = all_faults()["batchnorm-eps"]
+    static, dynamic = (Case("shapes10", "resnet20", m, "x86") for m in ("static", "dynamic"))
+    assert fault.applies(static, frozenset({"BatchNorm2d", "Conv2d"}))
+    assert not fault.applies(static, frozenset({"Conv2d"}))
+    assert not fault.applies(dynamic, frozenset({"BatchNorm2d"}))
+
+
+def test_a_fault_applies_on_its_engines() -> None:
+    fault = all_faults()["reduce-range-off"]
+    cases = {e: Case("shapes10", "simple_cnn", "static", e) for e in ("x86", "onednn")}
+    assert fault.applies(cases["x86"], frozenset())
+    assert not fault.applies(cases["onednn"], frozenset())
+
+
+def test_every_quantized_method_has_faults() -> None:
+    for method in QUANTIZED:
+        assert sum(method in fault.methods for fault in all_faults().values()) > 40
