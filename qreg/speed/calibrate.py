@@ -55,7 +55,7 @@ def set_up(case: Case, request: Request, side: Side) -> Setup:
         raise QregError(f"{case}: {error}") from error
     seconds = [one["p5"] for one in probe["seconds"]]
     extra = tuple((_layers(one.work * one.every, seconds), one.every) for one in SCENARIOS)
-    return Setup(case, call_counts(seconds[:1]) * len(SCENARIOS), extra)
+    return Setup(case, call_counts(seconds[:1] * len(SCENARIOS)), extra)
 
 
 def _layers(share: float, seconds: Sequence[float]) -> int:

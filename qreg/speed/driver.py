@@ -16,9 +16,11 @@ from qreg.speed.sides import Side
 from qreg.timings import CaseTimes, Pair, Speed, SpeedVerdict, Timing
 
 #: Bursts of calls in each process, and calls before each that are not timed.
-ROUNDS, WARM_UP = 5, 5
-#: A case is called for so many seconds in each process, but at least and at most so often.
-_SECONDS, _FEWEST_CALLS, _MOST_CALLS = 0.3, 40, 2000
+ROUNDS, WARM_UP = 10, 3
+#: Seconds of calls in a process, shared by its cases, but so many for each at least and at most: the
+#: longer, the likelier it is that a busy neighbour rests in between. Importing PyTorch takes longer.
+_SECONDS, _SHORTEST, _LONGEST = 1.5, 0.3, 0.75
+_FEWEST_CALLS, _MOST_CALLS = 40, 5000
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Tally:
 
 def call_counts(seconds: Sequence[float]) -> tuple[int, ...]:
     """Calls a round, of cases that take so many seconds a call."""
-    wanted = (max(_FEWEST_CALLS, min(_MOST_CALLS, _SECONDS / one)) for one in seconds)
+    share = max(_SHORTEST, min(_LONGEST, _SECONDS / len(seconds)))
+    wanted = (max(_FEWEST_CALLS, min(_MOST_CALLS, share / one)) for one in seconds)
     return tuple(round(count / ROUNDS) for count in wanted)
 
 

@@ -94,9 +94,6 @@ def test_a_ratio_of_exactly_one_counts_against_any_claim() -> None:
     assert mixed.p_slower == 2 / 256
 
 
-TRIALS = {"clean": 300, "slower": 100}
-
-
 def _noise(kind: str, rng: np.random.Generator, pairs: int) -> np.ndarray:
     """Noise of each process in the order of time (pairs, 2); a pair's difference has sd 1.3 %."""
     if kind == "normal":
@@ -127,20 +124,23 @@ def _run(kind: str, slowdown: float, seed: int) -> Outcome:
 
 
 @pytest.mark.parametrize("kind", ["normal", "heavy", "autocorrelated"])
+@pytest.mark.parametrize(
+    ("clean", "slower"), [(120, 40), pytest.param(3000, 500, marks=pytest.mark.slow)]
+)
 def test_false_alarms_and_power_are_what_was_promised(
-    kind: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, clean: int, slower: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rule, "detectable_shift", lambda *_: 0.0)  # not asked for here, and slow
-    clean = [_run(kind, 0.0, seed) for seed in range(TRIALS["clean"])]
-    alarms = clean.count(Outcome.REGRESSED)
-    assert stats.binomtest(alarms, len(clean)).proportion_ci(0.95).low <= 0.01
-    slower = [_run(kind, 0.03, seed) for seed in range(TRIALS["slower"])]
-    found = slower.count(Outcome.REGRESSED)
-    assert stats.binomtest(found, len(slower)).proportion_ci(0.95).high >= 0.95
-    assert clean.count(Outcome.PASS) >= 0.9 * len(clean)
-    print(f"{kind}: {alarms} of {len(clean)} false, {found} of {len(slower)} found")
+    outcomes = [_run(kind, 0.0, seed) for seed in range(clean)]
+    alarms = outcomes.count(Outcome.REGRESSED)
+    assert stats.binomtest(alarms, clean).proportion_ci(0.95).low <= 0.01
+    assert outcomes.count(Outcome.PASS) >= 0.9 * clean
+    found = [_run(kind, 0.03, seed) for seed in range(slower)].count(Outcome.REGRESSED)
+    assert stats.binomtest(found, slower).proportion_ci(0.95).high >= 0.95
+    print(f"{kind}: {alarms} of {clean} false, {found} of {slower} found")
 
 
+@pytest.mark.slow
 def test_the_detectable_slowdown_is_found_as_often_as_it_says() -> None:
     plan, rng = make_plan(cases=1), np.random.default_rng(8)
     known = describe(rng.normal(0, 0.013, 16).tolist(), plan)

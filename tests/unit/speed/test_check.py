@@ -40,32 +40,28 @@ def test_a_slowdown_is_found_and_no_change_passes(tmp_path: Path) -> None:
     assert [verdict.outcome for verdict in same.verdicts] == [Outcome.PASS] * 2
     assert len(same.pairs) == 8
     assert same.baseline.environment == ENVIRONMENT
+    expected = pair_orders(same.seed)
+    assert [pair.order for pair in same.pairs] == [next(expected) for _ in same.pairs]
 
 
-def test_the_order_is_random_in_blocks_and_recorded(tmp_path: Path) -> None:
-    run = check(tmp_path, request(), a={}, b={})
-    orders = [pair.order for pair in run.pairs]
-    expected = pair_orders(run.seed)
-    assert orders == [next(expected) for _ in orders]
-    assert all({*orders[n : n + 2]} == {"AB", "BA"} for n in range(0, len(orders), 2))
-    assert len({tuple(next(p) for _ in range(2)) for p in map(pair_orders, range(20))}) == 2
+def test_orders_are_random_in_blocks() -> None:
+    orders = pair_orders(3)
+    drawn = [(next(orders), next(orders)) for _ in range(20)]
+    assert set(drawn) == {("AB", "BA"), ("BA", "AB")}
 
 
-def test_both_sides_are_asked_for_the_same(tmp_path: Path) -> None:
-    check(tmp_path, request(threads=1, batch=4), a={"seconds": 0.0012}, b={})
+def test_both_sides_are_asked_for_the_same_but_for_the_method(tmp_path: Path) -> None:
+    asked = request(batch=4, against="fp32", cases=CASES[:1])
+    run = check(tmp_path, asked, a={"seconds": 0.0012}, b={})
     first, second = (log_of(str(tmp_path / name))[1]["job"] for name in "ab")
-    assert {**first, "stage": ""} == {**second, "stage": ""}
+    same = {"stage": "", "cases": []}
+    assert {**first, **same} == {**second, **same}
     assert first["batch"] == 4
-    assert first["cases"][1] == ["shapes10", "linear_100", "static", "x86"]
-    assert str(tmp_path) in log_of(str(tmp_path / "a"))[0]["path"].split(os.pathsep)
-
-
-def test_another_method_on_the_baselines_side(tmp_path: Path) -> None:
-    run = check(tmp_path, request(against="fp32"), a={"seconds": 0.002}, b={})
-    jobs = [log_of(str(tmp_path / name))[-1]["job"]["cases"][0][2] for name in "ab"]
-    assert jobs == ["fp32", "static"]
+    assert first["cases"] == [["shapes10", "simple_cnn", "fp32", "x86"]]
+    assert second["cases"] == [["shapes10", "simple_cnn", "static", "x86"]]
     assert run.verdicts[0].against == "fp32"
-    assert run.verdicts[0].case.method == "static"
+    assert run.verdicts[0].case == CASES[0]
+    assert str(tmp_path) in log_of(str(tmp_path / "a"))[0]["path"].split(os.pathsep)
 
 
 def test_decided_cases_are_not_run_again(tmp_path: Path) -> None:
@@ -131,7 +127,9 @@ def test_a_side_that_cannot_do_it_is_named_with_what_was_tried(tmp_path: Path) -
 
 
 def test_calls_fit_the_time_they_take() -> None:
-    assert call_counts([1e-6, 0.001, 10.0]) == (400, 60, 8)
+    assert call_counts([1e-6, 0.001, 10.0]) == (500, 50, 4)
+    assert call_counts([0.001]) == (75,)
+    assert call_counts([0.001] * 20) == (30,) * 20
 
 
 def pair(baseline: float, candidate: float) -> Pair:

@@ -28,6 +28,7 @@ def test_a_real_child_times_real_cases() -> None:
     assert Path(found["qreg"]) == ROOT / "qreg"
 
 
+@pytest.mark.slow
 def test_a_case_that_is_lacking_is_said() -> None:
     case = Case("shapes10", "linear_100", "nothing", "x86")
     with open_side(HERE, ROOT) as side, pytest.raises(LostError, match="'nothing'") as caught:

@@ -112,7 +112,7 @@ def test_two_writers_do_not_mix(tmp_path: Path, name: str) -> None:
     assert sorted(int(n.commit, 16) for n in nights) == [*range(25), *range(100, 125)]
 
 
-@pytest.mark.parametrize("name", ["n.jsonl", "n.sqlite"])
+@pytest.mark.parametrize("name", ["n.jsonl", pytest.param("n.sqlite", marks=pytest.mark.slow)])
 def test_a_killed_writer_costs_one_line_at_most(tmp_path: Path, name: str) -> None:
     path, root = tmp_path / name, Path(__file__).parents[3]
     code = (
