@@ -17,8 +17,8 @@ from qreg.timings import CaseTimes, Pair, Speed, SpeedVerdict, Timing
 
 #: Bursts of calls in each process, and calls before each that are not timed.
 ROUNDS, WARM_UP = 10, 3
-#: Seconds of calls in a process, shared by its cases, but so many for each at least and at most: the
-#: longer, the likelier it is that a busy neighbour rests in between. Importing PyTorch takes longer.
+#: Seconds of calls in a process, shared by its cases, but so many for each at least and at most:
+#: the longer, the likelier a busy neighbour rests in between. Importing PyTorch takes longer.
 _SECONDS, _SHORTEST, _LONGEST = 1.5, 0.3, 0.75
 _FEWEST_CALLS, _MOST_CALLS = 40, 5000
 
