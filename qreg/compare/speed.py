@@ -130,7 +130,6 @@ def look_at(ratios: Sequence[Sequence[float]], plan: Plan) -> tuple[Speed, ...]:
 def describe(ratios: Sequence[float], plan: Plan) -> Speed:
     """Everything but a judgement: at any number of pairs from `FEWEST` on."""
     low, high = shift_interval(ratios, level=LEVEL)
-    spread = float(np.std(ratios, ddof=1))
     return Speed(
         outcome=Outcome.INCONCLUSIVE,
         pairs=len(ratios),
@@ -139,8 +138,8 @@ def describe(ratios: Sequence[float], plan: Plan) -> Speed:
         high=math.expm1(high),
         p_slower=_wilcoxon(np.asarray(ratios)),
         p_faster=_wilcoxon(-np.asarray(ratios)),
-        spread=spread,
-        detectable=math.expm1(detectable_shift(spread, _reaches(plan))),
+        spread=float(np.std(ratios, ddof=1)),
+        detectable=math.expm1(detectable_shift(ratios, _reaches(plan))),
     )
 
 

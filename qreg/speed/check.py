@@ -14,7 +14,7 @@ from qreg.errors import QregError
 from qreg.records import Case, Environment
 from qreg.speed.driver import Request, Tally, call_counts, run_pairs, verdicts
 from qreg.speed.noise import Reading, read_noise
-from qreg.speed.processes import LostError, command, run_child
+from qreg.speed.processes import LostError, run_child
 from qreg.speed.sides import Side, open_side
 from qreg.timings import Noise, SideRecord, SpeedRun
 
@@ -53,14 +53,13 @@ def _probe(request: Request, sides: tuple[Side, Side]) -> list[dict[str, Any]]:
         try:
             found.append(run_child(side, job, timeout=_PATIENCE * request.timeout))
         except LostError as error:
-            raise QregError(f"the {name} {side}: {error}", hint=_hint(side, error)) from error
+            raise QregError(f"the {name} {side}: {error}", hint=_tried(side)) from error
     return found
 
 
-def _hint(side: Side, error: LostError) -> str:
+def _tried(side: Side) -> str:
     paths = os.pathsep.join(map(str, side.paths))
-    last = error.details.strip().rpartition("\n")[2]
-    return f"tried, in {side.folder}: PYTHONPATH={paths} {command(side)[0]}; {last}".rstrip("; ")
+    return f"tried, in {side.folder}: PYTHONPATH={paths} {side.python}"
 
 
 def _calls(request: Request, probes: list[dict[str, Any]]) -> dict[Case, int]:
