@@ -1,0 +1,86 @@
+"""How far this environment lies from the one the shipped baselines were recorded in.
+
+    python -m tests.faults.environment_noise --engines x86,onednn
+    ONEDNN_MAX_CPU_ISA=AVX512_CORE python -m tests.faults.environment_noise --engines onednn
+
+Observes every shipped case, judges it as the gate would, and prints the largest differences of
+any case as a row of the table in docs/detection.md, which the tolerances of
+`qreg/compare/tolerances.py` rest on. A case whose sums saturate here is a true loss: it is named
+and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from qreg.approvals import Snapshot
+from qreg.baselines.select import choose
+from qreg.baselines.store import Store
+from qreg.compare.family import family_alpha
+from qreg.compare.noise import Noise, noise
+from qreg.compare.verdict import judge
+from qreg.explain import explain
+from qreg.gate import Gate
+from qreg.judgements import Check, Verdict
+from qreg.records import Case
+from qreg.selection import gate_options, select_cases
+from qreg.settings import read_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    """Observe, judge, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engines", default="x86")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-mkldnn", action="store_true", help="other float convolutions")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.no_mkldnn:
+        torch.backends.mkldnn.set_flags(False)
+    settings = read_settings(ROOT / "pyproject.toml")
+    assert settings is not None
+    cases = select_cases(settings, engines=args.engines)
+    gate = Gate(gate_options(settings))
+    verdicts, worst, lost = Counter[str](), Noise(), []
+    for case in cases:
+        found = _judged(gate, case, alpha=family_alpha(len(cases)))
+        if found is None:
+            continue
+        verdict, apart = found
+        if any(finding.check is Check.SATURATION for finding in verdict.findings):
+            lost.append(str(case))
+        else:
+            verdicts[verdict.outcome.value] += 1
+            worst = worst.worst(apart)
+    print(_row(verdicts, worst))
+    print(f"true losses, left out: {', '.join(lost) or 'none'}")
+
+
+def _judged(gate: Gate, case: Case, *, alpha: float) -> tuple[Verdict, Noise] | None:
+    now = gate.observe(case)
+    if not isinstance(now, Snapshot):
+        return None
+    chosen = choose(Store(ROOT / "baselines").read(case), now.environment)
+    assert chosen is not None, f"{case} has no baseline"
+    before, basis = chosen
+    verdict = explain(judge(now, before, basis, alpha=alpha), now, before.snapshot, gate)
+    return verdict, noise(now, before.snapshot)
+
+
+def _row(verdicts: Counter[str], worst: Noise) -> str:
+    outcomes = ", ".join(f"{count} {name}" for name, count in verdicts.most_common())
+    return (
+        f"{outcomes}: SQNR fall {worst.sqnr_fall_db:.2f} dB, logits closer "
+        f"{worst.logits_closer_db:.1f} dB, float logits {worst.float_logits_db:.1f} dB, "
+        f"scale {worst.scale:.2g}, zero point {worst.zero_point}, flips {worst.flips}"
+    )
+
+
+if __name__ == "__main__":
+    main()
