@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load
 
-from qreg import approvals, observations, records
+from qreg import approvals, observations, records, timings
 from qreg.baselines import schema
 from qreg.baselines.changes import PROVENANCE, Category
 from qreg.baselines.select import SAME
@@ -19,6 +19,7 @@ from qreg.cli import build_parser
 from qreg.models import MODELS
 from qreg.quantization import METHODS
 from qreg.report.json_text import FORMAT
+from qreg.report.speed import FORMAT as SPEED_FORMAT
 from tests.unit.baselines import build
 
 ROOT = Path(__file__).parents[2]
@@ -103,13 +104,36 @@ def test_the_baselines_format_and_rules_are_the_codes() -> None:
         assert word in BASELINES
 
 
+SPEED = (ROOT / "docs" / "speed.md").read_text()
+TIMED = (
+    timings.SpeedRun,
+    timings.SideRecord,
+    timings.SpeedVerdict,
+    timings.Speed,
+    timings.Pair,
+    timings.CaseTimes,
+    timings.Timing,
+    timings.Noise,
+    timings.Night,
+)
+
+
+@pytest.mark.parametrize("record", TIMED, ids=lambda record: record.__name__)
+def test_every_key_of_a_speed_run_is_described(record: type) -> None:
+    for field in dataclasses.fields(record):
+        assert f"`{field.name}`" in SPEED, field.name
+    assert f"Format {SPEED_FORMAT} " in SPEED
+    assert f"\n- {SPEED_FORMAT}: " in SPEED
+
+
 @pytest.mark.parametrize("name", [*MODELS.names(), *METHODS.names()])
 def test_the_readme_names_every_model_and_method(name: str) -> None:
     assert f"`{name}`" in README
 
 
 def test_every_command_in_the_readme_is_accepted() -> None:
-    commands = re.findall(r"^(?:\S+/)?qreg ([^#\n]+)$", README + BASELINES, flags=re.M)
+    pages = README + BASELINES + SPEED
+    commands = re.findall(r"^(?:\S+/)?qreg ([^#\n]+?)(?: +#.*)?$", pages, flags=re.M)
     assert len(commands) >= 4
     for command in commands:
         build_parser().parse_args(shlex.split(command))

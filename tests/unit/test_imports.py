@@ -19,6 +19,7 @@ FOUNDATION = {
         "numerics",
         "judgements",
         "approvals",
+        "timings",
         "errors",
         "registry",
     )

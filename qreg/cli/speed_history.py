@@ -1,0 +1,168 @@
+"""``qreg speed record`` and ``qreg speed history``: speed over the nights."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qreg.cli.cases import matches, project_settings
+from qreg.cli.speed_options import add_measuring, add_selection, checked
+from qreg.errors import QregError
+
+if TYPE_CHECKING:
+    from qreg.records import Case
+    from qreg.speed.changes import Change
+    from qreg.timings import Night
+
+_PAIRS = 12
+_RECORD_EPILOG = """\
+The reference stays the same from night to night: a release's tag, or a virtual environment that is
+kept. Every night runs all its pairs, and nothing is judged.
+
+examples:
+  qreg speed record --reference v1.0 --model simple_cnn
+  qreg speed record --reference ../venv-pinned --methods static --store nights.sqlite
+
+exit status: 0 recorded; 1 some case has too few pairs and was not; 2 not done, with the reason
+"""
+_HISTORY_EPILOG = """\
+A change point is a trigger, no alarm: it names the commits of two nights. With --confirm the paired
+check is run between them, where the last change of a case made it slower, and only that alerts.
+
+examples:
+  qreg speed history
+  qreg speed history '*/simple_cnn/*' --plot nights.png --confirm
+
+exit status: 0 shown; 1 a slowdown was confirmed, or could not be checked; 2 there is nothing to
+show, or a case is needed for --plot
+"""
+
+
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add both."""
+    record = _action(actions, "record", "measure beside a reference, and keep it", _RECORD_EPILOG)
+    record.add_argument("--reference", required=True, metavar="REF|PYTHON", help="stays the same")
+    record.add_argument("--candidate", default=".", metavar="REF|PYTHON", help="(default: .)")
+    add_selection(record)
+    add_measuring(record, pairs=_PAIRS)
+    record.set_defaults(run=run_record)
+    history = _action(actions, "history", "show it, with its change points", _HISTORY_EPILOG)
+    history.add_argument("cases", nargs="*", metavar="CASE", help="names, or patterns: '*/qat@*'")
+    history.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG of the one case")
+    history.add_argument("--last", type=int, default=60, metavar="N", help="nights (default: 60)")
+    history.add_argument("--confirm", action="store_true", help="check the last slowdowns")
+    history.set_defaults(run=run_history)
+
+
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, epilog: str
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--store",
+        type=Path,
+        metavar="FILE",
+        help="JSON lines, or SQLite by its ending (default: .qreg/history/nights.jsonl)",
+    )
+    return parser
+
+
+def run_record(args: argparse.Namespace) -> int:
+    """Measure and append."""
+    from qreg.cli.speed_output import exit_status, now, print_run
+    from qreg.compare.speed import single_look
+    from qreg.speed.history import append, store_path
+    from qreg.speed.nights import nights_of
+
+    run, plan = checked(args, args.reference, args.candidate, plan=single_look)
+    print_run(run, plan)
+    if run.interrupted:
+        return exit_status(run, strict=False)
+    root = project_settings().root
+    nights = nights_of(run, plan, root, time=now())
+    path = store_path(args.store, root)
+    append(path, nights)
+    print(f"recorded {len(nights)} of {len(run.verdicts)} cases in {os.fspath(path)}")
+    return int(len(nights) < len(run.verdicts))
+
+
+def run_history(args: argparse.Namespace) -> int:
+    """Show nights, and confirm."""
+    from qreg.report.history import history_lines
+    from qreg.speed.changes import change_points, find_changes
+
+    shown = _nights(args)
+    if args.plot and len(shown) != 1:
+        raise QregError(f"--plot with {len(shown)} cases", hint="name one case")
+    alerts = 0
+    for case, nights in shown.items():
+        starts = change_points([night.change for night in nights])
+        print("\n".join(history_lines(nights, starts)))
+        changes = find_changes(nights)
+        for change in changes:
+            print(_change_text(change))
+        if args.plot:
+            _write_plot(args.plot, nights, starts)
+        if args.confirm and changes and changes[-1].by > 0:
+            alerts += _confirm(case, changes[-1])
+    return int(alerts > 0)
+
+
+def _nights(args: argparse.Namespace) -> dict[Case, tuple[Night, ...]]:
+    from qreg.speed.history import read, store_path
+
+    path = store_path(args.store, project_settings().root)
+    nights, damaged = read(path)
+    for line in damaged:
+        print(f"{path}, line {line.number} is damaged: {line.reason}", file=sys.stderr)
+    kept = [n for n in nights if not args.cases or matches(n.case, args.cases)]
+    if not kept:
+        raise QregError(f"{path} has no such nights", hint="record some: qreg speed record")
+    # nights beside another reference are another series: the last one's counts
+    last = {night.case: night.reference for night in kept}
+    return {
+        case: tuple(n for n in kept if n.case == case and n.reference == reference)[-args.last :]
+        for case, reference in last.items()
+    }
+
+
+def _change_text(change: Change) -> str:
+    before, after = change.before, change.after
+    return (
+        f"change {change.by * 100:+.1f} % between {before.time[:10]} ({before.commit or 'no git'}) "
+        f"and {after.time[:10]} ({after.commit or 'no git'})\n"
+        f"  next: qreg speed check {before.commit} {after.commit} --cases '{after.case}'"
+    )
+
+
+def _write_plot(path: Path, nights: tuple[Night, ...], starts: tuple[int, ...]) -> None:
+    from qreg.files import write_atomically
+    from qreg.report.history import history_png
+
+    write_atomically(path, history_png(nights, starts))
+    print(f"wrote {os.fspath(path)}")
+
+
+def _confirm(case: Case, change: Change) -> bool:
+    """Whether the paired check finds the slowdown; what it cannot check is an alert, too."""
+    from qreg.cli.speed import add_parser
+    from qreg.speed.nights import why_not_confirmed
+
+    if reason := why_not_confirmed(change):
+        print(f"NOT CHECKED: {reason}")
+        return True
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    words = ["speed", "check", change.before.commit, change.after.commit, "--cases", str(case)]
+    args = parser.parse_args(words)
+    status: int = args.run(args)
+    return status != 0

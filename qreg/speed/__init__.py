@@ -1,0 +1,1 @@
+"""Paired timing of two sides in fresh processes, its history and its calibration."""

@@ -1,0 +1,100 @@
+"""The paired check, from two texts to a record of the whole run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from qreg.compare.speed_run import drift
+from qreg.errors import QregError
+from qreg.records import Case, Environment
+from qreg.speed.driver import Request, Tally, call_counts, run_pairs, verdicts
+from qreg.speed.noise import Reading, read_noise
+from qreg.speed.processes import LostError, run_child
+from qreg.speed.sides import Side, open_side
+from qreg.timings import Noise, SideRecord, SpeedRun
+
+# A side's first process may have to compile its modules and to make the dataset's cache.
+_PATIENCE = 3
+
+
+def check_speed(request: Request, baseline: str, candidate: str, project: Path) -> SpeedRun:
+    """Compare the speed of cases on two sides, each a revision, an interpreter or ``.``.
+
+    Raises:
+        QregError: a side does not exist, does not import torch, or lacks a case.
+    """
+    with _sides(baseline, candidate, project) as sides:
+        started, load = read_noise(), os.getloadavg()[0]
+        probes = _probe(request, sides)
+        calls = _calls(request, probes)
+        tally = run_pairs(request, sides, calls)
+        records = tuple(map(_record, sides, probes))
+        return _run(request, tally, (records[0], records[1]), started, load)
+
+
+@contextlib.contextmanager
+def _sides(baseline: str, candidate: str, project: Path) -> Iterator[tuple[Side, Side]]:
+    with open_side(baseline, project) as first, open_side(candidate, project) as second:
+        yield first, second
+
+
+def _probe(request: Request, sides: tuple[Side, Side]) -> list[dict[str, Any]]:
+    """One process of each side, not counted: that it can be done, and how long a call takes."""
+    found = []
+    for number, (side, name) in enumerate(zip(sides, ("baseline", "candidate"), strict=True)):
+        request.progress(0, request.plan.pairs, f"looking at the {name}")
+        cases = request.cases if number else tuple(map(request.baseline_case, request.cases))
+        job = request.job(cases, [3] * len(cases), rounds=1)
+        try:
+            found.append(run_child(side, job, timeout=_PATIENCE * request.timeout))
+        except LostError as error:
+            raise QregError(f"the {name} {side}: {error}", hint=_tried(side)) from error
+    return found
+
+
+def _tried(side: Side) -> str:
+    paths = os.pathsep.join(map(str, side.paths))
+    return f"tried, in {side.folder}: PYTHONPATH={paths} {side.python}"
+
+
+def _calls(request: Request, probes: list[dict[str, Any]]) -> dict[Case, int]:
+    first, second = ([one["p50"] for one in probe["seconds"]] for probe in probes)
+    counts = call_counts(tuple(map(max, first, second)))
+    return dict(zip(request.cases, counts, strict=True))
+
+
+def _record(side: Side, probe: dict[str, Any]) -> SideRecord:
+    seen = {**probe["environment"], "limits": tuple(probe["environment"]["limits"])}
+    # another revision may say more of its environment, or less
+    environment = Environment(**{one.name: seen.get(one.name, "") for one in fields(Environment)})
+    return SideRecord(side.given, side.python, side.commit, environment)
+
+
+def _run(
+    request: Request,
+    tally: Tally,
+    records: tuple[SideRecord, SideRecord],
+    started: Reading,
+    load: float,
+) -> SpeedRun:
+    ended = read_noise()
+    steal, others = ended.since(started)
+    noise = Noise(steal, others, load, drift(tally.pairs), os.cpu_count() or 1)
+    return SpeedRun(
+        baseline=records[0],
+        candidate=records[1],
+        verdicts=verdicts(request, tally),
+        pairs=tuple(tally.pairs),
+        lost=tuple(tally.lost),
+        noise=noise,
+        seed=request.seed,
+        threads=request.threads,
+        batch=request.batch,
+        seconds=ended.clock - started.clock,
+        interrupted=tally.interrupted,
+    )

@@ -1,0 +1,176 @@
+"""What a fresh process does: make the cases, time them in turn, write down what was seen.
+
+    python -m qreg.speed.child JOB.json RESULT.json
+
+The driver runs this very file on both sides, whatever revision they are of: the code that measures
+is the same, the code that is measured is the side's. It therefore imports nothing but the standard
+library before `_measure`, and little of qreg there.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+#: Calibration images: kernels take as long whatever ranges they are given.
+_CALIBRATION = 16
+# Values of an extra layer: they take a microsecond and stay in the first cache.
+_LAYER = 1024
+Call = Callable[[], object]
+
+
+def main(job_path: str, result_path: str) -> int:
+    """Do the job; returns the exit status, 0 if there is a result, of an error even."""
+    _end_with_the_driver()
+    job = json.loads(Path(job_path).read_text(encoding="utf-8"))
+    stage = ["starting"]
+
+    def enter(name: str) -> None:
+        stage[0] = name
+        Path(job["stage"]).write_text(name, encoding="utf-8")
+
+    try:
+        result = _measure(job, enter)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        result = {"stage": stage[0], "error": text, "details": traceback.format_exc()}
+    Path(result_path).write_text(json.dumps(result), encoding="utf-8")
+    return 0
+
+
+def _end_with_the_driver() -> None:
+    """Leave when the driver is gone, even if it was killed: its end of the pipe closes."""
+
+    def wait() -> None:
+        # not sys.stdin, whose lock the interpreter wants when it ends
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _measure(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any]:
+    enter("importing torch")
+    import torch
+
+    enter("importing qreg")
+    import qreg
+    from qreg.environment import capture_environment
+
+    torch.set_num_threads(job["threads"])
+    calls = _make_all(job, enter)
+    enter("timing")
+    seconds = _time(calls, job["calls"], rounds=job["rounds"], warm_up=job["warm_up"])
+    return {
+        "environment": vars(capture_environment()),
+        "qreg": str(Path(qreg.__file__).resolve().parent),
+        "seconds": [_percentiles(times) for times in seconds],
+        "kept": [times[: job["keep"]] for times in seconds],
+    }
+
+
+def _make_all(job: dict[str, Any], enter: Callable[[str], None]) -> list[Call]:
+    """A call of each case, on a batch of test images, with the extra work it is asked for."""
+    calls = []
+    for names, extra in zip(job["cases"], job["extra"] or [(0, 1)] * len(job["cases"])):  # noqa: B905
+        enter(f"making {names[0]}/{names[1]}/{names[2]}@{names[3]}")
+        call = _make(job, names)
+        calls.append(_with_layers(call, *extra) if extra[0] else call)
+    return calls
+
+
+def _with_layers(call: Call, layers: int, every: int) -> Call:
+    """The call, with so many layers more in every so manyth: a fault made of real work.
+
+    They are small and work in place, so that they take time and not the model's caches.
+    """
+    import torch
+
+    values, numbers = torch.rand(_LAYER), itertools.count()
+
+    def both() -> object:
+        if next(numbers) % every == 0:
+            for _ in range(layers):
+                torch.relu_(values)
+        return call()
+
+    return both
+
+
+def _make(job: dict[str, Any], names: list[str]) -> Call:
+    import torch
+
+    from qreg.data import get_dataset
+    from qreg.data.batches import batches
+    from qreg.prepare import Subject, Workshop, prepare
+    from qreg.records import Case
+    from qreg.workshop import load_test
+
+    case, options = Case(*names), _options(job)
+    dataset = get_dataset(dict(options.sources).get(case.dataset, case.dataset))
+    test = load_test(dataset, options)
+    images = next(batches(test.head(job["batch"]), dataset, size=job["batch"]))
+    shop = Workshop(
+        dataset=dataset,
+        folders=options.folders,
+        calibration=lambda: options.load(dataset, "train").take(range(_CALIBRATION)),
+        sample=images[:2],
+    )
+    made = prepare(case, shop)
+    if not isinstance(made, Subject):
+        raise RuntimeError(f"{made.reason} {made.hint}".strip())
+
+    def call() -> object:
+        with torch.no_grad():
+            return made.run(images)
+
+    return call
+
+
+def _options(job: dict[str, Any]) -> Any:
+    """As this side's own ``[tool.qreg]`` says, unless the job does."""
+    from qreg.models import MODELS
+    from qreg.selection import gate_options, make_importable
+    from qreg.settings import Settings, read_settings
+
+    settings = read_settings(Path("pyproject.toml"))
+    settings = settings or Settings(root=Path.cwd(), models=MODELS.names())
+    make_importable(settings)
+    folders = {key: Path(job[key]) for key in ("data_dir", "checkpoints") if job[key]}
+    return gate_options(settings, **folders)
+
+
+def _time(calls: list[Call], counts: list[int], *, rounds: int, warm_up: int) -> list[list[float]]:
+    """Seconds of each call of each case, timed in bursts, so that all see the same noise."""
+    seconds: list[list[float]] = [[] for _ in calls]
+    gc.collect()
+    gc.disable()
+    for _ in range(rounds):
+        for call, count, times in zip(calls, counts, seconds):  # noqa: B905
+            for _ in range(warm_up):
+                call()
+            for _ in range(count):
+                start = time.perf_counter()
+                call()
+                times.append(time.perf_counter() - start)
+    return seconds
+
+
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    import numpy as np
+
+    low, middle, high = (float(p) for p in np.percentile(seconds, (5, 50, 95)))
+    return {"p5": low, "p50": middle, "p95": high, "calls": len(seconds)}
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

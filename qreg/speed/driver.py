@@ -1,0 +1,170 @@
+"""The driver: pairs of fresh processes, looked at as planned, until every case is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from qreg.compare.speed import FEWEST, Plan, describe, look_at
+from qreg.compare.speed_run import log_ratios, speed_verdict, times_of
+from qreg.judgements import Outcome
+from qreg.records import Case
+from qreg.speed.order import pair_orders
+from qreg.speed.processes import Job, LostError, run_child
+from qreg.speed.sides import Side
+from qreg.timings import CaseTimes, Pair, Speed, SpeedVerdict, Timing
+
+#: Bursts of calls in each process, and calls before each that are not timed.
+ROUNDS, WARM_UP = 10, 3
+#: Seconds of calls in a process, shared by its cases, but so many for each at least and at most:
+#: the longer, the likelier a busy neighbour rests in between. Importing PyTorch takes longer.
+_SECONDS, _SHORTEST, _LONGEST = 1.5, 0.3, 0.75
+_FEWEST_CALLS, _MOST_CALLS = 40, 5000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be compared, and how.
+
+    Attributes:
+        against: the method that the baseline's side runs instead of the case's own; "" for it.
+        timeout: seconds that one process may take.
+        progress: called with (done, total, what) as the work goes on.
+    """
+
+    cases: tuple[Case, ...]
+    plan: Plan
+    seed: int
+    against: str = ""
+    threads: int = 1
+    batch: int = 1
+    timeout: float = 60.0
+    data_dir: Path | None = None
+    checkpoints: Path | None = None
+    progress: Callable[[int, int, str], None] = lambda *_: None
+
+    def job(self, cases: Sequence[Case], calls: Sequence[int], *, rounds: int = ROUNDS) -> Job:
+        """A child's job."""
+        return Job(
+            cases=tuple(cases),
+            calls=tuple(calls),
+            rounds=rounds,
+            warm_up=WARM_UP,
+            threads=self.threads,
+            batch=self.batch,
+            data_dir=str(self.data_dir.resolve()) if self.data_dir else "",
+            checkpoints=str(self.checkpoints.resolve()) if self.checkpoints else "",
+        )
+
+    def baseline_case(self, case: Case) -> Case:
+        """What the baseline's side runs for a case."""
+        return replace(case, method=self.against) if self.against else case
+
+
+@dataclass
+class Tally:
+    """What a run has found so far."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    decided: dict[Case, Speed] = field(default_factory=dict)
+    interrupted: bool = False
+    error: str = ""
+
+
+def call_counts(seconds: Sequence[float]) -> tuple[int, ...]:
+    """Calls a round, of cases that take so many seconds a call."""
+    share = max(_SHORTEST, min(_LONGEST, _SECONDS / len(seconds)))
+    wanted = (max(_FEWEST_CALLS, min(_MOST_CALLS, share / one)) for one in seconds)
+    return tuple(round(count / ROUNDS) for count in wanted)
+
+
+def run_pairs(request: Request, sides: tuple[Side, Side], calls: dict[Case, int]) -> Tally:
+    """Run and judge pairs until every case is decided, the plan ends or the user interrupts."""
+    tally, plan = Tally(), request.plan
+    orders = pair_orders(request.seed)
+    try:
+        while len(tally.pairs) < plan.pairs and not tally.error:
+            # a pair that is lost is run again in its order, so that blocks stay whole
+            _keep_one(next(orders), request, sides, calls, tally)
+            _look(request, tally)
+            if len(tally.decided) == len(request.cases):
+                break
+    except KeyboardInterrupt:
+        tally.interrupted = True
+    return tally
+
+
+def _keep_one(
+    order: str,
+    request: Request,
+    sides: tuple[Side, Side],
+    calls: dict[Case, int],
+    tally: Tally,
+) -> None:
+    """Run pairs in this order until one is kept, or too many are lost."""
+    open_cases = [case for case in request.cases if case not in tally.decided]
+    while not tally.error:
+        what = f"{len(open_cases)} case{'s' * (len(open_cases) > 1)} open"
+        request.progress(len(tally.pairs), request.plan.pairs, what)
+        try:
+            tally.pairs.append(_run_pair(order, open_cases, request, sides, calls))
+            return
+        except LostError as error:
+            tally.lost.append(str(error))
+            if len(tally.lost) > request.plan.pairs // 4:
+                tally.error = f"over a quarter of the pairs were lost, the last: {error}"
+
+
+def _run_pair(
+    order: str,
+    cases: Sequence[Case],
+    request: Request,
+    sides: tuple[Side, Side],
+    calls: dict[Case, int],
+) -> Pair:
+    found: dict[str, list[Timing]] = {}
+    counts = [calls[case] for case in cases]
+    for letter in order:
+        first = letter == "A"
+        chosen = [request.baseline_case(case) if first else case for case in cases]
+        side, name = (sides[0], "baseline") if first else (sides[1], "candidate")
+        try:
+            result = run_child(side, request.job(chosen, counts), timeout=request.timeout)
+        except LostError as error:
+            raise LostError(f"{name} {error}", stage=error.stage, details=error.details) from error
+        found[letter] = [_timing(**seconds) for seconds in result["seconds"]]
+    times = map(CaseTimes, cases, found["A"], found["B"])
+    return Pair(order, tuple(times))
+
+
+def _timing(*, p5: float, p50: float, p95: float, calls: int) -> Timing:
+    """Seconds to milliseconds."""
+    return Timing(p5 * 1000, p50 * 1000, p95 * 1000, calls)
+
+
+def _look(request: Request, tally: Tally) -> None:
+    if len(tally.pairs) not in {look.pairs for look in request.plan.looks}:
+        return
+    open_cases = [case for case in request.cases if case not in tally.decided]
+    ratios = [log_ratios(times_of(case, tally.pairs)) for case in open_cases]
+    last = len(tally.pairs) == request.plan.pairs
+    for case, speed in zip(open_cases, look_at(ratios, request.plan), strict=True):
+        if last or speed.outcome is not Outcome.INCONCLUSIVE:
+            tally.decided[case] = speed
+
+
+def verdicts(request: Request, tally: Tally) -> tuple[SpeedVerdict, ...]:
+    """A verdict of every case; those that an end before time left open are not judged."""
+    return tuple(_verdict(case, request, tally) for case in request.cases)
+
+
+def _verdict(case: Case, request: Request, tally: Tally) -> SpeedVerdict:
+    times = times_of(case, tally.pairs)
+    speed = tally.decided.get(case)
+    error = "" if speed else tally.error
+    if speed is None and len(times) >= FEWEST:
+        speed = describe(log_ratios(times), request.plan)
+    against = request.baseline_case(case).method
+    return speed_verdict(case, against, times, speed, error=error)

@@ -1,0 +1,120 @@
+"""The two sides of a comparison: a git revision, an interpreter, or what is here now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import qreg
+from qreg.errors import QregError
+
+#: Stands for the working tree, with the interpreter that runs qreg.
+HERE = "."
+
+
+@dataclass(frozen=True)
+class Side:
+    """Where a side's code and interpreter are.
+
+    Attributes:
+        given: as the user wrote it.
+        folder: where the child runs: the project's folder, of that revision.
+        paths: for PYTHONPATH.
+        commit: of the revision that was checked out, "" for the working tree.
+    """
+
+    given: str
+    python: str
+    folder: Path
+    paths: tuple[Path, ...]
+    commit: str = ""
+
+    def __str__(self) -> str:
+        code = f"revision {self.commit[:10]}" if self.commit else "the working tree"
+        return f"'{self.given}' ({code}, {self.python})"
+
+
+@contextlib.contextmanager
+def open_side(given: str, project: Path) -> Iterator[Side]:
+    """The side that a text stands for; a checked out revision is removed at the end.
+
+    A file is an interpreter, a folder with ``bin/python`` a virtual environment; then come
+    revisions of the project's repository, then programs in PATH.
+
+    Raises:
+        QregError: it is nothing of that, with what was tried.
+    """
+    with tempfile.TemporaryDirectory(prefix="qreg-side-") as temporary:
+        # An interpreter without qreg takes this one, without what is installed beside it.
+        link = Path(temporary, "qreg-link")
+        link.mkdir()
+        (link / "qreg").symlink_to(Path(qreg.__file__).resolve().parent)
+        python = sys.executable if given == HERE else _interpreter(given)
+        commit = "" if python else _commit(given, project)
+        if commit:
+            with _checked_out(commit, given, project, Path(temporary)) as folder:
+                yield _side(given, sys.executable, folder, link, commit)
+            return
+        found = python or shutil.which(given)
+        if not found:
+            raise QregError(
+                f"'{given}' is no revision and no interpreter", hint=_tried(given, project)
+            )
+        yield _side(given, found, project, link, "")
+
+
+def _side(given: str, python: str, folder: Path, link: Path, commit: str) -> Side:
+    return Side(given, python, folder, (folder, folder / "src", link), commit)
+
+
+def _interpreter(given: str) -> str:
+    path = Path(given).expanduser()
+    if path.is_dir() and (path / "bin" / "python").exists():
+        path = path / "bin" / "python"
+    # not resolved: a virtual environment's interpreter is a link, and knows itself by its path
+    return str(path.absolute()) if path.is_file() and os.access(path, os.X_OK) else ""
+
+
+def _tried(given: str, project: Path) -> str:
+    return (
+        f"tried: the file {Path(given).absolute()}, the revision {given} of the git repository at "
+        f"{project}, the program {given} in PATH"
+    )
+
+
+def _git(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["git", "-C", str(project), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _commit(given: str, project: Path) -> str:
+    """The commit that a revision means; "" if there is none, or no git."""
+    if given.startswith("-"):
+        return ""
+    with contextlib.suppress(OSError):
+        found = _git(project, "rev-parse", "--verify", "--quiet", f"{given}^{{commit}}")
+        return found.stdout.strip() if found.returncode == 0 else ""
+    return ""
+
+
+@contextlib.contextmanager
+def _checked_out(commit: str, given: str, project: Path, temporary: Path) -> Iterator[Path]:
+    """The project's folder of a commit, in a worktree of its own."""
+    prefix = _git(project, "rev-parse", "--show-prefix").stdout.strip()
+    tree = temporary / "tree"
+    added = _git(project, "worktree", "add", "--quiet", "--detach", str(tree), commit)
+    if added.returncode:
+        raise QregError(f"'{given}' cannot be checked out: {added.stderr.strip()}")
+    try:
+        if not (tree / prefix).is_dir():
+            raise QregError(f"'{given}' has no folder {prefix}", hint="choose a later revision")
+        yield tree / prefix
+    finally:
+        _git(project, "worktree", "remove", "--force", str(tree))
