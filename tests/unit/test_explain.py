@@ -209,13 +209,15 @@ def test_saturation_is_named_where_the_cpu_no_longer_adds_without_it(
     """oneDNN's qconfig uses all eight bits, and one channel of the weight is all 127."""
     gate, now, before = _pair(faulty, _case(colours, engine="onednn"), _scaled("model.conv"))
     assert Check.SATURATION not in [c for c, _ in given.said(_explained(gate, now, before)[0])]
-    changes: Any = {"limits": ("ISA=AVX2",)} if simulated else {"vnni": not now.environment.vnni}
-    now = replace(now, environment=replace(now.environment, **changes))
+    limits = ("ONEDNN_MAX_CPU_ISA=AVX2",) if simulated else ()
+    whole = replace(before.environment, vnni=True, limits=())
+    before = replace(before, environment=whole)
+    now = replace(now, environment=replace(whole, vnni=simulated, limits=limits))
     found, _ = _explained(gate, now, before, LOOSE)
     (saturation,) = [f for f in found.findings if f.check is Check.SATURATION]
     assert (saturation.outcome, saturation.where) == (Outcome.REGRESSED, "model.conv")
     assert re.match(r"\d+\.\d\d% of outputs", saturation.observed)
-    assert saturation.observed.endswith("(ISA=AVX2)") == simulated
+    assert saturation.observed.endswith("(ONEDNN_MAX_CPU_ISA=AVX2)") == simulated
 
 
 def test_no_saturation_is_claimed_with_a_reduced_range(faulty: Any, colours: Path) -> None:

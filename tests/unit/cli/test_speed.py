@@ -109,10 +109,16 @@ def test_an_interruption_leaves_no_process_and_keeps_pairs(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # whoever runs this in the background of a shell has switched SIGINT off
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    _wait_for(lambda: len(_logged(tmp_path / "b")) == 7, process)
-    process.send_signal(number)
-    said, errors = process.communicate(timeout=30)
+    try:
+        _wait_for(lambda: len(_logged(tmp_path / "b")) == 7, process)
+        process.send_signal(number)
+        said, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == 130, errors
     assert "INTERRUPTED" in said
     assert len(json.loads((tmp_path / "out.json").read_text())["pairs"]) == 4
