@@ -5,8 +5,8 @@
 
 Observes every shipped case, judges it as the gate would, and prints the largest differences of
 any case as a row of the table in docs/detection.md, which the tolerances of
-`qreg/compare/tolerances.py` rest on. A case whose sums saturate here is a true loss: it is named
-and left out.
+`qreg/compare/tolerances.py` rest on. True losses, cases whose sums saturate here, are named with
+their outcome and left out.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from qreg.baselines.store import Store
 from qreg.compare.family import family_alpha
 from qreg.compare.noise import Noise, noise
 from qreg.compare.verdict import judge
+from qreg.environment import capture_environment
 from qreg.explain import explain
+from qreg.faults.settings import Setting, true_loss
 from qreg.gate import Gate
-from qreg.judgements import Check, Verdict
+from qreg.judgements import Verdict
 from qreg.records import Case
 from qreg.selection import gate_options, select_cases
 from qreg.settings import read_settings
@@ -55,8 +57,8 @@ def main() -> None:
         if found is None:
             continue
         verdict, apart = found
-        if any(finding.check is Check.SATURATION for finding in verdict.findings):
-            lost.append(str(case))
+        if true_loss(case, Setting("here", limits=capture_environment().limits)):
+            lost.append(f"{case} {verdict.outcome.value}")
         else:
             verdicts[verdict.outcome.value] += 1
             worst = worst.worst(apart)
