@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from qreg.cli.cases import add_case_options, chosen_root, parse_case
-from qreg.cli.options import add_thread_option
+from qreg.cli.options import add_action, add_thread_option
 from qreg.errors import QregError
 
 _CATEGORIES = ("create", "fix", "update", "trim")
@@ -69,13 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _action(
     actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, epilog: str
 ) -> argparse.ArgumentParser:
-    parser = actions.add_parser(
-        name,
-        help=what,
-        description=f"{what[0].upper()}{what[1:]}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_action(actions, name, what, epilog)
     parser.add_argument(
         "--baselines",
         type=Path,

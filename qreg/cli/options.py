@@ -10,6 +10,19 @@ from qreg.models import MODELS
 from qreg.quantization import METHODS
 
 
+def add_action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, epilog: str
+) -> argparse.ArgumentParser:
+    """An action of a command, ``qreg baseline show``; `what` is its help, in a few words."""
+    return actions.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """--model, --dataset, --data-dir and --checkpoints."""
     parser.add_argument(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import matches, project_settings
+from qreg.cli.options import add_action
 from qreg.cli.speed_options import add_measuring, add_selection, checked
 from qreg.errors import QregError
 
@@ -60,13 +61,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _action(
     actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, epilog: str
 ) -> argparse.ArgumentParser:
-    parser = actions.add_parser(
-        name,
-        help=what,
-        description=f"{what[0].upper()}{what[1:]}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_action(actions, name, what, epilog)
     parser.add_argument(
         "--store",
         type=Path,
