@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from qreg.data import Dataset, Split, get_dataset
+from qreg.data import Dataset, Split
 from qreg.data.batches import batches
 from qreg.errors import QregError, UnavailableError
 from qreg.metrics.saturation import audit_saturation
@@ -26,7 +26,7 @@ def audit_case(case: Case, options: Options) -> tuple[LayerSaturation, ...]:
         UnavailableError: this machine or this installation lacks what the case needs.
         QregError: code that is not qreg's raised, with its traceback; or what `prepare` raises.
     """
-    dataset = get_dataset(case.dataset)
+    dataset = options.dataset(case.dataset)
     test = load_test(dataset, options)
     subject = _prepared(case, dataset, test, options)
     with use_engine(case.engine):

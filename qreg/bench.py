@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from qreg.data import Dataset, Split, get_dataset
+from qreg.data import Dataset, Split
 from qreg.data.batches import batches
 from qreg.numerics import Images
 from qreg.prepare import Subject, prepare
@@ -59,7 +59,7 @@ def open_bench(name: str, options: Options, *, full: bool) -> Bench:
     Raises:
         MissingDataError: the dataset is not on this machine.
     """
-    dataset = get_dataset(dict(options.sources).get(name, name))
+    dataset = options.dataset(name)
     test = load_test(dataset, options)
     if not full:
         chosen = test.take(np.arange(GATE_IMAGES))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import traceback
 import warnings
 
 import numpy as np
@@ -74,9 +73,7 @@ class Gate:
         except QregError:
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-            details = traceback.format_exc()
-            return Failure(subject.case, reason, "", unavailable=False, details=details)
+            return Failure.raised(subject.case, error)
 
     def _snapshot(self, subject: Subject, bench: Bench) -> Snapshot:
         logits = _run(subject, bench)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
+from collections.abc import Sequence
 
-from qreg.approvals import Baseline
+from qreg.approvals import Baseline, Snapshot
 from qreg.baselines.select import choose
 from qreg.baselines.store import Store
 from qreg.compare.verdict import failed, judge, no_baseline
@@ -41,17 +41,22 @@ class Judge:
         except QregError as error:
             return failed(Failure(case, str(error), error.hint, unavailable=False))
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            details = traceback.format_exc()
-            return failed(Failure(case, reason, "", unavailable=False, details=details))
+            return failed(Failure.raised(case, error))
 
     def _verdict(self, case: Case, baselines: tuple[Baseline, ...]) -> Verdict | Failure:
         now = self._gate.observe(case)
         if isinstance(now, Failure):
             return now if now.unavailable else failed(now)
-        chosen = choose(baselines, now.environment)
-        if chosen is None:
-            return no_baseline(case)
-        before, basis = chosen
-        verdict = judge(now, before, basis, alpha=self._alpha)
-        return explain(verdict, now, before.snapshot, self._gate)
+        before, verdict = judged(now, baselines, alpha=self._alpha)
+        return explain(verdict, now, before.snapshot, self._gate) if before else verdict
+
+
+def judged(
+    now: Snapshot, held: Sequence[Baseline], *, alpha: float
+) -> tuple[Baseline | None, Verdict]:
+    """The baseline that applies, None where there is none, and the verdict by it."""
+    chosen = choose(held, now.environment)
+    if chosen is None:
+        return None, no_baseline(now.case)
+    before, basis = chosen
+    return before, judge(now, before, basis, alpha=alpha)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from qreg.data import Dataset, Split, get_dataset
+from qreg.data import Dataset, Split
 from qreg.data.batches import batches
 from qreg.environment import capture_environment
 from qreg.errors import UnavailableError
@@ -48,7 +48,7 @@ def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Fail
     Raises:
         QregError: what concerns all cases: dataset, model, reference, a damaged file.
     """
-    dataset = get_dataset(cases[0].dataset)
+    dataset = options.dataset(cases[0].dataset)
     test = load_test(dataset, options)
     made = _prepare_all(cases, dataset, test, options)
     subjects = [one for one in made if isinstance(one, Subject)]

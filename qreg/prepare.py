@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +87,7 @@ def prepare(case: Case, shop: Workshop) -> Subject | Failure:
     except QregError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        return Failure(case, reason, "", unavailable=False, details=traceback.format_exc())
+        return Failure.raised(case, error)
 
 
 def _prepare(case: Case, shop: Workshop) -> Subject:

@@ -72,7 +72,7 @@ class Summary:
         tests = [(r, p) for r in self._records for p in r["p_values"]]
         rejected = holm([p for _, p in tests])
         found = [r for (r, _), hit in zip(tests, rejected, strict=True) if hit]
-        return [r["case"] for r in found if not Outcome(r["outcome"]).fails]
+        return list(dict.fromkeys(r["case"] for r in found if not Outcome(r["outcome"]).fails))
 
     def _lines(self) -> Iterator[str]:
         for record in self._sorted():

@@ -5,6 +5,7 @@ Only the standard library and `qreg.observations` may be imported here.
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 
 from qreg.observations import Accuracy, Agreement, Latency, Size
@@ -84,6 +85,13 @@ class Failure:
     hint: str
     unavailable: bool
     details: str = ""
+
+    @classmethod
+    def raised(cls, case: Case, error: Exception) -> Failure:
+        """The failure of a case whose code raised, with its traceback."""
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        details = "".join(traceback.format_exception(error))
+        return cls(case, reason, "", unavailable=False, details=details)
 
 
 @dataclass(frozen=True)

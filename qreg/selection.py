@@ -40,7 +40,7 @@ def select_cases(
         for name in own:
             registry.check(name)
     known = [name for name, _ in dataset_sources(settings)]
-    chosen_engines = _split(engines) or settings.engines
+    chosen_engines = split_names(engines) or settings.engines
     return gate_cases(
         _chosen("dataset", datasets, known, DATASETS.names()),
         _chosen("model", models, settings.models, MODELS.names()),
@@ -80,7 +80,8 @@ def gate_options(
     )
 
 
-def _split(names: str) -> tuple[str, ...]:
+def split_names(names: str) -> tuple[str, ...]:
+    """The names in a comma-separated list."""
     return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
@@ -88,10 +89,10 @@ def _chosen(
     kind: str, names: str, own: Iterable[str], registered: Iterable[str]
 ) -> tuple[str, ...]:
     known = dict.fromkeys((*own, *registered))
-    for name in _split(names):
+    for name in split_names(names):
         if name not in known and not is_object_path(name):
             raise UnknownNameError(kind, name, known)
-    return _split(names) or tuple(own)
+    return split_names(names) or tuple(own)
 
 
 def _engines(names: tuple[str, ...]) -> tuple[str, ...]:

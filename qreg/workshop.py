@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from qreg.data import Dataset, Split, SplitName, load_split
+from qreg.data import Dataset, Split, SplitName, get_dataset, load_split
 from qreg.data.batches import batches
 from qreg.prepare import Workshop
 
@@ -32,6 +32,15 @@ class Options:
     download: bool = True
     sources: tuple[tuple[str, str], ...] = ()
     progress: Callable[[int, int, str], None] = lambda *_: None
+
+    def dataset(self, name: str) -> Dataset:
+        """The dataset of that name, from its source where it has one.
+
+        Raises:
+            UnknownNameError: it has none, and is not registered.
+            MissingDataError: nothing is at its source.
+        """
+        return get_dataset(dict(self.sources).get(name, name))
 
     def load(self, dataset: Dataset, split: SplitName) -> Split:
         """A split of a dataset, with the progress of decoding it."""

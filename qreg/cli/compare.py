@@ -18,6 +18,7 @@ from qreg.cli.options import (
 )
 from qreg.quantization import METHODS
 from qreg.quantization.engines import ENGINES, check_engine
+from qreg.selection import split_names
 
 if TYPE_CHECKING:
     from qreg.records import Case, Failure, Measurement
@@ -78,7 +79,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     methods = _methods(args.methods, args.weights)
-    engines = tuple(check_engine(e) for e in _split(args.engine) if e != "all")
+    engines = tuple(check_engine(e) for e in split_names(args.engine) if e != "all")
     check_model_and_methods(args.model, methods)
     positive_or_zero("--limit", args.limit)
     results = _measure(args, methods, engines)
@@ -92,12 +93,8 @@ def run(args: argparse.Namespace) -> int:
     return 1 if _failed(results) else 0
 
 
-def _split(names: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in names.split(",") if name.strip())
-
-
 def _methods(names: str, weights: str) -> tuple[str, ...]:
-    chosen = ["fp32", *_split(names)]
+    chosen = ["fp32", *split_names(names)]
     if weights == "per_tensor":
         chosen = [f"{n}-per-tensor" if n in ("static", "qat") else n for n in chosen]
     return tuple(dict.fromkeys(chosen))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from qreg.approvals import Baseline, Snapshot
+from qreg.approvals import Snapshot
 from qreg.cli.cases import (
     has_options,
     is_known,
@@ -18,7 +18,6 @@ from qreg.cli.cases import (
 )
 from qreg.cli.options import set_threads
 from qreg.errors import CorruptFileError, MissingDataError
-from qreg.judgements import Verdict
 from qreg.records import Case, Failure
 from qreg.selection import gate_options
 
@@ -114,6 +113,8 @@ def _propose(
 ) -> Change | Case | Failure:
     """A change, or the case itself where there is nothing to change."""
     from qreg.baselines.changes import propose
+    from qreg.compare.family import family_alpha
+    from qreg.judge import judged
 
     try:
         held = store.read(case)
@@ -123,20 +124,5 @@ def _propose(
         return Failure(case, str(error), error.hint, unavailable=missing)
     if isinstance(now, Failure):
         return now
-    before, verdict = judged(now, held, cases=cases)
+    before, verdict = judged(now, held, alpha=family_alpha(cases))
     return propose(now, before, verdict) or case
-
-
-def judged(
-    now: Snapshot, held: Sequence[Baseline], *, cases: int
-) -> tuple[Baseline | None, Verdict]:
-    """The baseline that applies, and the verdict by it, in a run of so many cases."""
-    from qreg.baselines.select import choose
-    from qreg.compare.family import family_alpha
-    from qreg.compare.verdict import judge, no_baseline
-
-    chosen = choose(held, now.environment)
-    if chosen is None:
-        return None, no_baseline(now.case)
-    before, basis = chosen
-    return before, judge(now, before, basis, alpha=family_alpha(cases))

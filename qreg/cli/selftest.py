@@ -16,6 +16,7 @@ from qreg.cli.options import (
 )
 from qreg.errors import QregError
 from qreg.quantization.engines import available_engines, check_engine, default_engine
+from qreg.selection import split_names
 
 if TYPE_CHECKING:
     from qreg.faults.results import Proof
@@ -87,10 +88,6 @@ def run(args: argparse.Namespace) -> int:
     return 0 if proof.holds else 1
 
 
-def _split(names: str, default: str = "") -> tuple[str, ...]:
-    return tuple(name.strip() for name in (names or default).split(",") if name.strip())
-
-
 def _proof(args: argparse.Namespace) -> Proof:
     from qreg.cli.progress import progress_bar
 
@@ -101,14 +98,14 @@ def _proof(args: argparse.Namespace) -> Proof:
         from qreg.faults.selftest import Selftest
         from qreg.training.checkpoints import checkpoint_folders
 
-        chosen = () if args.faults == "none" else get_faults(_split(args.faults))
+        chosen = () if args.faults == "none" else get_faults(split_names(args.faults))
         test = Selftest(
             launcher=Launcher(
                 folders=checkpoint_folders(args.checkpoints),
                 data_dir=args.data_dir,
                 threads=args.threads,
             ),
-            cases=_cases(args, _split(args.engines, default_engine())),
+            cases=_cases(args, split_names(args.engines or default_engine())),
             clean_cases=_clean_cases(args),
             faults=chosen,
             clean_runs=args.clean_runs,
@@ -121,18 +118,18 @@ def _proof(args: argparse.Namespace) -> Proof:
 def _cases(args: argparse.Namespace, engines: tuple[str, ...]) -> tuple[Case, ...]:
     from qreg.cases import gate_cases
 
-    models = _split(args.models, "simple_cnn")
-    methods = _split(args.methods, _METHODS)
+    models = split_names(args.models or "simple_cnn")
+    methods = split_names(args.methods or _METHODS)
     for model in models:
         check_model_and_methods(model, methods)
     for engine in engines:
         check_engine(engine)
-    return gate_cases(_split(args.datasets, "shapes10"), models, methods, engines)
+    return gate_cases(split_names(args.datasets or "shapes10"), models, methods, engines)
 
 
 def _clean_cases(args: argparse.Namespace) -> tuple[Case, ...]:
     """All engines: a false alarm of one may be none of another."""
-    return _cases(args, _split(args.engines) or available_engines())
+    return _cases(args, split_names(args.engines) or available_engines())
 
 
 def _print(proof: Proof) -> None:

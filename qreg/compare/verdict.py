@@ -44,7 +44,7 @@ def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Ver
         accuracy=change,
         findings=tuple(findings),
         moved=moved_images(now, old, shared),
-        p_values=(change.p_value, agreement_p_value(now, old, shared)),
+        p_values=(change.p_value, agreement_p_value(shared)),
         notes=_notes(now, old, shared),
     )
 

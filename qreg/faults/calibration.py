@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import torch
 
-from qreg.data import get_dataset
 from qreg.data.batches import batches
 from qreg.faults.fault import (
     STATIC,
@@ -35,7 +34,7 @@ def _first(count: int) -> Fault:
 
 def _pixels(images: torch.Tensor, target: Target) -> torch.Tensor:
     """The images before they were normalised, 0 to 1."""
-    dataset = get_dataset(target.case.dataset)
+    dataset = target.options.dataset(target.case.dataset)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (dataset.mean, dataset.std))
     return images * std + mean
 
@@ -67,7 +66,7 @@ def _reordered(given: Batches, target: Target) -> Batches:
 
 def _test_images(given: Batches, target: Target) -> Batches:
     list(given)  # the training images are recorded as observed
-    dataset = get_dataset(target.case.dataset)
+    dataset = target.options.dataset(target.case.dataset)
     test = target.options.load(dataset, "test").head(512)
     return batches(test, dataset, size=64)
 

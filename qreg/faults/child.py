@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import traceback
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -67,8 +66,7 @@ def _attempt(case: Case, args: argparse.Namespace, gate: Gate, options: Options)
         with fault.inject(Target(case, options)) if fault else nullcontext():
             seen = gate.observe(case)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        seen = Failure(case, reason, "", unavailable=False, details=traceback.format_exc())
+        seen = Failure.raised(case, error)
     if isinstance(seen, Failure):
         sys.stderr.write(seen.details)
         return _plain(Observed(case, _ERROR, _ERROR, _ERROR, reason=seen.reason))

@@ -149,4 +149,4 @@ def patched(*targets: tuple[str, object]) -> Injection:
 
 def changed_dataset(change: Callable[[Dataset], Dataset]) -> Injection:
     """Everything is made from another dataset under the same name."""
-    return patched(("qreg.bench.get_dataset", lambda name: change(get_dataset(name))))
+    return patched(("qreg.workshop.get_dataset", lambda name: change(get_dataset(name))))

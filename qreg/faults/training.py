@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.ao import quantization as ao
 
-from qreg.data import get_dataset
 from qreg.data.batches import batches
 from qreg.faults.fault import QAT, Fault, Target, before, changed_method
 from qreg.models import build_model
@@ -20,7 +19,7 @@ from qreg.workshop import CALIBRATION
 
 
 def _images(target: Target) -> Iterator[torch.Tensor]:
-    dataset = get_dataset(target.case.dataset)
+    dataset = target.options.dataset(target.case.dataset)
     train = target.options.load(dataset, "train").take(CALIBRATION)
     return batches(train, dataset, size=64)
 

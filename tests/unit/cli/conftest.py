@@ -57,5 +57,5 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
             return found.observe(case)
 
     monkeypatch.setattr("qreg.gate.Gate", Gate)
-    monkeypatch.setattr("qreg.compare.verdict.judge", found.judge)
+    monkeypatch.setattr("qreg.judge.judge", found.judge)
     return found

@@ -48,7 +48,7 @@ def test_a_level_that_is_just_reached_is_enough(alpha: float, count: int) -> Non
 )
 def test_its_p_value_is_that_of_following_less(index: tuple[int, ...], lost: int, won: int) -> None:
     now = _unlike_fp32(*index)
-    assert agreement_p_value(now, BEFORE, given.shared(now, BEFORE)) == lost_more(won, lost)
+    assert agreement_p_value(given.shared(now, BEFORE)) == lost_more(won, lost)
 
 
 def test_it_is_paired_image_by_image() -> None:

@@ -45,7 +45,7 @@ ASKED = (
 )
 _USED = (
     "qreg.prepare:get_method",
-    "qreg.bench:get_dataset",
+    "qreg.workshop:get_dataset",
     "qreg.workshop:CALIBRATION",
     "qreg.quantization.static:fuse",
     "qreg.quantization.static:static_qconfig",
