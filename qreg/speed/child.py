@@ -10,9 +10,9 @@ library before `_measure`, and little of qreg there.
 from __future__ import annotations
 
 import gc
-import itertools
 import json
 import os
+import runpy
 import sys
 import threading
 import time
@@ -23,8 +23,6 @@ from typing import Any
 
 #: Calibration images: kernels take as long whatever ranges they are given.
 _CALIBRATION = 16
-# Values of an extra layer: they take a microsecond and stay in the first cache.
-_LAYER = 1024
 Call = Callable[[], object]
 
 
@@ -91,47 +89,19 @@ def _measure(
 
 def _make_all(job: dict[str, Any], enter: Callable[[str], None]) -> list[Call]:
     """A call of each case, on a batch of test images, with the extra work it is asked for."""
-    calls = []
+    calls: list[Call] = []
     for names, extra in zip(job["cases"], job["extra"] or [(0, 1)] * len(job["cases"])):  # noqa: B905
         enter(f"making {names[0]}/{names[1]}/{names[2]}@{names[3]}")
+        slower = _slowdowns() if extra[0] or job["serial"] else {}
         call = _make(job, names)
-        call = _with_layers(call, *extra) if extra[0] else call
-        calls.append(_on_one_thread(call) if len(calls) in job["serial"] else call)
+        call = slower["with_layers"](call, *extra) if extra[0] else call
+        calls.append(slower["on_one_thread"](call) if len(calls) in job["serial"] else call)
     return calls
 
 
-def _with_layers(call: Call, layers: int, every: int) -> Call:
-    """The call, with so many layers more in every so manyth: a fault made of real work.
-
-    They are small and work in place, so that they take time and not the model's caches.
-    """
-    import torch
-
-    values, numbers = torch.rand(_LAYER), itertools.count()
-
-    def both() -> object:
-        if next(numbers) % every == 0:
-            for _ in range(layers):
-                torch.relu_(values)
-        return call()
-
-    return both
-
-
-def _on_one_thread(call: Call) -> Call:
-    """The call, without the threads that the process has: a fault that one thread does not show."""
-    import torch
-
-    threads = torch.get_num_threads()
-
-    def alone() -> object:
-        torch.set_num_threads(1)
-        try:
-            return call()
-        finally:
-            torch.set_num_threads(threads)
-
-    return alone
+def _slowdowns() -> dict[str, Any]:
+    """What slowdowns.py beside this file defines: the side's qreg may not have it."""
+    return runpy.run_path(str(Path(__file__).with_name("slowdowns.py")))
 
 
 def _make(job: dict[str, Any], names: list[str]) -> Call:
