@@ -58,8 +58,8 @@ def watch(
 ) -> tuple[int, bool]:
     """Look every night from `since` on: how many change points were checked; whether one alerted.
 
-    The step, if there is one, is before night `BEFORE`; a check between two nights has it in it
-    where they lie on both sides.
+    The step, if there is one, is before night `BEFORE`; the two nights that are checked have it
+    between them where the change point is at most one night off.
     """
     checked: set[int] = set()
     for night in range(since, len(values) + 1):
@@ -70,7 +70,7 @@ def watch(
         if np.median(values[last:night]) <= np.median(values[before:last]):
             continue
         checked.add(last)
-        stepped = last == BEFORE and since > BEFORE
+        stepped = abs(last - BEFORE) <= 1 and since > BEFORE
         if confirmed(rng, pool, STEP if stepped else 0.0):
             return len(checked), True
     return len(checked), False

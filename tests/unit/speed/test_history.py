@@ -143,7 +143,7 @@ def test_a_step_is_found_within_five_nights_and_a_clean_series_is_quiet() -> Non
     stepped = series(25, step_at=20)
     assert change_points([n.change for n in stepped]) == (20,)
     (found,) = find_changes(stepped)
-    assert (found.before, found.after) == (stepped[19], stepped[20])
+    assert (found.before, found.after) == (stepped[18], stepped[21])
     assert found.by == pytest.approx(0.03, abs=0.006)
 
 
@@ -204,7 +204,7 @@ def test_a_change_names_two_commits_and_the_next_command(
         file.write("half a li")
     assert main(["speed", "history", "--store", str(store)]) == 0
     said = capsys.readouterr()
-    assert f"next: qreg speed check {19:040x} {20:040x} --cases 'shapes10/simple_cnn" in said.out
+    assert f"next: qreg speed check {18:040x} {21:040x} --cases 'shapes10/simple_cnn" in said.out
     assert "line 26 is damaged" in said.err
     # neither commit exists here
     assert main(["speed", "history", "--store", str(store), "--confirm"]) == 2
@@ -220,7 +220,7 @@ def test_a_change_point_is_checked_once_and_only_that_alerts(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     # programs in PATH named like the commits stand for them
-    names = [f"{19:040x}", f"{20:040x}"]
+    names = [f"{18:040x}", f"{21:040x}"]
     fake_python(tmp_path / names[0])
     fake_python(tmp_path / names[1], seconds=0.00105 if slower else 0.001)
     store = tmp_path / "n.jsonl"
