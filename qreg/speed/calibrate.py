@@ -15,11 +15,12 @@ from qreg.errors import QregError
 from qreg.judgements import Outcome
 from qreg.records import Case
 from qreg.speed.driver import Request, call_counts
+from qreg.speed.jobs import LostError
 from qreg.speed.load import noise_load
 from qreg.speed.noise import read_noise
 from qreg.speed.order import pair_orders
 from qreg.speed.pairs import processor_of, run_pair
-from qreg.speed.processes import LostError, run_child
+from qreg.speed.processes import run_child
 from qreg.speed.sides import Side
 from qreg.speed.trials import Scenario, Trial, append_trials, outcome_so_far
 

@@ -13,8 +13,9 @@ from qreg.compare.speed_run import drift
 from qreg.errors import QregError
 from qreg.records import Case, Environment
 from qreg.speed.driver import Request, Tally, call_counts, run_pairs, verdicts
+from qreg.speed.jobs import LostError
 from qreg.speed.noise import Reading, read_noise
-from qreg.speed.processes import LostError, run_child
+from qreg.speed.processes import run_child
 from qreg.speed.sides import Side, open_side
 from qreg.timings import Noise, SideRecord, SpeedRun
 

@@ -10,9 +10,9 @@ from qreg.compare.speed import FEWEST, Plan, describe, look_at
 from qreg.compare.speed_run import log_ratios, speed_verdict, times_of
 from qreg.judgements import Outcome
 from qreg.records import Case
+from qreg.speed.jobs import Job, LostError
 from qreg.speed.order import pair_orders
 from qreg.speed.pairs import processor_of, run_pair
-from qreg.speed.processes import Job, LostError
 from qreg.speed.sides import Side
 from qreg.timings import CaseTimes, Pair, Speed, SpeedVerdict, Timing
 

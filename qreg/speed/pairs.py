@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qreg.speed.processes import Child, Job, LostError, start_child
+from qreg.speed.jobs import CHILD, Job, LostError
+from qreg.speed.processes import Running, started
 from qreg.speed.sides import Side
 
 #: What a side is called where it is lost.
@@ -29,31 +30,32 @@ def run_pair(
         LostError: either side gave no result.
     """
     with contextlib.ExitStack() as stack:
-        children = {}
+        running = {}
         for letter in order:
+            job = jobs[letter]
+            child = started(sides[letter], CHILD, job.content, threads=job.threads, turns=True)
             with _named(letter):
-                child = start_child(sides[letter], jobs[letter], timeout=timeout, turns=True)
-                children[letter] = stack.enter_context(child)
-        _take_turns(order, children, jobs[order[0]].rounds)
-        return {letter: _result(letter, child) for letter, child in children.items()}
+                running[letter] = stack.enter_context(child)
+        _take_turns(order, running, jobs[order[0]].rounds, timeout)
+        return {letter: _result(letter, one, timeout) for letter, one in running.items()}
 
 
-def _take_turns(order: str, children: Mapping[str, Child], rounds: int) -> None:
-    for letter, child in children.items():
+def _take_turns(order: str, running: Mapping[str, Running], rounds: int, timeout: float) -> None:
+    for letter, one in running.items():
         with _named(letter):
-            child.wait_done()
+            one.wait_ready(timeout=timeout)
     for number in range(rounds):
         for letter in order if number % 2 == 0 else reversed(order):
+            running[letter].give_turn()
             with _named(letter):
-                children[letter].give_turn()
-                children[letter].wait_done()
-    for child in children.values():
-        child.give_turn()
+                running[letter].wait_ready(timeout=timeout)
+    for one in running.values():
+        one.give_turn()
 
 
-def _result(letter: str, child: Child) -> dict[str, Any]:
+def _result(letter: str, running: Running, timeout: float) -> dict[str, Any]:
     with _named(letter):
-        return child.result()
+        return running.result(timeout=timeout)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from qreg.records import Case
-from qreg.speed.processes import Job, LostError, command, run_child
+from qreg.speed.jobs import Job, LostError, command
+from qreg.speed.processes import run_child
 from qreg.speed.sides import HERE, open_side
 
 ROOT = Path(__file__).parents[3]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from qreg.records import Case
+from qreg.speed.jobs import Job, LostError
 from qreg.speed.pairs import processor_of, run_pair
-from qreg.speed.processes import Job, LostError
 from qreg.speed.sides import HERE, open_side
 from tests.unit.speed.fake import CASES, fake_python, log_of
 

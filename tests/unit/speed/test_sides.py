@@ -86,5 +86,6 @@ def test_a_revision_without_the_project(project: Path) -> None:
 
 
 def test_outside_a_repository_there_are_interpreters_only(tmp_path: Path) -> None:
-    with pytest.raises(QregError, match="HEAD"), open_side("HEAD", tmp_path):
+    # not HEAD itself, which is a program where libwww-perl is installed
+    with pytest.raises(QregError, match="HEAD~0"), open_side("HEAD~0", tmp_path):
         pass
