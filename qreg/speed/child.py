@@ -68,6 +68,10 @@ def _measure(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any
 
     torch.set_num_threads(job["threads"])
     calls = _make_all(job, enter)
+    if job.get("count"):
+        enter("counting")
+        _count(calls, job["calls"], rounds=job["rounds"], warm_up=job["warm_up"])
+        return {"environment": vars(capture_environment())}
     enter("timing")
     seconds = _time(calls, job["calls"], rounds=job["rounds"], warm_up=job["warm_up"])
     return {
@@ -163,6 +167,24 @@ def _time(calls: list[Call], counts: list[int], *, rounds: int, warm_up: int) ->
                 call()
                 times.append(time.perf_counter() - start)
     return seconds
+
+
+def _count(calls: list[Call], counts: list[int], *, rounds: int, warm_up: int) -> None:
+    """Have callgrind count every burst of calls of each case, and write a file for each."""
+    from torch import _C
+
+    if not hasattr(_C, "_valgrind_toggle_and_dump_stats"):
+        raise RuntimeError("this PyTorch cannot tell callgrind when to count")
+    gc.collect()
+    gc.disable()
+    for _ in range(rounds):
+        for call, count in zip(calls, counts):  # noqa: B905
+            for _ in range(warm_up):
+                call()
+            _C._valgrind_toggle()
+            for _ in range(count):
+                call()
+            _C._valgrind_toggle_and_dump_stats()
 
 
 def _percentiles(seconds: list[float]) -> dict[str, float]:

@@ -34,6 +34,7 @@ class Job:
         data_dir, checkpoints: "" for what the side's own settings say.
         extra: how many layers more, and in every how manyth call, of each case.
         keep: of each case's calls so many are returned.
+        count: not timed: callgrind counts them, under which the child runs.
     """
 
     cases: tuple[Case, ...]
@@ -46,6 +47,7 @@ class Job:
     checkpoints: str = ""
     extra: tuple[tuple[int, int], ...] = ()
     keep: int = 0
+    count: bool = False
 
 
 class LostError(Exception):
@@ -56,8 +58,11 @@ class LostError(Exception):
         self.stage, self.details = stage, details
 
 
-def run_child(side: Side, job: Job, *, timeout: float) -> dict[str, Any]:
+def run_child(side: Side, job: Job, *, timeout: float, under: Sequence[str] = ()) -> dict[str, Any]:
     """Run a job in a fresh process of its own group, which is gone when this returns.
+
+    Args:
+        under: the command that runs the child's own, with its arguments.
 
     Raises:
         LostError: it could not be started, crashed, hung for `timeout` seconds, or said that it
@@ -68,7 +73,8 @@ def run_child(side: Side, job: Job, *, timeout: float) -> dict[str, Any]:
         stage.write_text("starting")
         content = {**asdict(job), "cases": list(map(astuple, job.cases)), "stage": str(stage)}
         Path(folder, "job.json").write_text(json.dumps(content))
-        ended = _wait(side, Path(folder), job.threads, timeout)
+        arguments = (str(Path(folder, "job.json")), str(result))
+        ended = _wait([*under, *command(side, *arguments)], side, job.threads, timeout)
         return _read(result, stage.read_text(), ended)
 
 
@@ -77,12 +83,12 @@ def command(side: Side, *arguments: str) -> list[str]:
     return [side.python, "-c", _START, str(Path(child.__file__).resolve()), *arguments]
 
 
-def _wait(side: Side, folder: Path, threads: int, timeout: float) -> str:
+def _wait(started: Sequence[str], side: Side, threads: int, timeout: float) -> str:
     """How the child ended: "" if it left by itself, with what it said last otherwise."""
-    with Path(folder, "said").open("w+b") as said:
+    with tempfile.TemporaryFile() as said:
         try:
             process = subprocess.Popen(
-                command(side, str(folder / "job.json"), str(folder / "result.json")),
+                started,
                 cwd=side.folder,
                 env=_environment(side, threads),
                 stdin=subprocess.PIPE,
