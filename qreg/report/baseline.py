@@ -10,23 +10,33 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qreg.approvals import Approval, Baseline, Snapshot
+from qreg.approvals import Approval, Baseline, Promise, Snapshot
 from qreg.baselines.changes import Change
 from qreg.judgements import Outcome
 from qreg.numerics import EQUAL_DB, Layer, Quantizer
 from qreg.records import Environment
+from qreg.report.promise import promise_text
 
 _STYLES = {Outcome.REGRESSED: "red", Outcome.ERROR: "red", Outcome.IMPROVED: "green"}
 
 
-def baseline_parts(held: Sequence[Baseline]) -> tuple[RenderableType, ...]:
-    """What is held of one case: for each environment its approvals, figures and layers."""
+def baseline_parts(
+    held: Sequence[Baseline], promises: Sequence[Promise] = ()
+) -> tuple[RenderableType, ...]:
+    """What is held of one case: for each environment its approvals, figures and layers.
+
+    Then, for each environment where it was measured, the speed-up that is promised.
+    """
     title = f"{held[0].snapshot.case}, {len(held)} environment{'' if len(held) == 1 else 's'}"
     parts: list[RenderableType] = [Text(title, style="bold")]
     for baseline in held:
         found = baseline.snapshot
         parts += [_environment(found.environment), _approvals(baseline.history)]
         parts += [*map(Text, _figures(found)), _layers(found.numerics.layers)]
+    for one in promises:
+        parts += [_environment(one.environment), Text(promise_text(one)), _approvals(one.history)]
+    if not promises:
+        parts.append(Text("\nno speed-up was recorded: none is promised"))
     return tuple(parts)
 
 

@@ -17,7 +17,7 @@ LIMITS = (
     "signal beside `qreg speed check`, never the verdict.",
     "Under valgrind PyTorch takes its AVX2 kernels, whatever the CPU has.",
     "Python and PyTorch's dispatch are counted too; at batch 1 they may be most of it.",
-    f"Two runs of the same code agree within {REPEATS_WITHIN:.2%}; less of a change is shown as none.",
+    f"Runs of the same code agree within {REPEATS_WITHIN:.2%}: less of a change is shown as none.",
 )
 
 

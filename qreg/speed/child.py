@@ -28,7 +28,7 @@ _LAYER = 1024
 Call = Callable[[], object]
 
 
-def main(job_path: str, result_path: str) -> int:
+def main(job_path: str, result_path: str, *, measure: Callable[..., Any] | None = None) -> int:
     """Do the job; returns the exit status, 0 if there is a result, of an error even."""
     _end_with_the_driver()
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
@@ -39,7 +39,7 @@ def main(job_path: str, result_path: str) -> int:
         Path(job["stage"]).write_text(name, encoding="utf-8")
 
     try:
-        result = _measure(job, enter)
+        result = (measure or _measure)(job, enter)
     except Exception as error:
         text = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         result = {"stage": stage[0], "error": text, "details": traceback.format_exc()}

@@ -24,6 +24,9 @@ _START = (
 )
 
 
+_CHILD = Path(child.__file__)
+
+
 @dataclass(frozen=True)
 class Job:
     """What a child is asked to do.
@@ -58,11 +61,19 @@ class LostError(Exception):
         self.stage, self.details = stage, details
 
 
-def run_child(side: Side, job: Job, *, timeout: float, under: Sequence[str] = ()) -> dict[str, Any]:
+def run_child(
+    side: Side,
+    job: Job,
+    *,
+    timeout: float,
+    under: Sequence[str] = (),
+    script: Path = _CHILD,
+) -> dict[str, Any]:
     """Run a job in a fresh process of its own group, which is gone when this returns.
 
     Args:
         under: the command that runs the child's own, with its arguments.
+        script: what the child runs.
 
     Raises:
         LostError: it could not be started, crashed, hung for `timeout` seconds, or said that it
@@ -74,13 +85,14 @@ def run_child(side: Side, job: Job, *, timeout: float, under: Sequence[str] = ()
         content = {**asdict(job), "cases": list(map(astuple, job.cases)), "stage": str(stage)}
         Path(folder, "job.json").write_text(json.dumps(content))
         arguments = (str(Path(folder, "job.json")), str(result))
-        ended = _wait([*under, *command(side, *arguments)], side, job.threads, timeout)
+        started = [*under, *command(side, *arguments, script=script)]
+        ended = _wait(started, side, job.threads, timeout)
         return _read(result, stage.read_text(), ended)
 
 
-def command(side: Side, *arguments: str) -> list[str]:
+def command(side: Side, *arguments: str, script: Path = _CHILD) -> list[str]:
     """How the child of a side is started."""
-    return [side.python, "-c", _START, str(Path(child.__file__).resolve()), *arguments]
+    return [side.python, "-c", _START, str(script.resolve()), *arguments]
 
 
 def _wait(started: Sequence[str], side: Side, threads: int, timeout: float) -> str:
