@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from qreg.approvals import Promise
 from qreg.baselines.select import choose_promise
@@ -12,45 +12,27 @@ from qreg.compare.verdict import with_finding
 from qreg.judgements import PromiseCheck, Verdict
 from qreg.records import Environment
 
+#: Measures the log of the speed-up over fp32 at a batch size, anew at every call.
 Look = Callable[[int], float]
 
 
-def hold(
-    verdict: Verdict,
-    promises: Sequence[Promise],
-    environment: Environment,
-    look: Look,
-    *,
-    alpha: float,
-) -> Verdict:
-    """The verdict, with what is found of the promise that applies.
+@dataclass(frozen=True)
+class Looked:
+    """What was seen of a promise.
 
-    Args:
-        look: measures the log of the speed-up over fp32 at a batch size, anew at every call.
+    Attributes:
+        exact: whether the promise is of this environment.
     """
-    found = checked(promises, environment, look, alpha=alpha)
-    if found is None:
-        return verdict
-    check, promise, exact = found
-    p_values = (*verdict.p_values, check.p_value)
-    verdict = replace(verdict, promise=check, p_values=p_values)
-    for finding in judge_promise(check, promise, exact=exact, alpha=alpha):
-        verdict = with_finding(verdict, finding)
-    return verdict
+
+    check: PromiseCheck
+    promise: Promise
+    exact: bool
 
 
-def checked(
-    promises: Sequence[Promise],
-    environment: Environment,
-    look: Look,
-    *,
-    alpha: float,
-) -> tuple[PromiseCheck, Promise, bool] | None:
-    """Look as often as it takes; None where nothing is promised.
-
-    Returns:
-        tuple: what was seen, by which promise, and whether that is of this environment.
-    """
+def look_at(
+    promises: Sequence[Promise], environment: Environment, look: Look, *, alpha: float
+) -> Looked | None:
+    """Look as often as it takes; None where nothing is promised."""
     chosen = choose_promise(promises, environment)
     if chosen is None or not can_be_told(chosen[0]):
         return None
@@ -58,4 +40,15 @@ def checked(
     seen = [look(promise.batch)]
     while suspicious(seen, promise, exact=basis.exact, alpha=alpha):
         seen.append(look(promise.batch))
-    return check_promise(seen, promise, exact=basis.exact), promise, basis.exact
+    return Looked(check_promise(seen, promise, exact=basis.exact), promise, basis.exact)
+
+
+def hold(verdict: Verdict, looked: Looked | None, *, alpha: float) -> Verdict:
+    """The verdict, with what was seen of the promise."""
+    if looked is None:
+        return verdict
+    verdict = replace(verdict, promise=looked.check)
+    found = judge_promise(looked.check, looked.promise, exact=looked.exact, alpha=alpha)
+    for finding in found:
+        verdict = with_finding(verdict, finding)
+    return verdict

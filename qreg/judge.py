@@ -11,7 +11,7 @@ from qreg.compare.verdict import failed, judge, no_baseline
 from qreg.errors import MissingDataError, QregError
 from qreg.explain import explain
 from qreg.gate import Gate
-from qreg.held import hold
+from qreg.held import Looked, hold, look_at
 from qreg.judgements import Verdict
 from qreg.records import Case, Failure
 
@@ -52,11 +52,14 @@ class Judge:
         if before is None:
             return verdict
         explained = explain(verdict, now, before.snapshot, self._gate)
-        return hold(
-            explained,
-            self._store.promises(case),
+        return hold(explained, self._looked(now), alpha=self._alpha)
+
+    def _looked(self, now: Snapshot) -> Looked | None:
+        """At the speed, of the model that was observed: where numbers moved, too."""
+        return look_at(
+            self._store.promises(now.case),
             now.environment,
-            lambda batch: self._gate.log_speed_up(case, batch),
+            lambda batch: self._gate.log_speed_up(now.case, batch),
             alpha=self._alpha,
         )
 

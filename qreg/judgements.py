@@ -151,8 +151,7 @@ class Verdict:
         basis: None where there was nothing to judge against.
         findings: the worst first.
         moved: flips between baseline and measurement.
-        p_values: one-sided, of "accuracy is what it was", "fp32 is followed as it was" and, where
-            something is promised, "it is as much faster than fp32".
+        p_values: one-sided, of "accuracy is what it was" and "fp32 is followed as it was".
         promise: None where nothing is promised, or it was not looked at.
         notes: what a reader should know that is not a finding.
     """
