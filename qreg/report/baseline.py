@@ -15,7 +15,6 @@ from qreg.baselines.changes import Change
 from qreg.judgements import Outcome
 from qreg.numerics import EQUAL_DB, Layer, Quantizer
 from qreg.records import Environment
-from qreg.report.promise import promise_text
 
 _STYLES = {Outcome.REGRESSED: "red", Outcome.ERROR: "red", Outcome.IMPROVED: "green"}
 
@@ -33,11 +32,19 @@ def baseline_parts(
         found = baseline.snapshot
         parts += [_environment(found.environment), _approvals(baseline.history)]
         parts += [*map(Text, _figures(found)), _layers(found.numerics.layers)]
+    return (*parts, *_promised(promises))
+
+
+def _promised(promises: Sequence[Promise]) -> list[RenderableType]:
+    if not promises:
+        return [Text("\nno speed-up was recorded: none is promised")]
+    # scipy: only where there is something to say
+    from qreg.report.promise import promise_text
+
+    parts: list[RenderableType] = []
     for one in promises:
         parts += [_environment(one.environment), Text(promise_text(one)), _approvals(one.history)]
-    if not promises:
-        parts.append(Text("\nno speed-up was recorded: none is promised"))
-    return tuple(parts)
+    return parts
 
 
 def changes_table(changes: Sequence[Change], *, applied: bool) -> Table:
