@@ -45,7 +45,7 @@ def record(args: argparse.Namespace, store: Store, *, date: str, commit: str) ->
         if promise not in refused:
             store.write_promise(promise)
     console().print(promises_table([one for one in made if one not in refused]), highlight=False)
-    return len(refused) + _say_what_failed(cases, paces)
+    return len(refused) + _say_what_failed(cases, paces) + int(paces.interrupted)
 
 
 def _measured(args: argparse.Namespace, cases: tuple[Case, ...]) -> Paces:
@@ -105,6 +105,8 @@ def _fell(now: Promise, store: Store, accepted: Sequence[str]) -> bool:
 
 
 def _say_what_failed(cases: Sequence[Case], paces: Paces) -> int:
+    if paces.interrupted:
+        print("qreg: interrupted; promised is what was measured often enough", file=sys.stderr)
     lacking = [case for case in cases if not _enough(case, paces)]
     for case in lacking:
         print(f"{case}: {paces.errors.get(case, 'not measured')}", file=sys.stderr)

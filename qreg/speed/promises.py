@@ -58,11 +58,13 @@ class Paces:
 
     Attributes:
         log_speed_ups: by case and batch size, one a process.
+        interrupted: by the user; what was finished is kept.
     """
 
     environment: Environment | None = None
     log_speed_ups: dict[Case, dict[int, list[float]]] = field(default_factory=dict)
     errors: dict[Case, str] = field(default_factory=dict)
+    interrupted: bool = False
 
 
 def measure_paces(request: PromiseRequest, project: Path) -> Paces:
@@ -78,12 +80,18 @@ def measure_paces(request: PromiseRequest, project: Path) -> Paces:
     for case in request.cases:
         groups.setdefault((case.dataset, case.model), []).append(case)
     rounds = [group for _ in range(request.processes) for group in groups.values()]
-    paces = Paces()
-    with open_side(HERE, project) as side, ThreadPoolExecutor(_JOBS) as executor:
-        work = executor.map(lambda group: _run(request, side, group), rounds)
-        for number, (group, result) in enumerate(zip(rounds, work, strict=True)):
-            request.progress(number + 1, len(rounds), f"{group[0].dataset}/{group[0].model}")
-            _take(paces, group, result)
+    paces, executor = Paces(), ThreadPoolExecutor(_JOBS)
+    with open_side(HERE, project) as side:
+        try:
+            work = executor.map(lambda group: _run(request, side, group), rounds)
+            for number, (group, result) in enumerate(zip(rounds, work, strict=True)):
+                request.progress(number + 1, len(rounds), f"{group[0].dataset}/{group[0].model}")
+                _take(paces, group, result)
+        except KeyboardInterrupt:
+            paces.interrupted = True
+        finally:
+            # those that run are waited for: they are few, and seconds from their end
+            executor.shutdown(cancel_futures=True)
     return paces
 
 

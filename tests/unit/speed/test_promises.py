@@ -80,6 +80,25 @@ def test_processes_and_cases_that_are_lost_are_said(children: Any) -> None:
     assert CASES[1] not in seen.log_speed_ups
 
 
+def test_an_interruption_keeps_what_is_finished(children: Any) -> None:
+    started: list[int] = []
+
+    def run(number: int, job: Any) -> dict[str, Any]:
+        started.append(number)
+        return found(job, 1.0, 1.0)
+
+    def stop_at_five(done: int, total: int, what: str) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    children(run)
+    request = PromiseRequest(CASES, processes=500, progress=stop_at_five)
+    seen = measure_paces(request, ROOT)
+    assert seen.interrupted
+    assert [len(seen.log_speed_ups[case][8]) for case in CASES] == [2, 2]
+    assert len(started) < 1000
+
+
 def test_a_spread_needs_processes() -> None:
     assert check_processes(4, 4) == 4
     with pytest.raises(QregError, match="--processes 3"):
