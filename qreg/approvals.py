@@ -5,6 +5,7 @@ Only the standard library and the other records may be imported here.
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from qreg.judgements import Outcome
 from qreg.numerics import Numerics
 from qreg.observations import Size
 from qreg.records import Case, Environment
+
+#: Processes that a spread can be told from at all.
+FEWEST_PROCESSES = 4
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,31 @@ class Approval:
     commit: str
     qreg: str
     replaced: Replaced | None = None
+
+
+@dataclass(frozen=True)
+class Promise:
+    """How much faster than fp32 a case was when a person approved it: what is expected of it.
+
+    Attributes:
+        environment: where it was measured; seldom that of the case's `Snapshot`.
+        batch: images a call.
+        log_speed_ups: natural log of fp32's time over the case's, one number of each fresh
+            process: their spread is what such a figure is worth.
+        history: the approvals, the latest last.
+    """
+
+    case: Case
+    environment: Environment
+    batch: int
+    log_speed_ups: tuple[float, ...]
+    history: tuple[Approval, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.log_speed_ups) < FEWEST_PROCESSES:
+            raise ValueError(f"{len(self.log_speed_ups)} processes, {FEWEST_PROCESSES} are needed")
+        if not all(map(math.isfinite, self.log_speed_ups)) or not self.history:
+            raise ValueError("a speed-up that is no number, or a promise without an approval")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from qreg.metrics.layers import layer_numerics
 from qreg.metrics.operators import count_operators
 from qreg.metrics.size import model_size
 from qreg.numerics import Logits, Numerics
+from qreg.pace import Pace
 from qreg.prepare import Subject
 from qreg.quantization.engines import use_engine
 from qreg.records import Case, Failure
@@ -42,6 +43,8 @@ class Gate:
         self._options, self._full = options, full
         self._benches: dict[str, Bench] = {}
         self._logits: dict[tuple[str, str], Array] = {}
+        self._pace = Pace(self.bench)
+        self._observed: Subject | None = None
         say_once()
 
     def bench(self, dataset: str) -> Bench:
@@ -66,9 +69,22 @@ class Gate:
             made = bench.subject(case)
             return made if isinstance(made, Failure) else self._attempt(made, bench)
 
+    def log_speed_up(self, case: Case, batch: int) -> float:
+        """Natural log of the speed-up over fp32 of the case that was observed.
+
+        The first time it is of that very model, then of one that is made anew.
+
+        Raises:
+            QregError: the case or fp32 can no longer be made.
+        """
+        made, self._observed = self._observed, None
+        same = made is not None and made.case == case
+        return self._pace.log_speed_up(case, batch=batch, made=made if same else None)
+
     def _attempt(self, subject: Subject, bench: Bench) -> Snapshot | Failure:
         try:
             with use_engine(subject.case.engine):
+                self._observed = subject
                 return self._snapshot(subject, bench)
         except QregError:
             raise
@@ -115,10 +131,7 @@ class Gate:
         if case.method == "fp32":
             return self._logits.setdefault(key, logits)
         if key not in self._logits:
-            made = bench.subject(Case(case.dataset, case.model, "fp32", case.engine))
-            if isinstance(made, Failure):
-                raise QregError(f"{made.case}: {made.reason}\n{made.details}", hint=made.hint)
-            self._logits[key] = _run(made, bench)
+            self._logits[key] = _run(self._pace.fp32(case), bench)
         return self._logits[key]
 
 

@@ -11,6 +11,7 @@ from qreg.compare.verdict import failed, judge, no_baseline
 from qreg.errors import MissingDataError, QregError
 from qreg.explain import explain
 from qreg.gate import Gate
+from qreg.held import Looked, hold, look_at
 from qreg.judgements import Verdict
 from qreg.records import Case, Failure
 
@@ -48,7 +49,19 @@ class Judge:
         if isinstance(now, Failure):
             return now if now.unavailable else failed(now)
         before, verdict = judged(now, baselines, alpha=self._alpha)
-        return explain(verdict, now, before.snapshot, self._gate) if before else verdict
+        if before is None:
+            return verdict
+        explained = explain(verdict, now, before.snapshot, self._gate)
+        return hold(explained, self._looked(now), alpha=self._alpha)
+
+    def _looked(self, now: Snapshot) -> Looked | None:
+        """At the speed, of the model that was observed: where numbers moved, too."""
+        return look_at(
+            self._store.promises(now.case),
+            now.environment,
+            lambda batch: self._gate.log_speed_up(now.case, batch),
+            alpha=self._alpha,
+        )
 
 
 def judged(

@@ -49,6 +49,7 @@ class Check(Enum):
     LAYERS = "layers"
     SATURATION = "saturation"
     WARNINGS = "warnings"
+    SPEED_UP = "speed-up"
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,22 @@ class AccuracyChange:
 
 
 @dataclass(frozen=True)
+class PromiseCheck:
+    """Speed-up over fp32 beside the promise's; natural logs.
+
+    Attributes:
+        observed: of the fastest look.
+        looks: how often it was measured: again where it was suspicious.
+        p_value: one-sided: of being slower than may be.
+    """
+
+    expected: float
+    observed: float
+    looks: int
+    p_value: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The judgement of a case.
 
@@ -135,6 +152,7 @@ class Verdict:
         findings: the worst first.
         moved: flips between baseline and measurement.
         p_values: one-sided, of "accuracy is what it was" and "fp32 is followed as it was".
+        promise: None where nothing is promised, or it was not looked at.
         notes: what a reader should know that is not a finding.
     """
 
@@ -147,3 +165,4 @@ class Verdict:
     p_values: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     details: str = ""
+    promise: PromiseCheck | None = None

@@ -12,7 +12,7 @@ import pytest
 
 from qreg.compare.family import FAMILY_ALPHA, holm
 from qreg.judgements import Outcome
-from qreg.report.verdicts import summary_line
+from qreg.report.verdicts import promise_line, summary_line
 
 _PROPERTY = "qreg"
 Record = dict[str, Any]
@@ -93,6 +93,8 @@ class Summary:
                 f"{min(drops) * 100:.2f} to {max(drops) * 100:.2f} points; "
                 f"chance of any false alarm in this run: below {FAMILY_ALPHA:.0%} (Holm)"
             )
+        if self._judged():
+            yield promise_line(self._judged())
         if further := self._by_holm():
             yield f"significant too by Holm's procedure, in this run: {', '.join(further)}"
         if not self._judged():

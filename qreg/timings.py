@@ -182,3 +182,16 @@ class Night:
     def __post_init__(self) -> None:
         if not -1 < self.low <= self.change <= self.high:
             raise ValueError(f"{self.change} is not within {self.low} to {self.high}")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Instructions a call of one case, a number for each burst of calls.
+
+    Attributes:
+        baseline: empty where one side alone was counted.
+    """
+
+    case: Case
+    baseline: tuple[float, ...]
+    candidate: tuple[float, ...]

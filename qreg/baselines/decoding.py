@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qreg.approvals import Baseline, Snapshot
+from qreg.approvals import Baseline, Promise, Snapshot
 from qreg.baselines.encoding import checksum
-from qreg.baselines.schema import FORMAT, Entry, File, LayerEntry, SizeEntry
+from qreg.baselines.schema import FORMAT, Entry, File, LayerEntry, PromiseEntry, SizeEntry
 from qreg.baselines.select import same_environment
 from qreg.baselines.sidecar import (
     Arrays,
@@ -26,8 +26,8 @@ from qreg.records import Case
 _MOST_IMAGES = 10_000_000
 
 
-def decode_file(content: bytes) -> tuple[File, list[dict[str, Any]]]:
-    """A file as a record and as plain entries; its sidecars are not read.
+def decode_file(content: bytes) -> tuple[File, dict[str, Any]]:
+    """A file as a record and as it is plain; its sidecars are not read.
 
     Raises:
         MismatchError: it is not in order.
@@ -35,27 +35,50 @@ def decode_file(content: bytes) -> tuple[File, list[dict[str, Any]]]:
     found = parse(content)
     _check_format(found)
     file: File = decoder(File)(found)
-    for number, entry in enumerate(file.entries):
-        key = f"entries[{number}]"
-        expected = checksum(file.case, found["entries"][number])
+    for name, records in (("entries", file.entries), ("promises", file.promises)):
+        _check_entries(file.case, name, records, found.get(name, []))
+    return file, found
+
+
+def _check_entries(
+    case: Case,
+    name: str,
+    records: Sequence[Entry | PromiseEntry],
+    plain: Sequence[dict[str, Any]],
+) -> None:
+    """Each must be what its sha256 is of, and of an environment of its own."""
+    for number, (entry, content) in enumerate(zip(records, plain, strict=True)):
+        key, expected = f"{name}[{number}]", checksum(case, content)
         if entry.sha256 != expected:
             raise MismatchError(
                 f"the entry that {entry.sha256[:12]}... is the sha256 of",
                 f"{expected[:12]}...: it was changed by hand, or damaged",
                 key=key,
             )
-        before = file.entries[:number]
+        before = records[:number]
         if any(same_environment(entry.environment, other.environment) for other in before):
             raise MismatchError("each environment once", "one twice", key=f"{key}.environment")
-    return file, found["entries"]
 
 
 def _check_format(found: Any) -> None:
     if type(found) is not dict:
         raise MismatchError("an object", type(found).__name__)
     number = found.get("format")
-    if type(number) is not int or number != FORMAT:
+    if type(number) is not int or not 1 <= number <= FORMAT:
         raise MismatchError(f"{FORMAT}, the newest this qreg reads", f"{number!r}", key="format")
+    if number == 1 and "promises" in found:
+        raise MismatchError("no promises in format 1", "some", key="promises")
+
+
+def decode_promise(entry: PromiseEntry, case: Case) -> Promise:
+    """The promise of an entry.
+
+    Raises:
+        MismatchError: it contradicts itself.
+    """
+    fields = {name: value for name, value in vars(entry).items() if name != "sha256"}
+    found: Promise = _agreeing(lambda: Promise(case=case, **fields))
+    return found
 
 
 def decode_baseline(entry: Entry, case: Case, content: bytes, images: Images) -> Baseline:

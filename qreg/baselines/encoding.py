@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from qreg.approvals import Baseline
+from qreg.approvals import Baseline, Promise
 from qreg.baselines.layout import canonical, layout, plain
 from qreg.baselines.schema import (
     FORMAT,
@@ -16,6 +16,7 @@ from qreg.baselines.schema import (
     LayerEntry,
     LogitsEntry,
     OutputEntry,
+    PromiseEntry,
     Sidecar,
     Sidecars,
     SizeEntry,
@@ -53,10 +54,24 @@ def encode(baseline: Baseline) -> Encoded:
     return Encoded(entry, {files.arrays.file: arrays, files.images.file: images})
 
 
-def file_text(case: Case, entries: list[dict[str, Any]]) -> str:
-    """The text of a file with these plain entries."""
-    ordered = sorted(entries, key=lambda entry: canonical(entry["environment"]))
-    return layout({"format": FORMAT, "case": plain(case), "entries": ordered}) + "\n"
+def encode_promise(promise: Promise) -> dict[str, Any]:
+    """The plain entry of a promise."""
+    fields = {name: value for name, value in vars(promise).items() if name != "case"}
+    entry: dict[str, Any] = plain(PromiseEntry(**fields, sha256=""))
+    entry["sha256"] = checksum(promise.case, entry)
+    return entry
+
+
+def file_text(
+    case: Case, entries: list[dict[str, Any]], promises: list[dict[str, Any]] | None = None
+) -> str:
+    """The text of a file with these plain entries and promises."""
+    content = {"format": FORMAT, "case": plain(case), "entries": _ordered(entries)}
+    return layout(content | ({"promises": _ordered(promises)} if promises else {})) + "\n"
+
+
+def _ordered(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(entries, key=lambda entry: canonical(entry["environment"]))
 
 
 def checksum(case: Case, entry: dict[str, Any]) -> str:

@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from qreg.approvals import Baseline
-from qreg.baselines.decoding import decode_baseline, decode_file
+from qreg.approvals import Baseline, Promise
+from qreg.baselines.decoding import decode_baseline, decode_file, decode_promise
 from qreg.baselines.folder import SIDECARS, case_file
 from qreg.baselines.schema import FORMAT, Entry, File, Sidecar
 from qreg.baselines.sidecar import decode_images
@@ -24,19 +24,19 @@ class Reading:
         self.root = root
         self._images: dict[tuple[Path, str], Images] = {}
 
-    def file(self, path: Path, case: Case | None = None) -> tuple[File, list[dict[str, Any]]]:
-        """A file, as a record and as plain entries; it must be of `case`, and in its place.
+    def file(self, path: Path, case: Case | None = None) -> tuple[File, dict[str, Any]]:
+        """A file, as a record and as it is plain; it must be of `case`, and in its place.
 
         Raises:
             CorruptFileError: it is not in order.
         """
         try:
-            file, entries = decode_file(path.read_bytes())
+            file, found = decode_file(path.read_bytes())
             if file.case != (case or file.case) or self._misplaced(path, file.case):
                 raise MismatchError("the case that names the file", f"{file.case}", key="case")
         except (MismatchError, OSError) as error:
             raise self._corrupt(path, path, error, case) from error
-        return file, entries
+        return file, found
 
     def baselines(self, path: Path, case: Case) -> tuple[Baseline, ...]:
         """The baselines of a case's file.
@@ -46,6 +46,18 @@ class Reading:
         """
         entries = self.file(path, case)[0].entries
         return tuple(self._baseline(path, case, n, entry) for n, entry in enumerate(entries))
+
+    def promises(self, path: Path, case: Case) -> tuple[Promise, ...]:
+        """The promises of a case's file.
+
+        Raises:
+            CorruptFileError: the file is not in order.
+        """
+        entries = self.file(path, case)[0].promises
+        try:
+            return tuple(decode_promise(entry, case) for entry in entries)
+        except MismatchError as error:
+            raise self._corrupt(path, path, error.within("promises"), case) from error
 
     def _misplaced(self, path: Path, case: Case) -> bool:
         try:

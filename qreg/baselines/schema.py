@@ -12,8 +12,9 @@ from qreg.approvals import Approval
 from qreg.baselines.strict import Signed
 from qreg.records import Case, Environment
 
-#: 1: `File` as below, its arrays in safetensors beside it.
-FORMAT = 1
+#: 1: `File` as below without promises, its arrays in safetensors beside it.
+#: 2: promises.
+FORMAT = 2
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -137,9 +138,21 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class PromiseEntry:
+    """A `qreg.approvals.Promise`; `sha256` as in `Entry`."""
+
+    environment: Environment
+    history: tuple[Approval, ...]
+    batch: int
+    log_speed_ups: tuple[float, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
 class File:
-    """A baseline file: one case, an entry for each environment."""
+    """A baseline file: one case, an entry and a promise for each environment."""
 
     format: int
     case: Case
     entries: tuple[Entry, ...]
+    promises: tuple[PromiseEntry, ...] = ()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
-from qreg.approvals import Baseline
+from qreg.approvals import Approval, Baseline, Promise
 from qreg.judgements import Basis
 from qreg.records import Environment
 
@@ -20,6 +21,7 @@ SAME = (
     "limits",  # they keep kernels off the instructions above
     "threads",  # how sums are cut up, and so their order
 )
+T = TypeVar("T")
 _RELEASE = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -37,11 +39,25 @@ def choose(
     and cpu_capability; then the nearest torch version; then system, arch, cpu and threads in
     this order; then the latest approved.
     """
-    if not baselines:
+    found = [(one.snapshot.environment, one.history, one) for one in baselines]
+    return _closest(found, environment)
+
+
+def choose_promise(
+    promises: Sequence[Promise], environment: Environment
+) -> tuple[Promise, Basis] | None:
+    """The promise to judge by, likewise."""
+    return _closest([(one.environment, one.history, one) for one in promises], environment)
+
+
+def _closest(
+    held: Sequence[tuple[Environment, tuple[Approval, ...], T]], environment: Environment
+) -> tuple[T, Basis] | None:
+    if not held:
         return None
-    latest_first = sorted(baselines, key=lambda b: b.history[-1].date, reverse=True)
-    closest = min(latest_first, key=lambda b: _distance(b.snapshot.environment, environment))
-    return closest, _basis(closest.snapshot.environment, environment)
+    latest_first = sorted(held, key=lambda one: one[1][-1].date, reverse=True)
+    then, _, closest = min(latest_first, key=lambda one: _distance(one[0], environment))
+    return closest, _basis(then, environment)
 
 
 def torch_version(environment: Environment) -> str:

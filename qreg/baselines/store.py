@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qreg.approvals import Baseline
+from qreg.approvals import Baseline, Promise
 from qreg.baselines.decoding import decode_baseline, decode_file
-from qreg.baselines.encoding import Encoded, encode, file_text
+from qreg.baselines.encoding import Encoded, encode, encode_promise, file_text
 from qreg.baselines.folder import SIDECARS, case_file, writing
 from qreg.baselines.reading import Reading
 from qreg.baselines.select import same_environment
 from qreg.baselines.sidecar import decode_images
 from qreg.baselines.strict import MismatchError
+from qreg.errors import QregError
 from qreg.files import write_atomically
-from qreg.records import Case
+from qreg.records import Case, Environment
 
 
 class Store:
@@ -53,6 +54,15 @@ class Store:
         path = self.path(case)
         return self._reading.baselines(path, case) if path.exists() else ()
 
+    def promises(self, case: Case) -> tuple[Promise, ...]:
+        """The promises of a case, one for each environment; empty where it has none.
+
+        Raises:
+            CorruptFileError: the file is not in order; it is left as it is.
+        """
+        path = self.path(case)
+        return self._reading.promises(path, case) if path.exists() else ()
+
     def write(self, baseline: Baseline) -> None:
         """Put a baseline in place of its environment's, or beside the others.
 
@@ -65,10 +75,28 @@ class Store:
         path, encoded = self.path(snapshot.case), encode(baseline)
         _check_round_trip(baseline, encoded)
         with writing(self.root):
-            kept = self._others(path, baseline)
+            kept, promises = self._others(path, snapshot.case, "entries", snapshot.environment)
             for name, content in encoded.sidecars.items():
                 _write_once(path.parent.parent / SIDECARS / name, content)
-            write_atomically(path, file_text(snapshot.case, [*kept, encoded.entry]).encode())
+            text = file_text(snapshot.case, [*kept, encoded.entry], promises)
+            write_atomically(path, text.encode())
+
+    def write_promise(self, promise: Promise) -> None:
+        """Put a promise in place of its environment's, or beside the others.
+
+        Raises:
+            CorruptFileError: the case's file is not in order; nothing is written.
+            QregError: the folder cannot be written, or the case has no baseline.
+        """
+        path, entry = self.path(promise.case), encode_promise(promise)
+        if not path.exists():
+            raise QregError(
+                f"no baseline of {promise.case} to promise something of",
+                hint="approve one first: qreg baseline update --reason TEXT --category create",
+            )
+        with writing(self.root):
+            kept, entries = self._others(path, promise.case, "promises", promise.environment)
+            write_atomically(path, file_text(promise.case, entries, [*kept, entry]).encode())
 
     def remove(self, case: Case) -> None:
         """Remove a case's file, if there is one; its sidecars become orphans."""
@@ -104,17 +132,20 @@ class Store:
             if not path.name.startswith("."):
                 yield path
 
-    def _others(self, path: Path, baseline: Baseline) -> list[dict[str, Any]]:
-        """The plain entries of other environments."""
+    def _others(
+        self, path: Path, case: Case, name: str, environment: Environment
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Plain entries or promises of other environments; all of the other of the two."""
         if not path.exists():
-            return []
-        file, plain = self._reading.file(path, baseline.snapshot.case)
-        environment = baseline.snapshot.environment
-        return [
+            return [], []
+        file, plain = self._reading.file(path, case)
+        records, entries = getattr(file, name), plain.get(name, [])
+        kept = [
             entry
-            for record, entry in zip(file.entries, plain, strict=True)
+            for record, entry in zip(records, entries, strict=True)
             if not same_environment(record.environment, environment)
         ]
+        return kept, plain.get("promises" if name == "entries" else "entries", [])
 
 
 def _write_once(path: Path, content: bytes) -> None:

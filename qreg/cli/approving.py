@@ -12,6 +12,7 @@ from pathlib import Path
 from qreg.baselines.changes import Change, approved
 from qreg.baselines.commit import current_commit
 from qreg.baselines.store import Store
+from qreg.cli import promising
 from qreg.cli.cases import chosen_root, parse_case
 from qreg.cli.proposing import Proposals, chosen_cases, proposals, proposed_trims
 from qreg.errors import QregError
@@ -25,15 +26,22 @@ def update(args: argparse.Namespace) -> int:
     store = _own_store(args)
     accepted = {str(parse_case(name)) for name in args.accept_regression}
     found = _proposals(args, store)
-    _check_accepted(accepted, found)
+    promised = promising.promising_cases(args, store) if _wants_promises(args) else ()
+    _check_accepted(accepted - set(map(str, promised)), found)
     trims = proposed_trims(args, store) if _wants(args, "trim") else ()
     wanted = [c for c in (*found.changes, *trims) if _wants(args, c.category.value)]
     refused = [c for c in wanted if c.regressed and str(c.case) not in accepted]
     applied = tuple(change for change in wanted if change not in refused)
-    _apply(applied, store, args.reason)
-    print_changes(found, applied, applied=True)
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    commit = current_commit(Path.cwd())
+    _apply(applied, store, reason=args.reason, date=date, commit=commit)
+    if set(args.category) != {promising.CATEGORY}:
+        print_changes(found, applied, applied=True)
     _say_what_is_left(refused, store)
-    return int(bool(refused or found.failures))
+    wrong = len(refused) + len(found.failures)
+    if _wants_promises(args):
+        wrong += promising.record(args, store, date=date, commit=commit)
+    return int(wrong > 0)
 
 
 def print_changes(found: Proposals, changes: Sequence[Change], *, applied: bool) -> None:
@@ -92,7 +100,7 @@ def _own_store(args: argparse.Namespace) -> Store:
 
 
 def _proposals(args: argparse.Namespace, store: Store) -> Proposals:
-    if set(args.category) == {"trim"}:
+    if args.category and set(args.category) <= {"trim", promising.CATEGORY}:
         return Proposals()
     names = args.cases or ([] if args.category else args.accept_regression)
     return proposals(args, store, chosen_cases(args, store, names))
@@ -105,9 +113,11 @@ def _wants(args: argparse.Namespace, category: str) -> bool:
     return category in args.category
 
 
-def _apply(changes: Sequence[Change], store: Store, reason: str) -> None:
-    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    commit = current_commit(Path.cwd())
+def _wants_promises(args: argparse.Namespace) -> bool:
+    return promising.CATEGORY in args.category
+
+
+def _apply(changes: Sequence[Change], store: Store, *, reason: str, date: str, commit: str) -> None:
     for change in changes:
         if change.now is not None:
             store.write(approved(change, reason=reason, date=date, commit=commit))

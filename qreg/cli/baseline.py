@@ -9,7 +9,9 @@ from qreg.cli.cases import add_case_options, chosen_root, parse_case
 from qreg.cli.options import add_action, add_thread_option
 from qreg.errors import QregError
 
-_CATEGORIES = ("create", "fix", "update", "trim")
+_CATEGORIES = ("create", "fix", "update", "trim", "promise")
+# with fewer the tails of Student's t are too long to tell a fallback from anything
+_PROCESSES = 12
 _SHOW_EPILOG = """\
 examples:
   qreg baseline show shapes10/simple_cnn/static@x86
@@ -38,10 +40,14 @@ categories:
   fix      the measurement is not what this environment's baseline says
   update   it is, but was recorded with other versions
   trim     a baseline of an unknown case, or a sidecar that nothing refers to
+  promise  how much faster than fp32 it is, measured anew in fresh processes and promised; only
+           where it is named, and after the others
 
 examples:
   qreg baseline update --reason "first baselines" --category create --dataset shapes10
   qreg baseline update --reason "retrained, #123" 'shapes10/simple_cnn/*'
+  qreg baseline update --reason "new method" --category create,promise --methods static
+  qreg baseline update --reason "new machine" --category promise
   qreg baseline update --reason "fewer classes" --accept-regression shapes10/simple_cnn/qat@x86
 
 exit status: 0 all that was named is applied; 1 something was refused or could not be measured,
@@ -99,6 +105,13 @@ def _add_approving(parser: argparse.ArgumentParser) -> None:
         help=f"all changes of these categories, of {', '.join(_CATEGORIES)}",
     )
     parser.add_argument(
+        "--processes",
+        type=int,
+        default=_PROCESSES,
+        metavar="N",
+        help="fresh processes that a promise rests on (default: %(default)s)",
+    )
+    parser.add_argument(
         "--accept-regression",
         nargs="+",
         action="extend",
@@ -123,7 +136,7 @@ def run_show(args: argparse.Namespace) -> int:
     from qreg.report.baseline import baseline_parts
 
     store, case = Store(chosen_root(args)), parse_case(args.case)
-    held = store.read(case)
+    held, promises = store.read(case), store.promises(case)
     if not held:
         raise QregError(
             f"no baseline of {case} in {store.root}",
@@ -133,7 +146,7 @@ def run_show(args: argparse.Namespace) -> int:
         print(store.path(case).read_text(), end="")
         return 0
     out = console()
-    for part in baseline_parts(held):
+    for part in baseline_parts(held, promises):
         out.print(part, highlight=False)
     return 0
 

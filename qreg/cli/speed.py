@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qreg.cli import speed_calibrate, speed_history
+from qreg.cli import speed_calibrate, speed_history, speed_instructions
 from qreg.cli.speed_options import add_measuring, add_selection, checked
 from qreg.cli.speed_output import exit_status, print_run, write_run
 from qreg.errors import QregError
@@ -59,6 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.set_defaults(run=run_check)
     speed_history.add_actions(actions)
     speed_calibrate.add_actions(actions)
+    speed_instructions.add_actions(actions)
 
 
 def _add_sides(parser: argparse.ArgumentParser) -> None:

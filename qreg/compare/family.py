@@ -8,6 +8,10 @@ from collections.abc import Sequence
 FAMILY_ALPHA = 0.01
 #: Tests with a p-value in one verdict: accuracy and agreement.
 TESTS = 2
+#: The chance, beside it, that a promised speed-up is called broken in one whole run: each has the
+#: level of a test. It is apart because those tests are exact, and this one rests on a model of how
+#: times spread.
+PROMISES_ALPHA = FAMILY_ALPHA / TESTS
 
 
 def family_alpha(cases: int) -> float:

@@ -16,6 +16,20 @@ from qreg.judgements import Basis
 STORED_SCALE = 1e-6
 #: dB at which float logits count as equal: 116 dB and more were seen with other float kernels.
 FLOAT_DB = 80.0
+#: Of the log of a promised speed-up so much must be left. Int8 takes the same time within some
+#: percent, whatever the neighbours do; fp32 does not: mobilenet_v2 was 1.7 and 2.7 times faster
+#: than it within an hour of one machine, 0.55 of the other in logs.
+KEPT_HERE = 0.55
+#: On another CPU or PyTorch the figure is another one: of simulated CPUs, int8 kernels without
+#: VNNI kept two thirds of it, with FBGEMM half. A fallback keeps nothing, so the middle, in logs:
+#: the geometric middle between fp32's speed and the promise.
+KEPT_ELSEWHERE = 0.5
+#: The least spread between processes that is believed, in logs: a dozen processes of one quiet
+#: quarter of an hour do not know what other hours bring.
+SMALLEST_SPREAD = 0.03
+#: The level at which fp32's speed must be told from a promise for it to be one: that of a test in
+#: a run of 33 cases.
+PROMISE_LEVEL = 1e-4
 
 
 @dataclass(frozen=True)

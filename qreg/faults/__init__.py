@@ -30,13 +30,14 @@ def all_faults() -> dict[str, Fault]:
     from qreg.faults.parameters import PARAMETERS
     from qreg.faults.rounding import ROUNDING
     from qreg.faults.runtime import RUNTIME
+    from qreg.faults.slow import SLOW
     from qreg.faults.storage import STORAGE
     from qreg.faults.structure import STRUCTURE
     from qreg.faults.training import TRAINING
     from qreg.faults.weights import WEIGHTS
 
     making = (PARAMETERS, WEIGHTS, ROUNDING, CALIBRATION, OBSERVERS, STRUCTURE, LEFT_FLOAT)
-    families = (*making, TRAINING, DATA, RUNTIME, STORAGE)
+    families = (*making, TRAINING, DATA, RUNTIME, STORAGE, SLOW)
     listed = [fault for family in families for fault in family]
     found = {fault.name: fault for fault in listed}
     if len(found) != len(listed):

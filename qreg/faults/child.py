@@ -1,7 +1,7 @@
 """One process of the proof: ``python -m qreg.faults.child``, JSON on standard output.
 
 It observes cases, with a fault or without; judges them against the baselines in a folder, or
-records them there.
+records them there; or measures how much faster than fp32 they are.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from qreg.baselines.store import Store
 from qreg.compare.family import family_alpha
 from qreg.compare.noise import noise
 from qreg.compare.verdict import judge
+from qreg.environment import capture_environment
 from qreg.faults import get_faults
 from qreg.faults.fault import Target
 from qreg.faults.results import TIERS, Judged, Observed
 from qreg.gate import Gate
+from qreg.held import Looked, hold, look_at
 from qreg.judgements import Basis, Outcome, Verdict
 from qreg.records import Case, Failure
 from qreg.workshop import Options
@@ -34,6 +36,8 @@ from qreg.workshop import Options
 RUN_OF = 52
 _APPROVED = Approval(reason="clean run", date="2000-01-01T00:00:00Z", commit="", qreg="")
 _ERROR = Judged(Outcome.ERROR)
+#: By tier: as in the same environment, and as in another.
+Looks = dict[bool, Looked | None]
 
 
 def main() -> None:
@@ -43,8 +47,17 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     options = Options(folders=tuple(args.folder), data_dir=args.data_dir, download=False)
     gate = Gate(options)
-    found = [_attempt(Case(*case), args, gate, options) for case in args.case]
-    json.dump(found, sys.stdout)
+    cases = [Case(*case) for case in args.case]
+    if args.pace:
+        json.dump(_paces(cases, gate, args.pace), sys.stdout)
+        return
+    json.dump([_attempt(case, args, gate, options) for case in cases], sys.stdout)
+
+
+def _paces(cases: list[Case], gate: Gate, batch: int) -> list[dict[str, Any]]:
+    where = asdict(capture_environment())
+    seen = [(case, round(gate.log_speed_up(case, batch), 4)) for case in cases]
+    return [{"case": asdict(c), "environment": where, "log_speed_up": log} for c, log in seen]
 
 
 def _arguments() -> argparse.Namespace:
@@ -54,6 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--fault", default="")
     parser.add_argument("--against", type=Path, help="judge by the baselines in this folder")
     parser.add_argument("--record", type=Path, help="put what was observed in this folder")
+    parser.add_argument("--pace", type=int, default=0, help="batch size of a speed-up over fp32")
     parser.add_argument("--folder", type=Path, action="append", default=[])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--threads", type=int, default=0)
@@ -62,9 +76,12 @@ def _arguments() -> argparse.Namespace:
 
 def _attempt(case: Case, args: argparse.Namespace, gate: Gate, options: Options) -> dict[str, Any]:
     fault = get_faults([args.fault])[0] if args.fault else None
+    looks: Looks = {}
     try:
         with fault.inject(Target(case, options)) if fault else nullcontext():
             seen = gate.observe(case)
+            if args.against and isinstance(seen, Snapshot):
+                looks = _looks(seen, gate, Store(args.against))
     except Exception as error:
         seen = Failure.raised(case, error)
     if isinstance(seen, Failure):
@@ -72,21 +89,43 @@ def _attempt(case: Case, args: argparse.Namespace, gate: Gate, options: Options)
         return _plain(Observed(case, _ERROR, _ERROR, _ERROR, reason=seen.reason))
     if args.record:
         Store(args.record).write(Baseline(seen, (_APPROVED,)))
-    return _plain(_judged(seen, args.against)) if args.against else {"case": asdict(case)}
+    if not args.against:
+        return {"case": asdict(case)}
+    return _plain(_judged(seen, args.against, looks))
 
 
-def _judged(seen: Snapshot, folder: Path) -> Observed:
+def _looks(seen: Snapshot, gate: Gate, store: Store) -> Looks:
+    """What the promise says, as in the same environment and as in another; while a fault is in."""
+    held, alpha = store.promises(seen.case), family_alpha(RUN_OF)
+    where = seen.environment
+    other = replace(where, cpu=f"not {where.cpu}")
+
+    def look(batch: int) -> float:
+        return gate.log_speed_up(seen.case, batch)
+
+    return {
+        exact: look_at(held, one, look, alpha=alpha)
+        for exact, one in ((True, where), (False, other))
+    }
+
+
+def _judged(seen: Snapshot, folder: Path, looks: Looks) -> Observed:
     chosen = choose(Store(folder).read(seen.case), seen.environment)
     if chosen is None:
         raise LookupError(f"no clean baseline of {seen.case} in {folder}")
     baseline, basis = chosen
     alpha = family_alpha(RUN_OF)
     bits, noise_only = (Basis(exact=tier, reason=basis.reason) for tier in (True, False))
+
+    def short(now: Snapshot, basis: Basis) -> Judged:
+        verdict = judge(now, baseline, basis, alpha=alpha)
+        return _short(hold(verdict, looks.get(basis.exact), alpha=alpha))
+
     return Observed(
         case=seen.case,
-        exact=_short(judge(seen, baseline, bits, alpha=alpha)),
-        statistical=_short(judge(seen, baseline, noise_only, alpha=alpha)),
-        other_float=_short(judge(_elsewhere(seen), baseline, noise_only, alpha=alpha)),
+        exact=short(seen, bits),
+        statistical=short(seen, noise_only),
+        other_float=short(_elsewhere(seen), noise_only),
         same_environment=basis.exact,
         unchanged=replace(seen, environment=baseline.snapshot.environment) == baseline.snapshot,
         noise=noise(seen, baseline.snapshot),

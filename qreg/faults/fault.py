@@ -53,6 +53,7 @@ class Fault:
         engines: those it can be injected into, all where empty.
         limits: ``NAME=value`` of the process's environment, for the clean run as well.
         unchanged_because: why it may change nothing at all, "" where it must change something.
+        shows_in_time: it changes no number, and must be found all the same.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Fault:
     engines: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     unchanged_because: str = ""
+    shows_in_time: bool = False
 
     def applies(self, case: Case, modules: frozenset[str]) -> bool:
         """Whether it can be injected into a case whose float model has modules of these classes."""

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qreg.approvals import Approval, Promise
+from qreg.baselines.store import Store
 from qreg.compare.noise import Noise
 from qreg.environment import LIMITS
 from qreg.errors import QregError
 from qreg.faults.results import TIERS, Judged, Observed
 from qreg.judgements import Outcome
-from qreg.records import Case
+from qreg.metrics.speed_up import SPEED_UP_BATCHES
+from qreg.records import Case, Environment
 
 _LINES = 12
 
@@ -47,6 +50,21 @@ class Launcher:
                     f"{Case(**one['case'])} cannot be made: {one['reason']}",
                     hint="choose cases that `qreg compare` can measure",
                 )
+
+    def promise(self, cases: Sequence[Case], folder: Path, *, processes: int) -> None:
+        """Record promises of clean cases beside their baselines, from so many processes."""
+        seen: dict[Case, list[float]] = {case: [] for case in cases}
+        more = ["--pace", str(min(SPEED_UP_BATCHES))]
+        for _ in range(processes):
+            found = self._run(cases, more, (), self.threads)
+            for case, one in zip(cases, found, strict=True):
+                seen[case].append(one["log_speed_up"])
+        where = found[0]["environment"]
+        environment = Environment(**{**where, "limits": tuple(where["limits"])})
+        for case, logs in seen.items():
+            approval = Approval("clean runs", "2000-01-01T00:00:00Z", "", "")
+            batch = min(SPEED_UP_BATCHES)
+            Store(folder).write_promise(Promise(case, environment, batch, tuple(logs), (approval,)))
 
     def faulty(
         self, case: Case, fault: str, against: Path, *, limits: Sequence[str] = ()

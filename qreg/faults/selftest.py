@@ -13,6 +13,8 @@ from qreg.faults.settings import SETTINGS, Setting, true_loss
 from qreg.models import build_model
 from qreg.records import Case
 
+# What a promise rests on; see `qreg baseline update --category promise`.
+_PROCESSES = 12
 Show = Callable[[int, int, str], None]
 
 
@@ -72,6 +74,15 @@ class Selftest:
             self.show(number, len(groups), f"clean baselines on {engine}")
             cases = [case for its, case in wanted if (its, case.engine) == (limits, engine)]
             self.launcher.record(cases, self._home(limits), limits=limits)
+        self._promise([case for fault, case in pairs if not fault.limits])
+
+    def _promise(self, cases: Sequence[Case]) -> None:
+        """How much faster than fp32 the cases are that faults are put into."""
+        quantized = [case for case in dict.fromkeys(cases) if case.method != "fp32"]
+        for number, engine in enumerate(dict.fromkeys(case.engine for case in quantized)):
+            self.show(number, 0, f"speed-ups on {engine}")
+            chosen = [case for case in quantized if case.engine == engine]
+            self.launcher.promise(chosen, self._home(()), processes=_PROCESSES)
 
     def _inject(self, pairs: Sequence[tuple[Fault, Case]]) -> Iterator[FaultRun]:
         for number, (fault, case) in enumerate(pairs):

@@ -14,7 +14,12 @@ Seconds = npt.NDArray[np.float64]
 
 
 def time_in_turn(
-    runs: Sequence[Callable[[], object]], *, rounds: int, calls: int, warm_up: int
+    runs: Sequence[Callable[[], object]],
+    *,
+    rounds: int,
+    calls: int,
+    warm_up: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[Seconds]:
     """Call each of `runs` in bursts, round after round, so that all see the same noise.
 
@@ -30,9 +35,9 @@ def time_in_turn(
             for _ in range(warm_up):
                 run()
             for call in range(calls):
-                start = time.perf_counter()
+                start = clock()
                 run()
-                times[turn, call] = time.perf_counter() - start
+                times[turn, call] = clock() - start
     return seconds
 
 

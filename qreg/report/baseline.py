@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qreg.approvals import Approval, Baseline, Snapshot
+from qreg.approvals import Approval, Baseline, Promise, Snapshot
 from qreg.baselines.changes import Change
 from qreg.judgements import Outcome
 from qreg.numerics import EQUAL_DB, Layer, Quantizer
@@ -19,15 +19,32 @@ from qreg.records import Environment
 _STYLES = {Outcome.REGRESSED: "red", Outcome.ERROR: "red", Outcome.IMPROVED: "green"}
 
 
-def baseline_parts(held: Sequence[Baseline]) -> tuple[RenderableType, ...]:
-    """What is held of one case: for each environment its approvals, figures and layers."""
+def baseline_parts(
+    held: Sequence[Baseline], promises: Sequence[Promise] = ()
+) -> tuple[RenderableType, ...]:
+    """What is held of one case: for each environment its approvals, figures and layers.
+
+    Then, for each environment where it was measured, the speed-up that is promised.
+    """
     title = f"{held[0].snapshot.case}, {len(held)} environment{'' if len(held) == 1 else 's'}"
     parts: list[RenderableType] = [Text(title, style="bold")]
     for baseline in held:
         found = baseline.snapshot
         parts += [_environment(found.environment), _approvals(baseline.history)]
         parts += [*map(Text, _figures(found)), _layers(found.numerics.layers)]
-    return tuple(parts)
+    return (*parts, *_promised(promises))
+
+
+def _promised(promises: Sequence[Promise]) -> list[RenderableType]:
+    if not promises:
+        return [Text("\nno speed-up was recorded: none is promised")]
+    # scipy: only where there is something to say
+    from qreg.report.promise import promise_text
+
+    parts: list[RenderableType] = []
+    for one in promises:
+        parts += [_environment(one.environment), Text(promise_text(one)), _approvals(one.history)]
+    return parts
 
 
 def changes_table(changes: Sequence[Change], *, applied: bool) -> Table:

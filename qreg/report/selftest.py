@@ -109,7 +109,7 @@ def fault_notes(proof: Proof) -> tuple[str, ...]:
     unknown = [
         f"{_where(run)} changes nothing, and it is not known why"
         for run in runs
-        if run.observed.unchanged and not run.equivalent
+        if run.observed.unchanged and run.observed.exact.silent and not run.equivalent
     ]
     missed = [_where(r) for r in runs if r.observed.exact.silent and not r.observed.unchanged]
     errors = [f"{_where(run)}: {run.observed.reason}" for run in runs if run.observed.reason]

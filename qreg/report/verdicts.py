@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any
 
-from qreg.judgements import AccuracyChange, Finding, MovedImage, Outcome, Verdict
+from qreg.compare.family import PROMISES_ALPHA
+from qreg.judgements import AccuracyChange, Check, Finding, MovedImage, Outcome, Verdict
 
 _IMAGES = 8  # flips that are listed
 
@@ -60,6 +61,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "reason": verdict.basis.reason if verdict.basis else "",
         "detectable": accuracy.detectable if accuracy else None,
         "p_values": list(verdict.p_values),
+        "promise": asdict(verdict.promise) if verdict.promise else None,
         "checks": sorted({finding.check.value for finding in verdict.findings}),
         "moved": [list(astuple(image)) for image in verdict.moved],
         "short": list(short_lines(verdict)),
@@ -76,6 +78,8 @@ def next_command(verdict: Verdict) -> str:
         return f"pytest -m regression {selection(verdict)}"
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return f"pytest -m regression --qreg-full {selection(verdict)}"
+    if {finding.check for finding in verdict.findings} == {Check.SPEED_UP}:
+        return f"qreg speed check . . --against fp32 --cases {case}"
     return f"qreg baseline diff {case}" if verdict.outcome is not Outcome.PASS else ""
 
 
@@ -95,6 +99,18 @@ def summary_line(outcomes: Sequence[str], skipped: int) -> str:
     parts = [f"{counts[o.value]} {o.value}" for o in order if counts[o.value]]
     parts += [f"{skipped} skipped"] if skipped else []
     return f"{len(outcomes) + skipped} cases: {', '.join(parts)}"
+
+
+def promise_line(records: Sequence[dict[str, Any]]) -> str:
+    """How many cases were held to a promised speed-up over fp32, and how many have none."""
+    promised = [r["promise"] for r in records if r["promise"]]
+    again = sum(p["looks"] > 1 for p in promised)
+    kept = sum(Check.SPEED_UP.value not in r["checks"] for r in records if r["promise"])
+    return (
+        f"promised speed-up over fp32: {kept} of {len(promised)} cases keep it ({again} looked at "
+        f"more than once; any false alarm: below {PROMISES_ALPHA:.1%}); nothing is promised of "
+        f"{len(records) - len(promised)}"
+    )
 
 
 def _finding_lines(finding: Finding) -> list[str]:

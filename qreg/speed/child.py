@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 #: Calibration images: kernels take as long whatever ranges they are given.
-_CALIBRATION = 16
+CALIBRATION = 16
 Call = Callable[[], object]
 
 
-def main(job_path: str, result_path: str) -> int:
+def main(job_path: str, result_path: str, *, measure: Callable[..., Any] | None = None) -> int:
     """Do the job; returns the exit status, 0 if there is a result, of an error even."""
     turns = _listen()
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def main(job_path: str, result_path: str) -> int:
         Path(job["stage"]).write_text(name, encoding="utf-8")
 
     try:
-        result = _measure(job, enter, turns)
+        result = measure(job, enter) if measure else _measure(job, enter, turns)
     except Exception as error:
         text = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         result = {"stage": stage[0], "error": text, "details": traceback.format_exc()}
@@ -74,6 +74,10 @@ def _measure(
 
     torch.set_num_threads(job["threads"])
     calls = _make_all(job, enter)
+    if job["count"]:
+        enter("counting")
+        _beside("counting")["count"](calls, job["calls"], job["rounds"], job["warm_up"])
+        return {"environment": vars(capture_environment())}
     enter("timing")
     if job["processor"] is not None:
         os.sched_setaffinity(0, {job["processor"]})
@@ -92,16 +96,16 @@ def _make_all(job: dict[str, Any], enter: Callable[[str], None]) -> list[Call]:
     calls: list[Call] = []
     for names, extra in zip(job["cases"], job["extra"] or [(0, 1)] * len(job["cases"])):  # noqa: B905
         enter(f"making {names[0]}/{names[1]}/{names[2]}@{names[3]}")
-        slower = _slowdowns() if extra[0] or job["serial"] else {}
+        slower = _beside("slowdowns") if extra[0] or job["serial"] else {}
         call = _make(job, names)
         call = slower["with_layers"](call, *extra) if extra[0] else call
         calls.append(slower["on_one_thread"](call) if len(calls) in job["serial"] else call)
     return calls
 
 
-def _slowdowns() -> dict[str, Any]:
-    """What slowdowns.py beside this file defines: the side's qreg may not have it."""
-    return runpy.run_path(str(Path(__file__).with_name("slowdowns.py")))
+def _beside(name: str) -> dict[str, Any]:
+    """What a file beside this one defines: the side's qreg may not have it."""
+    return runpy.run_path(str(Path(__file__).with_name(f"{name}.py")))
 
 
 def _make(job: dict[str, Any], names: list[str]) -> Call:
@@ -113,14 +117,14 @@ def _make(job: dict[str, Any], names: list[str]) -> Call:
     from qreg.records import Case
     from qreg.workshop import load_test
 
-    case, options = Case(*names), _options(job)
+    case, options = Case(*names), options_of(job)
     dataset = get_dataset(dict(options.sources).get(case.dataset, case.dataset))
     test = load_test(dataset, options)
     images = next(batches(test.head(job["batch"]), dataset, size=job["batch"]))
     shop = Workshop(
         dataset=dataset,
         folders=options.folders,
-        calibration=lambda: options.load(dataset, "train").take(range(_CALIBRATION)),
+        calibration=lambda: options.load(dataset, "train").take(range(CALIBRATION)),
         sample=images[:2],
     )
     made = prepare(case, shop)
@@ -134,7 +138,7 @@ def _make(job: dict[str, Any], names: list[str]) -> Call:
     return call
 
 
-def _options(job: dict[str, Any]) -> Any:
+def options_of(job: dict[str, Any]) -> Any:
     """As this side's own ``[tool.qreg]`` says, unless the job does."""
     from qreg.models import MODELS
     from qreg.selection import gate_options, make_importable

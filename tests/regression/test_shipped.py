@@ -41,6 +41,8 @@ CASES = [
     for case in gate_cases(DATASETS.names(), MODELS.names(), METHODS.names(), ENGINES)
     if _has_weights(case)
 ]
+# those that the gate judges unless told otherwise
+TIMED = [case for case in CASES if case.engine == "x86" and case.method != "fp32"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -73,6 +75,13 @@ def test_quantization_costs_what_it_may_cost(case: Case) -> None:
     if case.method not in ("fp32-finetuned",):
         assert now.size.weight_bytes < before.size.weight_bytes
         assert now.size.file_bytes < before.size.file_bytes
+
+
+@pytest.mark.parametrize("case", TIMED, ids=str)
+def test_its_speed_beside_fp32_is_recorded(case: Case) -> None:
+    held = STORE.promises(case)
+    assert held, f"qreg baseline update --category promise --reason ... {case}"
+    assert all(promise.environment.threads == 1 for promise in held)
 
 
 def test_nothing_is_left_over() -> None:

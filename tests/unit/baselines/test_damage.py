@@ -73,13 +73,13 @@ def _sidecars(content: dict[str, Any]) -> dict[str, Any]:
 
 OUTSIDE = "../../../secrets.safetensors"
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "newer format": (lambda c: c.update(format=2), "format: expected 1, the newest"),
-    "format as text": (lambda c: c.update(format="1"), "format: expected 1"),
-    "format true": (lambda c: c.update(format=True), "format: expected 1"),
-    "no format": (lambda c: c.pop("format"), "format: expected 1"),
+    "newer format": (lambda c: c.update(format=3), "format: expected 2, the newest"),
+    "format as text": (lambda c: c.update(format="1"), "format: expected 2"),
+    "format true": (lambda c: c.update(format=True), "format: expected 2"),
+    "no format": (lambda c: c.pop("format"), "format: expected 2"),
     "no case": (lambda c: c.pop("case"), "case: expected a value, found no such key"),
     "another case": (lambda c: c["case"].update(model="x"), "case: expected"),
-    "unknown key": (lambda c: c.update(extra=1), "extra: expected only case, entries, format"),
+    "unknown key": (lambda c: c.update(extra=1), "extra: expected only case, entries, form"),
     "unknown entry key": (lambda c: _entry(c).update(extra=1), "entries[0].extra: expected only"),
     "unknown deep key": (lambda c: _layer(c).update(extra=1), "entries[0].layers[1].extra:"),
     "missing key": (lambda c: _layer(c).pop("kind"), "entries[0].layers[1].kind: expected a value"),

@@ -137,3 +137,25 @@ def _wait_for(ready: Callable[[], bool], process: subprocess.Popen[str]) -> None
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     raise AssertionError("it never came so far")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("HEAD",), "sides HEAD"),
+        (("--calls", "0"), "--calls 0"),
+        (("--cases", "shapes10/nothing/*@x86"), "unknown case"),
+        (("--cases", CASE), "valgrind is not installed"),
+    ],
+)
+def test_instructions_that_cannot_be_counted(
+    options: tuple[str, ...],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    assert main(["speed", "instructions", *options]) == 2
+    assert reason in capsys.readouterr().err

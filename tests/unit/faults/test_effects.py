@@ -54,7 +54,8 @@ def test_a_fault_is_seen_bit_by_bit(fault: Fault) -> None:
     with fault.inject(Target(case, OPTIONS)):
         seen = _observed(case)
     if seen == clean:
-        assert fault.unchanged_because
+        # test_slow.py finds what shows in time
+        assert fault.unchanged_because or fault.shows_in_time
         return
     baseline = Baseline(clean, (Approval("clean", "2026-01-01T00:00:00Z", "", ""),))
     basis = Basis(exact=True, reason="")

@@ -1,0 +1,130 @@
+"""What promises rest on: speed-ups over fp32 in fresh processes, at different times."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qreg.errors import QregError
+from qreg.metrics.speed_up import SPEED_UP_BATCHES
+from qreg.records import Case, Environment
+from qreg.speed import promise_child
+from qreg.speed.jobs import Job, LostError
+from qreg.speed.processes import run_child
+from qreg.speed.sides import HERE, Side, open_side
+
+# As many as the gate judges in at once on a small machine: they are each other's noise there, too.
+_JOBS = min(2, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class PromiseRequest:
+    """What is to be measured.
+
+    Attributes:
+        processes: of each case.
+        timeout: seconds that one process may take, for all cases of a model.
+        progress: called with (done, total, what) as the work goes on.
+    """
+
+    cases: tuple[Case, ...]
+    processes: int
+    threads: int = 1
+    timeout: float = 600.0
+    data_dir: Path | None = None
+    checkpoints: Path | None = None
+    progress: Callable[[int, int, str], None] = lambda *_: None
+
+    def job(self, cases: Sequence[Case]) -> Job:
+        """A child's job."""
+        return Job(
+            cases=tuple(cases),
+            calls=(),
+            rounds=0,
+            warm_up=0,
+            threads=self.threads,
+            batch=max(SPEED_UP_BATCHES),
+            data_dir=str(self.data_dir.resolve()) if self.data_dir else "",
+            checkpoints=str(self.checkpoints.resolve()) if self.checkpoints else "",
+        )
+
+
+@dataclass
+class Paces:
+    """What was seen, and why others could not be measured.
+
+    Attributes:
+        log_speed_ups: by case and batch size, one a process.
+        interrupted: by the user; what was finished is kept.
+    """
+
+    environment: Environment | None = None
+    log_speed_ups: dict[Case, dict[int, list[float]]] = field(default_factory=dict)
+    errors: dict[Case, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+def measure_paces(request: PromiseRequest, project: Path) -> Paces:
+    """Measure every case in so many fresh processes, a model at a time, round after round.
+
+    So the processes of one case lie as far apart in time as the whole recording is long. One that
+    is lost costs the cases its numbers, and is said where too few are left.
+
+    Raises:
+        QregError: the project cannot be run.
+    """
+    groups: dict[tuple[str, str], list[Case]] = {}
+    for case in request.cases:
+        groups.setdefault((case.dataset, case.model), []).append(case)
+    rounds = [group for _ in range(request.processes) for group in groups.values()]
+    paces, executor = Paces(), ThreadPoolExecutor(_JOBS)
+    with open_side(HERE, project) as side:
+        try:
+            work = executor.map(lambda group: _run(request, side, group), rounds)
+            for number, (group, result) in enumerate(zip(rounds, work, strict=True)):
+                request.progress(number + 1, len(rounds), f"{group[0].dataset}/{group[0].model}")
+                _take(paces, group, result)
+        except KeyboardInterrupt:
+            paces.interrupted = True
+        finally:
+            # those that run are waited for: they are few, and seconds from their end
+            executor.shutdown(cancel_futures=True)
+    return paces
+
+
+def _run(request: PromiseRequest, side: Side, group: Sequence[Case]) -> dict[str, Any] | str:
+    try:
+        script = Path(promise_child.__file__)
+        return run_child(side, request.job(group), timeout=request.timeout, script=script)
+    except LostError as error:
+        return str(error)
+
+
+def _take(paces: Paces, group: Sequence[Case], result: dict[str, Any] | str) -> None:
+    if isinstance(result, str):
+        paces.errors |= dict.fromkeys(group, result)
+        return
+    where = result["environment"]
+    paces.environment = Environment(**{**where, "limits": tuple(where["limits"])})
+    for case, one in zip(group, result["found"], strict=True):
+        if "error" in one:
+            paces.errors[case] = one["error"]
+            continue
+        seen = paces.log_speed_ups.setdefault(case, {batch: [] for batch in SPEED_UP_BATCHES})
+        for batch, log_speed_up in zip(SPEED_UP_BATCHES, one["log_speed_ups"], strict=True):
+            seen[batch].append(round(log_speed_up, 4))
+
+
+def check_processes(count: int, fewest: int) -> int:
+    """Return `count` if a spread can be told from so many processes.
+
+    Raises:
+        QregError: it cannot.
+    """
+    if count < fewest:
+        raise QregError(f"--processes {count}", hint=f"give {fewest} or more")
+    return count
