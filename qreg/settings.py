@@ -9,7 +9,7 @@ from typing import Any
 
 from qreg.errors import QregError, UnknownNameError
 from qreg.models import MODELS
-from qreg.quantization import METHODS
+from qreg.quantization import DEFAULT_METHODS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,7 +25,8 @@ class Settings:
         root: the folder of pyproject.toml; paths are relative to it, and it is importable.
         models: registered names or ``package.module:factory``.
         datasets: registered names, folders, npz files or ``package.module:DATASET``.
-        methods: registered names or ``package.module:method``.
+        methods: registered names or ``package.module:method``; those that need no torchao
+            unless said.
         engines: names; empty for the machine's default, ``all`` for all it has.
         baselines: a folder; ``baselines`` beside pyproject.toml unless said.
         checkpoints, data_dir: folders, None for the usual places.
@@ -34,7 +35,7 @@ class Settings:
     root: Path
     models: tuple[str, ...]
     datasets: tuple[str, ...] = ("shapes10",)
-    methods: tuple[str, ...] = METHODS.names()
+    methods: tuple[str, ...] = DEFAULT_METHODS
     engines: tuple[str, ...] = ()
     baselines: Path | None = None
     checkpoints: Path | None = None
