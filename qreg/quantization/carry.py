@@ -65,8 +65,8 @@ def _before(name: str, prepared: fx.GraphModule, given: Seen, learned: Seen) -> 
         if node.target in given and (found := _same(given[str(node.target)], learned)):
             return found
     raise UnavailableError(
-        f"nothing that eager QAT learned belongs to '{name}' of the successor's graph",
-        hint="train the model with the successor's own QAT",
+        f"the successor quantizes where eager QAT learned no range ('{name}' of its graph)",
+        hint="train the model with the successor's own QAT, or put the QuantStub there",
     )
 
 

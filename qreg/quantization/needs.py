@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from qreg.errors import UnavailableError
 
@@ -24,17 +26,23 @@ def need_torchao() -> None:
     Raises:
         UnavailableError: it is not installed, too old, or does not fit this PyTorch.
     """
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with unheard(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            version = str(importlib.import_module("torchao").__version__)
-            _check(version)
+            _check(str(importlib.import_module("torchao").__version__))
             for name in _MODULES:
                 importlib.import_module(name)
     except ImportError as error:
         raise UnavailableError(f"torchao: {error}", hint=_HINT) from error
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Keep log records of warnings off the terminal: of PyTorch's insides, not of the model."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
     finally:
         logging.disable(before)
 

@@ -16,7 +16,7 @@ from torch import fx, nn
 from qreg.errors import UnavailableError
 from qreg.quantization.carry import carry_ranges, trained_float
 from qreg.quantization.method import Context, Method
-from qreg.quantization.needs import need_compiler, need_torchao
+from qreg.quantization.needs import need_compiler, need_torchao, unheard
 from qreg.quantization.qat import QAT
 
 #: Engines whose kernels compiled graphs of X86InductorQuantizer are run by.
@@ -80,12 +80,18 @@ def without_float_weights(graph: fx.GraphModule) -> fx.GraphModule:
     return graph
 
 
-def compile_int8(graph: fx.GraphModule) -> nn.Module:
+@torch.no_grad()
+def compile_int8(graph: fx.GraphModule, example: torch.Tensor) -> nn.Module:
     """Have inductor replace quantize, float operator, dequantize by int8 kernels.
 
-    It happens at the first call, which must be made under `torch.no_grad()`.
+    It is compiled for any number of images and for one; run it under `torch.no_grad()` too.
     """
-    compiled: Any = torch.compile(graph, options={"freezing": True})
+    from torch._inductor import config
+
+    config.freezing = True  # of the whole process: dynamo and inductor both ask it, at each call
+    compiled: Any = torch.compile(graph, dynamic=True)
+    compiled(example)
+    compiled(example[:1])
     model: nn.Module = compiled
     return model
 
@@ -106,7 +112,8 @@ def _qat(model: nn.Module, context: Context) -> nn.Module:
 
 def _compiled(model: nn.Module, context: Context, *, method: Any) -> nn.Module:
     need_compiler()
-    return compile_int8(method(model, context))
+    with unheard():
+        return compile_int8(method(model, context), context.to_trace())
 
 
 def _check(context: Context) -> None:
