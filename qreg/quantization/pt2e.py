@@ -84,14 +84,15 @@ def without_float_weights(graph: fx.GraphModule) -> fx.GraphModule:
 def compile_int8(graph: fx.GraphModule, example: torch.Tensor) -> nn.Module:
     """Have inductor replace quantize, float operator, dequantize by int8 kernels.
 
-    It is compiled for any number of images and for one; run it under `torch.no_grad()` too.
+    Run it under `torch.no_grad()` too. It is compiled here for few images, for one and for many:
+    inductor chooses other code for each.
     """
     from torch._inductor import config
 
     config.freezing = True  # of the whole process: dynamo and inductor both ask it, at each call
     compiled: Any = torch.compile(graph, dynamic=True)
-    compiled(example)
-    compiled(example[:1])
+    for images in (example, example[:1], example.repeat(32, 1, 1, 1)):
+        compiled(images)
     model: nn.Module = compiled
     return model
 
