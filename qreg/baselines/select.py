@@ -41,7 +41,11 @@ def choose(
         return None
     latest_first = sorted(baselines, key=lambda b: b.history[-1].date, reverse=True)
     closest = min(latest_first, key=lambda b: _distance(b.snapshot.environment, environment))
-    return closest, _basis(closest.snapshot.environment, environment)
+    then, method = closest.snapshot.environment, closest.snapshot.case.method
+    if method.startswith(_OF_TORCHAO) and then.torchao != environment.torchao:
+        versions = f"recorded with torchao {then.torchao or 'absent'}, now {environment.torchao}"
+        return closest, Basis(exact=False, reason=f"{versions}: judged statistically")
+    return closest, _basis(then, environment)
 
 
 def torch_version(environment: Environment) -> str:

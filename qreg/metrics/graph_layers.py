@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch import fx
 from qreg.metrics.graphs import is_dequantize, is_quantize, layer_of, operator
 from qreg.metrics.tensors import affine, digest, sqnr
 from qreg.numerics import Layer, Quantizer
+
+_INPUT = "input"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,21 +37,24 @@ class GraphLayer:
 
 
 def layers_in(graph: fx.GraphModule) -> tuple[GraphLayer, ...]:
-    """The layers, in the order they run; operators of the model itself are not among them."""
-    found: list[tuple[str, list[fx.Node]]] = []
-    for node in graph.graph.nodes:
-        if operator(node) and not is_quantize(node) and not is_dequantize(node):
-            name = layer_of(node)
-            if not found or found[-1][0] != name:
-                found.append((name, []))
-            found[-1][1].append(node)
+    """The input and the layers, in the order they run, without the model's own operators."""
     runs: Counter[str] = Counter()
     layers = []
-    for name, nodes in found:
+    working = [node for node in graph.graph.nodes if _works(node)]
+    for name, nodes in groupby(working, key=_layer_name):
         runs[name] += 1
         numbered = name if runs[name] == 1 else f"{name}#{runs[name]}"
         layers.append(GraphLayer(numbered, tuple(nodes)))
-    return tuple(layer for layer in layers if not layer.name.startswith("#") and layer.name)
+    return tuple(layer for layer in layers if layer.name.strip("#0123456789"))
+
+
+def _works(node: fx.Node) -> bool:
+    quantizes = is_quantize(node) or is_dequantize(node)
+    return node.op == "placeholder" or (bool(operator(node)) and not quantizes)
+
+
+def _layer_name(node: fx.Node) -> str:
+    return _INPUT if node.op == "placeholder" else layer_of(node)
 
 
 @torch.no_grad()
@@ -61,6 +67,7 @@ def graph_layers(
         twin: outputs of the float model's layers by name.
     """
     shown = {layer.shown(): layer for layer in layers_in(graph)}
+    twin = {**twin, _INPUT: images}
     seen: list[Layer] = []
 
     class Watching(fx.Interpreter):
@@ -83,7 +90,7 @@ def _layer(
     kind = "qdq." if any(map(is_dequantize, first.all_input_nodes)) else ""
     return Layer(
         name=layer.name,
-        kind=kind + "+".join(map(operator, layer.nodes)),
+        kind=kind + "+".join(operator(node) or _INPUT for node in layer.nodes),
         weight=quantizer,
         weight_digest=digest(weight),
         bias_digest=digest(bias),
