@@ -25,8 +25,13 @@ MOST_MB = 30
 # With the scales of a whole channel in one number cifar10's MobileNetV2 loses most of what it
 # knows; it is kept for that.
 BROKEN = ("cifar10", "mobilenet_v2", "static-per-tensor")
-# FX graph mode quantizes this model's input before it is averaged, where QAT learned no range.
-UNLEARNED = ("linear_100", "fx-qat")
+# FX graph mode quantizes the first one's input before it is averaged, where QAT learned no range;
+# the others take as long as the rest of the gate, see leave-out in pyproject.toml.
+NOT_SHIPPED = (
+    ("linear_100", "fx-qat"),
+    ("mobilenet_v2", "pt2e-static"),
+    ("mobilenet_v2", "pt2e-qat"),
+)
 SUCCESSORS = (
     "fx-static",
     "fx-qat",
@@ -50,7 +55,7 @@ def _is_shipped(case: Case) -> bool:
     """The successors' baselines are of x86, for which X86InductorQuantizer is; none is compiled."""
     if case.method in DEFAULT_METHODS:
         return _has_weights(case)
-    made = case.method in SUCCESSORS and (case.model, case.method) != UNLEARNED
+    made = case.method in SUCCESSORS and (case.model, case.method) not in NOT_SHIPPED
     return made and case.engine == "x86"
 
 
