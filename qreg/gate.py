@@ -16,6 +16,7 @@ from qreg.data.batches import batches
 from qreg.environment import capture_environment
 from qreg.errors import QregError
 from qreg.measure import BATCH
+from qreg.metrics.graphs import uncompiled
 from qreg.metrics.layers import layer_numerics
 from qreg.metrics.operators import count_operators
 from qreg.metrics.size import model_size
@@ -111,7 +112,8 @@ class Gate:
         moved = logits.argmax(axis=1) != reference.argmax(axis=1)
         first = bench.first(_LAYER_IMAGES)
         layers = layer_numerics(subject.run, subject.model, subject.source, first)
-        operators = count_operators(subject.run, first[:1])
+        compiled = uncompiled(subject.model) is not subject.model
+        operators = count_operators(subject.run, first[:1], compiled=compiled)
         single = _single(subject, first)
         return Numerics(
             images=bench.images,

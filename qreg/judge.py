@@ -70,6 +70,6 @@ def judged(
     """The baseline that applies, None where there is none, and the verdict by it."""
     chosen = choose(held, now.environment)
     if chosen is None:
-        return None, no_baseline(now.case)
+        return None, no_baseline(now)
     before, basis = chosen
     return before, judge(now, before, basis, alpha=alpha)

@@ -102,7 +102,8 @@ def _prepare(case: Case, shop: Workshop) -> Subject:
     with use_engine(case.engine), recorded_warnings() as texts, torch.no_grad():
         model, sha256 = _load(case, method, shop)
         source = copy.deepcopy(model)
-        model = method.quantize(model.eval(), Context(case.engine, calibration)).eval()
+        context = Context(case.engine, calibration, shop.sample)
+        model = method.quantize(model.eval(), context).eval()
         logits = model(shop.sample)
     classes = len(shop.dataset.classes)
     check_output(case.model, logits, batch=len(shop.sample), classes=classes)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from qreg.observations import Accuracy, Agreement, Latency, Size
 
+#: They use no quantized kernel: one engine says it all.
+FLOAT_METHODS = ("fp32", "fp32-finetuned")
+
 
 @dataclass(frozen=True, order=True)
 class Case:

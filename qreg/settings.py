@@ -9,7 +9,7 @@ from typing import Any
 
 from qreg.errors import QregError, UnknownNameError
 from qreg.models import MODELS
-from qreg.quantization import METHODS
+from qreg.quantization import DEFAULT_METHODS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,8 +25,11 @@ class Settings:
         root: the folder of pyproject.toml; paths are relative to it, and it is importable.
         models: registered names or ``package.module:factory``.
         datasets: registered names, folders, npz files or ``package.module:DATASET``.
-        methods: registered names or ``package.module:method``.
+        methods: registered names or ``package.module:method``; those that need no torchao
+            unless said.
         engines: names; empty for the machine's default, ``all`` for all it has.
+        leave_out: patterns of cases, ``cifar10/*/qat@*``, that stand back unless their method is
+            asked for by name.
         baselines: a folder; ``baselines`` beside pyproject.toml unless said.
         checkpoints, data_dir: folders, None for the usual places.
     """
@@ -34,14 +37,15 @@ class Settings:
     root: Path
     models: tuple[str, ...]
     datasets: tuple[str, ...] = ("shapes10",)
-    methods: tuple[str, ...] = METHODS.names()
+    methods: tuple[str, ...] = DEFAULT_METHODS
     engines: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
     baselines: Path | None = None
     checkpoints: Path | None = None
     data_dir: Path | None = None
 
 
-_LISTS = ("models", "datasets", "methods", "engines")
+_LISTS = ("models", "datasets", "methods", "engines", "leave-out")
 _FOLDERS = ("baselines", "checkpoints", "data-dir")
 
 
@@ -69,7 +73,7 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
         hint = f'say which: models = ["package.module:factory"], or of {", ".join(MODELS.names())}'
         raise QregError(f"{path}: [tool.qreg] names no models", hint=hint)
     root = path.resolve().parent
-    lists = {key: _names(path, key, table[key]) for key in _LISTS if key in table}
+    lists = {key.replace("-", "_"): _names(path, key, table[key]) for key in _LISTS if key in table}
     folders = {
         key.replace("-", "_"): root / _folder(path, key, table[key])
         for key in _FOLDERS

@@ -22,6 +22,8 @@ SAME = (
     "threads",  # how sums are cut up, and so their order
 )
 T = TypeVar("T")
+# Methods whose arithmetic torchao brings: bit by bit only under the same one.
+_OF_TORCHAO = ("pt2e-", "torchao-")
 _RELEASE = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -40,7 +42,8 @@ def choose(
     this order; then the latest approved.
     """
     found = [(one.snapshot.environment, one.history, one) for one in baselines]
-    return _closest(found, environment)
+    chosen = _closest(found, environment)
+    return _under_torchao(*chosen, environment) if chosen else None
 
 
 def choose_promise(
@@ -48,6 +51,16 @@ def choose_promise(
 ) -> tuple[Promise, Basis] | None:
     """The promise to judge by, likewise."""
     return _closest([(one.environment, one.history, one) for one in promises], environment)
+
+
+def _under_torchao(
+    chosen: Baseline, basis: Basis, environment: Environment
+) -> tuple[Baseline, Basis]:
+    then, method = chosen.snapshot.environment, chosen.snapshot.case.method
+    if method.startswith(_OF_TORCHAO) and then.torchao != environment.torchao:
+        versions = f"recorded with torchao {then.torchao or 'absent'}, now {environment.torchao}"
+        basis = Basis(exact=False, reason=f"{versions}: judged statistically")
+    return chosen, basis
 
 
 def _closest(

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from qreg.records import Case, Failure, Measurement
 
 _DEFAULT_METHODS = "fp32,dynamic,static,fp32-finetuned,qat"
-# They do not use a quantized kernel: one engine says it all.
-_FLOAT_METHODS = ("fp32", "fp32-finetuned")
 _EPILOG = """\
 examples:
   qreg compare
@@ -103,13 +101,13 @@ def _methods(names: str, weights: str) -> tuple[str, ...]:
 def _cases(
     dataset: str, model: str, methods: tuple[str, ...], engines: tuple[str, ...], home: str
 ) -> list[Case]:
-    from qreg.records import Case
+    from qreg.records import FLOAT_METHODS, Case
 
-    floats = [Case(dataset, model, m, home) for m in methods if m in _FLOAT_METHODS]
+    floats = [Case(dataset, model, m, home) for m in methods if m in FLOAT_METHODS]
     quantized = {(m, e): Case(dataset, model, m, e) for m in methods for e in engines}
     order = [floats[0]]
     for method in methods[1:]:
-        if method in _FLOAT_METHODS:
+        if method in FLOAT_METHODS:
             order += [case for case in floats if case.method == method]
         else:
             order += [quantized[method, engine] for engine in engines]

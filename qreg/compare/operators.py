@@ -5,11 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from qreg.judgements import Check, Finding, Outcome
-from qreg.numerics import Layer, OperatorCount
+from qreg.numerics import Layer, Numerics, OperatorCount
+from qreg.records import FLOAT_METHODS, Case
+from qreg.registry import is_object_path
 
 # What does a layer's work; PyTorch versions may differ in what they put around it.
 _FLOAT_WORK = ("aten::convolution", "aten::addmm", "aten::mm", "aten::bmm", "aten::linear")
-_QUANTIZED = ("quantized::", "quantized_decomposed::", "onednn::", "torchao::")
+_QUANTIZED = ("quantized::", "quantized_decomposed::", "onednn::", "torchao::", "aten::_int_mm")
+# Reading codes is no work with them: a graph in which only this is left computes in float.
+_ONLY_READ = "quantized_decomposed::dequantize"
+
+
+def judge_quantized(case: Case, now: Numerics) -> Iterator[Finding]:
+    """A method that quantizes must leave something quantized, whatever any baseline says.
+
+    A user's own method may be a float one, and is not judged by this.
+    """
+    if case.method in FLOAT_METHODS or is_object_path(case.method) or _quantizes(now):
+        return
+    yield Finding(
+        check=Check.OPERATORS,
+        outcome=Outcome.REGRESSED,
+        expected="quantized work",
+        observed="none: no activation is quantized, no layer computes with int8 weights",
+        allowed="at least one quantized operator or layer, however accurate it is without",
+    )
+
+
+def _quantizes(now: Numerics) -> bool:
+    names = [each.name for each in now.operators]
+    if any(name.startswith(_QUANTIZED) and not name.startswith(_ONLY_READ) for name in names):
+        return True
+    read = any(name.startswith(_ONLY_READ) for name in names)
+    return not read and any(layer.weight or layer.output for layer in now.layers)
 
 
 def judge_operators(

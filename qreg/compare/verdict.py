@@ -11,13 +11,13 @@ from qreg.compare.agreement import agreement_p_value, judge_agreement
 from qreg.compare.images import Shared, judge_images, shared_images
 from qreg.compare.layers import judge_layers, judge_parameters
 from qreg.compare.logits import judge_logits
-from qreg.compare.operators import judge_kinds, judge_operators
+from qreg.compare.operators import judge_kinds, judge_operators, judge_quantized
 from qreg.compare.size import judge_size
 from qreg.compare.texts import judge_warnings
 from qreg.compare.tolerances import tolerances
 from qreg.judgements import Basis, Check, Finding, Outcome, Verdict
 from qreg.numerics import Numerics
-from qreg.records import Case, Failure
+from qreg.records import Failure
 
 
 def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Verdict:
@@ -35,6 +35,7 @@ def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Ver
     findings += judge_accuracy(change, alpha=alpha)
     findings += judge_agreement(now, old, shared, exact=basis.exact, alpha=alpha)
     findings += _source(now, old)
+    findings += judge_quantized(now.case, now.numerics)
     findings += _numerics(now, old, shared, basis)
     findings.sort(key=lambda finding: -finding.outcome.severity)
     return Verdict(
@@ -49,9 +50,12 @@ def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Ver
     )
 
 
-def no_baseline(case: Case) -> Verdict:
-    """The verdict where nothing was approved yet."""
-    return Verdict(case, Outcome.NO_BASELINE, notes=("no baseline: nothing was judged",))
+def no_baseline(now: Snapshot) -> Verdict:
+    """The verdict where nothing was approved yet: only what needs no baseline is judged."""
+    verdict = Verdict(now.case, Outcome.NO_BASELINE, notes=("no baseline: nothing was judged",))
+    for finding in judge_quantized(now.case, now.numerics):
+        verdict = with_finding(verdict, finding)
+    return verdict
 
 
 def failed(failure: Failure) -> Verdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -14,6 +15,11 @@ from torch.nn import functional
 from qreg.faults.fault import DYNAMIC, Fault, Target, after, changed_method
 from qreg.faults.surgery import middle, name_of, replace_module
 from qreg.quantization import Context, Method
+from qreg.quantization.needs import need_torchao
+
+_ANNOTATE = (
+    "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer.X86InductorQuantizer.annotate"
+)
 
 
 class FloatLayer(nn.Module):
@@ -54,6 +60,15 @@ def _all_float(method: Method, target: Target) -> Method:
     return replace(method, quantize=quantize)
 
 
+def _nothing_annotated(method: Method, target: Target) -> Method:
+    def quantize(model: nn.Module, context: Context) -> nn.Module:
+        need_torchao()
+        with patch(_ANNOTATE, lambda *given: given[-1]):
+            return method.quantize(model, context)
+
+    return replace(method, quantize=quantize)
+
+
 def _one_linear(method: Method, target: Target) -> Method:
     def quantize(model: nn.Module, context: Context) -> nn.Module:
         names = [name for name, m in model.named_modules() if type(m) is nn.Linear]
@@ -85,6 +100,14 @@ LEFT_FLOAT = (
         description="nothing is quantized",
         inject=changed_method(_all_float),
         size="all layers",
+    ),
+    Fault(
+        name="pt2e-nothing-annotated",
+        family="left float",
+        description="the quantizer marks no operator to be quantized",
+        inject=changed_method(_nothing_annotated),
+        size="all operators",
+        methods=("pt2e-static",),
     ),
     Fault(
         name="dynamic-one-layer",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,10 +11,12 @@ from torch import nn
 from torch.ao import quantization as ao
 from torch.ao.nn.quantized import FloatFunctional, QFunctional
 
-from qreg.numerics import EQUAL_DB, Layer, Quantizer
-from qreg.quantization.eager import fuse
+from qreg.metrics.graph_layers import graph_layers, layers_in
+from qreg.metrics.graphs import exported_graph
+from qreg.metrics.tensors import digest, quantizer, sqnr
+from qreg.numerics import Layer
+from qreg.quantization.eager import fold_batch_norm, fuse
 
-_SHORT = 16  # hex digits of a digest that names a difference and guards nothing
 # A sum's result passes through this child of FloatFunctional and QFunctional.
 _RESULT = "activation_post_process"
 _SILENT = (nn.Identity, nn.Dropout, nn.Flatten, ao.QuantStub, ao.DeQuantStub)
@@ -27,13 +27,16 @@ def float_twin(model: nn.Module, quantized: nn.Module) -> nn.Module:
     """The float model whose layers line up with a quantized one's.
 
     `model` holds the weights that `quantized` was made from: float, or with fake quantization,
-    which is switched off. It is fused where the quantized model has no BatchNorm or ReLU left.
+    which is switched off. It is fused where the quantized model has no BatchNorm or ReLU left. In
+    an exported graph only BatchNorm is folded: ReLU is an operator of its own.
     """
     model.apply(ao.disable_fake_quant)
     model.apply(ao.disable_observer)
-    gone = {name for name, module in quantized.named_modules() if type(module) is nn.Identity}
+    if exported_graph(quantized):
+        return fold_batch_norm(model.eval())
+    left = {name for name, module in quantized.named_modules() if type(module) is not nn.Identity}
     fusable = (nn.BatchNorm2d, nn.ReLU)
-    if any(name in gone and isinstance(m, fusable) for name, m in model.named_modules()):
+    if any(name not in left and isinstance(m, fusable) for name, m in model.named_modules()):
         fuse(model)
     return model.eval()
 
@@ -52,22 +55,32 @@ def layer_numerics(
         source: what it was quantized from; it is changed.
         images: model inputs, float32 (N, 3, H, W).
     """
-    twin, modules = float_twin(source, model), dict(model.named_modules())
+    twin = float_twin(source, model)
+    if graph := exported_graph(model):
+        run_in = {layer.name.partition("#")[0] for layer in layers_in(graph)}
+        return graph_layers(graph, _outputs(twin, run_in, images), images)
+    modules = dict(model.named_modules())
     names = {name for name, module in modules.items() if name and _is_layer(module)}
-    wanted: dict[str, torch.Tensor] = {}
+    wanted = _outputs(twin, names, images)
     layers: list[Layer] = []
-
-    def keep(name: str, output: torch.Tensor) -> None:
-        wanted[name] = output.clone()  # a later layer may work in place
 
     def describe(name: str, output: torch.Tensor) -> None:
         layers.append(_layer(name, modules, output, wanted.get(name)))
 
-    with _watched(twin, names, keep):
-        twin(images)
     with _watched(model, names, describe):
         run(images)
     return tuple(layers)
+
+
+def _outputs(model: nn.Module, names: set[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, output: torch.Tensor) -> None:
+        seen[name] = output.clone()  # a later layer may work in place
+
+    with _watched(model, names, keep):
+        model(images)
+    return seen
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -115,12 +128,12 @@ def _layer(
     return Layer(
         name=name,
         kind=_kind(module),
-        weight=_quantizer(weight),
-        weight_digest=_digest(weight),
-        bias_digest=_digest(bias),
-        output=_quantizer(output),
-        output_digest=_digest(output),
-        sqnr_db=_sqnr(output, twin),
+        weight=quantizer(weight),
+        weight_digest=digest(weight),
+        bias_digest=digest(bias),
+        output=quantizer(output),
+        output_digest=digest(output),
+        sqnr_db=sqnr(output, twin),
     )
 
 
@@ -139,42 +152,3 @@ def _parameter(module: nn.Module, name: str) -> torch.Tensor | None:
     if callable(found) and not isinstance(found, torch.Tensor):
         found = found()
     return found.detach() if isinstance(found, torch.Tensor) else None
-
-
-def _quantizer(tensor: torch.Tensor | None) -> Quantizer | None:
-    if tensor is None or not tensor.is_quantized:
-        return None
-    scheme = str(tensor.qscheme()).removeprefix("torch.")
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
-        return Quantizer(scheme, dtype, (tensor.q_scale(),), (tensor.q_zero_point(),))
-    scales = tensor.q_per_channel_scales().tolist()
-    zeros = [int(zero) for zero in tensor.q_per_channel_zero_points().tolist()]
-    return Quantizer(scheme, dtype, tuple(scales), tuple(zeros))
-
-
-def _digest(tensor: torch.Tensor | None) -> str:
-    if tensor is None:
-        return ""
-    values = tensor.int_repr() if tensor.is_quantized else tensor
-    return hashlib.sha256(values.contiguous().numpy().data).hexdigest()[:_SHORT]
-
-
-def _sqnr(output: torch.Tensor, twin: torch.Tensor | None) -> float | None:
-    """10 log10 of the twin's energy over the difference's.
-
-    Source: Lin et al., "Fixed point quantization of deep convolutional networks" (2016).
-    """
-    if twin is None or twin.shape != output.shape:
-        return None
-    seen = output.dequantize() if output.is_quantized else output
-    if torch.equal(seen, twin):
-        return EQUAL_DB
-    noise, signal = _energy(twin - seen), _energy(twin)
-    if not math.isfinite(noise) or not math.isfinite(signal) or signal == 0.0:
-        return -EQUAL_DB
-    return round(max(-EQUAL_DB, min(EQUAL_DB, 10 * math.log10(signal / noise))), 4)
-
-
-def _energy(values: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(values, dtype=torch.float64)) ** 2

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from qreg.numerics import OperatorCount
+
+_OPERATOR = re.compile(r"\w+::\w+")
 
 
 class _Counting(TorchDispatchMode):
@@ -35,9 +39,27 @@ class _Counting(TorchDispatchMode):
 
 @torch.no_grad()
 def count_operators(
-    run: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+    run: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, *, compiled: bool = False
 ) -> tuple[OperatorCount, ...]:
-    """Run once on model inputs (N, 3, H, W) and count the operators, sorted by name."""
+    """Run once on model inputs (N, 3, H, W) and count the operators, sorted by name.
+
+    Args:
+        compiled: `run` calls what `torch.compile` made; what it fused is no operator any more.
+    """
+    if compiled:
+        return _sorted(_profiled(run, images))
     with _Counting() as mode:
         run(images)
-    return tuple(OperatorCount(name, count) for name, count in sorted(mode.seen.items()))
+    return _sorted(mode.seen)
+
+
+def _profiled(run: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> Counter[str]:
+    """Under a dispatch mode dynamo would run the model as it was before it was compiled."""
+    run(images)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        run(images)
+    return Counter(event.name for event in seen.events() if _OPERATOR.fullmatch(event.name))
+
+
+def _sorted(counts: Counter[str]) -> tuple[OperatorCount, ...]:
+    return tuple(OperatorCount(name, count) for name, count in sorted(counts.items()))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.ao.nn.intrinsic.modules.fused import _FusedModule
 
+from qreg.metrics.graphs import exported_graph, plain_tensors, stored_names, uncompiled
 from qreg.observations import Size, TensorSize
 
 # A quantized linear layer keeps weight and bias as one tuple under this name.
@@ -34,10 +35,16 @@ def _file_bytes(model: nn.Module) -> int:
 
 
 def _tensors(model: nn.Module) -> Iterator[TensorSize]:
+    model = uncompiled(model)
+    graph = exported_graph(model)
+    names = stored_names(graph) if graph else {}
     for name, value in model.state_dict().items():
-        if isinstance(value, torch.Tensor):
+        if name in names:
+            yield _one(*names[name], value)
+        elif isinstance(value, torch.Tensor):
             layer, _, leaf = name.rpartition(".")
-            yield _one(_unfused(model, layer), leaf, value)
+            for part, tensor in plain_tensors(leaf, value):
+                yield _one(_unfused(model, layer), part, tensor)
         elif name.endswith(_PACKED):
             layer = name.removesuffix(_PACKED)
             for leaf, tensor in zip(("weight", "bias"), value, strict=True):

@@ -54,7 +54,7 @@ class RestoredLayer(nn.Module):
 def restored(model: nn.Module, twin: nn.Module, layer: Layer) -> Iterator[bool]:
     """Put one layer of a quantized model back; yields whether it is a layer that can be."""
     name = layer.name.partition("#")[0]
-    now: Any = model.get_submodule(name)
+    now: Any = dict(model.named_modules()).get(name)  # an operator of a graph is no module
     if isinstance(now, (nnq.Conv2d, nnq.Linear)):
         with _replaced(model, name, _rebuilt(now, twin.get_submodule(name), layer)):
             yield True

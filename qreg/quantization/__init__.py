@@ -16,6 +16,16 @@ METHODS.register("static-per-tensor", "qreg.quantization.static:STATIC_PER_TENSO
 METHODS.register("fp32-finetuned", "qreg.quantization.fp32_finetuned:FP32_FINETUNED")
 METHODS.register("qat", "qreg.quantization.qat:QAT")
 METHODS.register("qat-per-tensor", "qreg.quantization.qat:QAT_PER_TENSOR")
+#: What a project's gate judges unless it names its methods: present without torchao.
+DEFAULT_METHODS = METHODS.names()
+METHODS.register("fx-static", "qreg.quantization.fx_graph:FX_STATIC")
+METHODS.register("fx-qat", "qreg.quantization.fx_graph:FX_QAT")
+METHODS.register("pt2e-static", "qreg.quantization.pt2e:PT2E_STATIC")
+METHODS.register("pt2e-qat", "qreg.quantization.pt2e:PT2E_QAT")
+METHODS.register("pt2e-static-compiled", "qreg.quantization.pt2e:PT2E_STATIC_COMPILED")
+METHODS.register("pt2e-qat-compiled", "qreg.quantization.pt2e:PT2E_QAT_COMPILED")
+METHODS.register("torchao-int8-dynamic", "qreg.quantization.torchao_int8:INT8_DYNAMIC")
+METHODS.register("torchao-int8-weight-only", "qreg.quantization.torchao_int8:INT8_WEIGHT_ONLY")
 
 
 def get_method(name: str) -> Method:
@@ -39,4 +49,4 @@ def get_method(name: str) -> Method:
     )
 
 
-__all__ = ["METHODS", "Context", "Method", "get_method"]
+__all__ = ["DEFAULT_METHODS", "METHODS", "Context", "Method", "get_method"]

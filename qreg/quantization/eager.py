@@ -26,6 +26,17 @@ def fuse(model: nn.Module) -> nn.Module:
     return model
 
 
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """Fold BatchNorm into the convolutions before them, and leave ReLU as it is."""
+    if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        return model
+    chains = [group[:2] for group in fusable_groups(model)]
+    folded = [c for c in chains if isinstance(model.get_submodule(c[1]), nn.BatchNorm2d)]
+    if folded:
+        ao.fuse_modules(model, folded, inplace=True)
+    return model
+
+
 def fusable_groups(model: nn.Module) -> list[list[str]]:
     """Names of chains Conv-BatchNorm-ReLU, Conv-ReLU, Conv-BatchNorm and Linear-ReLU.
 

@@ -19,10 +19,17 @@ class Context:
         engine: the kernel backend, already set as PyTorch's current one.
         calibration: yields the model inputs of the recorded calibration images, float32
             (N, 3, H, W) each; nothing is loaded before it is called.
+        example: model inputs (2, 3, H, W) to trace a graph with; what they show changes nothing.
+            Without them the first calibration batch is taken.
     """
 
     engine: str
     calibration: Callable[[], Iterator[torch.Tensor]]
+    example: torch.Tensor | None = None
+
+    def to_trace(self) -> torch.Tensor:
+        """A batch of model inputs."""
+        return next(self.calibration()) if self.example is None else self.example
 
 
 def _as_is(model: nn.Module) -> nn.Module:

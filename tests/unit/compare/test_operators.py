@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from qreg.compare.operators import judge_kinds, judge_operators
+from qreg.compare.operators import judge_kinds, judge_operators, judge_quantized
 from qreg.judgements import Check, Finding, Outcome
 from qreg.numerics import Layer, OperatorCount
 from tests.unit.baselines import build
@@ -99,3 +99,41 @@ def test_the_order_of_layers_counts() -> None:
     first, second, *rest = LAYERS
     (found,) = _kinds(second, first, *rest)
     assert (found.expected, found.observed, found.where) == ("conv1 first", "conv2 first", "conv2")
+
+
+FLOAT = OperatorCount("aten::convolution", 3)
+READ = OperatorCount("quantized_decomposed::dequantize_per_channel", 3)
+
+
+def _left(
+    method: str, operators: tuple[OperatorCount, ...], layers: tuple[Layer, ...] = ()
+) -> list[Finding]:
+    case, numerics = replace(build.CASE, method=method), build.snapshot().numerics
+    return list(judge_quantized(case, replace(numerics, operators=operators, layers=layers)))
+
+
+@pytest.mark.parametrize("method", ["pt2e-static", "static", "torchao-int8-weight-only"])
+def test_nothing_quantized_is_left(method: str) -> None:
+    (found,) = _left(method, (FLOAT,))
+    assert (found.check, found.outcome) == (Check.OPERATORS, Outcome.REGRESSED)
+
+
+@pytest.mark.parametrize("name", ["quantized_decomposed::quantize_per_tensor", "aten::_int_mm"])
+def test_one_quantized_operator_is_enough(name: str) -> None:
+    assert _left("pt2e-static", (FLOAT, OperatorCount(name, 1))) == []
+
+
+def test_int8_weights_that_a_layer_computes_with_are_enough() -> None:
+    weighted = tuple(layer for layer in LAYERS if layer.weight)
+    assert weighted
+    assert _left("torchao-int8-weight-only", (FLOAT,), weighted) == []
+
+
+def test_codes_that_are_only_read_are_not() -> None:
+    weighted = tuple(replace(layer, output=None) for layer in LAYERS)
+    assert len(_left("pt2e-static", (FLOAT, READ), weighted)) == 1
+
+
+@pytest.mark.parametrize("method", ["fp32", "fp32-finetuned", "my.methods:half_precision"])
+def test_float_methods_and_the_users_own_may_be_float(method: str) -> None:
+    assert _left(method, (FLOAT,)) == []

@@ -279,8 +279,8 @@ def test_a_finding_more_takes_its_place(outcome: Outcome) -> None:
 
 
 def test_cases_that_were_not_judged() -> None:
-    assert no_baseline(build.CASE).outcome is Outcome.NO_BASELINE
-    assert no_baseline(build.CASE).notes
+    assert no_baseline(build.snapshot()).outcome is Outcome.NO_BASELINE
+    assert no_baseline(build.snapshot()).notes
     verdict = failed(Failure(build.CASE, "it broke", "mend it", False, details="Traceback"))
     assert (verdict.outcome, verdict.details) == (Outcome.ERROR, "Traceback")
     assert verdict.notes == ("it broke", "mend it")

@@ -10,7 +10,7 @@ from torch.ao import quantization as ao
 from qreg.errors import ContractError, UnknownNameError
 from qreg.metrics.size import model_size
 from qreg.models import MODELS, build_model
-from qreg.quantization import METHODS, Context, Method, get_method
+from qreg.quantization import DEFAULT_METHODS, Context, Method, get_method
 from qreg.quantization.engines import ENGINES, available_engines, use_engine
 
 INT8 = ("static", "static-per-tensor", "qat", "qat-per-tensor")
@@ -46,7 +46,7 @@ def _made(model: str, method: str, engine: str) -> tuple[nn.Module, nn.Module]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("method", METHODS.names())
+@pytest.mark.parametrize("method", DEFAULT_METHODS)
 @pytest.mark.parametrize("model", MODELS.names())
 @torch.no_grad()
 def test_every_method_stays_near_the_float_model(model: str, method: str, engine: str) -> None:

@@ -1,0 +1,127 @@
+"""The layers of an exported graph: operators that stood in one module of the float model.
+
+A layer's output is what the next one is given: quantized and dequantized, where it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import fx
+
+from qreg.metrics.graphs import is_dequantize, is_quantize, layer_of, operator
+from qreg.metrics.tensors import affine, digest, sqnr
+from qreg.numerics import Layer, Quantizer
+
+_INPUT = "input"
+
+
+@dataclass(frozen=True, eq=False)
+class GraphLayer:
+    """Operators in a row that stood in one module; a module's second run is ``name#2``."""
+
+    name: str
+    nodes: tuple[fx.Node, ...]
+
+    def shown(self) -> fx.Node:
+        """The node whose value is the layer's output."""
+        codes = next((user for user in self.nodes[-1].users if is_quantize(user)), None)
+        floats = (
+            next((user for user in codes.users if is_dequantize(user)), None) if codes else None
+        )
+        return floats or self.nodes[-1]
+
+
+def layers_in(graph: fx.GraphModule) -> tuple[GraphLayer, ...]:
+    """The input and the layers, in the order they run, without the model's own operators."""
+    runs: Counter[str] = Counter()
+    layers = []
+    working = [node for node in graph.graph.nodes if _works(node)]
+    for name, nodes in groupby(working, key=_layer_name):
+        runs[name] += 1
+        numbered = name if runs[name] == 1 else f"{name}#{runs[name]}"
+        layers.append(GraphLayer(numbered, tuple(nodes)))
+    return tuple(layer for layer in layers if layer.name.strip("#0123456789"))
+
+
+def _works(node: fx.Node) -> bool:
+    quantizes = is_quantize(node) or is_dequantize(node)
+    return node.op == "placeholder" or (bool(operator(node)) and not quantizes)
+
+
+def _layer_name(node: fx.Node) -> str:
+    return _INPUT if node.op == "placeholder" else layer_of(node)
+
+
+@torch.no_grad()
+def graph_layers(
+    graph: fx.GraphModule, twin: Mapping[str, torch.Tensor], images: torch.Tensor
+) -> tuple[Layer, ...]:
+    """Describe the layers of a graph that is run on `images`, model inputs (N, 3, H, W).
+
+    Args:
+        twin: outputs of the float model's layers by name.
+    """
+    shown = {layer.shown(): layer for layer in layers_in(graph)}
+    twin = {**twin, _INPUT: images}
+    seen: list[Layer] = []
+
+    class Watching(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            if n in shown:
+                seen.append(_layer(graph, shown[n], value, twin))
+            return value
+
+    Watching(graph).run(images)
+    return tuple(seen)
+
+
+def _layer(
+    graph: fx.GraphModule, layer: GraphLayer, value: torch.Tensor, twin: Mapping[str, torch.Tensor]
+) -> Layer:
+    first = layer.nodes[0]
+    weight, quantizer = _parameter(graph, first, 1)
+    bias, _ = _parameter(graph, first, 2)
+    kind = "qdq." if any(map(is_dequantize, first.all_input_nodes)) else ""
+    return Layer(
+        name=layer.name,
+        kind=kind + "+".join(operator(node) or _INPUT for node in layer.nodes),
+        weight=quantizer,
+        weight_digest=digest(weight),
+        bias_digest=digest(bias),
+        output=_parameters(graph, layer.shown()),
+        output_digest=digest(value),
+        sqnr_db=sqnr(value, twin.get(layer.name)),
+    )
+
+
+def _parameter(
+    graph: fx.GraphModule, node: fx.Node, place: int
+) -> tuple[torch.Tensor | None, Quantizer | None]:
+    """A stored tensor at that place of an operator's arguments, and how it is quantized."""
+    given = node.args[place] if place < len(node.args) else None
+    stored = given.args[0] if isinstance(given, fx.Node) and is_dequantize(given) else given
+    if not isinstance(given, fx.Node) or not isinstance(stored, fx.Node):
+        return None, None
+    if stored.op != "get_attr":
+        return None, None
+    return _stored(graph, stored).detach(), _parameters(graph, given)
+
+
+def _parameters(graph: fx.GraphModule, node: fx.Node) -> Quantizer | None:
+    """Scale, zero point and dtype that a dequantizing node is given; None of another node."""
+    if not is_dequantize(node):
+        return None
+    dtype = next(arg for arg in node.args if isinstance(arg, torch.dtype))
+    return affine(dtype, _stored(graph, node.args[1]), _stored(graph, node.args[2]))
+
+
+def _stored(graph: fx.GraphModule, given: Any) -> Any:
+    return attrgetter(str(given.target))(graph) if isinstance(given, fx.Node) else given

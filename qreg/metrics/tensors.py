@@ -1,0 +1,74 @@
+"""What is kept of one tensor: a digest, its quantization parameters, its distance to another."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import torch
+
+from qreg.metrics.graphs import plain_tensors
+from qreg.numerics import EQUAL_DB, Quantizer
+
+_SHORT = 16  # hex digits of a digest that names a difference and guards nothing
+
+
+def digest(tensor: torch.Tensor | None) -> str:
+    """Of the values, or of the codes of a quantized tensor; "" of none."""
+    if tensor is None:
+        return ""
+    _, plain = next(iter(plain_tensors("", tensor)))
+    values = plain.int_repr() if plain.is_quantized else plain
+    return hashlib.sha256(values.contiguous().numpy().data).hexdigest()[:_SHORT]
+
+
+def quantizer(tensor: torch.Tensor | None) -> Quantizer | None:
+    """The quantization parameters of a quantized tensor or subclass, None of a float one."""
+    if tensor is None or not tensor.is_quantized:
+        return None if tensor is None else _of_subclass(tensor)
+    scheme = str(tensor.qscheme()).removeprefix("torch.")
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return Quantizer(scheme, dtype, (tensor.q_scale(),), (tensor.q_zero_point(),))
+    scales = tensor.q_per_channel_scales().tolist()
+    zeros = [int(zero) for zero in tensor.q_per_channel_zero_points().tolist()]
+    return Quantizer(scheme, dtype, tuple(scales), tuple(zeros))
+
+
+def affine(
+    codes: torch.dtype, scale: torch.Tensor | float, zero_point: torch.Tensor | int | None
+) -> Quantizer:
+    """Parameters that lie beside the codes: one, or one a channel."""
+    scales = torch.as_tensor(scale).flatten().tolist()
+    zeros = [0] * len(scales)
+    if zero_point is not None:
+        zeros = [int(zero) for zero in torch.as_tensor(zero_point).flatten().tolist()]
+    scheme = "per_channel_affine" if len(scales) > 1 else "per_tensor_affine"
+    return Quantizer(scheme, str(codes).removeprefix("torch."), tuple(scales), tuple(zeros))
+
+
+def _of_subclass(tensor: torch.Tensor) -> Quantizer | None:
+    parts = dict(plain_tensors("codes", tensor))
+    if "codes.scale" not in parts:
+        return None
+    return affine(parts["codes"].dtype, parts["codes.scale"], parts.get("codes.zero_point"))
+
+
+def sqnr(output: torch.Tensor, twin: torch.Tensor | None) -> float | None:
+    """10 log10 of the twin's energy over the difference's.
+
+    Source: Lin et al., "Fixed point quantization of deep convolutional networks" (2016).
+    """
+    if twin is None or twin.shape != output.shape:
+        return None
+    seen = output.dequantize() if output.is_quantized else output
+    if torch.equal(seen, twin):
+        return EQUAL_DB
+    noise, signal = _energy(twin - seen), _energy(twin)
+    if not math.isfinite(noise) or not math.isfinite(signal) or signal == 0.0:
+        return -EQUAL_DB
+    return round(max(-EQUAL_DB, min(EQUAL_DB, 10 * math.log10(signal / noise))), 4)
+
+
+def _energy(values: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(values, dtype=torch.float64)) ** 2

@@ -1,0 +1,63 @@
+"""FX graph mode: what follows eager mode inside torch.ao, and is deprecated with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import fx, nn
+from torch.ao import quantization as ao
+from torch.ao.quantization import quantize_fx
+
+from qreg.quantization.carry import carry_ranges, trained_float
+from qreg.quantization.eager import qat_qconfig, static_qconfig
+from qreg.quantization.method import Context, Method
+from qreg.quantization.qat import QAT
+
+
+@torch.no_grad()
+def quantize_fx_static(
+    model: nn.Module, qconfig: ao.QConfig, calibration: Iterable[torch.Tensor]
+) -> fx.GraphModule:
+    """Trace a float model in evaluation mode, observe the calibration batches, convert."""
+    batches = iter(calibration)
+    first = next(batches)
+    mapping = ao.QConfigMapping().set_global(qconfig)
+    prepared = quantize_fx.prepare_fx(model, mapping, (first,))
+    prepared(first)
+    for images in batches:
+        prepared(images)
+    return quantize_fx.convert_fx(prepared)
+
+
+def prepare_fx_qat(model: nn.Module, qconfig: ao.QConfig, example: torch.Tensor) -> fx.GraphModule:
+    """Trace a float model and put fake quantization into it, to be trained."""
+    mapping = ao.QConfigMapping().set_global(qconfig)
+    return quantize_fx.prepare_qat_fx(model.train(), mapping, (example,))
+
+
+def convert_fx_qat(trained: fx.GraphModule) -> fx.GraphModule:
+    """Turn the trained graph into a quantized one."""
+    return quantize_fx.convert_fx(trained.eval())
+
+
+def _static(model: nn.Module, context: Context) -> nn.Module:
+    qconfig = static_qconfig(context.engine, "per_channel")
+    return quantize_fx_static(model, qconfig, context.calibration())
+
+
+def _qat(model: nn.Module, context: Context) -> nn.Module:
+    example = context.to_trace()
+    prepared = prepare_fx_qat(trained_float(model), qat_qconfig("per_channel"), example)
+    carry_ranges(model, prepared.eval(), example)
+    return convert_fx_qat(prepared)
+
+
+FX_STATIC = Method(name="fx-static", quantize=_static)
+FX_QAT = Method(
+    name="fx-qat",
+    checkpoint=QAT.checkpoint,
+    skeleton=QAT.skeleton,
+    quantize=_qat,
+    control=QAT.control,
+)

@@ -1,0 +1,72 @@
+"""What a successor method needs of this machine: torchao, a C++ compiler."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from qreg.errors import UnavailableError
+
+#: The oldest torchao that the tests have run; up to 0.15 its PT2E fails under torch 2.14.
+OLDEST_TORCHAO = (0, 18)
+# All that a method imports later: what they say when they are first imported is no case's own.
+_MODULES = (
+    "torch.export",
+    "torchao.quantization.pt2e.quantize_pt2e",
+    "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer",
+)
+
+
+def need_torchao() -> None:
+    """Import torchao, unheard.
+
+    Raises:
+        UnavailableError: it is not installed, too old, or does not fit this PyTorch.
+    """
+    try:
+        with unheard(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _check(str(importlib.import_module("torchao").__version__))
+            for name in _MODULES:
+                importlib.import_module(name)
+    except ImportError as error:
+        raise UnavailableError(f"torchao: {error}", hint=_HINT) from error
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Keep log records of warnings off the terminal: of PyTorch's insides, not of the model."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def need_compiler() -> None:
+    """See that inductor has a C++ compiler.
+
+    Raises:
+        UnavailableError: it has none.
+    """
+    from torch._inductor import cpp_builder, exc
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except exc.InvalidCxxCompiler as error:
+        raise UnavailableError(
+            f"torch.compile has no C++ compiler: {error}", hint="install g++ or clang, or set CXX"
+        ) from error
+
+
+def _check(version: str) -> None:
+    found = tuple(int(part) for part in version.split("+")[0].split(".")[:2])
+    if found < OLDEST_TORCHAO:
+        raise UnavailableError(f"torchao {version} is too old", hint=_HINT)
+
+
+_HINT = f"pip install 'torchao>={'.'.join(map(str, OLDEST_TORCHAO))}'"

@@ -1,0 +1,153 @@
+"""PT2E: torchao's successor of static quantization and QAT, on exported graphs.
+
+The graph that comes out quantizes and dequantizes around float operators. Run as it is, it shows
+what the quantization does to the numbers; compiled, inductor replaces it by int8 kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from qreg.errors import UnavailableError
+from qreg.quantization.carry import carry_ranges, trained_float
+from qreg.quantization.method import Context, Method
+from qreg.quantization.needs import need_compiler, need_torchao, unheard
+from qreg.quantization.qat import QAT
+
+#: Engines whose kernels compiled graphs of X86InductorQuantizer are run by.
+X86_ENGINES = ("x86", "onednn")
+
+
+def export_graph(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
+    """Export a model, in the mode it is in, for batches of any size; `example` has 2 images."""
+    any_size = {0: torch.export.Dim("batch")}
+    exported = torch.export.export(model, (example,), dynamic_shapes=(any_size,))
+    graph = exported.module()
+    assert isinstance(graph, fx.GraphModule)
+    return graph
+
+
+@torch.no_grad()
+def quantize_pt2e_static(
+    model: nn.Module, example: torch.Tensor, calibration: Iterable[torch.Tensor]
+) -> fx.GraphModule:
+    """Export a float model in evaluation mode, observe the calibration batches, convert."""
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+    # one bit less for activations, as the x86 qconfig has it: safe on CPUs without VNNI
+    config = x86.get_default_x86_inductor_quantization_config(reduce_range=True)
+    quantizer = x86.X86InductorQuantizer().set_global(config)
+    prepared = prepare_pt2e(export_graph(model, example), quantizer)
+    for images in calibration:
+        prepared(images)
+    return without_float_weights(convert_pt2e(prepared))
+
+
+def prepare_pt2e_qat(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
+    """Export a float model and put fake quantization into it, to be trained."""
+    from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
+    from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+    config = x86.get_default_x86_inductor_quantization_config(is_qat=True, reduce_range=True)
+    quantizer = x86.X86InductorQuantizer().set_global(config)
+    graph: fx.GraphModule = prepare_qat_pt2e(export_graph(model, example), quantizer)
+    return graph
+
+
+@torch.no_grad()
+def convert_pt2e_qat(trained: fx.GraphModule) -> fx.GraphModule:
+    """Turn the trained graph into a quantized one."""
+    from torchao.quantization.pt2e import move_exported_model_to_eval
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
+
+    move_exported_model_to_eval(trained)
+    return without_float_weights(convert_pt2e(trained))
+
+
+def without_float_weights(graph: fx.GraphModule) -> fx.GraphModule:
+    """Drop the float weights: converting leaves them beside their codes, and a file holds both."""
+    used = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
+    for name, _ in list(graph.named_parameters()):
+        if name not in used:
+            module, _, leaf = name.rpartition(".")
+            delattr(graph.get_submodule(module), leaf)
+    return graph
+
+
+@torch.no_grad()
+def compile_int8(graph: fx.GraphModule, example: torch.Tensor) -> nn.Module:
+    """Have inductor replace quantize, float operator, dequantize by int8 kernels.
+
+    Run it under `torch.no_grad()` too. It is compiled here for few images, for one and for many:
+    inductor chooses other code for each.
+    """
+    from torch._inductor import config
+
+    config.freezing = True  # of the whole process: dynamo and inductor both ask it, at each call
+    compiled: Any = torch.compile(graph, dynamic=True)
+    for images in (example, example[:1], example.repeat(32, 1, 1, 1)):
+        compiled(images)
+    model: nn.Module = compiled
+    return model
+
+
+def _static(model: nn.Module, context: Context) -> nn.Module:
+    _check(context)
+    made = quantize_pt2e_static(model, context.to_trace(), context.calibration())
+    return _evaluated(made)
+
+
+def _qat(model: nn.Module, context: Context) -> nn.Module:
+    _check(context)
+    example = context.to_trace()
+    prepared = prepare_pt2e_qat(trained_float(model), example)
+    carry_ranges(model, prepared, example)
+    return _evaluated(convert_pt2e_qat(prepared))
+
+
+def _compiled(model: nn.Module, context: Context, *, method: Any) -> nn.Module:
+    need_compiler()
+    with unheard():
+        return compile_int8(method(model, context), context.to_trace())
+
+
+def _check(context: Context) -> None:
+    if context.engine not in X86_ENGINES:
+        raise UnavailableError(
+            f"X86InductorQuantizer is for the kernels of x86 and onednn, not of {context.engine}",
+            hint=f"choose of {', '.join(X86_ENGINES)}",
+        )
+    need_torchao()
+
+
+def _evaluated(graph: fx.GraphModule) -> fx.GraphModule:
+    """Let `eval()` be called, which converted graphs refuse: they were exported in that mode."""
+    for refused in ("train", "eval"):
+        graph.__dict__.pop(refused, None)
+    return graph
+
+
+PT2E_STATIC = Method(name="pt2e-static", quantize=_static)
+PT2E_QAT = Method(
+    name="pt2e-qat",
+    checkpoint=QAT.checkpoint,
+    skeleton=QAT.skeleton,
+    quantize=_qat,
+    control=QAT.control,
+)
+PT2E_STATIC_COMPILED = Method(
+    name="pt2e-static-compiled", quantize=partial(_compiled, method=_static)
+)
+PT2E_QAT_COMPILED = Method(
+    name="pt2e-qat-compiled",
+    checkpoint=QAT.checkpoint,
+    skeleton=QAT.skeleton,
+    quantize=partial(_compiled, method=_qat),
+    control=QAT.control,
+)
