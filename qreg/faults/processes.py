@@ -14,6 +14,7 @@ from typing import Any
 from qreg.approvals import Approval, Promise
 from qreg.baselines.store import Store
 from qreg.compare.noise import Noise
+from qreg.compare.promise import can_be_told
 from qreg.environment import LIMITS
 from qreg.errors import QregError
 from qreg.faults.results import TIERS, Judged, Observed
@@ -22,6 +23,7 @@ from qreg.metrics.speed_up import SPEED_UP_BATCHES
 from qreg.records import Case, Environment
 
 _LINES = 12
+_APPROVED = Approval("clean runs", "2000-01-01T00:00:00Z", "", "")
 
 
 @dataclass(frozen=True)
@@ -51,20 +53,25 @@ class Launcher:
                     hint="choose cases that `qreg compare` can measure",
                 )
 
-    def promise(self, cases: Sequence[Case], folder: Path, *, processes: int) -> None:
-        """Record promises of clean cases beside their baselines, from so many processes."""
-        seen: dict[Case, list[float]] = {case: [] for case in cases}
-        more = ["--pace", str(min(SPEED_UP_BATCHES))]
-        for _ in range(processes):
-            found = self._run(cases, more, (), self.threads)
-            for case, one in zip(cases, found, strict=True):
-                seen[case].append(one["log_speed_up"])
-        where = found[0]["environment"]
+    def promise(self, cases: Sequence[Case], folder: Path, *, processes: int) -> set[Case]:
+        """Record promises of clean cases beside their baselines, from so many processes.
+
+        Returns:
+            set: the cases whose promise a fallback can be told from.
+        """
+        batch = min(SPEED_UP_BATCHES)
+        found = [
+            self._run(cases, ["--pace", str(batch)], (), self.threads) for _ in range(processes)
+        ]
+        where = found[0][0]["environment"]
         environment = Environment(**{**where, "limits": tuple(where["limits"])})
-        for case, logs in seen.items():
-            approval = Approval("clean runs", "2000-01-01T00:00:00Z", "", "")
-            batch = min(SPEED_UP_BATCHES)
-            Store(folder).write_promise(Promise(case, environment, batch, tuple(logs), (approval,)))
+        told = set()
+        for number, case in enumerate(cases):
+            logs = tuple(one[number]["log_speed_up"] for one in found)
+            made = Promise(case, environment, batch, logs, (_APPROVED,))
+            Store(folder).write_promise(made)
+            told |= {case} if can_be_told(made) else set()
+        return told
 
     def faulty(
         self, case: Case, fault: str, against: Path, *, limits: Sequence[str] = ()
