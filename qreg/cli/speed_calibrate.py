@@ -13,21 +13,30 @@ from qreg.cli.speed_options import add_selection, chosen_cases
 from qreg.errors import QregError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from qreg.records import Case
-    from qreg.speed.trials import Trial
+    from qreg.speed.driver import Request
+    from qreg.speed.trials import Scenario
 
 _STORE = Path(".qreg") / "calibration.jsonl"
 _EPILOG = """\
-A trial is 16 pairs of processes, about 2 minutes; in each of them the case runs as it is, with
-extra layers that make it slower by 1, 2, 3, 5 and 10 %, with a slow call in ten, and as fp32,
-beside as many copies of itself. Every rule judges the same samples: other tools' rules those of
-the first pair, as one run of each side. Finished trials are kept; run it again to have more.
+A trial is a whole check, of 8 to 16 pairs of processes; in each of them every chosen case runs once
+for every scenario, beside a copy of itself as it is, until the rule has decided.
+
+scenarios (--scenarios):
+  A/A                        no difference: whatever says "slower" is a false alarm
+  1% 2% 3% 5% 10% 20%        extra layers, real work, that take so much of a call's time
+  tail                       5 % more on average, all of it in every tenth call
+  fp32                       the float model in place of the quantized one
+  serial                     one thread, whatever the process has (with --threads 2)
+
+Every rule judges the same samples: other tools' rules the calls of the first pair, as one run of
+each side would have given them. Finished trials are kept; run it again to have more. `others` is
+how many processors other processes kept busy, --load's included.
 
 examples:
   qreg speed calibrate --trials 5 --cases shapes10/simple_cnn/static@x86
-  qreg speed calibrate --trials 5 --load 2 --cases shapes10/simple_cnn/static@x86
+  qreg speed calibrate --trials 20 --scenarios A/A 3% --load 2 --model simple_cnn
+  qreg speed calibrate --trials 5 --threads 2 --batch 100 --model simple_cnn
   qreg speed calibrate --trials 0                    print what there is
 
 exit status: 0 printed; 2 not done, with the reason; 130 interrupted, finished trials are kept
@@ -46,12 +55,17 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     numbers = {
         "trials": (1, "more of them, of each case"),
         "load": (0, "noise processes that run meanwhile, seeded"),
+        "threads": (1, "threads of PyTorch's kernels"),
+        "batch": (1, "images a call"),
         "timeout": (120, "seconds that one process may take"),
     }
     for name, (default, what) in numbers.items():
         parser.add_argument(
             f"--{name}", type=int, default=default, metavar="N", help=f"{what} (default: {default})"
         )
+    parser.add_argument(
+        "--scenarios", nargs="+", metavar="NAME", help="(default: those that the threads can show)"
+    )
     parser.add_argument(
         "--store", type=Path, default=_STORE, metavar="FILE", help="(default: %(default)s)"
     )
@@ -61,9 +75,9 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Run trials, and print all there are."""
-    for name in ("trials", "load"):
-        if getattr(args, name) < 0:
-            raise QregError(f"--{name} {getattr(args, name)}", hint="give 0 or more")
+    for name in ("trials", "load", "threads", "batch"):
+        if getattr(args, name) < (name in ("threads", "batch")):
+            raise QregError(f"--{name} {getattr(args, name)}", hint="give a larger number")
     if args.trials:
         _run_trials(args)
     _print(args.store)
@@ -73,62 +87,69 @@ def run(args: argparse.Namespace) -> int:
 def _run_trials(args: argparse.Namespace) -> None:
     from qreg.cli.progress import progress_bar
     from qreg.cli.signals import stop_when_terminated
+    from qreg.speed.calibrate import run_trials, set_up
     from qreg.speed.sides import HERE, open_side
 
-    settings = project_settings()
+    settings, scenarios = project_settings(), _scenarios(args)
+    request = _request(args, chosen_cases(args, settings))
     with progress_bar() as show, stop_when_terminated(), open_side(HERE, settings.root) as side:
-        for case in chosen_cases(args, settings):
-            _run_case(case, args, side, show)
+        show(0, 1, "timing the layers that make slowdowns")
+        run_trials(
+            set_up(request.cases, scenarios, request, side),
+            request,
+            side,
+            numbers=_numbers(args.store, args.trials),
+            load=args.load,
+            store=args.store,
+            progress=show,
+        )
 
 
-def _run_case(
-    case: Case, args: argparse.Namespace, side: object, show: Callable[[int, int, str], None]
-) -> None:
+def _scenarios(args: argparse.Namespace) -> list[Scenario]:
+    from qreg.errors import UnknownNameError
+    from qreg.speed.trials import SCENARIOS, USUAL, USUAL_THREADS
+
+    names = args.scenarios or (USUAL if args.threads == 1 else USUAL_THREADS)
+    for name in names:
+        if name not in SCENARIOS:
+            raise UnknownNameError("scenario", name, tuple(SCENARIOS))
+    return [SCENARIOS[name] for name in names]
+
+
+def _request(args: argparse.Namespace, cases: tuple[Case, ...]) -> Request:
     from qreg.compare.speed import make_plan
-    from qreg.speed.calibrate import run_trials, set_up
     from qreg.speed.driver import Request
-    from qreg.speed.sides import Side
-    from qreg.speed.trials import read_trials
 
-    assert isinstance(side, Side)
-    request = Request(
-        cases=(case,),
-        plan=make_plan(cases=1),
+    return Request(
+        cases=cases,
+        plan=make_plan(cases=1, threads=args.threads),
         seed=0,
+        threads=args.threads,
+        batch=args.batch,
         timeout=args.timeout,
         data_dir=args.data_dir,
         checkpoints=args.checkpoints,
     )
-    done = [t.seed for t in read_trials(args.store)[0] if (t.case, t.load) == (case, args.load)]
-    first = max(done, default=-1) + 1
-    run_trials(
-        set_up(case, request, side),
-        request,
-        side,
-        numbers=range(first, first + args.trials),
-        load=args.load,
-        store=args.store,
-        progress=show,
-    )
+
+
+def _numbers(store: Path, trials: int) -> range:
+    """Numbers, which are seeds, that no trial has had."""
+    from qreg.speed.trials import read_trials
+
+    first = max((trial.seed for trial in read_trials(store)[0]), default=-1) + 1
+    return range(first, first + trials)
 
 
 def _print(store: Path) -> None:
     from qreg.cli.output import console
-    from qreg.report.calibration import calibration_table
-    from qreg.speed.trials import read_trials, says_slower
+    from qreg.report.calibration import calibration_tables
+    from qreg.speed.trials import read_trials
 
     trials, damaged = read_trials(store)
     for number in damaged:
         print(f"{os.fspath(store)}, line {number} is damaged", file=sys.stderr)
     if not trials:
         raise QregError(f"{os.fspath(store)} has no trials", hint="run some: --trials 5")
-    seen: dict[tuple[Case, int, str], list[tuple[tuple[float, ...], dict[str, bool]]]] = {}
-    for trial in trials:
-        seen.setdefault(_key(trial), []).append((trial.ratios, says_slower(trial)))
     out = console(width=150)
-    for case, load in dict.fromkeys(key[:2] for key in seen):
-        out.print(calibration_table(case, load, seen))
-
-
-def _key(trial: Trial) -> tuple[Case, int, str]:
-    return trial.case, trial.load, trial.scenario
+    for table in calibration_tables(trials):
+        out.print(table)

@@ -14,6 +14,7 @@ from qreg.cli.speed_options import add_measuring, add_selection, checked
 from qreg.errors import QregError
 
 if TYPE_CHECKING:
+    from qreg.judgements import Outcome
     from qreg.records import Case
     from qreg.speed.changes import Change
     from qreg.timings import Night
@@ -31,14 +32,15 @@ exit status: 0 recorded; 1 some case has too few pairs and was not; 2 not done, 
 """
 _HISTORY_EPILOG = """\
 A change point is a trigger, no alarm: it names the commits of two nights. With --confirm the paired
-check is run between them, where the last change of a case made it slower, and only that alerts.
+check is run between them, where the last change of a case made it slower, and only that alerts. It
+is run once for each change point, and what it said is kept beside the nights.
 
 examples:
   qreg speed history
   qreg speed history '*/simple_cnn/*' --plot nights.png --confirm
 
-exit status: 0 shown; 1 a slowdown was confirmed, or could not be checked; 2 there is nothing to
-show, or a case is needed for --plot
+exit status: 0 shown; 1 a slowdown was confirmed (with --strict: or is not excluded); 2 there is
+nothing to show, or a case is needed for --plot
 """
 
 
@@ -55,6 +57,9 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     history.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG of the one case")
     history.add_argument("--last", type=int, default=60, metavar="N", help="nights (default: 60)")
     history.add_argument("--confirm", action="store_true", help="check the last slowdowns")
+    history.add_argument(
+        "--strict", action="store_true", help="a slowdown that cannot be checked fails, too"
+    )
     history.set_defaults(run=run_history)
 
 
@@ -99,7 +104,7 @@ def run_history(args: argparse.Namespace) -> int:
     if args.plot and len(shown) != 1:
         raise QregError(f"--plot with {len(shown)} cases", hint="name one case")
     alerts = 0
-    for case, nights in shown.items():
+    for nights in shown.values():
         starts = change_points([night.change for night in nights])
         print("\n".join(history_lines(nights, starts)))
         changes = find_changes(nights)
@@ -108,7 +113,7 @@ def run_history(args: argparse.Namespace) -> int:
         if args.plot:
             _write_plot(args.plot, nights, starts)
         if args.confirm and changes and changes[-1].by > 0:
-            alerts += _confirm(case, changes[-1])
+            alerts += _alerts(changes[-1], args)
     return int(alerts > 0)
 
 
@@ -147,17 +152,36 @@ def _write_plot(path: Path, nights: tuple[Night, ...], starts: tuple[int, ...]) 
     print(f"wrote {os.fspath(path)}")
 
 
-def _confirm(case: Case, change: Change) -> bool:
-    """Whether the paired check finds the slowdown; what it cannot check is an alert, too."""
-    from qreg.cli.speed import add_parser
+def _alerts(change: Change, args: argparse.Namespace) -> bool:
+    """Whether the paired check finds the slowdown, now or when it was asked before."""
+    from qreg.judgements import Outcome
+    from qreg.speed.confirmed import find, store_of
+    from qreg.speed.history import store_path
     from qreg.speed.nights import why_not_confirmed
 
     if reason := why_not_confirmed(change):
         print(f"NOT CHECKED: {reason}")
-        return True
+        return bool(args.strict)
+    path = store_of(store_path(args.store, project_settings().root))
+    if known := find(path, change):
+        print(f"checked on {known.time[:10]}: {known.outcome.value}")
+    outcome = known.outcome if known else _confirm(change, path)
+    return outcome is Outcome.REGRESSED or (args.strict and outcome is not Outcome.PASS)
+
+
+def _confirm(change: Change, path: Path) -> Outcome:
+    """Run the paired check between the two commits, print it, and keep what it said."""
+    from qreg.cli.speed import add_parser
+    from qreg.cli.speed_output import now, print_run
+    from qreg.speed.confirmed import Confirmation, keep
+
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers())
-    words = ["speed", "check", change.before.commit, change.after.commit, "--cases", str(case)]
-    args = parser.parse_args(words)
-    status: int = args.run(args)
-    return status != 0
+    before, after, case = change.before.commit, change.after.commit, change.after.case
+    args = parser.parse_args(["speed", "check", before, after, "--cases", str(case)])
+    run, plan = checked(args, before, after)
+    print_run(run, plan)
+    outcome = run.verdicts[0].outcome
+    if not run.interrupted:
+        keep(path, Confirmation(now(), case, before, after, outcome))
+    return outcome

@@ -106,8 +106,14 @@ def single_look(*, pairs: int, cases: int) -> Plan:
     return Plan((Look(pairs, FAMILY_ALPHA),), cases)
 
 
-def look_at(ratios: Sequence[Sequence[float]], plan: Plan) -> tuple[Speed, ...]:
+def look_at(
+    ratios: Sequence[Sequence[float]], plan: Plan, *, detectable: bool = True
+) -> tuple[Speed, ...]:
     """Judge the cases that are still open, all after as many pairs; INCONCLUSIVE: go on.
+
+    Args:
+        detectable: whether to say what would have been found, which takes most of the time; NaN
+            where not.
 
     Raises:
         ValueError: the plan has no look at that number of pairs.
@@ -115,7 +121,7 @@ def look_at(ratios: Sequence[Sequence[float]], plan: Plan) -> tuple[Speed, ...]:
     look = next((look for look in plan.looks if look.pairs == len(ratios[0])), None)
     if look is None:
         raise ValueError(f"no look at {len(ratios[0])} pairs")
-    found = [describe(one, plan) for one in ratios]
+    found = [describe(one, plan, detectable=detectable) for one in ratios]
     # A case that was decided before counts as one that is not rejected now: that only errs less.
     others = [1.0] * (plan.cases - len(found))
     slower = holm([*(speed.p_slower for speed in found), *others], alpha=look.alpha)
@@ -127,9 +133,10 @@ def look_at(ratios: Sequence[Sequence[float]], plan: Plan) -> tuple[Speed, ...]:
     )
 
 
-def describe(ratios: Sequence[float], plan: Plan) -> Speed:
+def describe(ratios: Sequence[float], plan: Plan, *, detectable: bool = True) -> Speed:
     """Everything but a judgement: at any number of pairs from `FEWEST` on."""
     low, high = shift_interval(ratios, level=LEVEL)
+    smallest = detectable_shift(ratios, _reaches(plan)) if detectable else math.nan
     return Speed(
         outcome=Outcome.INCONCLUSIVE,
         pairs=len(ratios),
@@ -139,7 +146,7 @@ def describe(ratios: Sequence[float], plan: Plan) -> Speed:
         p_slower=_wilcoxon(np.asarray(ratios)),
         p_faster=_wilcoxon(-np.asarray(ratios)),
         spread=float(np.std(ratios, ddof=1)),
-        detectable=math.expm1(detectable_shift(ratios, _reaches(plan))),
+        detectable=math.expm1(smallest),
     )
 
 

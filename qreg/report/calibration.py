@@ -1,9 +1,9 @@
-"""The calibration as a table: how often each rule says "slower", scenario by scenario."""
+"""The calibration as tables: how often each rule says "slower", scenario by scenario."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from rich.box import SIMPLE_HEAD
@@ -11,19 +11,33 @@ from rich.table import Table
 
 from qreg.compare.intervals import clopper_pearson
 from qreg.compare.walsh import hodges_lehmann
-from qreg.records import Case
+from qreg.speed.trials import Trial, says_slower
 
-#: (case, load, scenario) to each trial's log ratios, and to what each rule says of it.
-Key = tuple[Case, int, str]
-Seen = Mapping[Key, Sequence[tuple[Sequence[float], Mapping[str, bool]]]]
+_Judged = tuple[Trial, Mapping[str, bool]]
 
 
-def calibration_table(case: Case, load: int, seen: Seen) -> Table:
+def calibration_tables(trials: Sequence[Trial]) -> Iterator[Table]:
+    """A table a condition and case, and of several cases one of all of them together."""
+    judged = [(trial, says_slower(trial)) for trial in trials]
+    conditions: dict[tuple[int, int, int], list[_Judged]] = {}
+    for one in judged:
+        key = (one[0].load, one[0].threads, one[0].batch)
+        conditions.setdefault(key, []).append(one)
+    for condition in conditions.values():
+        cases = dict.fromkeys(trial.case for trial, _ in condition)
+        for case in cases:
+            yield _table(str(case), [one for one in condition if one[0].case == case])
+        if len(cases) > 1:
+            yield _table(f"these {len(cases)} cases together", condition)
+
+
+def _table(name: str, judged: Sequence[_Judged]) -> Table:
     """One row a rule, one column a scenario: found of trials, with the exact 95 % interval."""
-    keys = [key for key in seen if key[:2] == (case, load)]
-    busy = f", {load} noise processes" if load else ""
+    scenarios: dict[str, list[_Judged]] = {}
+    for one in judged:
+        scenarios.setdefault(one[0].scenario, []).append(one)
     table = Table(
-        title=f'how often a rule says "slower": {case}{busy}',
+        title=f'how often a rule says "slower": {name}{_condition([t for t, _ in judged])}',
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -31,19 +45,31 @@ def calibration_table(case: Case, load: int, seen: Seen) -> Table:
         collapse_padding=True,
     )
     table.add_column("rule", no_wrap=True)
-    for key in keys:
-        table.add_column(f"{key[2]}\n{_measured(seen[key])}", justify="right")
-    for rule in seen[keys[0]][0][1]:
-        table.add_row(rule, *(_cell([says[rule] for _, says in seen[key]]) for key in keys))
+    for scenario, those in scenarios.items():
+        table.add_column(f"{scenario}\n{_measured([t for t, _ in those])}", justify="right")
+    for rule in judged[0][1]:
+        cells = (_cell([says[rule] for _, says in those]) for those in scenarios.values())
+        table.add_row(rule, *cells)
     return table
 
 
-def _measured(trials: Sequence[tuple[Sequence[float], Mapping[str, bool]]]) -> str:
-    """The change that the trials have, median of their estimates."""
-    change = math.expm1(median(hodges_lehmann(ratios) for ratios, _ in trials))
-    return f"({change * 100:+.1f} %)"
+def _condition(trials: Sequence[Trial]) -> str:
+    first = trials[0]
+    parts = [f"{first.threads} threads"] if first.threads > 1 else []
+    parts += [f"batch {first.batch}"] if first.batch > 1 else []
+    parts += [f"{first.load} noise processes"] if first.load else []
+    if busy := [trial.others for trial in trials if trial.others is not None]:
+        parts.append(f"others {median(busy):.1f} ({min(busy):.1f} to {max(busy):.1f})")
+    return "".join(f", {part}" for part in parts)
+
+
+def _measured(trials: Sequence[Trial]) -> str:
+    """The change that the trials have, median of their estimates, and how many pairs they took."""
+    change = math.expm1(median(hodges_lehmann(trial.ratios) for trial in trials))
+    pairs = median(len(trial.ratios) for trial in trials)
+    return f"({change * 100:+.1f} %, {pairs:.0f} pairs)"
 
 
 def _cell(says: Sequence[bool]) -> str:
     low, high = clopper_pearson(sum(says), len(says))
-    return f"{sum(says)}/{len(says)}\n{low * 100:.0f}..{high * 100:.0f} %"
+    return f"{sum(says)}/{len(says)}\n{low * 100:.1f}..{high * 100:.1f} %"

@@ -1,4 +1,4 @@
-"""Running trials: every scenario of a case in the same pairs of processes, beside its copy."""
+"""Running trials: every scenario of every case in the same pairs of processes, beside its copy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ import numpy as np
 
 from qreg.compare.speed import make_plan
 from qreg.errors import QregError
+from qreg.judgements import Outcome
 from qreg.records import Case
 from qreg.speed.driver import Request, call_counts
 from qreg.speed.load import noise_load
+from qreg.speed.noise import read_noise
 from qreg.speed.order import pair_orders
+from qreg.speed.pairs import processor_of, run_pair
 from qreg.speed.processes import LostError, run_child
 from qreg.speed.sides import Side
-from qreg.speed.trials import SCENARIOS, Scenario, Trial, append_trials
+from qreg.speed.trials import Scenario, Trial, append_trials, outcome_so_far
 
 # Extra layers whose cost is measured where they stand, and then interpolated.
 _LAYERS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -27,25 +30,50 @@ _KEPT, _PROBED = 100, 100
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What is run in each process, found out once.
+class Entry:
+    """What is run beside its copy in each pair.
 
     Attributes:
-        calls: in each round, of every scenario.
-        extra: layers more and in every how manyth call, of every scenario.
+        calls: in each round.
+        layers: more, in every `scenario.every`th call.
     """
 
     case: Case
-    calls: tuple[int, ...]
-    extra: tuple[tuple[int, int], ...]
+    scenario: Scenario
+    calls: int
+    layers: int
 
 
-def set_up(case: Case, request: Request, side: Side) -> Setup:
+@dataclass
+class _Seen:
+    """An entry's pairs so far: log ratios, and the calls of both sides in the first pair."""
+
+    entry: Entry
+    ratios: list[float]
+    calls: tuple[tuple[float, ...], ...] = ()
+
+
+def set_up(
+    cases: Sequence[Case], scenarios: Sequence[Scenario], request: Request, side: Side
+) -> tuple[Entry, ...]:
     """Find out how long a call takes, and how many layers take a share of it.
 
     Raises:
-        QregError: the case cannot be run.
+        QregError: a case cannot be run.
     """
+    wanted = [one for case in cases for one in scenarios if one.method != case.method]
+    return tuple(
+        Entry(case, scenario, calls, _layers(scenario.work * scenario.every, seconds))
+        for case in cases
+        for seconds in [_probe(case, request, side)]
+        for calls in call_counts(seconds[:1] * len(wanted))[:1]
+        for scenario in scenarios
+        if scenario.method != case.method
+    )
+
+
+def _probe(case: Case, request: Request, side: Side) -> list[float]:
+    """Seconds of a call with each of `_LAYERS`."""
     copies = len(_LAYERS)
     job = request.job([case] * copies, [_PROBED] * copies)
     job = replace(job, extra=tuple((layers, 1) for layers in _LAYERS))
@@ -53,9 +81,7 @@ def set_up(case: Case, request: Request, side: Side) -> Setup:
         probe = run_child(side, job, timeout=3 * request.timeout)
     except LostError as error:
         raise QregError(f"{case}: {error}") from error
-    seconds = [one["p5"] for one in probe["seconds"]]
-    extra = tuple((_layers(one.work * one.every, seconds), one.every) for one in SCENARIOS)
-    return Setup(case, call_counts(seconds[:1] * len(SCENARIOS)), extra)
+    return [one["p5"] for one in probe["seconds"]]
 
 
 def _layers(share: float, seconds: Sequence[float]) -> int:
@@ -65,7 +91,7 @@ def _layers(share: float, seconds: Sequence[float]) -> int:
 
 
 def run_trials(
-    setup: Setup,
+    entries: Sequence[Entry],
     request: Request,
     side: Side,
     *,
@@ -79,64 +105,75 @@ def run_trials(
     Raises:
         QregError: over a quarter of a trial's pairs were lost.
     """
-    pairs = make_plan(cases=1).pairs
     for number in numbers:
         with noise_load(load, number):
-            seen = _pairs(setup, request, side, number, pairs, progress)
-        append_trials(store, _trials(setup, seen, load=load, seed=number))
+            started = read_noise()
+            seen = _run(entries, request, side, number, progress)
+            stolen, others = read_noise().since(started)
+        common = {"load": load, "seed": number, "threads": request.threads, "batch": request.batch}
+        append_trials(store, [_trial(one, steal=stolen, others=others, **common) for one in seen])
 
 
-def _pairs(
-    setup: Setup,
+def _run(
+    entries: Sequence[Entry],
     request: Request,
     side: Side,
     seed: int,
-    pairs: int,
     progress: Callable[[int, int, str], None],
-) -> list[dict[str, dict[str, Any]]]:
-    seen: list[dict[str, dict[str, Any]]] = []
-    orders, lost = pair_orders(seed), 0
+) -> list[_Seen]:
+    """Pairs until the rule has decided every entry, or its plan ends: as a check goes."""
+    plan = make_plan(cases=1, threads=request.threads)
+    seen = [_Seen(entry, []) for entry in entries]
+    orders, lost, done, still = pair_orders(seed), 0, 0, seen
     order = next(orders)
-    while len(seen) < pairs:
-        progress(len(seen), pairs, f"trial {seed} of {setup.case}")
+    while done < plan.pairs and still:
+        progress(done, plan.pairs, f"trial {seed}: {len(still)} of {len(seen)} open")
         try:
-            seen.append({letter: _process(letter, setup, request, side) for letter in order})
-            order = next(orders)
+            _pair(still, request, side, order, done)
         except LostError as error:
             lost += 1
-            if lost > pairs // 4:
+            if lost > plan.pairs // 4:
                 raise QregError(f"trial {seed}: too many pairs were lost: {error}") from error
+            continue
+        order, done = next(orders), done + 1
+        still = [s for s in still if outcome_so_far(s.ratios, plan) is Outcome.INCONCLUSIVE]
     return seen
 
 
-def _process(letter: str, setup: Setup, request: Request, side: Side) -> dict[str, Any]:
-    """One process of a side: A runs copies of the case, B the case with each scenario's fault."""
-    faulty = letter == "B"
-    cases = [_case(setup.case, one) if faulty else setup.case for one in SCENARIOS]
-    extra = setup.extra if faulty else ()
-    job = replace(request.job(cases, setup.calls), extra=extra, keep=_KEPT)
-    return run_child(side, job, timeout=request.timeout)
+def _pair(seen: Sequence[_Seen], request: Request, side: Side, order: str, number: int) -> None:
+    """A pair of processes: A runs copies of the cases, B the cases with each scenario's fault."""
+    entries = [one.entry for one in seen]
+    counts = [one.calls for one in entries]
+    place = processor_of(number, threads=request.threads)
+    jobs = {
+        "A": request.job([one.case for one in entries], counts),
+        "B": replace(
+            request.job(list(map(_faulty, entries)), counts),
+            extra=tuple((one.layers, one.scenario.every) for one in entries),
+            serial=tuple(at for at, one in enumerate(entries) if one.scenario.serial),
+        ),
+    }
+    jobs = {one: replace(job, keep=_KEPT, processor=place) for one, job in jobs.items()}
+    found = run_pair(order, {"A": side, "B": side}, jobs, timeout=request.timeout)
+    for at, one in enumerate(seen):
+        one.ratios.append(_log_ratio(found, at))
+        one.calls = one.calls or tuple(tuple(found[letter]["kept"][at]) for letter in "AB")
 
 
-def _case(case: Case, scenario: Scenario) -> Case:
-    return replace(case, method=scenario.method) if scenario.method else case
+def _faulty(entry: Entry) -> Case:
+    method = entry.scenario.method
+    return replace(entry.case, method=method) if method else entry.case
 
 
-def _trials(
-    setup: Setup, seen: Sequence[dict[str, dict[str, Any]]], *, load: int, seed: int
-) -> list[Trial]:
-    return [
-        Trial(
-            scenario=scenario.name,
-            case=setup.case,
-            load=load,
-            seed=seed,
-            ratios=tuple(_log_ratio(pair, place) for pair in seen),
-            baseline_calls=tuple(seen[0]["A"]["kept"][place]),
-            candidate_calls=tuple(seen[0]["B"]["kept"][place]),
-        )
-        for place, scenario in enumerate(SCENARIOS)
-    ]
+def _trial(seen: _Seen, **common: Any) -> Trial:
+    return Trial(
+        scenario=seen.entry.scenario.name,
+        case=seen.entry.case,
+        ratios=tuple(seen.ratios),
+        baseline_calls=seen.calls[0],
+        candidate_calls=seen.calls[1],
+        **common,
+    )
 
 
 def _log_ratio(pair: dict[str, dict[str, Any]], place: int) -> float:

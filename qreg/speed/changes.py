@@ -13,10 +13,9 @@ import numpy.typing as npt
 from qreg.errors import UnavailableError
 from qreg.timings import Night
 
-#: What a further change point must gain, in units of the nights' own noise. Of 60 clean series of
-#: 60 nights none triggers with normal, heavy-tailed or spiky noise and 11 with autocorrelated; 93
-#: of 100 steps of 3 % are found within 5 nights at least (tests/speed/calibrate_penalty.py). A
-#: trigger costs a paired check, no alarm.
+#: What a further change point must gain, in units of the nights' own noise; calibrated by
+#: tests/speed/calibrate_penalty.py, whose table is in docs/detection.md: no clean series alerts,
+#: and a trigger costs a paired check only.
 PENALTY = 10.0
 #: Nights on each side of a change point: two nights may be a bad machine.
 SEGMENT = 3
@@ -26,9 +25,12 @@ _FINEST = 1e-4
 
 @dataclass(frozen=True)
 class Change:
-    """Where a case's speed changed: between two nights that follow each other.
+    """Where a case's speed changed.
 
     Attributes:
+        before, after: a night of each level, the second from the change: where a spike stands
+            beside a step, the change point is one night off, and the two nights beside it would
+            be of one level.
         by: the change of the median, as a share.
     """
 
@@ -66,7 +68,7 @@ def find_changes(nights: Sequence[Night]) -> tuple[Change, ...]:
     bounds = (0, *starts, len(values))
     levels = [float(np.median(values[a:b])) for a, b in itertools.pairwise(bounds)]
     return tuple(
-        Change(nights[at - 1], nights[at], (1 + new) / (1 + old) - 1)
+        Change(nights[at - 2], nights[at + 1], (1 + new) / (1 + old) - 1)
         for at, old, new in zip(starts, levels, levels[1:], strict=False)
     )
 

@@ -10,9 +10,9 @@ library before `_measure`, and little of qreg there.
 from __future__ import annotations
 
 import gc
-import itertools
 import json
 import os
+import runpy
 import sys
 import threading
 import time
@@ -23,14 +23,12 @@ from typing import Any
 
 #: Calibration images: kernels take as long whatever ranges they are given.
 _CALIBRATION = 16
-# Values of an extra layer: they take a microsecond and stay in the first cache.
-_LAYER = 1024
 Call = Callable[[], object]
 
 
 def main(job_path: str, result_path: str) -> int:
     """Do the job; returns the exit status, 0 if there is a result, of an error even."""
-    _end_with_the_driver()
+    turns = _listen()
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     stage = ["starting"]
 
@@ -39,7 +37,7 @@ def main(job_path: str, result_path: str) -> int:
         Path(job["stage"]).write_text(name, encoding="utf-8")
 
     try:
-        result = _measure(job, enter)
+        result = _measure(job, enter, turns)
     except Exception as error:
         text = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         result = {"stage": stage[0], "error": text, "details": traceback.format_exc()}
@@ -47,18 +45,26 @@ def main(job_path: str, result_path: str) -> int:
     return 0
 
 
-def _end_with_the_driver() -> None:
-    """Leave when the driver is gone, even if it was killed: its end of the pipe closes."""
+def _listen() -> threading.Semaphore:
+    """Released with every byte from the driver: a turn to time.
 
-    def wait() -> None:
+    When the driver is gone, even if it was killed, its end of the pipe closes, and so this ends.
+    """
+    turns = threading.Semaphore(0)
+
+    def listen() -> None:
         # not sys.stdin, whose lock the interpreter wants when it ends
-        os.read(0, 1)
+        while os.read(0, 1):
+            turns.release()
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
+    return turns
 
 
-def _measure(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any]:
+def _measure(
+    job: dict[str, Any], enter: Callable[[str], None], turns: threading.Semaphore
+) -> dict[str, Any]:
     enter("importing torch")
     import torch
 
@@ -69,7 +75,10 @@ def _measure(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any
     torch.set_num_threads(job["threads"])
     calls = _make_all(job, enter)
     enter("timing")
-    seconds = _time(calls, job["calls"], rounds=job["rounds"], warm_up=job["warm_up"])
+    if job["processor"] is not None:
+        os.sched_setaffinity(0, {job["processor"]})
+    shared = _turns(job["turns"], turns)
+    seconds = _time(calls, job["calls"], shared, rounds=job["rounds"], warm_up=job["warm_up"])
     return {
         "environment": vars(capture_environment()),
         "qreg": str(Path(qreg.__file__).resolve().parent),
@@ -80,30 +89,19 @@ def _measure(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any
 
 def _make_all(job: dict[str, Any], enter: Callable[[str], None]) -> list[Call]:
     """A call of each case, on a batch of test images, with the extra work it is asked for."""
-    calls = []
+    calls: list[Call] = []
     for names, extra in zip(job["cases"], job["extra"] or [(0, 1)] * len(job["cases"])):  # noqa: B905
         enter(f"making {names[0]}/{names[1]}/{names[2]}@{names[3]}")
+        slower = _slowdowns() if extra[0] or job["serial"] else {}
         call = _make(job, names)
-        calls.append(_with_layers(call, *extra) if extra[0] else call)
+        call = slower["with_layers"](call, *extra) if extra[0] else call
+        calls.append(slower["on_one_thread"](call) if len(calls) in job["serial"] else call)
     return calls
 
 
-def _with_layers(call: Call, layers: int, every: int) -> Call:
-    """The call, with so many layers more in every so manyth: a fault made of real work.
-
-    They are small and work in place, so that they take time and not the model's caches.
-    """
-    import torch
-
-    values, numbers = torch.rand(_LAYER), itertools.count()
-
-    def both() -> object:
-        if next(numbers) % every == 0:
-            for _ in range(layers):
-                torch.relu_(values)
-        return call()
-
-    return both
+def _slowdowns() -> dict[str, Any]:
+    """What slowdowns.py beside this file defines: the side's qreg may not have it."""
+    return runpy.run_path(str(Path(__file__).with_name("slowdowns.py")))
 
 
 def _make(job: dict[str, Any], names: list[str]) -> Call:
@@ -149,12 +147,29 @@ def _options(job: dict[str, Any]) -> Any:
     return gate_options(settings, **folders)
 
 
-def _time(calls: list[Call], counts: list[int], *, rounds: int, warm_up: int) -> list[list[float]]:
+def _turns(told: int | None, turns: threading.Semaphore) -> tuple[Call, Call]:
+    """What takes a turn, and what gives it back; before the first, that says "ready"."""
+    if told is None:
+        return (lambda: None), (lambda: None)
+    return turns.acquire, lambda: os.write(told, b"d")
+
+
+def _time(
+    calls: list[Call],
+    counts: list[int],
+    turns: tuple[Call, Call],
+    *,
+    rounds: int,
+    warm_up: int,
+) -> list[list[float]]:
     """Seconds of each call of each case, timed in bursts, so that all see the same noise."""
     seconds: list[list[float]] = [[] for _ in calls]
+    take, give = turns
     gc.collect()
     gc.disable()
+    give()
     for _ in range(rounds):
+        take()
         for call, count, times in zip(calls, counts, seconds):  # noqa: B905
             for _ in range(warm_up):
                 call()
@@ -162,6 +177,8 @@ def _time(calls: list[Call], counts: list[int], *, rounds: int, warm_up: int) ->
                 start = time.perf_counter()
                 call()
                 times.append(time.perf_counter() - start)
+        give()
+    take()
     return seconds
 
 

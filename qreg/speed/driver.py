@@ -11,12 +11,14 @@ from qreg.compare.speed_run import log_ratios, speed_verdict, times_of
 from qreg.judgements import Outcome
 from qreg.records import Case
 from qreg.speed.order import pair_orders
-from qreg.speed.processes import Job, LostError, run_child
+from qreg.speed.pairs import processor_of, run_pair
+from qreg.speed.processes import Job, LostError
 from qreg.speed.sides import Side
 from qreg.timings import CaseTimes, Pair, Speed, SpeedVerdict, Timing
 
-#: Bursts of calls in each process, and calls before each that are not timed.
-ROUNDS, WARM_UP = 10, 3
+#: Bursts of calls in each process, and calls before each that are not timed: the two processes of
+#: a pair take turns, and the shorter a turn, the more alike is the noise that both see.
+ROUNDS, WARM_UP = 20, 3
 #: Seconds of calls in a process, shared by its cases, but so many for each at least and at most:
 #: the longer, the likelier a busy neighbour rests in between. Importing PyTorch takes longer.
 _SECONDS, _SHORTEST, _LONGEST = 1.5, 0.3, 0.75
@@ -109,7 +111,8 @@ def _keep_one(
         what = f"{len(open_cases)} case{'s' * (len(open_cases) > 1)} open"
         request.progress(len(tally.pairs), request.plan.pairs, what)
         try:
-            tally.pairs.append(_run_pair(order, open_cases, request, sides, calls))
+            number = len(tally.pairs)
+            tally.pairs.append(_run_pair(number, order, open_cases, request, sides, calls))
             return
         except LostError as error:
             tally.lost.append(str(error))
@@ -118,23 +121,20 @@ def _keep_one(
 
 
 def _run_pair(
+    number: int,
     order: str,
     cases: Sequence[Case],
     request: Request,
     sides: tuple[Side, Side],
     calls: dict[Case, int],
 ) -> Pair:
-    found: dict[str, list[Timing]] = {}
     counts = [calls[case] for case in cases]
-    for letter in order:
-        first = letter == "A"
-        chosen = [request.baseline_case(case) if first else case for case in cases]
-        side, name = (sides[0], "baseline") if first else (sides[1], "candidate")
-        try:
-            result = run_child(side, request.job(chosen, counts), timeout=request.timeout)
-        except LostError as error:
-            raise LostError(f"{name} {error}", stage=error.stage, details=error.details) from error
-        found[letter] = [_timing(**seconds) for seconds in result["seconds"]]
+    place = processor_of(number, threads=request.threads)
+    chosen = {"A": list(map(request.baseline_case, cases)), "B": cases}
+    jobs = {one: replace(request.job(chosen[one], counts), processor=place) for one in order}
+    pair = dict(zip("AB", sides, strict=True))
+    result = run_pair(order, pair, jobs, timeout=request.timeout)
+    found = {one: [_timing(**seconds) for seconds in result[one]["seconds"]] for one in order}
     times = map(CaseTimes, cases, found["A"], found["B"])
     return Pair(order, tuple(times))
 

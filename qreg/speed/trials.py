@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qreg.baselines.strict import MismatchError, decoder, parse
 from qreg.compare.peers import PEERS
-from qreg.compare.speed import look_at, make_plan
+from qreg.compare.speed import Plan, look_at, make_plan
 from qreg.judgements import Outcome
 from qreg.records import Case
 from qreg.speed.lines import append_lines, read_lines
@@ -26,29 +26,42 @@ class Scenario:
         work: extra work, as a share of a call's time, on average.
         every: in every how manyth call it is done, then so many times as much.
         method: that the candidate runs instead of the case's own, "" for it.
+        serial: it runs on one thread, whatever the process has.
     """
 
     name: str
     work: float = 0.0
     every: int = 1
     method: str = ""
+    serial: bool = False
 
 
 CLEAN = Scenario("A/A")
-SCENARIOS = (
-    CLEAN,
-    *(Scenario(f"slower by {percent} %", work=percent / 100) for percent in (1, 2, 3, 5, 10)),
-    Scenario("tail only, 1 call in 10", work=0.05, every=10),
-    Scenario("fell back to fp32", method="fp32"),
-)
+#: By the names that `qreg speed calibrate --scenarios` takes.
+SCENARIOS = {
+    "A/A": CLEAN,
+    **{
+        f"{percent}%": Scenario(f"slower by {percent} %", work=percent / 100)
+        for percent in (1, 2, 3, 5, 10, 20)
+    },
+    "tail": Scenario("tail only, 1 call in 10", work=0.05, every=10),
+    "fp32": Scenario("fell back to fp32", method="fp32"),
+    "serial": Scenario("lost its second thread", serial=True),
+}
+#: Those that are run unless others are chosen.
+USUAL = ("A/A", "1%", "2%", "3%", "5%", "10%", "tail", "fp32")
+#: The same of several threads, whose gate is looser.
+USUAL_THREADS = ("A/A", "10%", "20%", "serial")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One scenario of one case, in a whole run's pairs.
+    """One scenario of one case, in as many pairs as the rule needed.
 
     Attributes:
-        load: how many processes kept the machine busy meanwhile.
+        load: how many processes kept the machine busy meanwhile, on purpose.
+        others: processors that all other processes kept busy; None where it is not known.
+        steal: share of processor time that the host took away; None likewise.
         ratios: log of candidate over baseline, of 5th percentiles, one a pair.
         baseline_calls, candidate_calls: seconds of calls in the first pair's processes.
     """
@@ -57,6 +70,10 @@ class Trial:
     case: Case
     load: int
     seed: int
+    threads: int
+    batch: int
+    steal: float | None
+    others: float | None
     ratios: tuple[float, ...]
     baseline_calls: tuple[float, ...]
     candidate_calls: tuple[float, ...]
@@ -65,16 +82,19 @@ class Trial:
 def says_slower(trial: Trial) -> dict[str, bool]:
     """Rule to whether it says that the candidate is slower."""
     calls = (trial.baseline_calls, trial.candidate_calls)
-    return {OWN: _own(trial.ratios), **{name: rule(*calls) for name, rule in PEERS.items()}}
+    plan = make_plan(cases=1, threads=trial.threads)
+    own = outcome_so_far(trial.ratios, plan) is Outcome.REGRESSED
+    return {OWN: own, **{name: rule(*calls) for name, rule in PEERS.items()}}
 
 
-def _own(ratios: Sequence[float]) -> bool:
-    plan = make_plan(pairs=len(ratios), cases=1)
+def outcome_so_far(ratios: Sequence[float], plan: Plan) -> Outcome:
+    """What the first look that decides says; INCONCLUSIVE: none of those there were."""
     for look in plan.looks:
-        speed = look_at([ratios[: look.pairs]], plan)[0]
-        if speed.outcome is not Outcome.INCONCLUSIVE:
-            return speed.outcome is Outcome.REGRESSED
-    return False
+        if look.pairs <= len(ratios):
+            speed = look_at([ratios[: look.pairs]], plan, detectable=False)[0]
+            if speed.outcome is not Outcome.INCONCLUSIVE:
+                return speed.outcome
+    return Outcome.INCONCLUSIVE
 
 
 def append_trials(path: Path, trials: Sequence[Trial]) -> None:

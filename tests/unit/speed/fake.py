@@ -52,6 +52,12 @@ if number not in settings["refuse"]:
     seconds = [s + 1e-6 * layers * (every == 1) for s, (layers, every) in zip(seconds, extra)]
     seconds = [dict(p5=s, p50=1.1 * s, p95=1.5 * s, calls=50) for s in seconds]
     kept = [[s["p5"]] * job["keep"] for s in seconds]
+    if job["turns"] is not None:
+        os.write(job["turns"], b"d")
+        for _ in range(job["rounds"]):
+            os.read(0, 1)
+            os.write(job["turns"], b"d")
+        os.read(0, 1)
     result = {{"environment": settings["environment"], "seconds": seconds, "kept": kept}}
 Path(sys.argv[-1]).write_text(json.dumps(result))
 """

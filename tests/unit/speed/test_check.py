@@ -54,7 +54,7 @@ def test_both_sides_are_asked_for_the_same_but_for_the_method(tmp_path: Path) ->
     asked = request(batch=4, against="fp32", cases=CASES[:1])
     run = check(tmp_path, asked, a={"seconds": 0.0012}, b={})
     first, second = (log_of(str(tmp_path / name))[1]["job"] for name in "ab")
-    same = {"stage": "", "cases": []}
+    same = {"stage": "", "cases": [], "turns": 0}
     assert {**first, **same} == {**second, **same}
     assert first["batch"] == 4
     assert first["cases"] == [["shapes10", "simple_cnn", "fp32", "x86"]]
@@ -127,9 +127,9 @@ def test_a_side_that_cannot_do_it_is_named_with_what_was_tried(tmp_path: Path) -
 
 
 def test_calls_fit_the_time_they_take() -> None:
-    assert call_counts([1e-6, 0.001, 10.0]) == (500, 50, 4)
-    assert call_counts([0.001]) == (75,)
-    assert call_counts([0.001] * 20) == (30,) * 20
+    assert call_counts([1e-6, 0.001, 10.0]) == (250, 25, 2)
+    assert call_counts([0.001]) == (38,)
+    assert call_counts([0.001] * 20) == (15,) * 20
 
 
 def pair(baseline: float, candidate: float) -> Pair:

@@ -14,12 +14,14 @@ import pytest
 
 from qreg.cli import main
 from qreg.errors import CorruptFileError
+from qreg.judgements import Outcome
 from qreg.report.history import history_lines, history_png
 from qreg.speed.changes import change_points, find_changes
+from qreg.speed.confirmed import Confirmation, find, keep, store_of
 from qreg.speed.history import append, read, store_path
 from qreg.speed.nights import why_not_confirmed
 from qreg.timings import Night
-from tests.unit.speed.fake import CASES, ENVIRONMENT, fake_python
+from tests.unit.speed.fake import CASES, ENVIRONMENT, fake_python, log_of
 
 
 def night(number: int, change: float = 0.0, **more: object) -> Night:
@@ -141,7 +143,7 @@ def test_a_step_is_found_within_five_nights_and_a_clean_series_is_quiet() -> Non
     stepped = series(25, step_at=20)
     assert change_points([n.change for n in stepped]) == (20,)
     (found,) = find_changes(stepped)
-    assert (found.before, found.after) == (stepped[19], stepped[20])
+    assert (found.before, found.after) == (stepped[18], stepped[21])
     assert found.by == pytest.approx(0.03, abs=0.006)
 
 
@@ -202,7 +204,62 @@ def test_a_change_names_two_commits_and_the_next_command(
         file.write("half a li")
     assert main(["speed", "history", "--store", str(store)]) == 0
     said = capsys.readouterr()
-    assert f"next: qreg speed check {19:040x} {20:040x} --cases 'shapes10/simple_cnn" in said.out
+    assert f"next: qreg speed check {18:040x} {21:040x} --cases 'shapes10/simple_cnn" in said.out
     assert "line 26 is damaged" in said.err
     # neither commit exists here
     assert main(["speed", "history", "--store", str(store), "--confirm"]) == 2
+
+
+@pytest.mark.parametrize("slower", [True, False])
+def test_a_change_point_is_checked_once_and_only_that_alerts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    slower: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    # programs in PATH named like the commits stand for them
+    names = [f"{18:040x}", f"{21:040x}"]
+    fake_python(tmp_path / names[0])
+    fake_python(tmp_path / names[1], seconds=0.00105 if slower else 0.001)
+    store = tmp_path / "n.jsonl"
+    append(store, series(25, step_at=20))
+    command = ["speed", "history", "--store", str(store), "--confirm"]
+    assert main(command) == int(slower)
+    first = capsys.readouterr().out
+    assert "checked on" not in first
+    asked = len(log_of(str(tmp_path / names[1])))
+    assert main(command) == int(slower)
+    assert "checked on" in capsys.readouterr().out
+    assert len(log_of(str(tmp_path / names[1]))) == asked
+
+
+def test_what_cannot_be_checked_is_no_alert_unless_strict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = tmp_path / "n.jsonl"
+    nights = [dataclasses.replace(one, commit="same") for one in series(25, step_at=20)]
+    append(store, nights)
+    command = ["speed", "history", "--store", str(store), "--confirm"]
+    assert main(command) == 0
+    assert "NOT CHECKED: both nights are of one commit" in capsys.readouterr().out
+    assert main([*command, "--strict"]) == 1
+
+
+def test_a_check_that_decided_nothing_or_a_damaged_line_is_asked_again(tmp_path: Path) -> None:
+    (change,) = find_changes(series(25, step_at=20))
+    path = store_of(tmp_path / "n.jsonl")
+    assert find(path, change) is None
+    said = Confirmation(
+        "2026-01-01", change.after.case, change.before.commit, change.after.commit, Outcome.PASS
+    )
+    keep(path, dataclasses.replace(said, outcome=Outcome.INCONCLUSIVE))
+    with path.open("a") as file:
+        file.write("half\n")
+    assert find(path, change) is None
+    keep(path, said)
+    assert find(path, change) == said
+    other = dataclasses.replace(change.after, commit="other")
+    assert find(path, dataclasses.replace(change, after=other)) is None
