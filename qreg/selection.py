@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,12 +42,19 @@ def select_cases(
             registry.check(name)
     known = [name for name, _ in dataset_sources(settings)]
     chosen_engines = split_names(engines) or settings.engines
-    return gate_cases(
+    cases = gate_cases(
         _chosen("dataset", datasets, known, DATASETS.names()),
         _chosen("model", models, settings.models, MODELS.names()),
         _chosen("method", methods, settings.methods, METHODS.names()),
         _engines(chosen_engines),
     )
+    if split_names(methods):
+        return cases
+    return tuple(case for case in cases if not _left_out(case, settings.leave_out))
+
+
+def _left_out(case: Case, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(str(case), pattern) for pattern in patterns)
 
 
 def make_importable(settings: Settings) -> None:

@@ -28,6 +28,8 @@ class Settings:
         methods: registered names or ``package.module:method``; those that need no torchao
             unless said.
         engines: names; empty for the machine's default, ``all`` for all it has.
+        leave_out: patterns of cases, ``cifar10/*/qat@*``, that stand back unless their method is
+            asked for by name.
         baselines: a folder; ``baselines`` beside pyproject.toml unless said.
         checkpoints, data_dir: folders, None for the usual places.
     """
@@ -37,12 +39,13 @@ class Settings:
     datasets: tuple[str, ...] = ("shapes10",)
     methods: tuple[str, ...] = DEFAULT_METHODS
     engines: tuple[str, ...] = ()
+    leave_out: tuple[str, ...] = ()
     baselines: Path | None = None
     checkpoints: Path | None = None
     data_dir: Path | None = None
 
 
-_LISTS = ("models", "datasets", "methods", "engines")
+_LISTS = ("models", "datasets", "methods", "engines", "leave-out")
 _FOLDERS = ("baselines", "checkpoints", "data-dir")
 
 
@@ -70,7 +73,7 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
         hint = f'say which: models = ["package.module:factory"], or of {", ".join(MODELS.names())}'
         raise QregError(f"{path}: [tool.qreg] names no models", hint=hint)
     root = path.resolve().parent
-    lists = {key: _names(path, key, table[key]) for key in _LISTS if key in table}
+    lists = {key.replace("-", "_"): _names(path, key, table[key]) for key in _LISTS if key in table}
     folders = {
         key.replace("-", "_"): root / _folder(path, key, table[key])
         for key in _FOLDERS

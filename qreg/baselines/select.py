@@ -20,6 +20,8 @@ SAME = (
     "limits",  # they keep kernels off the instructions above
     "threads",  # how sums are cut up, and so their order
 )
+# Methods whose arithmetic torchao brings: bit by bit only under the same one.
+_OF_TORCHAO = ("pt2e-", "torchao-")
 _RELEASE = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 

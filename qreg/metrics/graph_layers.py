@@ -32,7 +32,9 @@ class GraphLayer:
     def shown(self) -> fx.Node:
         """The node whose value is the layer's output."""
         codes = next((user for user in self.nodes[-1].users if is_quantize(user)), None)
-        floats = next((user for user in codes.users if is_dequantize(user)), None) if codes else None
+        floats = (
+            next((user for user in codes.users if is_dequantize(user)), None) if codes else None
+        )
         return floats or self.nodes[-1]
 
 

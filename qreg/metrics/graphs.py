@@ -48,7 +48,9 @@ def layer_of(node: fx.Node) -> str:
 def operator(node: fx.Node) -> str:
     """``conv2d`` for ``aten::conv2d``, "" for what is no operator."""
     target = node.target
-    return target._schema.name.partition("::")[2] if isinstance(target, torch._ops.OpOverload) else ""
+    return (
+        target._schema.name.partition("::")[2] if isinstance(target, torch._ops.OpOverload) else ""
+    )
 
 
 def is_dequantize(node: Any) -> bool:
@@ -95,4 +97,6 @@ def plain_tensors(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.
         yield name, tensor
         return
     for part in flatten()[0]:
-        yield from plain_tensors(name if part == "qdata" else f"{name}.{part}", getattr(tensor, part))
+        yield from plain_tensors(
+            name if part == "qdata" else f"{name}.{part}", getattr(tensor, part)
+        )

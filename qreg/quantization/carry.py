@@ -24,7 +24,7 @@ def trained_float(trained: nn.Module) -> nn.Module:
     model = copy.deepcopy(trained)
     for name, module in list(model.named_modules()):
         if hasattr(module, "weight_fake_quant"):
-            model.set_submodule(name, module.to_float())  # type: ignore[operator]
+            model.set_submodule(name, module.to_float())
     for module in model.modules():
         if hasattr(module, "activation_post_process"):
             module.activation_post_process = nn.Identity()

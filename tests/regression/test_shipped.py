@@ -13,7 +13,7 @@ from qreg.cases import gate_cases
 from qreg.data import DATASETS
 from qreg.errors import MissingCheckpointError
 from qreg.models import MODELS
-from qreg.quantization import METHODS, get_method
+from qreg.quantization import DEFAULT_METHODS, METHODS, get_method
 from qreg.quantization.engines import ENGINES
 from qreg.records import Case
 from qreg.training.checkpoints import checkpoint_path, find_checkpoint
@@ -25,6 +25,21 @@ MOST_MB = 30
 # With the scales of a whole channel in one number cifar10's MobileNetV2 loses most of what it
 # knows; it is kept for that.
 BROKEN = ("cifar10", "mobilenet_v2", "static-per-tensor")
+# FX graph mode quantizes the first one's input before it is averaged, where QAT learned no range;
+# the others take as long as the rest of the gate, see leave-out in pyproject.toml.
+NOT_SHIPPED = (
+    ("linear_100", "fx-qat"),
+    ("mobilenet_v2", "pt2e-static"),
+    ("mobilenet_v2", "pt2e-qat"),
+)
+SUCCESSORS = (
+    "fx-static",
+    "fx-qat",
+    "pt2e-static",
+    "pt2e-qat",
+    "torchao-int8-dynamic",
+    "torchao-int8-weight-only",
+)
 
 
 def _has_weights(case: Case) -> bool:
@@ -36,10 +51,18 @@ def _has_weights(case: Case) -> bool:
     return True
 
 
+def _is_shipped(case: Case) -> bool:
+    """The successors' baselines are of x86, for which X86InductorQuantizer is; none is compiled."""
+    if case.method in DEFAULT_METHODS:
+        return _has_weights(case)
+    made = case.method in SUCCESSORS and (case.model, case.method) not in NOT_SHIPPED
+    return made and case.engine == "x86"
+
+
 CASES = [
     case
     for case in gate_cases(DATASETS.names(), MODELS.names(), METHODS.names(), ENGINES)
-    if _has_weights(case)
+    if _is_shipped(case)
 ]
 
 

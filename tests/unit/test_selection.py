@@ -36,6 +36,17 @@ def test_names_leave_only_those(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_left_out_is_there_when_its_method_is_named(tmp_path: Path) -> None:
+    own = settings(tmp_path, leave_out=("*/resnet20/sta*",))
+    assert [f"{case.model}/{case.method}" for case in select_cases(own)] == [
+        "simple_cnn/fp32",
+        "simple_cnn/static",
+        "resnet20/fp32",
+    ]
+    named = select_cases(own, methods="static", models="resnet20")
+    assert [f"{case.model}/{case.method}" for case in named] == ["resnet20/static"]
+
+
 def test_all_engines_are_those_of_this_machine(tmp_path: Path) -> None:
     import torch
 

@@ -25,7 +25,11 @@ def test_without_a_file_or_a_table_there_are_none(tmp_path: Path) -> None:
 def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     found = read_settings(write(tmp_path, "[tool.qreg]\nmodels = ['simple_cnn']\n"))
     assert found is not None
-    assert (found.datasets, found.methods, found.engines) == (("shapes10",), DEFAULT_METHODS.names(), ())
+    assert (found.datasets, found.methods, found.engines) == (
+        ("shapes10",),
+        DEFAULT_METHODS,
+        (),
+    )
     assert found.baselines == tmp_path.resolve() / "baselines"
 
 
