@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,12 @@ def migrate(home: Case, pairs: Sequence[Pair], options: Options) -> Migration:
         QregError: what concerns all cases; see `qreg.measure.measure`.
     """
     say_once()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of making the cases are recorded
+        return _migration(home, pairs, options)
+
+
+def _migration(home: Case, pairs: Sequence[Pair], options: Options) -> Migration:
     cases = tuple(dict.fromkeys((home, *(case for pair in pairs for case in pair))))
     seen = run_cases(cases, options)
     found = zip(seen.runs, summarize(seen), strict=True)

@@ -69,6 +69,8 @@ def _import_lines(imports: set[Imported]) -> str:
     for module in sorted({module for module, _, _ in imports}):
         third = module.partition(".")[0] not in sys.stdlib_module_names
         groups[third].extend(_lines(module, sorted(i for i in imports if i[0] == module)))
+    for lines in groups:
+        lines.sort(key=lambda line: line.startswith("from "))
     return "\n\n".join("\n".join(lines) for lines in groups if lines)
 
 

@@ -16,6 +16,7 @@ _QUANTIZED = ("quantized::", "quantized_decomposed::", "onednn::", "torchao::", 
 # Reading codes is no work with them: a graph in which only this is left computes in float.
 _ONLY_READ = "quantized_decomposed::dequantize"
 _CONVERTING = "quantized_decomposed::"
+# Pooling codes, as `quantized::max_pool2d` does, is no layer's work either.
 _INT8_WORK = tuple(name for name in _QUANTIZED if name != _CONVERTING)
 # What inductor calls in place of them; a baseline's counts do not know these.
 _COMPILED_FLOAT_WORK = ("mkldnn::_convolution_pointwise", "mkldnn::_linear_pointwise")
@@ -109,7 +110,7 @@ def _kinds(names: Sequence[str], kinds: dict[str, str]) -> str:
 def layers_work(operators: Sequence[OperatorCount], layers: Sequence[Layer]) -> Work:
     """What computes the layers, from the operators of one forward pass."""
     return Work(
-        int8=tuple(o for o in operators if o.name.startswith(_INT8_WORK)),
+        int8=tuple(o for o in operators if o.name.startswith(_INT8_WORK) and "pool" not in o.name),
         floating=tuple(o for o in operators if o.name in (*_FLOAT_WORK, *_COMPILED_FLOAT_WORK)),
         converting=sum(o.count for o in operators if o.name.startswith(_CONVERTING)),
         quantized=quantizes(operators, layers),

@@ -72,7 +72,7 @@ def _otherwise(one: Replacement, found: dict[Case, Candidate]) -> Iterator[str]:
     old, new = found[one.replaced], found[one.case]
     if new.work.simulated:
         layers = sum(each.count for each in new.work.floating)
-        yield f"no int8 kernel ran: {layers} float operators between quantizing and dequantizing"
+        yield f"no int8 kernel ran: float operators between quantizing and dequantizing ({layers})"
     yield from _slower(one, old.measurement, new.measurement)
     yield from _float_layers(old.measurement, new.measurement)
     if one.moved:
