@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qreg.observations import Accuracy, Agreement
-from qreg.records import Failure, Measurement
+from qreg.records import FLOAT_METHODS, Failure, Measurement
 
 MB = 1e6
 
@@ -61,6 +61,7 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
         lines.append(f"static: calibrated on {count} training images, indices {low} to {high}.")
     partly = {m.case.method: m for m in reversed(measured) if _partly_float(m)}
     lines += [_float_layers(m) for m in partly.values()]
+    lines += [f"{name}: no weight is int8." for name in sorted(_all_float(measured))]
     return tuple(line for line in lines if line)
 
 
@@ -157,6 +158,12 @@ def _detectable(measured: Sequence[Measurement]) -> str:
 def _partly_float(measurement: Measurement) -> bool:
     weights = [t for t in measurement.size.tensors if t.role == "weight"]
     return 0 < len(measurement.size.float_layers) < len(weights)
+
+
+def _all_float(measured: Sequence[Measurement]) -> set[str]:
+    """Methods that left every weight float, though they are not there for that."""
+    floats = [m for m in measured if m.size.float_layers and not _partly_float(m)]
+    return {m.case.method for m in floats} - set(FLOAT_METHODS)
 
 
 def _float_layers(measurement: Measurement) -> str:
