@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,12 +32,26 @@ _ROUNDS, _CALLS, _WARM_UP = 8, 12, 3
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What was seen of one subject: predictions (N,), seconds of each kind of batch."""
+    """What was seen of one subject: predictions (N,), seconds of each kind of batch.
+
+    Attributes:
+        digest: sha256 of the logits of all images.
+    """
 
     subject: Subject
     predictions: Predictions
+    digest: str
     batch_seconds: Seconds
     single_seconds: Seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was seen of cases of one dataset and one model, on the same images."""
+
+    runs: tuple[Run | Failure, ...]
+    dataset: Dataset
+    test: Split
 
 
 def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Failure, ...]:
@@ -48,13 +63,18 @@ def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Fail
     Raises:
         QregError: what concerns all cases: dataset, model, reference, a damaged file.
     """
+    return summarize(run_cases(cases, options))
+
+
+def run_cases(cases: Sequence[Case], options: Options) -> Seen:
+    """Make the cases and run them in turn; see `measure`."""
     dataset = options.dataset(cases[0].dataset)
     test = load_test(dataset, options)
     made = _prepare_all(cases, dataset, test, options)
     subjects = [one for one in made if isinstance(one, Subject)]
     runs = iter(_run_in_turn(subjects, dataset, test, options))
-    seen = [next(runs) if isinstance(one, Subject) else one for one in made]
-    return _summarize(seen, dataset, test)
+    seen = tuple(next(runs) if isinstance(one, Subject) else one for one in made)
+    return Seen(seen, dataset, test)
 
 
 def _prepare_all(
@@ -90,14 +110,16 @@ def _run_in_turn(
             options.progress(min((number + 1) * BATCH, len(test)), len(test), "test images")
         single = _time_single(subjects, next(batches(test.head(1), dataset, size=1)))
     classes = len(dataset.classes)
+    joined = (torch.cat(outs)[:, :classes] for outs in logits)
     return [
         Run(
             subject=subject,
-            predictions=torch.cat(outs)[:, :classes].argmax(dim=1).numpy(),
+            predictions=outs.argmax(dim=1).numpy(),
+            digest=hashlib.sha256(outs.float().numpy().tobytes()).hexdigest(),
             batch_seconds=np.array(times)[:, None],
             single_seconds=one,
         )
-        for subject, outs, times, one in zip(subjects, logits, seconds, single, strict=True)
+        for subject, outs, times, one in zip(subjects, joined, seconds, single, strict=True)
     ]
 
 
@@ -106,17 +128,17 @@ def _time_single(subjects: Sequence[Subject], image: torch.Tensor) -> list[Secon
     return time_in_turn(runs, rounds=_ROUNDS, calls=_CALLS, warm_up=_WARM_UP)
 
 
-def _summarize(
-    seen: Sequence[Run | Failure], dataset: Dataset, test: Split
-) -> tuple[Measurement | Failure, ...]:
+def summarize(seen: Seen) -> tuple[Measurement | Failure, ...]:
+    """What the runs say, each beside fp32 and its control."""
+    dataset, test = seen.dataset, seen.test
     environment, fingerprint = capture_environment(), test.fingerprint()
-    runs = [run for run in seen if isinstance(run, Run)]
+    runs = [run for run in seen.runs if isinstance(run, Run)]
     by_method = {run.subject.method.name: run for run in reversed(runs)}
     return tuple(
         _measurement(one, by_method, dataset, test, environment, fingerprint)
         if isinstance(one, Run)
         else one
-        for one in seen
+        for one in seen.runs
     )
 
 
@@ -143,12 +165,13 @@ def _measurement(
             for name, reference in references.items()
         ),
         size=model_size(subject.model),
-        latencies=_latencies(run, by_method["fp32"], environment.threads),
+        latencies=latencies(run, by_method["fp32"], environment.threads),
         warnings=subject.warnings,
     )
 
 
-def _latencies(run: Run, reference: Run, threads: int) -> tuple[Latency, ...]:
+def latencies(run: Run, reference: Run, threads: int) -> tuple[Latency, ...]:
+    """Times of both kinds of batches, beside those of another run, made in turn with this one."""
     return (
         latency(run.single_seconds, reference.single_seconds, batch_size=1, threads=threads),
         latency(run.batch_seconds, reference.batch_seconds, batch_size=BATCH, threads=threads),

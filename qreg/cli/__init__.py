@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from qreg import __version__
-from qreg.cli import audit, baseline, compare, selftest, speed, train
+from qreg.cli import audit, baseline, compare, migrate, selftest, speed, train
 from qreg.errors import QregError
 
 _DESCRIPTION = """\
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qreg {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (compare, train, audit, baseline, speed, selftest):
+    for command in (compare, train, audit, baseline, speed, selftest, migrate):
         command.add_parser(subparsers)
     return parser
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +15,7 @@ from qreg.cli.options import (
     positive_or_zero,
     set_threads,
 )
+from qreg.cli.output import write_file
 from qreg.quantization import METHODS
 from qreg.quantization.engines import ENGINES, check_engine
 from qreg.selection import split_names
@@ -83,11 +83,11 @@ def run(args: argparse.Namespace) -> int:
     results = _measure(args, methods, engines)
     _print(results)
     if args.json:
-        _write(args.json, _json(results))
+        write_file(args.json, _json(results))
     if args.plot:
         from qreg.report.plot import comparison_png
 
-        _write(args.plot, comparison_png(results))
+        write_file(args.plot, comparison_png(results))
     return 1 if _failed(results) else 0
 
 
@@ -168,10 +168,3 @@ def _json(results: tuple[Measurement | Failure, ...]) -> bytes:
 
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return measurements_text(results, created=created).encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    from qreg.files import write_atomically
-
-    write_atomically(path, content)
-    print(f"wrote {os.fspath(path)}")

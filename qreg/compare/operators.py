@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from qreg.judgements import Check, Finding, Outcome
+from qreg.migrations import Work
 from qreg.numerics import Layer, Numerics, OperatorCount
 from qreg.records import FLOAT_METHODS, Case
 from qreg.registry import is_object_path
@@ -14,6 +15,11 @@ _FLOAT_WORK = ("aten::convolution", "aten::addmm", "aten::mm", "aten::bmm", "ate
 _QUANTIZED = ("quantized::", "quantized_decomposed::", "onednn::", "torchao::", "aten::_int_mm")
 # Reading codes is no work with them: a graph in which only this is left computes in float.
 _ONLY_READ = "quantized_decomposed::dequantize"
+_CONVERTING = "quantized_decomposed::"
+# Pooling codes, as `quantized::max_pool2d` does, is no layer's work either.
+_INT8_WORK = tuple(name for name in _QUANTIZED if name != _CONVERTING)
+# What inductor calls in place of them; a baseline's counts do not know these.
+_COMPILED_FLOAT_WORK = ("mkldnn::_convolution_pointwise", "mkldnn::_linear_pointwise")
 
 
 def judge_quantized(case: Case, now: Numerics) -> Iterator[Finding]:
@@ -21,7 +27,9 @@ def judge_quantized(case: Case, now: Numerics) -> Iterator[Finding]:
 
     A user's own method may be a float one, and is not judged by this.
     """
-    if case.method in FLOAT_METHODS or is_object_path(case.method) or _quantizes(now):
+    if case.method in FLOAT_METHODS or is_object_path(case.method):
+        return
+    if quantizes(now.operators, now.layers):
         return
     yield Finding(
         check=Check.OPERATORS,
@@ -32,12 +40,13 @@ def judge_quantized(case: Case, now: Numerics) -> Iterator[Finding]:
     )
 
 
-def _quantizes(now: Numerics) -> bool:
-    names = [each.name for each in now.operators]
+def quantizes(operators: Sequence[OperatorCount], layers: Sequence[Layer]) -> bool:
+    """Whether anything quantized ran: an operator, or a layer with int8 weights or output."""
+    names = [each.name for each in operators]
     if any(name.startswith(_QUANTIZED) and not name.startswith(_ONLY_READ) for name in names):
         return True
     read = any(name.startswith(_ONLY_READ) for name in names)
-    return not read and any(layer.weight or layer.output for layer in now.layers)
+    return not read and any(layer.weight or layer.output for layer in layers)
 
 
 def judge_operators(
@@ -96,3 +105,13 @@ def _text(names: Sequence[str], counts: dict[str, int]) -> str:
 
 def _kinds(names: Sequence[str], kinds: dict[str, str]) -> str:
     return ", ".join(kinds.get(name, "none") for name in names[:4])
+
+
+def layers_work(operators: Sequence[OperatorCount], layers: Sequence[Layer]) -> Work:
+    """What computes the layers, from the operators of one forward pass."""
+    return Work(
+        int8=tuple(o for o in operators if o.name.startswith(_INT8_WORK) and "pool" not in o.name),
+        floating=tuple(o for o in operators if o.name in (*_FLOAT_WORK, *_COMPILED_FLOAT_WORK)),
+        converting=sum(o.count for o in operators if o.name.startswith(_CONVERTING)),
+        quantized=quantizes(operators, layers),
+    )

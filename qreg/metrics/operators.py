@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -55,6 +56,8 @@ def count_operators(
 
 def _profiled(run: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> Counter[str]:
     """Under a dispatch mode dynamo would run the model as it was before it was compiled."""
+    # else its library says on standard error that there is no GPU
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     run(images)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         run(images)

@@ -18,6 +18,8 @@ METHODS.register("qat", "qreg.quantization.qat:QAT")
 METHODS.register("qat-per-tensor", "qreg.quantization.qat:QAT_PER_TENSOR")
 #: What a project's gate judges unless it names its methods: present without torchao.
 DEFAULT_METHODS = METHODS.names()
+#: What stands on eager quantization, which PyTorch is to drop.
+DEPRECATED = ("dynamic", "static", "qat")
 METHODS.register("fx-static", "qreg.quantization.fx_graph:FX_STATIC")
 METHODS.register("fx-qat", "qreg.quantization.fx_graph:FX_QAT")
 METHODS.register("pt2e-static", "qreg.quantization.pt2e:PT2E_STATIC")
@@ -26,6 +28,12 @@ METHODS.register("pt2e-static-compiled", "qreg.quantization.pt2e:PT2E_STATIC_COM
 METHODS.register("pt2e-qat-compiled", "qreg.quantization.pt2e:PT2E_QAT_COMPILED")
 METHODS.register("torchao-int8-dynamic", "qreg.quantization.torchao_int8:INT8_DYNAMIC")
 METHODS.register("torchao-int8-weight-only", "qreg.quantization.torchao_int8:INT8_WEIGHT_ONLY")
+
+
+def successors(name: str) -> tuple[Method, ...]:
+    """The registered methods that replace the deprecated method of that name."""
+    registered = (METHODS.get(each) for each in METHODS.names())
+    return tuple(method for method in registered if method.replaces == name)
 
 
 def get_method(name: str) -> Method:
@@ -49,4 +57,12 @@ def get_method(name: str) -> Method:
     )
 
 
-__all__ = ["DEFAULT_METHODS", "METHODS", "Context", "Method", "get_method"]
+__all__ = [
+    "DEFAULT_METHODS",
+    "DEPRECATED",
+    "METHODS",
+    "Context",
+    "Method",
+    "get_method",
+    "successors",
+]

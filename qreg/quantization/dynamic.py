@@ -9,10 +9,15 @@ from torch.ao import quantization as ao
 from qreg.quantization.method import Context, Method
 
 
-def quantize_dynamic(model: nn.Module, context: Context) -> nn.Module:
-    """Replace every `nn.Linear` by its dynamically quantized version; convolutions stay float."""
+def quantize_eager_dynamic(model: nn.Module) -> nn.Module:
+    """Give every `nn.Linear` int8 weights, and quantize its input as it comes."""
     quantized: nn.Module = ao.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
     return quantized
 
 
-DYNAMIC = Method(name="dynamic", quantize=quantize_dynamic)
+def quantize_dynamic(model: nn.Module, context: Context) -> nn.Module:
+    """Replace every `nn.Linear` by its dynamically quantized version; convolutions stay float."""
+    return quantize_eager_dynamic(model)
+
+
+DYNAMIC = Method(name="dynamic", quantize=quantize_dynamic, recipe=(quantize_eager_dynamic,))

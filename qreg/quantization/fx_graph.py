@@ -53,11 +53,15 @@ def _qat(model: nn.Module, context: Context) -> nn.Module:
     return convert_fx_qat(prepared)
 
 
-FX_STATIC = Method(name="fx-static", quantize=_static)
+FX_STATIC = Method(
+    name="fx-static", quantize=_static, replaces="static", recipe=(quantize_fx_static,)
+)
 FX_QAT = Method(
     name="fx-qat",
     checkpoint=QAT.checkpoint,
     skeleton=QAT.skeleton,
     quantize=_qat,
     control=QAT.control,
+    replaces="qat",
+    recipe=(prepare_fx_qat, convert_fx_qat),
 )

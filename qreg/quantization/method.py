@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,9 @@ class Method:
         quantize: from the loaded model, in evaluation mode, to the one that is measured. It may
             change the model it is given.
         control: the method whose accuracy this one's is fair to compare with.
+        replaces: the deprecated method that this one is a successor of, "" if it is none.
+        recipe: the functions to copy for doing the same outside of qreg, in the order they are
+            called; they need nothing of a `Context`.
     """
 
     name: str
@@ -54,3 +57,5 @@ class Method:
     checkpoint: str = "fp32"
     skeleton: Callable[[nn.Module], nn.Module] = _as_is
     control: str = "fp32"
+    replaces: str = ""
+    recipe: tuple[Callable[..., Any], ...] = ()

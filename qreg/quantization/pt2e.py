@@ -133,16 +133,23 @@ def _evaluated(graph: fx.GraphModule) -> fx.GraphModule:
     return graph
 
 
-PT2E_STATIC = Method(name="pt2e-static", quantize=_static)
+PT2E_STATIC = Method(
+    name="pt2e-static", quantize=_static, replaces="static", recipe=(quantize_pt2e_static,)
+)
 PT2E_QAT = Method(
     name="pt2e-qat",
     checkpoint=QAT.checkpoint,
     skeleton=QAT.skeleton,
     quantize=_qat,
     control=QAT.control,
+    replaces="qat",
+    recipe=(prepare_pt2e_qat, convert_pt2e_qat),
 )
 PT2E_STATIC_COMPILED = Method(
-    name="pt2e-static-compiled", quantize=partial(_compiled, method=_static)
+    name="pt2e-static-compiled",
+    quantize=partial(_compiled, method=_static),
+    replaces="static",
+    recipe=(quantize_pt2e_static, compile_int8),
 )
 PT2E_QAT_COMPILED = Method(
     name="pt2e-qat-compiled",
@@ -150,4 +157,6 @@ PT2E_QAT_COMPILED = Method(
     skeleton=QAT.skeleton,
     quantize=partial(_compiled, method=_qat),
     control=QAT.control,
+    replaces="qat",
+    recipe=(prepare_pt2e_qat, convert_pt2e_qat, compile_int8),
 )

@@ -7,31 +7,38 @@ network quantization", 2021, section 4.2), so that the weights trained are the w
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from torch import nn
 from torch.ao import quantization as ao
 
-from qreg.quantization.eager import (
-    Weights,
-    fuse,
-    qat_qconfig,
-    set_qconfig,
-)
+from qreg.quantization.eager import Weights, fuse, qat_qconfig
 from qreg.quantization.method import Context, Method
+
+
+def prepare_eager_qat(model: Any, qconfig: ao.QConfig) -> nn.Module:
+    """Put fake quantization into a model, to be trained; it has stubs, its layers are fused."""
+    model.qconfig = qconfig
+    prepared: nn.Module = ao.prepare_qat(model.train(), inplace=True)
+    return prepared
+
+
+def convert_eager_qat(trained: nn.Module) -> nn.Module:
+    """Turn the trained model into a quantized one."""
+    quantized: nn.Module = ao.convert(trained.eval(), inplace=True)
+    return quantized
 
 
 def qat_skeleton(model: nn.Module, *, weights: Weights) -> nn.Module:
     """Fuse and put fake quantization everywhere; in evaluation mode, observers off."""
-    set_qconfig(fuse(model), qat_qconfig(weights)).train()
-    ao.prepare_qat(model, inplace=True)
-    model.apply(ao.disable_observer)
-    return model.eval()
+    prepared = prepare_eager_qat(fuse(model), qat_qconfig(weights))
+    prepared.apply(ao.disable_observer)
+    return prepared.eval()
 
 
 def convert_qat(model: nn.Module, context: Context) -> nn.Module:
     """Turn the fake-quantized model into a quantized one."""
-    ao.convert(model, inplace=True)
-    return model
+    return convert_eager_qat(model)
 
 
 QAT = Method(
@@ -40,6 +47,7 @@ QAT = Method(
     skeleton=partial(qat_skeleton, weights="per_channel"),
     quantize=convert_qat,
     control="fp32-finetuned",
+    recipe=(prepare_eager_qat, convert_eager_qat),
 )
 QAT_PER_TENSOR = Method(
     name="qat-per-tensor",

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 from torch.ao import quantization as ao
 
-from qreg.quantization.eager import (
-    Weights,
-    fuse,
-    set_qconfig,
-    static_qconfig,
-)
+from qreg.quantization.eager import Weights, fuse, static_qconfig
 from qreg.quantization.method import Context, Method
+
+
+@torch.no_grad()
+def quantize_eager_static(
+    model: Any, qconfig: ao.QConfig, calibration: Iterable[torch.Tensor]
+) -> nn.Module:
+    """Observe the calibration batches, convert; `model` has stubs, and its layers are fused."""
+    model.qconfig = qconfig
+    prepared = ao.prepare(model, inplace=True)
+    for images in calibration:
+        prepared(images)
+    quantized: nn.Module = ao.convert(prepared, inplace=True)
+    return quantized
 
 
 def quantize_static(model: nn.Module, context: Context, *, weights: Weights) -> nn.Module:
     """Fuse, observe the calibration images, convert."""
-    with torch.no_grad():
-        set_qconfig(fuse(model), static_qconfig(context.engine, weights))
-        ao.prepare(model, inplace=True)
-        for images in context.calibration():
-            model(images)
-        ao.convert(model, inplace=True)
-    return model
+    qconfig = static_qconfig(context.engine, weights)
+    return quantize_eager_static(fuse(model), qconfig, context.calibration())
 
 
-STATIC = Method(name="static", quantize=partial(quantize_static, weights="per_channel"))
+STATIC = Method(
+    name="static",
+    quantize=partial(quantize_static, weights="per_channel"),
+    recipe=(quantize_eager_static,),
+)
 STATIC_PER_TENSOR = Method(
     name="static-per-tensor", quantize=partial(quantize_static, weights="per_tensor")
 )

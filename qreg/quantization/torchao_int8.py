@@ -34,5 +34,15 @@ def _weight_only(model: nn.Module, context: Context) -> nn.Module:
     return quantize_int8_weight_only(model)
 
 
-INT8_DYNAMIC = Method(name="torchao-int8-dynamic", quantize=_dynamic)
-INT8_WEIGHT_ONLY = Method(name="torchao-int8-weight-only", quantize=_weight_only)
+INT8_DYNAMIC = Method(
+    name="torchao-int8-dynamic",
+    quantize=_dynamic,
+    replaces="dynamic",
+    recipe=(quantize_int8_dynamic,),
+)
+INT8_WEIGHT_ONLY = Method(
+    name="torchao-int8-weight-only",
+    quantize=_weight_only,
+    replaces="dynamic",
+    recipe=(quantize_int8_weight_only,),
+)

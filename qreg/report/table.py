@@ -8,10 +8,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from qreg.observations import Agreement
+from qreg.observations import Accuracy, Agreement
 from qreg.records import FLOAT_METHODS, Failure, Measurement
 
-_MB = 1e6
+MB = 1e6
 
 
 def comparison_table(results: Sequence[Measurement | Failure]) -> Table:
@@ -45,15 +45,12 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
     """What a reader of the table must know, a sentence a line."""
     measured = [result for result in results if isinstance(result, Measurement)]
     first = measured[0]
-    where = first.environment
     controls = ", ".join(_control_names(results))
     lines = [
         "accuracy: 95 % Wilson interval; vs: change in points on the same images, 95 % paired "
         "interval; flips: predictions other than fp32's (- right to wrong, + wrong to right).",
         f"control of qat: {controls}, the same extra training steps in float." if controls else "",
-        f"{first.accuracy.total} test images, {where.threads} thread"
-        f"{'' if where.threads == 1 else 's'}, torch {where.torch}, "
-        f"{where.cpu_capability}{' with VNNI' if where.vnni else ', no VNNI'}.",
+        environment_note(first),
     ]
     if smallest := _detectable(measured):
         lines.insert(2, smallest)
@@ -66,6 +63,16 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
     lines += [_float_layers(m) for m in partly.values()]
     lines += [f"{name}: no weight is int8." for name in sorted(_all_float(measured))]
     return tuple(line for line in lines if line)
+
+
+def environment_note(measured: Measurement) -> str:
+    """How many images, and where they were run."""
+    where = measured.environment
+    return (
+        f"{measured.accuracy.total} test images, {where.threads} thread"
+        f"{'' if where.threads == 1 else 's'}, torch {where.torch}, "
+        f"{where.cpu_capability}{' with VNNI' if where.vnni else ', no VNNI'}."
+    )
 
 
 def failure_lines(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
@@ -102,22 +109,31 @@ def _cells(result: Measurement | Failure, *, controls: bool) -> list[Text | str]
     control = next((a for name, a in by_reference.items() if name != "fp32"), None)
     fp32 = by_reference.get("fp32")
     return [
-        f"{found.share * 100:.2f}\n{found.low * 100:.1f}..{found.high * 100:.1f}",
-        _change(fp32),
-        f"{len(fp32.flips)}\n-{fp32.lost} +{fp32.won}" if fp32 else "",
-        *([_change(control)] if controls else []),
-        f"{size.file_bytes / _MB:.2f}",
-        f"{size.weight_bytes / _MB:.3f}",
+        accuracy_cell(found),
+        change_cell(fp32) if fp32 else "",
+        flips_cell(fp32) if fp32 else "",
+        *([change_cell(control) if control else ""] if controls else []),
+        f"{size.file_bytes / MB:.2f}",
+        f"{size.weight_bytes / MB:.3f}",
         f"{single.median_ms:.3f}",
         f"{batch.median_ms:.3f}",
         f"{single.speed_up:.2f} {batch.speed_up:.2f}",
     ]
 
 
-def _change(found: Agreement | None) -> str:
-    if found is None:
-        return ""
+def accuracy_cell(found: Accuracy) -> str:
+    """Percent, and its interval."""
+    return f"{found.share * 100:.2f}\n{found.low * 100:.1f}..{found.high * 100:.1f}"
+
+
+def change_cell(found: Agreement) -> str:
+    """Points, and their interval."""
     return f"{found.change * 100:+.2f}\n{found.low * 100:+.1f}..{found.high * 100:+.1f}"
+
+
+def flips_cell(found: Agreement) -> str:
+    """How many, how many of them lost and won."""
+    return f"{len(found.flips)}\n-{found.lost} +{found.won}"
 
 
 def _control_names(results: Sequence[Measurement | Failure]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load
 
-from qreg import approvals, observations, records, timings
+from qreg import approvals, migrations, observations, records, timings
 from qreg.baselines import schema
 from qreg.baselines.changes import PROVENANCE, Category
 from qreg.baselines.select import SAME
@@ -19,6 +19,7 @@ from qreg.cli import build_parser
 from qreg.models import MODELS
 from qreg.quantization import METHODS
 from qreg.report.json_text import FORMAT
+from qreg.report.migrate_text import FORMAT as MIGRATION_FORMAT
 from qreg.report.speed import FORMAT as SPEED_FORMAT
 from tests.unit.baselines import build
 
@@ -126,13 +127,35 @@ def test_every_key_of_a_speed_run_is_described(record: type) -> None:
     assert f"\n- {SPEED_FORMAT}: " in SPEED
 
 
+MIGRATION = (ROOT / "docs" / "migrate.md").read_text()
+MIGRATED = (
+    migrations.Migration,
+    migrations.Candidate,
+    migrations.Replacement,
+    migrations.Work,
+)
+
+
+@pytest.mark.parametrize("record", MIGRATED, ids=lambda record: record.__name__)
+def test_every_key_of_a_migration_is_described(record: type) -> None:
+    for field in dataclasses.fields(record):
+        assert f"`{field.name}`" in MIGRATION, field.name
+    assert f"Format {MIGRATION_FORMAT} " in MIGRATION
+    assert f"\n- {MIGRATION_FORMAT}: " in MIGRATION
+
+
+def test_every_fate_is_explained() -> None:
+    for fate in migrations.Fate:
+        assert f"**{fate.value}**" in MIGRATION
+
+
 @pytest.mark.parametrize("name", [*MODELS.names(), *METHODS.names()])
 def test_the_readme_names_every_model_and_method(name: str) -> None:
     assert f"`{name}`" in README
 
 
 def test_every_command_in_the_readme_is_accepted() -> None:
-    pages = README + BASELINES + SPEED
+    pages = README + BASELINES + SPEED + MIGRATION
     commands = re.findall(r"^(?:\S+/)?qreg ([^#\n]+?)(?: +#.*)?$", pages, flags=re.M)
     assert len(commands) >= 4
     for command in commands:

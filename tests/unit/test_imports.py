@@ -18,6 +18,7 @@ FOUNDATION = {
         "observations",
         "numerics",
         "judgements",
+        "migrations",
         "approvals",
         "timings",
         "errors",

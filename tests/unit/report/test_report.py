@@ -30,7 +30,7 @@ ENVIRONMENT = Environment(
 )
 
 
-def _measurement(method: str = "fp32", agreements: tuple[Agreement, ...] = ()) -> Measurement:
+def measurement(method: str = "fp32", agreements: tuple[Agreement, ...] = ()) -> Measurement:
     weights = (
         TensorSize("conv1", "weight", "float32", 10, 40),
         TensorSize("fc", "weight", "qint8", 10, 10),
@@ -66,7 +66,7 @@ def _text(results: list[Measurement | Failure]) -> str:
 
 
 def test_a_row_holds_every_figure_and_its_interval() -> None:
-    text = _text([_measurement(), _measurement("qat", (FP32, CONTROL))])
+    text = _text([measurement(), measurement("qat", (FP32, CONTROL))])
     for figure in ("75.00", "30.1..95.4", "-1.00", "-2.0..+0.1", "+2.00", "+1.0..+3.0"):
         assert figure in text
     for figure in ("-2 +1", "2.61", "0.651", "0.500", "0.250", "2.50 3.50"):
@@ -75,14 +75,14 @@ def test_a_row_holds_every_figure_and_its_interval() -> None:
 
 
 def test_engines_get_a_column_when_there_are_several() -> None:
-    text = _text([_measurement(), FAILURE])
+    text = _text([measurement(), FAILURE])
     assert "engine " in text
     assert "unavailable" in text
     assert "qnnpack" in text
 
 
 def test_notes_say_what_the_reader_must_know() -> None:
-    notes = "\n".join(comparison_notes([_measurement(), _measurement("static", (FP32,)), FAILURE]))
+    notes = "\n".join(comparison_notes([measurement(), measurement("static", (FP32,)), FAILURE]))
     assert "4 test images, 2 threads, torch 2.14.1, AVX2, no VNNI" in notes
     assert "calibrated on 3 training images, indices 0 to 2" in notes
     assert "points: static 1.23" in notes
@@ -90,7 +90,7 @@ def test_notes_say_what_the_reader_must_know() -> None:
 
 
 def test_failures_say_why_and_what_to_do() -> None:
-    assert failure_lines([_measurement(), FAILURE]) == (
+    assert failure_lines([measurement(), FAILURE]) == (
         "shapes10/simple_cnn/static@qnnpack: unavailable: no engine (engines here: x86)",
     )
     raised = replace(FAILURE, unavailable=False, hint="")
@@ -112,7 +112,7 @@ def test_recipes_are_listed_with_what_came_out() -> None:
 
 
 def test_json_holds_the_whole_measurement() -> None:
-    measured = _measurement("static", (FP32,))
+    measured = measurement("static", (FP32,))
     found = json.loads(measurements_text([measured, FAILURE], created="2026-01-01T00:00:00"))
     assert found["format"] == FORMAT
     (one,) = found["measurements"]
@@ -131,13 +131,13 @@ def test_json_holds_the_whole_measurement() -> None:
 def test_json_refuses_what_json_does_not_have(value: float) -> None:
     agreement = replace(FP32, change=value)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        measurements_text([_measurement("static", (agreement,))], created="")
+        measurements_text([measurement("static", (agreement,))], created="")
 
 
 def test_the_picture_is_a_png_that_shows_every_method() -> None:
     from PIL import Image
 
-    content = comparison_png([_measurement(), _measurement("qat", (FP32,)), FAILURE])
+    content = comparison_png([measurement(), measurement("qat", (FP32,)), FAILURE])
     with Image.open(io.BytesIO(content)) as image:
         assert image.format == "PNG"
         assert image.size == (960, 600)

@@ -1,0 +1,175 @@
+"""``qreg migrate``: what replaces deprecated quantization, measured on a model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qreg.cli.options import (
+    add_data_options,
+    add_thread_option,
+    check_model_and_methods,
+    positive_or_zero,
+    set_threads,
+)
+from qreg.cli.output import console, write_file
+from qreg.errors import QregError, UnknownNameError
+from qreg.quantization import DEPRECATED
+from qreg.quantization.engines import ENGINES, available_engines, check_engine, default_engine
+from qreg.selection import split_names
+
+if TYPE_CHECKING:
+    from qreg.migrations import Migration
+
+_DESCRIPTION = """\
+Measure each deprecated method (torch.ao.quantization, eager) beside its successors, on the same
+images: accuracy, flips, size, speed and what computes the layers, with the code to replace.
+"""
+_EPILOG = """\
+examples:
+  qreg migrate
+  qreg migrate --methods static --compiled
+  qreg migrate --model resnet20 --dataset cifar10 --markdown migration.md
+  qreg migrate --model mypackage.nets:make_net --dataset my_images/ --methods dynamic,static
+  qreg migrate --engine all --no-code --json migration.json
+
+--model package.module:factory takes the weights that the factory brings; qat needs a checkpoint
+of `qreg train`. Successors of torchao need `pip install qreg[torchao]`; without it they are shown
+as not available, and the others are measured.
+
+exit status: 0 every successor that is available here is within noise of the deprecated method or
+better; 1 one loses accuracy, quantizes nothing or failed, or none could be measured; 2 not done
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "migrate",
+        help="deprecated methods beside what replaces them",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_data_options(parser)
+    _add_choices(parser)
+    add_thread_option(parser)
+    parser.add_argument("--no-code", action="store_true", help="leave out the code to replace")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a pull request's text")
+    parser.set_defaults(run=run)
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--methods",
+        default=",".join(DEPRECATED),
+        metavar="A,B,...",
+        help="the deprecated methods (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--engine",
+        default="",
+        metavar="A,B,...",
+        help=f"of {', '.join(ENGINES)}, or all (default: the first that this machine has)",
+    )
+    parser.add_argument(
+        "--compiled",
+        action="store_true",
+        help="with the successors that torch.compile finishes, too: takes minutes, and a C++ "
+        "compiler",
+    )
+    parser.add_argument(
+        "--limit", type=int, default=0, metavar="N", help="only the first N test images"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, judge and print."""
+    methods, engines = _methods(args.methods), split_names(args.engine)
+    for engine in engines:
+        check_engine(engine) if engine != "all" else None
+    check_model_and_methods(args.model, methods)
+    positive_or_zero("--limit", args.limit)
+    found = _migrate(args, methods, engines)
+    _print(found, code=not args.no_code)
+    _write(args, found)
+    return 0 if found.fit else 1
+
+
+def _methods(names: str) -> tuple[str, ...]:
+    methods = tuple(dict.fromkeys(split_names(names)))
+    for name in methods:
+        if name not in DEPRECATED:
+            raise UnknownNameError("deprecated method", name, DEPRECATED)
+    if not methods:
+        raise QregError("--methods names none", hint=f"choose of {', '.join(DEPRECATED)}")
+    return methods
+
+
+def _migrate(
+    args: argparse.Namespace, methods: tuple[str, ...], engines: tuple[str, ...]
+) -> Migration:
+    from qreg.cli.progress import progress_bar
+
+    with progress_bar() as show:
+        show(0, 1, "loading PyTorch")
+        from qreg.migrate import migrate, successor_pairs
+        from qreg.records import Case
+        from qreg.training.checkpoints import checkpoint_folders
+        from qreg.workshop import Options
+
+        set_threads(args.threads)
+        home = Case(args.dataset, args.model, "fp32", default_engine())
+        chosen = available_engines() if "all" in engines else engines or (home.engine,)
+        pairs = successor_pairs(home, methods, chosen, compiled=args.compiled)
+        options = Options(
+            folders=checkpoint_folders(args.checkpoints),
+            data_dir=args.data_dir,
+            limit=args.limit,
+            progress=show,
+        )
+        return migrate(home, pairs, options)
+
+
+def _print(found: Migration, *, code: bool) -> None:
+    from rich.padding import Padding
+
+    from qreg.report.migrate import headline, migration_notes, migration_table, verdict_lines
+
+    out = console()
+    out.print(headline(found), style="bold", highlight=False)
+    for line in verdict_lines(found):
+        text = line.lstrip()
+        out.print(Padding(text, (0, 0, 0, len(line) - len(text))), highlight=False)
+    out.print(migration_table(found))
+    for note in migration_notes(found):
+        out.print(note, style="dim", highlight=False)
+    if code:
+        _print_code(found)
+    for failure in found.failures:
+        if failure.details:
+            print(f"{failure.case}:\n{failure.details}", file=sys.stderr)
+
+
+def _print_code(found: Migration) -> None:
+    from rich.syntax import Syntax
+
+    from qreg.report.migrate_text import code_blocks
+
+    out = console()
+    for title, text in code_blocks(found):
+        out.print(f"\n{title}", style="bold", highlight=False)
+        out.print(Syntax(text, "python", background_color="default", word_wrap=True))
+
+
+def _write(args: argparse.Namespace, found: Migration) -> None:
+    from qreg.cli.speed_output import now
+    from qreg.report.migrate_text import migration_markdown, migration_text
+
+    if args.json:
+        write_file(args.json, migration_text(found, created=now()).encode())
+    if args.markdown:
+        write_file(args.markdown, migration_markdown(found).encode())
