@@ -64,9 +64,10 @@ class Gate:
             warnings.simplefilter("ignore")  # those of making the case are recorded
             bench = self.bench(case.dataset)
             made = bench.subject(case)
-            return made if isinstance(made, Failure) else self._attempt(made, bench)
+            return made if isinstance(made, Failure) else self.describe(made, bench)
 
-    def _attempt(self, subject: Subject, bench: Bench) -> Snapshot | Failure:
+    def describe(self, subject: Subject, bench: Bench) -> Snapshot | Failure:
+        """Run what was made already, and describe it as `observe` does; its source is changed."""
         try:
             with use_engine(subject.case.engine):
                 return self._snapshot(subject, bench)
@@ -76,7 +77,7 @@ class Gate:
             return Failure.raised(subject.case, error)
 
     def _snapshot(self, subject: Subject, bench: Bench) -> Snapshot:
-        logits = _run(subject, bench)
+        logits = all_logits(subject, bench)
         predictions = logits.argmax(axis=1)
         return Snapshot(
             case=subject.case,
@@ -118,12 +119,13 @@ class Gate:
             made = bench.subject(Case(case.dataset, case.model, "fp32", case.engine))
             if isinstance(made, Failure):
                 raise QregError(f"{made.case}: {made.reason}\n{made.details}", hint=made.hint)
-            self._logits[key] = _run(made, bench)
+            self._logits[key] = all_logits(made, bench)
         return self._logits[key]
 
 
 @torch.no_grad()
-def _run(subject: Subject, bench: Bench) -> Array:
+def all_logits(subject: Subject, bench: Bench) -> Array:
+    """Logits of all of a bench's images, float32 (N, classes)."""
     classes, done, outs = len(bench.dataset.classes), 0, []
     for images in batches(bench.test, bench.dataset, size=BATCH):
         bench.options.progress(done, len(bench.test), str(subject.case))

@@ -70,6 +70,22 @@ def layer_numerics(
     return tuple(layers)
 
 
+@torch.no_grad()
+def layer_outputs(
+    run: Callable[[torch.Tensor], torch.Tensor], model: nn.Module, images: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """The output of every layer of a model, in the order they run."""
+    names = {name for name, module in model.named_modules() if name and _is_layer(module)}
+    outputs: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, output: torch.Tensor) -> None:
+        outputs[name] = output.clone()  # a later layer may work in place
+
+    with _watched(model, names, keep):
+        run(images)
+    return outputs
+
+
 def _is_layer(module: nn.Module) -> bool:
     if isinstance(module, _SILENT):
         return False

@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from qreg.records import Case
 from qreg.speed import child
@@ -22,6 +22,8 @@ from qreg.speed.sides import Side
 _START = (
     "import runpy, sys; sys.argv[:] = sys.argv[1:]; runpy.run_path(sys.argv[0], None, '__main__')"
 )
+_CHILD = Path(child.__file__).resolve()
+_FILES = ("job", "result")
 
 
 @dataclass(frozen=True)
@@ -63,44 +65,95 @@ def run_child(side: Side, job: Job, *, timeout: float) -> dict[str, Any]:
         LostError: it could not be started, crashed, hung for `timeout` seconds, or said that it
             failed.
     """
-    with tempfile.TemporaryDirectory(prefix="qreg-") as folder:
-        result, stage = Path(folder, "result.json"), Path(folder, "stage")
-        stage.write_text("starting")
-        content = {**asdict(job), "cases": list(map(astuple, job.cases)), "stage": str(stage)}
-        Path(folder, "job.json").write_text(json.dumps(content))
-        ended = _wait(side, Path(folder), job.threads, timeout)
-        return _read(result, stage.read_text(), ended)
+    content = {**asdict(job), "cases": list(map(astuple, job.cases))}
+    return run_script(side, _CHILD, content, threads=job.threads, timeout=timeout)
 
 
-def command(side: Side, *arguments: str) -> list[str]:
-    """How the child of a side is started."""
-    return [side.python, "-c", _START, str(Path(child.__file__).resolve()), *arguments]
+def run_script(
+    side: Side, script: Path, content: dict[str, Any], *, threads: int, timeout: float
+) -> dict[str, Any]:
+    """The same for any script of qreg's that reads a job and writes a result as the child does."""
+    with started(side, script, content, threads=threads) as running:
+        return running.result(timeout=timeout)
 
 
-def _wait(side: Side, folder: Path, threads: int, timeout: float) -> str:
-    """How the child ended: "" if it left by itself, with what it said last otherwise."""
-    with Path(folder, "said").open("w+b") as said:
+class Running:
+    """A script that was started; its files are in `folder`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, said: BinaryIO) -> None:
+        self._process, self._folder, self._said = process, folder, said
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
+    @property
+    def stage(self) -> str:
+        """What it is doing, or was when it ended."""
+        return (self._folder / "stage").read_text()
+
+    def result(self, *, timeout: float) -> dict[str, Any]:
+        """What it wrote, waited for if it runs still.
+
+        Raises:
+            LostError: it crashed, gives no result in time, or says that it failed.
+        """
         try:
-            process = subprocess.Popen(
-                command(side, str(folder / "job.json"), str(folder / "result.json")),
-                cwd=side.folder,
-                env=_environment(side, threads),
-                stdin=subprocess.PIPE,
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
-        except OSError as error:
-            return f"could not be started: {error}"
-        try:
-            status = process.wait(timeout)
+            ended = self._how(self._process.wait(timeout))
         except subprocess.TimeoutExpired:
-            return f"gave no result in {timeout:g} s"
-        finally:
-            _kill_group(process)
-        said.seek(0)
-        last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
-    return "" if status == 0 else f"{_status_text(status)}{f': {last}' if last else ''}"
+            ended = f"gave no result in {timeout:g} s"
+        return _read(self._folder / "result.json", self.stage, ended)
+
+    def _how(self, status: int) -> str:
+        """How it ended: "" if it left by itself, with what it said last otherwise."""
+        self._said.seek(0)
+        last = self._said.read().decode(errors="replace").strip().rpartition("\n")[2]
+        return "" if status == 0 else f"{status_text(status)}{f': {last}' if last else ''}"
+
+
+@contextlib.contextmanager
+def started(
+    side: Side, script: Path, content: dict[str, Any], *, threads: int
+) -> Iterator[Running]:
+    """A script in a fresh process of its own group, which is gone at the end.
+
+    Raises:
+        LostError: it could not be started.
+    """
+    with tempfile.TemporaryDirectory(prefix="qreg-") as folder:
+        stage = Path(folder, "stage")
+        stage.write_text("starting")
+        Path(folder, "job.json").write_text(json.dumps({**content, "stage": str(stage)}))
+        with Path(folder, "said").open("w+b") as said:
+            process = _start(side, script, Path(folder), threads, said)
+            try:
+                yield Running(process, Path(folder), said)
+            finally:
+                _kill_group(process)
+
+
+def command(side: Side, *arguments: str, script: Path = _CHILD) -> list[str]:
+    """How a script is started on a side."""
+    return [side.python, "-c", _START, str(script), *arguments]
+
+
+def _start(
+    side: Side, script: Path, folder: Path, threads: int, said: BinaryIO
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command(side, *(str(folder / f"{x}.json") for x in _FILES), script=script),
+            cwd=side.folder,
+            env=_environment(side, threads),
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    except OSError as error:
+        text = f"could not be started: {error} (starting)"
+        raise LostError(text, stage="starting") from error
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -112,7 +165,8 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def _status_text(status: int) -> str:
+def status_text(status: int) -> str:
+    """How a process ended, by its exit status, negative for a signal."""
     return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
 
 

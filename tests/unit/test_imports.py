@@ -20,6 +20,7 @@ FOUNDATION = {
         "judgements",
         "approvals",
         "timings",
+        "upgrades",
         "errors",
         "registry",
     )

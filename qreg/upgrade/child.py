@@ -1,0 +1,83 @@
+"""What a process of one side does: ``python child.py JOB.json RESULT.json``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from qreg.speed.child import _end_with_the_driver, _options
+
+Enter = Callable[[str], None]
+
+
+def main(job_path: str, result_path: str) -> int:
+    """Do the job; returns the exit status, 0 if there is a result, of an error even."""
+    _end_with_the_driver()
+    job = json.loads(Path(job_path).read_text(encoding="utf-8"))
+    stage = ["starting"]
+
+    def enter(name: str) -> None:
+        stage[0] = name
+        Path(job["stage"]).write_text(name, encoding="utf-8")
+
+    try:
+        result = _work(job, enter)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        result = {"stage": stage[0], "error": text, "details": traceback.format_exc()}
+    Path(result_path).write_text(json.dumps(result), encoding="utf-8")
+    return 0
+
+
+def _work(job: dict[str, Any], enter: Enter) -> dict[str, Any]:
+    enter("importing torch")
+    import torch
+
+    enter("importing qreg")
+    from qreg.environment import capture_environment
+    from qreg.upgrade.probing import ask_all
+
+    torch.set_num_threads(1)
+    if job["task"] == "make":
+        enter("probing")
+        ask_all(Path(job["folder"]), seconds=job["seconds"])
+    enter("running cases")
+    _cases(job)
+    return {"environment": vars(capture_environment())}
+
+
+def _cases(job: dict[str, Any]) -> None:
+    """The cases of a model in one fork: they share the reference's logits."""
+
+    from qreg.gate import Gate
+    from qreg.records import Case
+    from qreg.upgrade.forked import run_pieces
+
+    gate = Gate(_options(job))
+    pieces = []
+    for number, names in enumerate(job["cases"]):
+        case = Case(*names)
+        pieces.append(((case.dataset, case.model), _piece(job, case, gate, number)))
+    for _, group in groupby(pieces, key=lambda pair: pair[0]):
+        run_pieces([piece for _, piece in group], seconds=job["seconds"])
+
+
+def _piece(job: dict[str, Any], case: Any, gate: Any, number: int) -> Any:
+    from qreg.upgrade.cells import cross_case, make_case
+    from qreg.upgrade.place import Place
+
+    own = Place(Path(job["folder"]), number)
+    if job["task"] == "make":
+        return own.file("made.json"), partial(make_case, case, gate, own)
+    other, writer = (Place(Path(job[name]), number) for name in ("other", "writer"))
+    return own.file("crossed.json"), partial(cross_case, case, gate, own, other, writer)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
