@@ -98,7 +98,8 @@ def _report(args: argparse.Namespace) -> UpgradeReport:
 
     with progress_bar() as show, stop_when_terminated():
         show(0, 1, "choosing cases")
-        from qreg.upgrade.check import Request, check_upgrade
+        from qreg.upgrade.check import check_upgrade
+        from qreg.upgrade.running import Request
 
         settings = project_settings()
         cases = _cases(args, settings)
@@ -172,14 +173,15 @@ def _write(args: argparse.Namespace, report: UpgradeReport) -> None:
     from qreg.report.upgrade_markdown import upgrade_markdown
     from qreg.report.upgrade_text import upgrade_text
 
-    texts = {
-        args.json: lambda: upgrade_text(report, created=now()),
-        args.markdown: lambda: upgrade_markdown(report),
-        args.html: lambda: upgrade_html(report, created=now()),
-    }
-    for path, text in texts.items():
+    created = now()
+    texts = (
+        (args.json, upgrade_text(report, created=created)),
+        (args.markdown, upgrade_markdown(report)),
+        (args.html, upgrade_html(report, created=created)),
+    )
+    for path, text in texts:
         if path:
-            write_atomically(path, text().encode())
+            write_atomically(path, text.encode())
             print(f"wrote {os.fspath(path)}")
 
 

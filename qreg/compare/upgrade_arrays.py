@@ -19,8 +19,8 @@ def first_difference(before: Arrays, after: Arrays) -> Difference | None:
     """The first place whose values are not equal bit by bit; None where all are."""
     for place in {**before, **after}:
         if place not in before or place not in after:
-            there = ["there" if place in side else "not there" for side in (before, after)]
-            return Difference(*place, *there)
+            here, there = ("there" if place in x else "not there" for x in (before, after))
+            return Difference(*place, here, there)
         found = _difference(place, before[place], after[place])
         if found:
             return found
@@ -44,8 +44,8 @@ def _difference(place: tuple[str, str], before: Array, after: Array) -> Differen
     worst = _worst(before, after, differ)
     whole = before.dtype.kind in "iu"
     steps = abs(int(after.flat[worst]) - int(before.flat[worst])) if whole else None
-    texts = [_text(side.flat[worst], whole) for side in (before, after)]
-    return Difference(*place, *texts, count, before.size, steps)
+    here, there = (_text(side.flat[worst], whole) for side in (before, after))
+    return Difference(*place, here, there, count, before.size, steps)
 
 
 def _bits(array: Array) -> Array:

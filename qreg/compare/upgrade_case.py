@@ -2,66 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from qreg.approvals import Snapshot
-from qreg.compare.upgrade_arrays import Array, Arrays, first_difference, moved_rows
+from qreg.compare.upgrade_arrays import Array, first_difference, moved_rows
+from qreg.compare.upgrade_files import compare_sizes, judge_files
+from qreg.compare.upgrade_made import Pair
 from qreg.compare.upgrade_observers import difference_text, quantizing_cause, rounding_only
 from qreg.judgements import Verdict
-from qreg.observations import Size
-from qreg.records import Case
-from qreg.upgrades import Artifact, CaseUpgrade, Cause, Cell, Level, Seen, Sizes
+from qreg.upgrades import CaseUpgrade, Cause, Cell, Level
 
-STATE_DICT = "state dict"
 # What is no noise, however small its effect on these images.
 _TRUE_CHANGES = (Cause.OBSERVERS, Cause.CONVERT, Cause.SERIALIZATION, Cause.FAILS)
-
-
-@dataclass(frozen=True, eq=False)
-class Made:
-    """What a side made of a case, and how it ran there.
-
-    Attributes:
-        failure: why it could not be made or run, "" where it could.
-        written: kinds of artifacts, each with the reason for not being written, or "".
-    """
-
-    failure: str = ""
-    unavailable: bool = False
-    snapshot: Snapshot | None = None
-    seen: tuple[Seen, ...] = ()
-    state: Arrays | None = None
-    layers: Arrays | None = None
-    written: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Crossed:
-    """What a side ran of both sides' states, and of the files that A wrote.
-
-    Attributes:
-        failed: "control", "carried" and kinds of artifacts, each with how it failed, or "".
-        layers, logits: of "control" (its own state, carried like the other's) and "carried".
-        loaded: logits of the first images, of each kind of artifact.
-    """
-
-    failed: Mapping[str, str]
-    layers: Mapping[str, Arrays]
-    logits: Mapping[str, Array]
-    loaded: Mapping[str, Array]
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """One case on both sides; A is the baseline, and the first."""
-
-    case: Case
-    names: tuple[str, str]
-    made: tuple[Made, Made]
-    crossed: tuple[Crossed, Crossed]
 
 
 def judge_case(pair: Pair, verdict: Verdict | None) -> CaseUpgrade:
@@ -76,8 +31,8 @@ def judge_case(pair: Pair, verdict: Verdict | None) -> CaseUpgrade:
         level=Level.SAFE,
         quantizing=first_difference(first.state or {}, second.state or {}),
         cells=cells,
-        artifacts=tuple(_artifacts(pair, cells[0])),
-        sizes=_sizes(first, second),
+        artifacts=tuple(judge_files(pair, cells[0])),
+        sizes=compare_sizes(first, second),
         verdict=verdict,
     )
     pieces = list(_causes(pair, found, controls))
@@ -149,44 +104,6 @@ def _kernels(cell: Cell) -> str:
         return text + cell.failed
     where = f"first at {difference_text(cell.first)}; " if cell.first else ""
     return f"{text}{where}logits of {cell.moved} of {cell.images} images"
-
-
-def _artifacts(pair: Pair, cell: Cell) -> Iterator[Artifact]:
-    """A's files in B, beside the same files in A."""
-    before, after = pair.crossed
-    for kind, reason in pair.made[0].written:
-        unwritten = reason or before.failed.get(kind, "was not run")
-        failed = after.failed.get(kind, "was not run")
-        if unwritten:
-            yield Artifact(kind, "not written", unwritten)
-        elif failed:
-            yield Artifact(kind, "not loaded", failed)
-        else:
-            yield _outputs(kind, before, after, cell)
-
-
-def _outputs(kind: str, before: Crossed, after: Crossed, cell: Cell) -> Artifact:
-    wanted, seen = before.loaded[kind], after.loaded[kind]
-    moved = moved_rows(wanted, seen)
-    if not moved:
-        return Artifact(kind, "equal")
-    details = f"outputs of {moved} of {len(wanted)} images"
-    expected = not cell.equal
-    if kind == STATE_DICT and not cell.failed:
-        carried = after.logits["carried"][: len(seen), : seen.shape[1]]
-        expected = not moved_rows(carried, seen[:, : carried.shape[1]])
-    return Artifact(kind, "as the kernels" if expected else "different", details)
-
-
-def _sizes(first: Made, second: Made) -> Sizes | None:
-    if first.snapshot is None or second.snapshot is None:
-        return None
-    both = (first.snapshot.size, second.snapshot.size)
-    return Sizes((both[0].file_bytes, both[1].file_bytes), (_stored(both[0]), _stored(both[1])))
-
-
-def _stored(size: Size) -> int:
-    return sum(tensor.bytes for tensor in size.tensors)
 
 
 def _levelled(found: CaseUpgrade, pair: Pair) -> CaseUpgrade:

@@ -8,13 +8,14 @@ from html import escape
 from qreg import __version__
 from qreg.report.upgrade import (
     HEADER,
-    Section,
+    LEGEND,
+    SHORT,
     headline,
     other_reasons,
     rows,
-    sections,
     title,
 )
+from qreg.report.upgrade_sections import Section, sections
 from qreg.upgrades import Level, UpgradeReport
 
 _COLOURS = {Level.SAFE: "#1a7f37", Level.DIFFERENT: "#9a6700", Level.UNSAFE: "#cf222e"}
@@ -37,6 +38,7 @@ summary { cursor: pointer; font-weight: 600 }
 .line { margin: .45rem 0 0; overflow-wrap: anywhere }
 .deeper { margin: 0 0 0 1.5rem; font: .85rem/1.5 ui-monospace, monospace; overflow-wrap: anywhere;
   white-space: pre-wrap; opacity: .8 }
+.legend { font-size: .82rem; opacity: .75 }
 footer { margin-top: 2rem; font-size: .85rem; opacity: .7 }
 """
 
@@ -72,11 +74,11 @@ def _table(body: Sequence[Sequence[str]]) -> Iterator[str]:
     yield "</tr></thead><tbody>"
     for row in body:
         yield f"<tr>{''.join(_cell(number, cell) for number, cell in enumerate(row))}</tr>"
-    yield "</tbody></table></div>"
+    yield f"</tbody></table><p class=legend>{escape(LEGEND)}</p></div>"
 
 
 def _cell(number: int, text: str) -> str:
-    colour = next((c for level, c in _COLOURS.items() if text.startswith(level.value)), "")
+    colour = next((c for level, c in _COLOURS.items() if text.startswith(SHORT[level])), "")
     if number != 1 or not colour:
         return f"<td>{escape(text)}</td>"
     return f'<td class="dot" style="--dot: {colour}">{escape(text)}</td>'

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from qreg.report.upgrade import (
     HEADER,
-    Section,
+    LEGEND,
     headline,
     other_reasons,
     rows,
-    sections,
     title,
 )
+from qreg.report.upgrade_sections import Section, sections
 from qreg.upgrades import Level, UpgradeReport
 
 _MARKS = {Level.SAFE: "✅", Level.DIFFERENT: "🟡", Level.UNSAFE: "❌"}
@@ -22,7 +22,7 @@ def upgrade_markdown(report: UpgradeReport) -> str:
     """The verdict, the table, and the details folded away."""
     lines = [f"## {title(report)}", "", f"{_MARKS[report.level]} **{_escaped(headline(report))}**"]
     lines += ["", *(f"- {_escaped(text)}" for text in other_reasons(report)), ""]
-    lines += [*_table(rows(report)), ""]
+    lines += [*_table(rows(report)), "", _escaped(LEGEND), ""]
     for section in sections(report):
         lines += _folded(section)
     return "\n".join(lines).rstrip() + "\n"

@@ -10,7 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from qreg import __version__
-from qreg.report.upgrade import HEADER, headline, other_reasons, rows, sections, title
+from qreg.report.upgrade import HEADER, LEGEND, headline, other_reasons, rows, title
+from qreg.report.upgrade_sections import sections
 from qreg.upgrades import UpgradeReport
 
 #: 1: format, qreg, created, and a report as in qreg.upgrades.
@@ -34,7 +35,7 @@ def upgrade_table(report: UpgradeReport) -> Table:
 
 def closing_lines(report: UpgradeReport) -> tuple[str, ...]:
     """The details, section by section."""
-    lines = []
+    lines = [LEGEND, ""]
     for section in sections(report):
         lines += [section.title, *(f"  {line}" for line in section.lines), ""]
     return tuple(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ Run = Callable[[torch.Tensor], torch.Tensor]
 
 
 def write_artifacts(model: nn.Module, images: torch.Tensor, stem: str) -> dict[str, str]:
-    """Write all kinds beside each other; returns each kind's reason for not being written, or ""."""
+    """Write all kinds; returns of each why it could not be written, "" where it was."""
     return {
-        kind: _attempt(lambda k=kind: _WRITE[k](model, images, _path(stem, k))) for kind in KINDS
+        kind: _attempt(partial(_WRITE[kind], model, images, _path(stem, kind))) for kind in KINDS
     }
 
 
@@ -74,7 +75,8 @@ def _load_script(path: Path, skeleton: nn.Module) -> Run:
 
 @contextmanager
 def _unoptimized() -> Iterator[None]:
-    with torch.jit.optimized_execution(False):  # type: ignore[no-untyped-call]
+    jit: Any = torch.jit
+    with jit.optimized_execution(False):
         yield
 
 

@@ -79,11 +79,11 @@ def _requantized(
 ) -> torch.Tensor:
     """A quantized tensor of these very codes, without any rounding."""
     codes = tensors[name]
-    if "axis" not in found:
-        made: torch.Tensor = torch._make_per_tensor_quantized_tensor(
-            codes, found["scale"], found["zero_point"]
-        )
-        return made
-    scales, zeros = tensors[f"{name}:scales"], tensors[f"{name}:zero_points"]
-    made = torch._make_per_channel_quantized_tensor(codes, scales, zeros, found["axis"])
+    made: torch.Tensor
+    if "axis" in found:
+        scales, zeros = tensors[f"{name}:scales"], tensors[f"{name}:zero_points"]
+        made = torch._make_per_channel_quantized_tensor(codes, scales, zeros, found["axis"])
+    else:
+        scale, zero = found["scale"], found["zero_point"]
+        made = torch._make_per_tensor_quantized_tensor(codes, scale, zero)
     return made

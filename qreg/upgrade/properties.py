@@ -107,9 +107,7 @@ def _refuses_nan(kind: str) -> str:
     except Exception:
         return HOLDS
     good = bool(torch.isfinite(scale).all())
-    return (
-        HOLDS if good else f"{BROKEN}: the scale is {scale.flatten()[0].item()}, and is not refused"
-    )
+    return HOLDS if good else f"{BROKEN}: it gives {scale.flatten()[0].item()}"
 
 
 def _counts() -> str:

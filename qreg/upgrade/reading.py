@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from qreg.baselines.store import Store
 from qreg.compare.upgrade_arrays import Array, Arrays
-from qreg.compare.upgrade_case import Crossed, Made
+from qreg.compare.upgrade_made import Crossed, Made
 from qreg.records import Case
 from qreg.upgrade.artifact_kinds import KINDS
 from qreg.upgrade.place import Place

@@ -70,11 +70,11 @@ def _see(log: Log, module: nn.Module, given: tuple[Any, ...]) -> None:
     entry.inputs = zlib.crc32(_bytes(given[0].detach()), entry.inputs)
 
 
-def _bytes(tensor: torch.Tensor) -> memoryview:
+def _bytes(tensor: torch.Tensor) -> Any:
     """The values in one order, whatever the layout."""
     if tensor.ndim == 4:
         tensor = tensor.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
-    return memoryview(tensor.contiguous().numpy()).cast("B")
+    return tensor.contiguous().numpy().data
 
 
 def _listen(log: Log, kind: type) -> None:
