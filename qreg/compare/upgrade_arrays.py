@@ -31,7 +31,13 @@ def moved_rows(before: Array, after: Array) -> int:
     """How many rows of logits are not equal in every bit; all where the shapes differ."""
     if before.shape != after.shape:
         return len(before)
-    return int((_bits(before) != _bits(after)).any(axis=1).sum())
+    return len(moved_images(before, after))
+
+
+def moved_images(before: Array, after: Array) -> Array:
+    """Which rows of logits, of one shape, are not equal in every bit."""
+    found: Array = np.flatnonzero((_bits(before) != _bits(after)).any(axis=1))
+    return found
 
 
 def _difference(place: tuple[str, str], before: Array, after: Array) -> Difference | None:

@@ -8,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from qreg.approvals import Snapshot
-from qreg.compare.upgrade_arrays import Array, first_difference, moved_rows
+from qreg.compare.upgrade_arrays import Array, first_difference, moved_images, moved_rows
 from qreg.compare.upgrade_files import compare_sizes, judge_files
 from qreg.compare.upgrade_made import Pair
 from qreg.compare.upgrade_observers import difference_text, quantizing_cause, rounding_only
 from qreg.judgements import Verdict
 from qreg.upgrades import CaseUpgrade, Cause, Cell, Level
 
+# So many images' layers are enough to find the first that moved.
+_LOOKED_AT = 8
 # What is no noise, however small its effect on these images.
 _TRUE_CHANGES = (Cause.OBSERVERS, Cause.CONVERT, Cause.SERIALIZATION, Cause.FAILS)
 
@@ -41,6 +43,21 @@ def judge_case(pair: Pair, verdict: Verdict | None) -> CaseUpgrade:
     return _levelled(found, pair)
 
 
+def images_to_look_at(pair: Pair) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of A's state and B's: images whose logits moved, where no layer is known that did."""
+    if any(made.failure for made in pair.made):
+        return (), ()
+    cells = (_cell(pair, by=0, on=1), _cell(pair, by=1, on=0))
+    return _unexplained(pair, cells[0], 0), _unexplained(pair, cells[1], 1)
+
+
+def _unexplained(pair: Pair, cell: Cell, by: int) -> tuple[int, ...]:
+    if cell.failed or not cell.moved or cell.first:
+        return ()
+    wanted, seen = _logits(pair.made[by].snapshot), pair.crossed[1 - by].logits["carried"]
+    return tuple(moved_images(wanted, seen[: len(wanted), : wanted.shape[1]])[:_LOOKED_AT].tolist())
+
+
 def _failed(pair: Pair) -> CaseUpgrade:
     first, second = pair.made
     if not first.failure:
@@ -61,6 +78,9 @@ def _cell(pair: Pair, *, by: int, on: int) -> Cell:
     wanted, seen = _logits(own.snapshot), crossed.logits[name]
     moved = moved_rows(wanted, seen[: len(wanted), : wanted.shape[1]])
     first = first_difference(own.layers or {}, crossed.layers[name])
+    look = pair.looks[by] if by != on else None
+    if first is None and look:
+        first = first_difference(*look)
     return Cell(*names, images=len(wanted), moved=moved, first=first)
 
 
@@ -76,8 +96,9 @@ def _causes(
     first, second = pair.made
     if found.quantizing:
         cause, text = quantizing_cause(first.seen, second.seen, found.quantizing)
-        small = cause is Cause.OBSERVERS and rounding_only(first.seen, second.seen)
-        yield (Cause.FLOAT if small else cause), text
+        if cause is Cause.OBSERVERS and rounding_only(first.seen, second.seen):
+            cause = Cause.FLOAT
+        yield cause, text
         if cause is not Cause.CONVERT:
             yield cause, f"first in the state: {difference_text(found.quantizing)}"
     for cell, control in zip(found.cells, controls, strict=True):

@@ -47,9 +47,15 @@ class Crossed:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """One case on both sides; A is the baseline, and the first."""
+    """One case on both sides; A is the baseline, and the first.
+
+    Attributes:
+        looks: of A's state and B's: every layer's output of images that were found to move, run
+            by the side that quantized it and by the other; None where there was no need.
+    """
 
     case: Case
     names: tuple[str, str]
     made: tuple[Made, Made]
     crossed: tuple[Crossed, Crossed]
+    looks: tuple[tuple[Arrays, Arrays] | None, tuple[Arrays, Arrays] | None] = (None, None)

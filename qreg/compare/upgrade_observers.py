@@ -35,8 +35,9 @@ def quantizing_cause(
 
 def rounding_only(before: Sequence[Seen], after: Sequence[Seen]) -> bool:
     """Whether observers that were given equal floats differ in the last bits of scales at most."""
-    same = [(a, b) for a, b in zip(before, after, strict=False) if a.inputs == b.inputs]
-    return all(_close(a, b) for a, b in same)
+    pairs = [(a, b) for a, b in zip(before, after, strict=False) if a.inputs == b.inputs]
+    known = len(before) == len(after) and all(a.kind == b.kind for a, b in pairs)
+    return known and all(_close(a, b) for a, b in pairs)
 
 
 def difference_text(found: Difference) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from qreg.approvals import Approval, Baseline
+from qreg.approvals import Baseline
 from qreg.baselines.store import Store
 from qreg.bench import Bench
 from qreg.data import Split
@@ -23,6 +23,7 @@ from qreg.records import Case, Failure
 from qreg.upgrade.artifact_kinds import KINDS
 from qreg.upgrade.artifacts import load_artifact, write_artifacts
 from qreg.upgrade.carry import load_state, save_state
+from qreg.upgrade.judging import APPROVED
 from qreg.upgrade.outputs import LAYER_IMAGES, write_arrays, write_outputs
 from qreg.upgrade.place import Place
 from qreg.upgrade.reading import LOGITS
@@ -30,7 +31,6 @@ from qreg.upgrade.watch import watched_observers
 
 #: Of a model whose state will be replaced.
 _CALIBRATION = 16
-_APPROVED = Approval(reason="qreg upgrade", date="2000-01-01T00:00:00Z", commit="", qreg="")
 
 
 def make_case(case: Case, gate: Gate, place: Place) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def make_case(case: Case, gate: Gate, place: Place) -> dict[str, Any]:
         seen = gate.describe(made, bench)
     if isinstance(seen, Failure):
         return {"failure": asdict(seen)}
-    Store(place.folder / "store").write(Baseline(seen, (_APPROVED,)))
+    Store(place.folder / "store").write(Baseline(seen, (APPROVED,)))
     return {"seen": log.rows(), "written": written}
 
 
@@ -67,6 +67,25 @@ def cross_case(case: Case, gate: Gate, own: Place, other: Place, writer: Place) 
         for kind in KINDS:
             found[kind] = _attempt(partial(_run_artifact, kind, skeleton, bench, own, writer))
     return found
+
+
+def look_case(
+    case: Case, gate: Gate, own: Place, states: Sequence[tuple[str, Place, list[int]]]
+) -> dict[str, Any]:
+    """Keep every layer's output of some images, of states by their letter."""
+    bench = gate.bench(case.dataset)
+    with _quiet():
+        skeleton = prepare(case, _small_shop(bench))
+    if isinstance(skeleton, Failure):
+        return {"failure": asdict(skeleton)}
+    with _quiet(), use_engine(case.engine):
+        for letter, place, rows in states:
+            skeleton.model.load_state_dict(load_state(place.file("state.safetensors")))
+            chosen = bench.test.take(bench.test.index[rows])
+            images = next(batches(chosen, bench.dataset, size=len(chosen)))
+            path = own.file(f"look.{letter}.safetensors")
+            write_outputs(path, skeleton.run, skeleton.model, images)
+    return {}
 
 
 def _run_carried(name: str, skeleton: Subject, bench: Bench, own: Place, place: Place) -> None:

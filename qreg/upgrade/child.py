@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import traceback
@@ -54,29 +55,32 @@ def _work(job: dict[str, Any], enter: Enter) -> dict[str, Any]:
 
 def _cases(job: dict[str, Any]) -> None:
     """The cases of a model in one fork: they share the reference's logits."""
+    importlib.import_module("torch.export")  # once, and not in every fork
 
     from qreg.gate import Gate
-    from qreg.records import Case
     from qreg.upgrade.forked import run_pieces
 
     gate = Gate(_options(job))
-    pieces = []
-    for number, names in enumerate(job["cases"]):
-        case = Case(*names)
-        pieces.append(((case.dataset, case.model), _piece(job, case, gate, number)))
-    for _, group in groupby(pieces, key=lambda pair: pair[0]):
-        run_pieces([piece for _, piece in group], seconds=job["seconds"])
+    for _, group in groupby(job["cases"], key=lambda one: one["names"][:2]):
+        run_pieces([_piece(job, one, gate) for one in group], seconds=job["seconds"])
 
 
-def _piece(job: dict[str, Any], case: Any, gate: Any, number: int) -> Any:
-    from qreg.upgrade.cells import cross_case, make_case
+def _piece(job: dict[str, Any], one: dict[str, Any], gate: Any) -> Any:
+    from qreg.records import Case
+    from qreg.upgrade.cells import cross_case, look_case, make_case
     from qreg.upgrade.place import Place
 
-    own = Place(Path(job["folder"]), number)
+    case = Case(*one["names"])
+    own, first, second = (
+        Place(Path(job[name]), one["number"]) for name in ("folder", "first", "second")
+    )
+    other = second if own == first else first
     if job["task"] == "make":
-        return own.file("made.json"), partial(make_case, case, gate, own)
-    other, writer = (Place(Path(job[name]), number) for name in ("other", "writer"))
-    return own.file("crossed.json"), partial(cross_case, case, gate, own, other, writer)
+        return own.file("make.json"), partial(make_case, case, gate, own)
+    if job["task"] == "cross":
+        return own.file("cross.json"), partial(cross_case, case, gate, own, other, first)
+    states = [(x, place, one[x]) for x, place in (("A", first), ("B", second)) if one[x]]
+    return own.file("look.json"), partial(look_case, case, gate, own, states)
 
 
 if __name__ == "__main__":

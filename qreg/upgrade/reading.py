@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _PACKED = "._packed_params._packed_params"
 
 def read_made(case: Case, place: Place) -> Made:
     """What a side made of a case."""
-    found = _json(place.file("made.json"))
+    found = _json(place.file("make.json"))
     if failure := _failure(found):
         return Made(failure, unavailable=found.get("failure", {}).get("unavailable", False))
     (baseline,) = Store(place.folder / "store").read(case)
@@ -32,21 +32,21 @@ def read_made(case: Case, place: Place) -> Made:
         snapshot=baseline.snapshot,
         seen=tuple(_seen(row) for row in found["seen"]),
         state=dict(read_state(place.file("state.safetensors"))),
-        layers=_read_outputs(place.file("own.safetensors"))[0],
+        layers=read_outputs(place.file("own.safetensors"))[0],
         written=tuple(found["written"].items()),
     )
 
 
 def read_crossed(place: Place) -> Crossed:
     """What a side ran of what both made; nothing where its process died."""
-    found = _json(place.file("crossed.json"))
+    found = _json(place.file("cross.json"))
     names = ("control", "carried", *KINDS)
     if failure := _failure(found):
         return Crossed(dict.fromkeys(names, failure), {}, {}, {})
     ran = [name for name in names if not found[name]]
-    carried = {n: _read_outputs(place.file(f"{n}.safetensors")) for n in ran if n not in KINDS}
+    carried = {n: read_outputs(place.file(f"{n}.safetensors")) for n in ran if n not in KINDS}
     loaded = {
-        kind: _read_outputs(place.file(f"loaded.{KINDS[kind]}.safetensors"))[1]
+        kind: read_outputs(place.file(f"loaded.{KINDS[kind]}.safetensors"))[1]
         for kind in ran
         if kind in KINDS
     }
@@ -56,6 +56,15 @@ def read_crossed(place: Place) -> Crossed:
         logits={name: outputs[1] for name, outputs in carried.items()},
         loaded=loaded,
     )
+
+
+def read_look(number: int, letter: str, places: Sequence[Path]) -> tuple[Arrays, Arrays] | None:
+    """Outputs of a state, run by the side that made it, and by the other."""
+    by = "AB".index(letter)
+    files = [Place(places[n], number).file(f"look.{letter}.safetensors") for n in (by, 1 - by)]
+    if not all(file.exists() for file in files):
+        return None
+    return read_outputs(files[0])[0], read_outputs(files[1])[0]
 
 
 def read_answers(folder: Path, kind: str) -> tuple[Answer, ...]:
@@ -99,7 +108,7 @@ def _parts(
         yield (layer, leaf), np.frombuffer(text, dtype=np.uint8)
 
 
-def _read_outputs(path: Path) -> tuple[Arrays, Array]:
+def read_outputs(path: Path) -> tuple[Arrays, Array]:
     """Outputs by layer, in the order they ran, and logits."""
     with safe_open(path, framework="np") as file:
         arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ _POLL_S = 0.2
 # A side may take so many times what one piece of its work may.
 _SIDE = 20
 _OPTIONS = ("--from", "--to")
-#: What is said of a task, and how its results' files end.
+#: What is said of each task.
 _TASKS = {
-    "make": ("quantizing on both sides", "made"),
-    "cross": ("running what the other side quantized", "crossed"),
+    "make": "quantizing on both sides",
+    "cross": "running what the other side quantized",
+    "look": "looking for the first layer that differs",
 }
 Speed = Callable[[str, str], SpeedRun]
 
@@ -53,9 +54,16 @@ class Request:
 
 
 def run_task(
-    request: Request, sides: Sequence[Side], places: Sequence[Path], task: str
+    request: Request,
+    sides: Sequence[Side],
+    places: Sequence[Path],
+    task: str,
+    cases: Sequence[dict[str, Any]],
 ) -> tuple[dict[str, Any], ...]:
     """One process of each side, at the same time; returns their environments.
+
+    Args:
+        cases: their names and numbers, and what else the task must know of each.
 
     Raises:
         QregError: a side cannot be started, lacks PyTorch, or does not come to its end.
@@ -65,14 +73,14 @@ def run_task(
             _Run(
                 option,
                 side,
-                stack.enter_context(_start(option, side, _job(request, places, task, n))),
+                stack.enter_context(_start(option, side, _job(request, places, n, task, cases))),
             )
             for n, (option, side) in enumerate(zip(_OPTIONS, sides, strict=True))
         ]
         limit = time.monotonic() + _SIDE * request.timeout
         while not all(one.ended() for one in running) and time.monotonic() < limit:
-            done = sum(1 for place in places for _ in place.glob(f"*.{_TASKS[task][1]}.json"))
-            request.progress(done, len(places) * len(request.cases), _TASKS[task][0])
+            done = sum(1 for place in places for _ in place.glob(f"*.{task}.json"))
+            request.progress(done, len(places) * len(cases), _TASKS[task])
             time.sleep(_POLL_S)
         return tuple(one.environment() for one in running)
 
@@ -112,16 +120,21 @@ def _lost(option: str, side: Side, error: LostError) -> QregError:
     )
 
 
-def _job(request: Request, places: Sequence[Path], task: str, number: int) -> dict[str, Any]:
-    own, other = places[number], places[1 - number]
-    own.mkdir(exist_ok=True)
+def _job(
+    request: Request,
+    places: Sequence[Path],
+    number: int,
+    task: str,
+    cases: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    places[number].mkdir(exist_ok=True)
     given = {"data_dir": request.data_dir, "checkpoints": request.checkpoints}
     return {
         "task": task,
-        "cases": list(map(astuple, request.cases)),
+        "cases": list(cases),
         "seconds": request.timeout,
-        "folder": str(own),
-        "other": str(other),
-        "writer": str(places[0]),
+        "folder": str(places[number]),
+        "first": str(places[0]),
+        "second": str(places[1]),
         **{name: str(path.resolve()) if path else "" for name, path in given.items()},
     }
