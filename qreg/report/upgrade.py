@@ -51,8 +51,16 @@ def headline(report: UpgradeReport) -> str:
 
 
 def title(report: UpgradeReport) -> str:
-    """What is compared."""
-    return f"PyTorch {' -> '.join(names(report))}"
+    """What is compared, and where, if that is the same for all cases."""
+    where = _where(report)
+    on = f", {where[0]} on {where[1]}" if where else ""
+    return f"PyTorch {' -> '.join(names(report))}{on}"
+
+
+def _where(report: UpgradeReport) -> tuple[str, str] | None:
+    """The dataset and the engine of all cases, None where they have several."""
+    found = {(one.case.dataset, one.case.engine) for one in report.cases}
+    return found.pop() if len(found) == 1 else None
 
 
 def other_reasons(report: UpgradeReport) -> tuple[str, ...]:
@@ -63,15 +71,18 @@ def other_reasons(report: UpgradeReport) -> tuple[str, ...]:
 def rows(report: UpgradeReport) -> tuple[tuple[str, ...], ...]:
     """One row a case, the worst first; as many cells as `HEADER`."""
     order = sorted(report.cases, key=lambda one: -(one.level.severity if one.level else -1))
-    return tuple(_row(one) for one in order)
+    common = _where(report) is not None
+    return tuple(
+        _row(one, f"{one.case.model}/{one.case.method}" if common else "") for one in order
+    )
 
 
-def _row(one: CaseUpgrade) -> tuple[str, ...]:
+def _row(one: CaseUpgrade, short: str) -> tuple[str, ...]:
     verdict = "\n".join((SHORT[one.level], *(cause.value for cause in one.causes)))
     if one.level is None or one.verdict is None:
-        return (str(one.case), verdict, *[""] * 6)
+        return (short or str(one.case), verdict, *[""] * 6)
     return (
-        str(one.case),
+        short or str(one.case),
         verdict,
         "differs" if one.quantizing else "equal",
         *map(_cell, one.cells),

@@ -70,9 +70,7 @@ def test_a_version_that_does_not_exist(index: Path, own_cache: Path) -> None:
 @pytest.mark.slow
 def test_nothing_is_found_at_all(index: Path, own_cache: Path) -> None:
     index.mkdir()
-    with pytest.raises(
-        QregError, match=r"torch==9\.9\.1 cannot be.*; pip said: "
-    ) as caught:
+    with pytest.raises(QregError, match=r"torch==9\.9\.1 cannot be.*; pip said: ") as caught:
         venv_python("9.9.1")
     assert "network" in caught.value.hint
     assert not _left(own_cache)
