@@ -6,8 +6,8 @@ import re
 
 #: torch to torchvision and torchao, as they were tried together; pip finds others by itself.
 _TRIED = {
-    "2.6.0": ("0.21.0", ""),
-    "2.9.1": ("0.24.1", ""),
+    "2.6.0": ("0.21.0", "0.9.0"),
+    "2.9.1": ("0.24.1", "0.14.1"),
     "2.14.1": ("0.29.1", "0.18.0"),
     "2.15.0": ("0.29.2", "0.18.0"),
 }

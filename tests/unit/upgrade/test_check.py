@@ -26,7 +26,8 @@ def wider(self):
     return scale * 1.05, zero_point
 m.HistogramObserver.calculate_qparams = wider
 """,
-    "torch.ao.quantization": "del m.observer.default_weight_observer",
+    # when torch's own modules have been imported, which need it
+    "qreg.upgrade.probing": "del m.torch.ao.quantization.observer.default_weight_observer",
     "torch.ao.quantization.quantize": """
 import os, signal
 m.quantize_dynamic = lambda *args, **more: os.kill(os.getpid(), signal.SIGILL)
@@ -55,8 +56,8 @@ before = m.load
 @functools.wraps(before)
 def load(*args, **more):
     found = before(*args, **more)
-    if isinstance(found, dict) and "fc.weight" in found:
-        found["fc.weight"] = found["fc.weight"] * 1.5
+    if isinstance(found, dict) and "linear.weight" in found:
+        found["linear.weight"] = found["linear.weight"] * 1.5
     return found
 m.load = load
 """,
@@ -104,10 +105,10 @@ def test_a_changed_conversion_and_a_changed_kernel_are_told_apart(doctored: Upgr
     assert found.level is Level.UNSAFE
     assert set(found.causes) == {Cause.CONVERT, Cause.KERNELS}
     assert found.quantizing is not None
-    assert (found.quantizing.where, found.quantizing.count) == ("fc", 1)
+    assert (found.quantizing.where, found.quantizing.count) == ("linear", 1)
     for cell in found.cells:
         assert cell.first is not None
-        assert (cell.first.where, cell.first.lsb) == ("fc", 1)
+        assert (cell.first.where, cell.first.lsb) == ("linear", 1)
 
 
 @pytest.mark.slow
