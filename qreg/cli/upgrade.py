@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qreg.timings import SpeedRun
     from qreg.upgrades import UpgradeReport
 
+Progress = Callable[[int, int, str], None]
 _DESCRIPTION = """\
 Compare quantized models under two PyTorch versions: what still runs, whether the numbers are
 equal, whose fault a difference is (observers, convert, kernels, serialization), what files of the
@@ -112,7 +113,7 @@ def _report(args: argparse.Namespace) -> UpgradeReport:
                 timeout=args.timeout,
                 data_dir=args.data_dir,
                 checkpoints=args.checkpoints,
-                speed=_speed(cases, settings, show) if args.speed else None,
+                speed=_speed(args, cases, settings, show) if args.speed else None,
                 progress=show,
             )
         )
@@ -133,23 +134,29 @@ def _cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ...]:
 
 
 def _speed(
-    cases: tuple[Case, ...], settings: Settings, show: Callable[[int, int, str], None]
+    args: argparse.Namespace, cases: tuple[Case, ...], settings: Settings, show: Progress
 ) -> Callable[[str, str], SpeedRun]:
-    """The paired check of the quantized cases, of one model after the other's."""
+    """The paired check of the cases that it usually looks at, else of all."""
+    import secrets
 
-    def check(baseline: str, candidate: str) -> SpeedRun:
-        import secrets
+    from qreg.compare.speed import make_plan
+    from qreg.speed.check import check_speed
+    from qreg.speed.driver import Request
 
-        from qreg.compare.speed import make_plan
-        from qreg.speed.check import check_speed
-        from qreg.speed.driver import Request
-
-        timed = tuple(one for one in cases if one.method in ("dynamic", "static")) or cases
+    timed = tuple(one for one in cases if one.method in ("dynamic", "static")) or cases
+    try:
         plan = make_plan(pairs=16, cases=len(timed), threads=1)
-        request = Request(cases=timed, plan=plan, seed=secrets.randbits(32), progress=show)
-        return check_speed(request, baseline, candidate, settings.root)
-
-    return check
+    except ValueError as error:
+        raise QregError(f"--speed with {len(timed)} cases", hint="choose fewer cases") from error
+    request = Request(
+        cases=timed,
+        plan=plan,
+        seed=secrets.randbits(32),
+        data_dir=args.data_dir,
+        checkpoints=args.checkpoints,
+        progress=show,
+    )
+    return lambda baseline, candidate: check_speed(request, baseline, candidate, settings.root)
 
 
 def _print(report: UpgradeReport) -> None:
