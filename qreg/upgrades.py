@@ -6,38 +6,14 @@ Only the standard library and the other records may be imported here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
+from qreg.causes import Cause as Cause
+from qreg.causes import Level as Level
 from qreg.judgements import Verdict
 from qreg.records import Case
 from qreg.timings import SideRecord, SpeedRun
 
 WORKS = "works"
-
-
-class Level(Enum):
-    """What an upgrade would do; the first is the only one that needs nobody's attention."""
-
-    SAFE = "safe: bits equal"
-    DIFFERENT = "different, within noise"
-    UNSAFE = "do not upgrade"
-
-    @property
-    def severity(self) -> int:
-        """The higher the worse."""
-        return list(Level).index(self)
-
-
-class Cause(Enum):
-    """What a difference of numbers is put down to."""
-
-    NONE = ""
-    OBSERVERS = "observers"
-    CONVERT = "convert"
-    FLOAT = "float kernels, before the observers"
-    KERNELS = "kernels"
-    SERIALIZATION = "serialization"
-    FAILS = "it fails"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ FOUNDATION = {
         "approvals",
         "timings",
         "upgrades",
+        "causes",
         "errors",
         "registry",
     )
