@@ -68,7 +68,7 @@ class Gate:
             warnings.simplefilter("ignore")  # those of making the case are recorded
             bench = self.bench(case.dataset)
             made = bench.subject(case)
-            return made if isinstance(made, Failure) else self._attempt(made, bench)
+            return made if isinstance(made, Failure) else self.describe(made, bench)
 
     def log_speed_up(self, case: Case, batch: int) -> float:
         """Natural log of the speed-up over fp32 of the case that was observed.
@@ -82,7 +82,8 @@ class Gate:
         same = made is not None and made.case == case
         return self._pace.log_speed_up(case, batch=batch, made=made if same else None)
 
-    def _attempt(self, subject: Subject, bench: Bench) -> Snapshot | Failure:
+    def describe(self, subject: Subject, bench: Bench) -> Snapshot | Failure:
+        """Run what was made already, and describe it as `observe` does; its source is changed."""
         try:
             with use_engine(subject.case.engine):
                 self._observed = subject
@@ -93,7 +94,7 @@ class Gate:
             return Failure.raised(subject.case, error)
 
     def _snapshot(self, subject: Subject, bench: Bench) -> Snapshot:
-        logits = _run(subject, bench)
+        logits = all_logits(subject, bench)
         predictions = logits.argmax(axis=1)
         return Snapshot(
             case=subject.case,
@@ -133,12 +134,13 @@ class Gate:
         if case.method == "fp32":
             return self._logits.setdefault(key, logits)
         if key not in self._logits:
-            self._logits[key] = _run(self._pace.fp32(case), bench)
+            self._logits[key] = all_logits(self._pace.fp32(case), bench)
         return self._logits[key]
 
 
 @torch.no_grad()
-def _run(subject: Subject, bench: Bench) -> Array:
+def all_logits(subject: Subject, bench: Bench) -> Array:
+    """Logits of all of a bench's images, float32 (N, classes)."""
     classes, done, outs = len(bench.dataset.classes), 0, []
     for images in batches(bench.test, bench.dataset, size=BATCH):
         bench.options.progress(done, len(bench.test), str(subject.case))

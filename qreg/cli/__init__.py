@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from qreg import __version__
-from qreg.cli import audit, baseline, compare, migrate, selftest, speed, train
+from qreg.cli import audit, baseline, compare, migrate, selftest, speed, train, upgrade
 from qreg.errors import QregError
 
 _DESCRIPTION = """\
@@ -21,6 +21,7 @@ examples:
   qreg train --model simple_cnn --dataset shapes10 --method qat --out mine
   qreg baseline diff                        what no longer is as its baseline says
   qreg speed check HEAD~1 HEAD              whether the last commit made it slower
+  qreg upgrade --from 2.14.1 --to 2.15.0    what another PyTorch would change
 
 exit status: 0 done; 1 done, but some case could not be measured; 2 not done, with the reason
 """
@@ -36,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qreg {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (compare, train, audit, baseline, speed, selftest, migrate):
+    for command in (compare, train, audit, baseline, speed, upgrade, migrate, selftest):
         command.add_parser(subparsers)
     return parser
 

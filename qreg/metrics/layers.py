@@ -58,10 +58,10 @@ def layer_numerics(
     twin = float_twin(source, model)
     if graph := exported_graph(model):
         run_in = {layer.name.partition("#")[0] for layer in layers_in(graph)}
-        return graph_layers(graph, _outputs(twin, run_in, images), images)
+        return graph_layers(graph, layer_outputs(twin, twin, images, names=run_in), images)
     modules = dict(model.named_modules())
     names = {name for name, module in modules.items() if name and _is_layer(module)}
-    wanted = _outputs(twin, names, images)
+    wanted = layer_outputs(twin, twin, images, names=names)
     layers: list[Layer] = []
 
     def describe(name: str, output: torch.Tensor) -> None:
@@ -72,15 +72,25 @@ def layer_numerics(
     return tuple(layers)
 
 
-def _outputs(model: nn.Module, names: set[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
-    seen: dict[str, torch.Tensor] = {}
+@torch.no_grad()
+def layer_outputs(
+    run: Callable[[torch.Tensor], torch.Tensor],
+    model: nn.Module,
+    images: torch.Tensor,
+    *,
+    names: set[str] | None = None,
+) -> dict[str, torch.Tensor]:
+    """The output of every layer of a model, or of those of these names, in the order they run."""
+    if names is None:
+        names = {name for name, module in model.named_modules() if name and _is_layer(module)}
+    outputs: dict[str, torch.Tensor] = {}
 
     def keep(name: str, output: torch.Tensor) -> None:
-        seen[name] = output.clone()  # a later layer may work in place
+        outputs[name] = output.clone()  # a later layer may work in place
 
     with _watched(model, names, keep):
-        model(images)
-    return seen
+        run(images)
+    return outputs
 
 
 def _is_layer(module: nn.Module) -> bool:

@@ -49,6 +49,21 @@ def speed_notes(run: SpeedRun, plan: Plan) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def speed_lines(run: SpeedRun | None) -> tuple[str, ...]:
+    """One line a case, for a report of which speed is a part; what was not run is said."""
+    if run is None:
+        return ("not compared: ask for it with --speed",)
+    return tuple(_short(verdict) for verdict in run.verdicts)
+
+
+def _short(verdict: SpeedVerdict) -> str:
+    text = f"{verdict.case}: {' '.join(_outcome(verdict).split())}"
+    times = f"{verdict.baseline_ms:.3f} -> {verdict.candidate_ms:.3f} ms a call"
+    if verdict.speed is None:
+        return text
+    return f"{text}: {' '.join(_change(verdict.speed).split())} %, {times}"
+
+
 def failing(verdicts: Sequence[SpeedVerdict], *, strict: bool) -> bool:
     """Whether a run with these verdicts fails."""
     outcomes = [verdict.outcome for verdict in verdicts]

@@ -33,7 +33,7 @@ def verdict_lines(verdict: Verdict) -> tuple[str, ...]:
     lines = [headline(verdict)]
     if verdict.basis:
         lines.append(f"  {verdict.basis.reason}")
-    lines += [f"  {line}" for finding in verdict.findings for line in _finding_lines(finding)]
+    lines += [f"  {line}" for finding in verdict.findings for line in finding_lines(finding)]
     lines += [f"  {note}" for note in verdict.notes]
     if verdict.moved:
         lines.append(f"  {_moved_text(verdict.moved)}")
@@ -113,7 +113,8 @@ def promise_line(records: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _finding_lines(finding: Finding) -> list[str]:
+def finding_lines(finding: Finding) -> list[str]:
+    """A finding: what, where and how sure; then expected, observed and allowed."""
     where = f": {finding.where}" if finding.where else ""
     chance = f" (p = {finding.p_value:.2g})" if finding.p_value is not None else ""
     return [

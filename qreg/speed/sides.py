@@ -42,11 +42,11 @@ class Side:
 
 
 @contextlib.contextmanager
-def open_side(given: str, project: Path) -> Iterator[Side]:
+def open_side(given: str, project: Path, *, revisions: bool = True) -> Iterator[Side]:
     """The side that a text stands for; a checked out revision is removed at the end.
 
     A file is an interpreter, a folder with ``bin/python`` a virtual environment; then come
-    revisions of the project's repository, then programs in PATH.
+    revisions of the project's repository, unless they are not wanted, then programs in PATH.
 
     Raises:
         QregError: it is nothing of that, with what was tried.
@@ -57,16 +57,16 @@ def open_side(given: str, project: Path) -> Iterator[Side]:
         link.mkdir()
         (link / "qreg").symlink_to(Path(qreg.__file__).resolve().parent)
         python = sys.executable if given == HERE else _interpreter(given)
-        commit = "" if python else _commit(given, project)
+        commit = "" if python or not revisions else _commit(given, project)
         if commit:
             with _checked_out(commit, given, project, Path(temporary)) as folder:
                 yield _side(given, sys.executable, folder, link, commit)
             return
         found = python or shutil.which(given)
         if not found:
-            raise QregError(
-                f"'{given}' is no revision and no interpreter", hint=_tried(given, project)
-            )
+            what = "no revision and no interpreter" if revisions else "no interpreter"
+            hint = _tried(given, project if revisions else None)
+            raise QregError(f"'{given}' is {what}", hint=hint)
         yield _side(given, found, project, link, "")
 
 
@@ -82,11 +82,9 @@ def _interpreter(given: str) -> str:
     return str(path.absolute()) if path.is_file() and os.access(path, os.X_OK) else ""
 
 
-def _tried(given: str, project: Path) -> str:
-    return (
-        f"tried: the file {Path(given).absolute()}, the revision {given} of the git repository at "
-        f"{project}, the program {given} in PATH"
-    )
+def _tried(given: str, project: Path | None) -> str:
+    revision = f"the revision {given} of the git repository at {project}, " if project else ""
+    return f"tried: the file {Path(given).absolute()}, {revision}the program {given} in PATH"
 
 
 def _git(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

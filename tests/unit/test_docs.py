@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load
 
-from qreg import approvals, migrations, observations, records, timings
+from qreg import approvals, migrations, observations, records, timings, upgrades
 from qreg.baselines import schema
 from qreg.baselines.changes import PROVENANCE, Category
 from qreg.baselines.select import SAME
@@ -21,6 +21,7 @@ from qreg.quantization import METHODS
 from qreg.report.json_text import FORMAT
 from qreg.report.migrate_text import FORMAT as MIGRATION_FORMAT
 from qreg.report.speed import FORMAT as SPEED_FORMAT
+from qreg.report.upgrade_text import FORMAT as UPGRADE_FORMAT
 from tests.unit.baselines import build
 
 ROOT = Path(__file__).parents[2]
@@ -149,13 +150,38 @@ def test_every_fate_is_explained() -> None:
         assert f"**{fate.value}**" in MIGRATION
 
 
+UPGRADES = (ROOT / "docs" / "upgrades.md").read_text()
+COMPARED = (
+    upgrades.UpgradeReport,
+    upgrades.CaseUpgrade,
+    upgrades.Cell,
+    upgrades.Difference,
+    upgrades.Artifact,
+    upgrades.Sizes,
+    upgrades.Change,
+)
+
+
+@pytest.mark.parametrize("record", COMPARED, ids=lambda record: record.__name__)
+def test_every_key_of_an_upgrade_is_described(record: type) -> None:
+    for field in dataclasses.fields(record):
+        assert f"`{field.name}`" in UPGRADES, field.name
+    assert f"Format {UPGRADE_FORMAT} " in UPGRADES
+    assert f"\n- {UPGRADE_FORMAT}: " in UPGRADES
+
+
+@pytest.mark.parametrize("cause", [one for one in upgrades.Cause if one.value])
+def test_every_cause_is_described(cause: upgrades.Cause) -> None:
+    assert f"| {cause.value} |" in UPGRADES
+
+
 @pytest.mark.parametrize("name", [*MODELS.names(), *METHODS.names()])
 def test_the_readme_names_every_model_and_method(name: str) -> None:
     assert f"`{name}`" in README
 
 
 def test_every_command_in_the_readme_is_accepted() -> None:
-    pages = README + BASELINES + SPEED + MIGRATION
+    pages = README + BASELINES + SPEED + MIGRATION + UPGRADES
     commands = re.findall(r"^(?:\S+/)?qreg ([^#\n]+?)(?: +#.*)?$", pages, flags=re.M)
     assert len(commands) >= 4
     for command in commands:

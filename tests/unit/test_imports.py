@@ -21,6 +21,8 @@ FOUNDATION = {
         "migrations",
         "approvals",
         "timings",
+        "upgrades",
+        "causes",
         "errors",
         "registry",
     )

@@ -1,0 +1,200 @@
+"""``qreg upgrade``: what would another PyTorch change?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qreg.cli.speed_options import add_selection
+from qreg.errors import QregError
+
+if TYPE_CHECKING:
+    from qreg.records import Case
+    from qreg.settings import Settings
+    from qreg.timings import SpeedRun
+    from qreg.upgrades import UpgradeReport
+
+Progress = Callable[[int, int, str], None]
+_DESCRIPTION = """\
+Compare quantized models under two PyTorch versions: what still runs, whether the numbers are
+equal, whose fault a difference is (observers, convert, kernels, serialization), what files of the
+one the other loads, accuracy as the regression gate judges it, and which tensor properties hold.
+
+A side is a version, `2.14.1`, whose virtual environment is made and kept in the cache (a few
+minutes and 6 GB the first time), or an interpreter: a file, a virtual environment's folder, a
+program in PATH. It needs PyTorch and what qreg depends on, not qreg. `.` is the one that runs this.
+"""
+_EPILOG = """\
+Unless chosen, cases are those of [tool.qreg] with its first dataset, on the default engine.
+
+verdicts:
+  safe: bits equal         every case, every file and every property is the same
+  different, within noise  float arithmetic or kernels round otherwise, and no check of the gate
+                           fails; or properties of odd inputs are not what they were
+  do not upgrade: ...      something no longer runs, is lost in a file, or quantizes otherwise
+                           for equal floats; or the regression gate fails a case
+
+examples:
+  qreg upgrade --from 2.14.1 --to 2.15.0
+  qreg upgrade --from . --to ../venv-new --model simple_cnn --markdown upgrade.md
+  qreg upgrade --from 2.9.1 --to 2.15.0 --methods static,dynamic --html upgrade.html --speed
+
+exit status: 0 safe, or different within noise (with --strict, only safe); 1 do not upgrade, or no
+case could be compared; 2 not done, with the reason: a version that cannot be installed, an
+interpreter without PyTorch
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "upgrade",
+        help="what another PyTorch would change",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for option, name in (("from", "baseline"), ("to", "candidate")):
+        parser.add_argument(
+            f"--{option}",
+            dest=name,
+            required=True,
+            metavar="PYTHON|VERSION",
+            help="an interpreter with PyTorch, or a version",
+        )
+    add_selection(parser)
+    parser.add_argument(
+        "--timeout",
+        type=int,
+        default=120,
+        metavar="N",
+        help="seconds that one case may take (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--speed", action="store_true", help="compare speed too, which takes minutes"
+    )
+    for kind in ("json", "markdown", "html"):
+        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write it as {kind}")
+    parser.add_argument("--strict", action="store_true", help="whatever is not safe fails")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, print, write."""
+    if args.timeout < 1:
+        raise QregError(f"--timeout {args.timeout}", hint="give a positive number of seconds")
+    report = _report(args)
+    _print(report)
+    _write(args, report)
+    return _status(report, strict=args.strict)
+
+
+def _report(args: argparse.Namespace) -> UpgradeReport:
+    from qreg.cli.cases import project_settings
+    from qreg.cli.progress import progress_bar
+    from qreg.cli.signals import stop_when_terminated
+
+    with progress_bar() as show, stop_when_terminated():
+        show(0, 1, "choosing cases")
+        from qreg.upgrade.check import check_upgrade
+        from qreg.upgrade.running import Request
+
+        settings = project_settings()
+        cases = _cases(args, settings)
+        return check_upgrade(
+            Request(
+                cases=cases,
+                baseline=args.baseline,
+                candidate=args.candidate,
+                project=settings.root,
+                timeout=args.timeout,
+                data_dir=args.data_dir,
+                checkpoints=args.checkpoints,
+                speed=_speed(args, cases, settings, show) if args.speed else None,
+                progress=show,
+            )
+        )
+
+
+def _cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ...]:
+    from qreg.cli.cases import named_cases, optioned_cases
+    from qreg.quantization.engines import default_engine
+    from qreg.selection import dataset_sources
+
+    if not args.engines and settings.engines in ((), ("all",)):
+        args.engines = default_engine()
+    among = optioned_cases(args, settings)
+    if args.cases:
+        return named_cases(args.cases, among, settings)
+    first = dataset_sources(settings)[0][0]
+    return among if args.datasets else tuple(case for case in among if case.dataset == first)
+
+
+def _speed(
+    args: argparse.Namespace, cases: tuple[Case, ...], settings: Settings, show: Progress
+) -> Callable[[str, str], SpeedRun]:
+    """The paired check of the cases that it usually looks at, else of all."""
+    import secrets
+
+    from qreg.compare.speed import make_plan
+    from qreg.speed.check import check_speed
+    from qreg.speed.driver import Request
+
+    timed = tuple(one for one in cases if one.method in ("dynamic", "static")) or cases
+    try:
+        plan = make_plan(pairs=16, cases=len(timed), threads=1)
+    except ValueError as error:
+        raise QregError(f"--speed with {len(timed)} cases", hint="choose fewer cases") from error
+    request = Request(
+        cases=timed,
+        plan=plan,
+        seed=secrets.randbits(32),
+        data_dir=args.data_dir,
+        checkpoints=args.checkpoints,
+        progress=show,
+    )
+    return lambda baseline, candidate: check_speed(request, baseline, candidate, settings.root)
+
+
+def _print(report: UpgradeReport) -> None:
+    from qreg.cli.output import console
+    from qreg.report.upgrade_text import closing_lines, opening_lines, upgrade_table
+
+    out = console()
+    first, *more = opening_lines(report)
+    out.print(first, style="bold", highlight=False, markup=False)
+    for line in more:
+        out.print(line, highlight=False, markup=False)
+    out.print(upgrade_table(report))
+    for line in closing_lines(report):
+        out.print(line, highlight=False, markup=False)
+
+
+def _write(args: argparse.Namespace, report: UpgradeReport) -> None:
+    from qreg.cli.speed_output import now
+    from qreg.files import write_atomically
+    from qreg.report.upgrade_html import upgrade_html
+    from qreg.report.upgrade_markdown import upgrade_markdown
+    from qreg.report.upgrade_text import upgrade_text
+
+    created = now()
+    texts = (
+        (args.json, upgrade_text(report, created=created)),
+        (args.markdown, upgrade_markdown(report)),
+        (args.html, upgrade_html(report, created=created)),
+    )
+    for path, text in texts:
+        if path:
+            write_atomically(path, text.encode())
+            print(f"wrote {os.fspath(path)}")
+
+
+def _status(report: UpgradeReport, *, strict: bool) -> int:
+    from qreg.upgrades import Level
+
+    compared = any(one.level is not None for one in report.cases)
+    worst = Level.SAFE if strict else Level.DIFFERENT
+    return int(not compared or report.level.severity > worst.severity)

@@ -1,0 +1,1 @@
+"""One PyTorch against another: what would change for quantized models."""

@@ -1,0 +1,102 @@
+"""The line from two interpreters to the report of what an upgrade would change."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any
+
+from qreg.compare.upgrade import interface_changes, property_changes, verdict_of
+from qreg.compare.upgrade_made import Pair
+from qreg.records import Environment
+from qreg.speed.sides import Side, open_side
+from qreg.timings import SideRecord, SpeedRun
+from qreg.upgrade.judging import judge_pairs, read_pairs, to_look_at, warned, with_looks
+from qreg.upgrade.reading import read_answers
+from qreg.upgrade.releases import is_version
+from qreg.upgrade.running import Request, run_task
+from qreg.upgrade.venvs import venv_python
+from qreg.upgrades import UpgradeReport
+
+
+def check_upgrade(request: Request) -> UpgradeReport:
+    """Compare two PyTorch versions.
+
+    Raises:
+        QregError: a side does not exist, cannot be installed, or does not import PyTorch.
+    """
+    with _sides(request) as sides, tempfile.TemporaryDirectory(prefix="qreg-upgrade-") as folder:
+        start = time.monotonic()
+        places = tuple(Path(folder, letter) for letter in "AB")
+        cases = [{"number": n, "names": astuple(one)} for n, one in enumerate(request.cases)]
+        environments = run_task(request, sides, places, "make", cases)
+        run_task(request, sides, places, "cross", cases)
+        pairs = read_pairs(request.cases, _labels(environments), places)
+        if unknown := to_look_at(pairs, cases):
+            run_task(request, sides, places, "look", unknown)
+            pairs = with_looks(pairs, places)
+        speed = request.speed(sides[0].python, sides[1].python) if request.speed else None
+        records = tuple(map(_record, sides, environments))
+        return _report((records[0], records[1]), places, pairs, speed, start)
+
+
+@contextlib.contextmanager
+def _sides(request: Request) -> Iterator[tuple[Side, Side]]:
+    given = [_interpreter(x, request) for x in (request.baseline, request.candidate)]
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(open_side(x, request.project, revisions=False)) for x in given
+        ]
+        yield opened[0], opened[1]
+
+
+def _interpreter(given: str, request: Request) -> str:
+    return str(venv_python(given, show=request.progress)) if is_version(given) else given
+
+
+def _labels(environments: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """The versions of both, or letters where they are the same."""
+    first, second = (found["torch"].partition("+")[0] for found in environments)
+    return (first, second) if first != second else ("A", "B")
+
+
+def _record(side: Side, seen: dict[str, Any]) -> SideRecord:
+    known = {one.name: seen[one.name] for one in fields(Environment)}
+    environment = Environment(**{**known, "limits": tuple(seen["limits"])})
+    return SideRecord(side.given, side.python, side.commit, environment)
+
+
+def _report(
+    records: tuple[SideRecord, SideRecord],
+    places: Sequence[Path],
+    pairs: Sequence[Pair],
+    speed: SpeedRun | None,
+    start: float,
+) -> UpgradeReport:
+    asked = [[read_answers(place, kind) for place in places] for kind in _KINDS]
+    before, after = ((*asked[0][n], *warned(pairs, n)) for n in (0, 1))
+    cases = judge_pairs(pairs)
+    interface = interface_changes(before, after)
+    invariants = tuple(change for pair in asked[1:] for change in property_changes(*pair))
+    level, reasons = verdict_of(cases, interface, invariants, speed)
+    return UpgradeReport(
+        baseline=records[0],
+        candidate=records[1],
+        level=level,
+        reasons=reasons,
+        cases=cases,
+        probes=len(asked[0][0]),
+        interface=interface,
+        properties=len(asked[1][0]) + len(asked[2][0]),
+        invariants=invariants,
+        speed=speed,
+        seconds=time.monotonic() - start,
+    )
+
+
+_KINDS = ("probe", "property", "odd")

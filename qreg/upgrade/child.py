@@ -1,0 +1,66 @@
+"""What a process of one side does: ``python child.py JOB.json RESULT.json``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from qreg.speed import child
+
+Enter = Callable[[str], None]
+
+
+def _work(job: dict[str, Any], enter: Enter) -> dict[str, Any]:
+    enter("importing torch")
+    import torch
+
+    enter("importing qreg")
+    from qreg.environment import capture_environment
+    from qreg.upgrade.probing import ask_all
+
+    torch.set_num_threads(1)
+    if job["task"] == "make":
+        enter("probing")
+        ask_all(Path(job["folder"]), seconds=job["seconds"])
+    enter("running cases")
+    _cases(job)
+    return {"environment": vars(capture_environment())}
+
+
+def _cases(job: dict[str, Any]) -> None:
+    """The cases of a model in one fork: they share the reference's logits."""
+    importlib.import_module("torch.export")  # once, and not in every fork
+
+    from qreg.gate import Gate
+    from qreg.upgrade.forked import run_pieces
+
+    gate = Gate(child.options_of(job))
+    for _, group in groupby(job["cases"], key=lambda one: one["names"][:2]):
+        run_pieces([_piece(job, one, gate) for one in group], seconds=job["seconds"])
+
+
+def _piece(job: dict[str, Any], one: dict[str, Any], gate: Any) -> Any:
+    from qreg.records import Case
+    from qreg.upgrade.cells import cross_case, look_case, make_case
+    from qreg.upgrade.place import Place
+
+    case = Case(*one["names"])
+    own, first, second = (
+        Place(Path(job[name]), one["number"]) for name in ("folder", "first", "second")
+    )
+    other = second if own == first else first
+    if job["task"] == "make":
+        return own.file("make.json"), partial(make_case, case, gate, own)
+    if job["task"] == "cross":
+        return own.file("cross.json"), partial(cross_case, case, gate, own, other, first)
+    states = [(x, place, one[x]) for x, place in (("A", first), ("B", second)) if one[x]]
+    return own.file("look.json"), partial(look_case, case, gate, own, states)
+
+
+if __name__ == "__main__":
+    sys.exit(child.main(*sys.argv[1:3], measure=_work))

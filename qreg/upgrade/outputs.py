@@ -1,0 +1,46 @@
+"""What a model computes, as arrays in a file that the driver reads without PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import save_file
+from torch import nn
+
+from qreg.metrics.layers import layer_outputs
+from qreg.upgrade.reading import LOGITS
+
+Array = npt.NDArray[Any]
+#: Of so many images the output of every layer is kept.
+LAYER_IMAGES = 8
+
+
+def write_outputs(
+    path: Path,
+    run: Callable[[torch.Tensor], torch.Tensor],
+    model: nn.Module,
+    images: torch.Tensor,
+    *,
+    logits: Array | None = None,
+) -> None:
+    """Write codes (or floats) of every layer's output of `images`, and logits of all images."""
+    outputs = layer_outputs(run, model, images)
+    # numbered, since safetensors sorts names
+    arrays = {f"{n:04d} {name}": _array(x) for n, (name, x) in enumerate(outputs.items())}
+    write_arrays(path, arrays if logits is None else {**arrays, LOGITS: logits})
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays by name."""
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    plain = tensor.int_repr() if tensor.is_quantized else tensor
+    array: Array = plain.detach().contiguous().numpy()
+    return array

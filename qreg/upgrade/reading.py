@@ -1,0 +1,144 @@
+"""What the two sides left behind, read without PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+from qreg.baselines.store import Store
+from qreg.compare.upgrade_arrays import Array, Arrays
+from qreg.compare.upgrade_made import Crossed, Made
+from qreg.records import Case
+from qreg.upgrade.artifact_kinds import KINDS
+from qreg.upgrade.place import Place
+from qreg.upgrades import Answer, Seen
+
+LOGITS = "logits"
+_PACKED = "._packed_params._packed_params"
+
+
+def read_made(case: Case, place: Place) -> Made:
+    """What a side made of a case."""
+    found = _json(place.file("make.json"))
+    if failure := _failure(found):
+        return Made(failure, unavailable=found.get("failure", {}).get("unavailable", False))
+    (baseline,) = Store(place.folder / "store").read(case)
+    return Made(
+        snapshot=baseline.snapshot,
+        seen=tuple(_seen(row) for row in found["seen"]),
+        state=dict(read_state(place.file("state.safetensors"))),
+        layers=read_outputs(place.file("own.safetensors"))[0],
+        written=tuple(found["written"].items()),
+    )
+
+
+def read_crossed(place: Place) -> Crossed:
+    """What a side ran of what both made; nothing where its process died."""
+    found = _json(place.file("cross.json"))
+    names = ("control", "carried", *KINDS)
+    if failure := _failure(found):
+        return Crossed(dict.fromkeys(names, failure), {}, {}, {})
+    ran = [name for name in names if not found[name]]
+    carried = {n: read_outputs(place.file(f"{n}.safetensors")) for n in ran if n not in KINDS}
+    loaded = {
+        kind: read_outputs(place.file(f"loaded.{KINDS[kind]}.safetensors"))[1]
+        for kind in ran
+        if kind in KINDS
+    }
+    return Crossed(
+        failed=found,
+        layers={name: outputs[0] for name, outputs in carried.items()},
+        logits={name: outputs[1] for name, outputs in carried.items()},
+        loaded=loaded,
+    )
+
+
+def read_look(number: int, letter: str, places: Sequence[Path]) -> tuple[Arrays, Arrays] | None:
+    """Outputs of a state, run by the side that made it, and by the other."""
+    by = "AB".index(letter)
+    files = [Place(places[n], number).file(f"look.{letter}.safetensors") for n in (by, 1 - by)]
+    if not all(file.exists() for file in files):
+        return None
+    return read_outputs(files[0])[0], read_outputs(files[1])[0]
+
+
+def read_answers(folder: Path, kind: str) -> tuple[Answer, ...]:
+    """The answers to the probes of a kind: "probe", "odd" or "property"."""
+    names = _json(folder / "names.json")
+    return tuple(
+        _answer(folder / f"{key}.json", about)
+        for key, about in names.items()
+        if key.startswith(f"{kind}.")
+    )
+
+
+def read_state(path: Path) -> Iterator[tuple[tuple[str, str], Array]]:
+    """A carried state: of each tensor scales and zero points first, then codes or values."""
+    with safe_open(path, framework="np") as file:
+        described = json.loads(file.metadata()["state"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name, value in described.items():
+        layer, _, leaf = name.removesuffix(_PACKED).rpartition(".")
+        if name.endswith(_PACKED):
+            layer, leaf = name.removesuffix(_PACKED), ""
+        yield from _parts(name, value, layer, leaf, arrays)
+
+
+def _parts(
+    name: str, value: Any, layer: str, leaf: str, arrays: Mapping[str, Array]
+) -> Iterator[tuple[tuple[str, str], Array]]:
+    if "parts" in value:
+        for n, (part, what) in enumerate(zip(value["parts"], ("weight", "bias"), strict=False)):
+            yield from _parts(f"{name}.{n}", part, layer, what, arrays)
+    elif value.get("tensor"):
+        parameters = value["tensor"]
+        for what in ("scale", "zero_point"):
+            found = arrays.get(f"{name}:{what}s", np.array(parameters.get(what, 0)))
+            yield (layer, f"{leaf} {what.replace('_', ' ')}"), found
+        yield (layer, f"{leaf} codes"), arrays[name]
+    elif "tensor" in value:
+        yield (layer, leaf.replace("_", " ")), arrays[name]
+    else:
+        text = json.dumps(value).encode()
+        yield (layer, leaf), np.frombuffer(text, dtype=np.uint8)
+
+
+def read_outputs(path: Path) -> tuple[Arrays, Array]:
+    """Outputs by layer, in the order they ran, and logits."""
+    with safe_open(path, framework="np") as file:
+        arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    logits = arrays.pop(LOGITS, np.empty((0, 0), dtype=np.float32))
+    return {(name.partition(" ")[2], "output"): x for name, x in arrays.items()}, logits
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _failure(found: Mapping[str, Any]) -> str:
+    if "failure" in found:
+        return str(found["failure"]["reason"])
+    return str(found.get("died") or found.get("raised") or "")
+
+
+def _seen(row: dict[str, Any]) -> Seen:
+    scales, zeros = tuple(row["scales"]), tuple(row["zero_points"])
+    return Seen(**{**row, "scales": scales, "zero_points": zeros})
+
+
+def _answer(path: Path, about: Mapping[str, Any]) -> Answer:
+    found = _json(path)
+    outcome = found.get("died") or found.get("raised") or found["outcome"]
+    return Answer(
+        name=about["name"],
+        outcome=outcome,
+        signature=found.get("signature", ""),
+        warnings=tuple(found.get("warnings", ())),
+        used_by=tuple(about["used_by"]),
+    )

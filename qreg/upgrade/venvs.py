@@ -1,0 +1,124 @@
+"""Virtual environments of PyTorch versions, made once and kept in the cache.
+
+One is made under a temporary name and renamed when it is whole and its PyTorch was seen to be the
+version asked for: under its final name there is never half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from qreg.data.cache import cache_root
+from qreg.errors import QregError
+from qreg.upgrade.pip import pip_install
+from qreg.upgrade.releases import optional_requirements, requirements
+
+_ASK = "import json, torch; print(json.dumps(torch.__version__))"
+_STEPS = 4
+Show = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Venv:
+    """A virtual environment in the making.
+
+    Attributes:
+        folder: its final name; `half`, the temporary one beside it.
+    """
+
+    version: str
+    folder: Path
+
+    @property
+    def half(self) -> Path:
+        """Where it is made; who holds the lock may remove what a killed process left there."""
+        return self.folder.with_name(f"{self.folder.name}.half")
+
+
+def venv_python(version: str, *, show: Show = lambda *_: None) -> Path:
+    """The interpreter of the version's environment, which is made if it is not there.
+
+    A second process waits until the first has made it.
+
+    Raises:
+        QregError: it cannot be made, with what pip said.
+    """
+    here = f"py{sys.version_info[0]}.{sys.version_info[1]}"
+    venv = Venv(version, cache_root() / "venvs" / f"torch-{version}-{here}")
+    if not _works(venv):
+        show(0, _STEPS, f"torch {version}: waiting for another process")
+        with _locked(venv):
+            if not _works(venv):
+                _make(venv, show)
+    return _python(venv.folder)
+
+
+def _python(folder: Path) -> Path:
+    # absolute, but not resolved: the interpreter of an environment is a link
+    return (folder / "bin" / "python").absolute()
+
+
+def _works(venv: Venv) -> bool:
+    """Whether it is there; its interpreter's own may have been removed since."""
+    return os.access(_python(venv.folder), os.X_OK)
+
+
+def _locked(venv: Venv) -> FileLock:
+    try:
+        venv.folder.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(venv.folder.with_name(f"{venv.folder.name}.lock"))
+    except OSError as error:
+        raise QregError(
+            f"no environment can be kept: {error}", hint="set QREG_CACHE_DIR to a folder of yours"
+        ) from error
+
+
+def _make(venv: Venv, show: Show) -> None:
+    shutil.rmtree(venv.half, ignore_errors=True)
+    try:
+        _build(venv, show)
+        shutil.rmtree(venv.folder, ignore_errors=True)
+        os.rename(venv.half, venv.folder)
+    except OSError as error:
+        raise QregError(
+            f"the environment of torch {venv.version} cannot be made: {error}",
+            hint="it takes about 6 GB in QREG_CACHE_DIR, else in the user's cache folder",
+        ) from error
+    finally:
+        shutil.rmtree(venv.half, ignore_errors=True)
+
+
+def _build(venv: Venv, show: Show) -> None:
+    name = f"torch {venv.version}"
+    show(0, _STEPS, f"{name}: making an environment")
+    _run([sys.executable, "-m", "venv", str(venv.half)], f"no environment for {name}")
+    python = _python(venv.half)
+    wanted = requirements(venv.version)
+    pip_install(python, wanted, said=lambda text: show(1, _STEPS, f"{name}: {text}"))
+    more = optional_requirements(venv.version)
+    if more:
+        try:
+            pip_install(python, more, said=lambda text: show(2, _STEPS, f"{name}: {text}"))
+        except QregError as error:  # what needs it is then unavailable, and says so
+            show(2, _STEPS, str(error))
+    show(3, _STEPS, f"{name}: trying it")
+    found = json.loads(_run([str(python), "-c", _ASK], f"{name} does not work"))
+    if found.partition("+")[0] != venv.version.partition("+")[0]:
+        raise QregError(f"torch {venv.version} was asked for, {found} was installed")
+
+
+def _run(command: list[str], what: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]
+        raise QregError(f"{what}: {said}", hint="give the path of an interpreter that has it")
+    return done.stdout.strip().rpartition("\n")[2]

@@ -1,0 +1,100 @@
+"""The command: what it prints and writes, and how it ends; the comparison itself is elsewhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qreg.cli import main
+from qreg.upgrades import Cause, Level, UpgradeReport
+from tests.unit.report.upgrade_report import REPORT, case
+
+ARGUMENTS = ["upgrade", "--from", "1.0.0", "--to", "2.0.0"]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What the comparison was asked, and under "report" what it answers."""
+    found: dict[str, Any] = {"report": REPORT}
+
+    def check_upgrade(request: Any) -> UpgradeReport:
+        found["request"] = request
+        return found["report"]
+
+    monkeypatch.setattr("qreg.upgrade.check.check_upgrade", check_upgrade)
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+def test_the_verdict_is_the_first_line(
+    asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(ARGUMENTS) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == "safe: bits equal in 1 case"
+    assert second == "PyTorch 2.14.1 -> 2.15.0, shapes10 on x86"
+    assert (asked["request"].baseline, asked["request"].candidate) == ("1.0.0", "2.0.0")
+
+
+def test_cases_are_of_the_first_dataset_and_one_engine(asked: dict[str, Any]) -> None:
+    Path("pyproject.toml").write_text(
+        '[tool.qreg]\nmodels = ["simple_cnn"]\ndatasets = ["shapes10", "cifar10"]\n'
+        'engines = ["x86"]\nmethods = ["fp32", "static"]\n'
+    )
+    assert main(ARGUMENTS) == 0
+    names = [str(one) for one in asked["request"].cases]
+    assert names == ["shapes10/simple_cnn/fp32@x86", "shapes10/simple_cnn/static@x86"]
+    assert main([*ARGUMENTS, "--cases", "cifar10/*/static@x86"]) == 0
+    assert [str(one) for one in asked["request"].cases] == ["cifar10/simple_cnn/static@x86"]
+    assert main([*ARGUMENTS, "--dataset", "cifar10", "--methods", "fp32"]) == 0
+    assert [str(one) for one in asked["request"].cases] == ["cifar10/simple_cnn/fp32@x86"]
+
+
+@pytest.mark.parametrize(
+    ("level", "more", "status"),
+    [
+        (Level.SAFE, (), 0),
+        (Level.DIFFERENT, (), 0),
+        (Level.DIFFERENT, ("--strict",), 1),
+        (Level.UNSAFE, (), 1),
+        (None, (), 1),
+    ],
+)
+def test_exit_statuses(
+    level: Level | None, more: tuple[str, ...], status: int, asked: dict[str, Any]
+) -> None:
+    cases = (case(level, causes=(Cause.KERNELS,), findings=("why",)),)
+    worst = level or Level.SAFE
+    asked["report"] = replace(REPORT, level=worst, cases=cases, reasons=("kernels: why",))
+    assert main([*ARGUMENTS, *more]) == status
+
+
+def test_files(asked: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {kind: tmp_path / f"report.{kind}" for kind in ("json", "markdown", "html")}
+    assert main([*ARGUMENTS, *(f"--{kind}={path}" for kind, path in files.items())]) == 0
+    content = json.loads(files["json"].read_text())
+    assert content["level"] == "safe: bits equal"
+    assert content["cases"][0]["cells"][0]["quantized_by"] == "2.14.1"
+    assert files["markdown"].read_text().startswith("## PyTorch 2.14.1 -> 2.15.0")
+    assert files["html"].read_text().startswith("<!doctype html>")
+    assert capsys.readouterr().out.count("wrote ") == 3
+
+
+def test_bad_input(asked: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGUMENTS, "--timeout", "0"]) == 2
+    assert main([*ARGUMENTS, "--model", "no_such_model"]) == 2
+    assert "choices" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["upgrade", "--from", "1.0.0"])
+
+
+def test_the_help_tells_examples_and_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["upgrade", "--help"])
+    said = capsys.readouterr().out
+    assert "qreg upgrade --from 2.14.1 --to 2.15.0" in said
+    assert "exit status: 0 safe" in said

@@ -1,0 +1,165 @@
+"""Real models under this PyTorch, and under one that was made to do something else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from qreg.errors import QregError
+from qreg.records import Case
+from qreg.upgrade.check import check_upgrade
+from qreg.upgrade.running import Request
+from qreg.upgrades import CaseUpgrade, Cause, Level, UpgradeReport
+from tests.unit.upgrade.doctored import doctored_python
+
+ROOT = Path(__file__).parents[3]
+METHODS = ("fp32", "dynamic", "static", "static-per-tensor", "qat")
+CASES = tuple(Case("shapes10", "linear_100", method, "fbgemm") for method in METHODS)
+
+_CHANGES = {
+    "torch.ao.quantization.observer": """
+before = m.HistogramObserver.calculate_qparams
+def wider(self):
+    scale, zero_point = before(self)
+    return scale * 1.05, zero_point
+m.HistogramObserver.calculate_qparams = wider
+""",
+    # when torch's own modules have been imported, which need it
+    "qreg.upgrade.probing": "del m.torch.ao.quantization.observer.default_weight_observer",
+    "torch.ao.quantization.quantize": """
+import os, signal
+m.quantize_dynamic = lambda *args, **more: os.kill(os.getpid(), signal.SIGILL)
+""",
+    # of the module that uses it: linear's weights at conversion
+    "torch.ao.nn.quantized.modules.linear": """
+import torch
+before, run = m._quantize_weight, m.Linear.forward
+def other_codes(weight, observer):
+    q = before(weight, observer)
+    codes = q.int_repr()
+    codes[0, 0] ^= 1
+    return torch._make_per_channel_quantized_tensor(
+        codes, q.q_per_channel_scales(), q.q_per_channel_zero_points(), 0
+    )
+def other_rounding(self, x):
+    y = run(self, x)
+    codes = y.int_repr()
+    codes[:, 3] ^= 1
+    return torch._make_per_tensor_quantized_tensor(codes, y.q_scale(), y.q_zero_point())
+m._quantize_weight, m.Linear.forward = other_codes, other_rounding
+""",
+    "torch.serialization": """
+import functools
+before = m.load
+@functools.wraps(before)
+def load(*args, **more):
+    found = before(*args, **more)
+    if isinstance(found, dict) and "linear.weight" in found:
+        found["linear.weight"] = found["linear.weight"] * 1.5
+    return found
+m.load = load
+""",
+}
+
+
+def _request(candidate: str, cases: tuple[Case, ...] = CASES) -> Request:
+    return Request(cases, sys.executable, candidate, ROOT, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def doctored(tmp_path_factory: pytest.TempPathFactory) -> UpgradeReport:
+    python = doctored_python(tmp_path_factory.mktemp("side") / "other", _CHANGES)
+    return check_upgrade(_request(str(python)))
+
+
+def _of(report: UpgradeReport, method: str) -> CaseUpgrade:
+    return next(one for one in report.cases if one.case.method == method)
+
+
+@pytest.mark.slow
+def test_the_same_interpreter_is_safe() -> None:
+    report = check_upgrade(_request(sys.executable))
+    assert (report.level, report.reasons) == (Level.SAFE, ())
+    assert not report.interface
+    assert not report.invariants
+    assert report.probes > 50
+    assert all(one.level is Level.SAFE for one in report.cases)
+    assert all(cell.equal for one in report.cases for cell in one.cells)
+
+
+@pytest.mark.slow
+def test_a_changed_observer_is_named(doctored: UpgradeReport) -> None:
+    found = _of(doctored, "static")
+    assert found.level is Level.UNSAFE
+    assert found.causes[0] is Cause.OBSERVERS
+    assert "HistogramObserver at quant" in found.findings[0]
+    assert found.quantizing is not None
+    assert (found.quantizing.where, found.quantizing.what) == ("quant", "scale")
+
+
+@pytest.mark.slow
+def test_a_changed_conversion_and_a_changed_kernel_are_told_apart(doctored: UpgradeReport) -> None:
+    found = _of(doctored, "qat")
+    assert found.level is Level.UNSAFE
+    assert set(found.causes) == {Cause.CONVERT, Cause.KERNELS}
+    assert found.quantizing is not None
+    assert (found.quantizing.where, found.quantizing.count) == ("linear", 1)
+    for cell in found.cells:
+        assert cell.first is not None
+        assert (cell.first.where, cell.first.lsb) == ("linear", 1)
+
+
+@pytest.mark.slow
+def test_what_only_loading_changes_is_serialization(doctored: UpgradeReport) -> None:
+    found = _of(doctored, "fp32")
+    assert found.causes == (Cause.SERIALIZATION,)
+    assert all(cell.equal for cell in found.cells)
+    outcomes = {file.kind: file.outcome for file in found.artifacts}
+    assert outcomes["state dict"] == "different"
+    assert outcomes["TorchScript"] == "equal"
+
+
+@pytest.mark.slow
+def test_a_crash_costs_its_own_case(doctored: UpgradeReport) -> None:
+    found = _of(doctored, "dynamic")
+    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
+    assert "was killed by SIGILL" in found.findings[0]
+    crashes = [one.name for one in doctored.interface if one.kind == "crashes"]
+    assert crashes == ["torch.ao.quantization.quantize_dynamic"]
+
+
+@pytest.mark.slow
+def test_what_was_removed_is_said_of_probe_and_case(doctored: UpgradeReport) -> None:
+    assert "default_weight_observer" in _of(doctored, "static-per-tensor").findings[0]
+    removed = [one.name for one in doctored.interface if one.kind == "removed"]
+    assert "torch.ao.quantization.observer.default_weight_observer" in removed
+    assert any(reason.startswith("removed: ") for reason in doctored.reasons)
+
+
+@pytest.mark.slow
+def test_a_property_that_is_lost_is_named(doctored: UpgradeReport) -> None:
+    lost = [one.name for one in doctored.invariants if one.kind == "lost"]
+    assert "HistogramObserver stays within the range" in lost
+
+
+def test_an_interpreter_without_torch(tmp_path: Path) -> None:
+    python = doctored_python(tmp_path / "other", {"torch": "raise ImportError('no torch here')"})
+    with pytest.raises(QregError, match=r"--to .*no torch here \(importing torch\)") as caught:
+        check_upgrade(_request(str(python), CASES[:1]))
+    assert "needs PyTorch" in caught.value.hint
+
+
+def test_no_interpreter_at_all() -> None:
+    with pytest.raises(QregError, match="'no-such-python' is no interpreter") as caught:
+        check_upgrade(_request("no-such-python"))
+    assert "revision" not in caught.value.hint
+
+
+def test_an_interpreter_that_is_none(tmp_path: Path) -> None:
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\necho no python here >&2\nexit 3\n")
+    other.chmod(0o755)
+    with pytest.raises(QregError, match="exited 3: no python here"):
+        check_upgrade(_request(str(other), CASES[:1]))
