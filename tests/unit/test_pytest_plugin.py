@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from qreg.baselines.schema import FORMAT
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -97,7 +99,7 @@ _SCALED = """\
 def test_what_is_broken_leaves_the_other_cases_alone(project: Path) -> None:
     _change(project / "nets.py", '"""Static', 'raise RuntimeError("broken here")\n    """')
     damaged = next((project / "baselines" / "photos").glob("*/dynamic@*.json"))
-    _change(damaged, '"format": 1', '"format": 99')
+    _change(damaged, f'"format": {FORMAT}', '"format": 99')
     content = damaged.read_text()
     printed = _gate(project)
     assert "3 cases: 2 ERROR, 1 PASS" in printed
