@@ -26,8 +26,10 @@ from qreg.speed.trials import Scenario, Trial, append_trials, outcome_so_far
 
 # Extra layers whose cost is measured where they stand, and then interpolated.
 _LAYERS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-# Calls of a first pair that are kept; calls of each kind when layers' cost is measured.
-_KEPT, _PROBED = 100, 100
+# Calls of a first pair that are kept.
+_KEPT = 100
+# Bursts, and calls in each, when the cost of layers is measured.
+_BURSTS, _PROBED = 10, 10
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def set_up(
 def _probe(case: Case, request: Request, side: Side) -> list[float]:
     """Seconds of a call with each of `_LAYERS`."""
     copies = len(_LAYERS)
-    job = request.job([case] * copies, [_PROBED] * copies)
+    job = request.job([case] * copies, [_PROBED] * copies, rounds=_BURSTS)
     job = replace(job, extra=tuple((layers, 1) for layers in _LAYERS))
     try:
         probe = run_child(side, job, timeout=3 * request.timeout)
