@@ -17,7 +17,7 @@ _Judged = tuple[Trial, Mapping[str, bool]]
 
 
 def calibration_tables(trials: Sequence[Trial]) -> Iterator[Table]:
-    """A table a condition and case, and of several cases one of all of them together."""
+    """A table a condition and case; of several cases one of all together, and of all on a thread."""
     judged = [(trial, says_slower(trial)) for trial in trials]
     conditions: dict[tuple[int, int, int], list[_Judged]] = {}
     for one in judged:
@@ -29,6 +29,9 @@ def calibration_tables(trials: Sequence[Trial]) -> Iterator[Table]:
             yield _table(str(case), [one for one in condition if one[0].case == case])
         if len(cases) > 1:
             yield _table(f"these {len(cases)} cases together", condition)
+    alone = [one for one in judged if one[0].threads == 1]
+    if len({(trial.load, trial.batch) for trial, _ in alone}) > 1:
+        yield _table("all on one thread together", alone)
 
 
 def _table(name: str, judged: Sequence[_Judged]) -> Table:
@@ -54,10 +57,13 @@ def _table(name: str, judged: Sequence[_Judged]) -> Table:
 
 
 def _condition(trials: Sequence[Trial]) -> str:
-    first = trials[0]
-    parts = [f"{first.threads} threads"] if first.threads > 1 else []
-    parts += [f"batch {first.batch}"] if first.batch > 1 else []
-    parts += [f"{first.load} noise processes"] if first.load else []
+    """What all trials have in common, and how busy the machine was."""
+    loads, threads, batches = (
+        {getattr(t, n) for t in trials} for n in ("load", "threads", "batch")
+    )
+    parts = [f"{n} threads" for n in threads if len(threads) == 1 and n > 1]
+    parts += [f"batch {n}" for n in batches if len(batches) == 1 and n > 1]
+    parts += [f"{n} noise processes" for n in loads if len(loads) == 1 and n]
     if busy := [trial.others for trial in trials if trial.others is not None]:
         parts.append(f"others {median(busy):.1f} ({min(busy):.1f} to {max(busy):.1f})")
     return "".join(f", {part}" for part in parts)

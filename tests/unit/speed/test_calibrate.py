@@ -158,6 +158,22 @@ def test_finished_trials_are_kept_and_printed(
     assert OWN in said.out
 
 
+def test_all_conditions_come_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    quiet = [trial(0.0, seed=n) for n in range(2)]
+    store = tmp_path / "t.jsonl"
+    append_trials(store, [*quiet, *(replace(one, load=2) for one in quiet)])
+    threads = replace(quiet[0], threads=2, batch=100)
+    append_trials(store, [threads])
+    assert main(["speed", "calibrate", "--trials", "0", "--store", str(store)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "all on one thread together" in said
+    assert "2 threads, batch 100" in said
+    assert "0/4" in said
+
+
 def test_the_noise_load_ends(tmp_path: Path) -> None:
     with noise_load(2, seed=1):
         pass
