@@ -17,7 +17,7 @@ _Judged = tuple[Trial, Mapping[str, bool]]
 
 
 def calibration_tables(trials: Sequence[Trial]) -> Iterator[Table]:
-    """A table a condition and case; of several cases one of all together, and of all on a thread."""
+    """A table a condition and case, then of several cases together, then of all conditions."""
     judged = [(trial, says_slower(trial)) for trial in trials]
     conditions: dict[tuple[int, int, int], list[_Judged]] = {}
     for one in judged:
