@@ -98,6 +98,8 @@ class Cell:
         moved: of them, those with a logit that is not equal to that of the same state, run by
             the side that quantized it.
         first: the first layer that runs otherwise, None where none does.
+        told: whether a difference says anything: not where the state does not hold all of the
+            model, and the side that quantized it gives other bits after the same journey.
     """
 
     quantized_by: str
@@ -106,6 +108,7 @@ class Cell:
     images: int = 0
     moved: int = 0
     first: Difference | None = None
+    told: bool = True
 
     @property
     def equal(self) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.speed_options import add_selection
+from qreg.cli.upgrade_cases import chosen_cases
 from qreg.errors import QregError
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ minutes and 6 GB the first time), or an interpreter: a file, a virtual environme
 program in PATH. It needs PyTorch and what qreg depends on, not qreg. `.` is the one that runs this.
 """
 _EPILOG = """\
-Unless chosen, cases are those of [tool.qreg] with its first dataset, on the default engine.
+Unless chosen, cases are those of [tool.qreg] with its first dataset, on the default engine; without
+the successors of deprecated methods (fx-*, pt2e-*, torchao-*), which are compared where --methods
+names them: of some the state dict is not all, and which side a difference is of cannot be told.
 
 verdicts:
   safe: bits equal         every case, every file and every property is the same
@@ -103,7 +106,7 @@ def _report(args: argparse.Namespace) -> UpgradeReport:
         from qreg.upgrade.running import Request
 
         settings = project_settings()
-        cases = _cases(args, settings)
+        cases = chosen_cases(args, settings)
         return check_upgrade(
             Request(
                 cases=cases,
@@ -117,20 +120,6 @@ def _report(args: argparse.Namespace) -> UpgradeReport:
                 progress=show,
             )
         )
-
-
-def _cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ...]:
-    from qreg.cli.cases import named_cases, optioned_cases
-    from qreg.quantization.engines import default_engine
-    from qreg.selection import dataset_sources
-
-    if not args.engines and settings.engines in ((), ("all",)):
-        args.engines = default_engine()
-    among = optioned_cases(args, settings)
-    if args.cases:
-        return named_cases(args.cases, among, settings)
-    first = dataset_sources(settings)[0][0]
-    return among if args.datasets else tuple(case for case in among if case.dataset == first)
 
 
 def _speed(

@@ -26,8 +26,11 @@ def judge_case(pair: Pair, verdict: Verdict | None) -> CaseUpgrade:
     first, second = pair.made
     if first.failure or second.failure:
         return _failed(pair)
-    cells = (_cell(pair, by=0, on=1), _cell(pair, by=1, on=0))
     controls = (_cell(pair, by=0, on=0), _cell(pair, by=1, on=1))
+    cells = tuple(
+        replace(_cell(pair, by=by, on=1 - by), told=control.equal)
+        for by, control in enumerate(controls)
+    )
     found = CaseUpgrade(
         case=pair.case,
         level=Level.SAFE,

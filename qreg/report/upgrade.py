@@ -93,6 +93,8 @@ def _row(one: CaseUpgrade, short: str) -> tuple[str, ...]:
 
 
 def _cell(cell: Cell) -> str:
+    if not cell.told:
+        return "not told"
     if cell.failed:
         return "fails"
     return "equal" if cell.equal else f"{cell.moved} of {cell.images}"

@@ -89,6 +89,7 @@ def test_kernels(side: str) -> None:
     found = _judged(pair(**{side: ran}))  # type: ignore[arg-type]
     assert (found.level, found.causes) == (Level.DIFFERENT, (Cause.KERNELS,))
     cell = found.cells[0 if side == "on_b" else 1]
+    assert cell.told
     assert (cell.moved, cell.images) == (1, SNAPSHOT.numerics.logits.count)
     assert "first at conv1: output 10 -> 11 (1 of 8), 1 LSB at most" in found.findings[0]
 
@@ -162,6 +163,7 @@ def test_a_state_that_is_not_the_whole_model_accuses_nobody() -> None:
     found = _judged(pair(on_a=ran, on_b=ran))
     assert Cause.KERNELS not in found.causes
     assert "not all of it" in found.findings[0]
+    assert not any(cell.told for cell in found.cells)
 
 
 @pytest.mark.parametrize("verdict", [Outcome.REGRESSED, Outcome.ERROR, Outcome.INCOMPARABLE])

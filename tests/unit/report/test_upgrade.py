@@ -59,6 +59,12 @@ def test_the_worst_case_is_first_and_cells_say_how_many_images() -> None:
     assert missing[:2] == ("simple_cnn/qat", "not compared")
 
 
+def test_a_difference_that_says_nothing_is_no_number() -> None:
+    untold = replace(_MOVED, told=False)
+    both = replace(REPORT, cases=(case(Level.SAFE, cells=(untold, untold)),))
+    assert rows(both)[0][3:5] == ("not told", "not told")
+
+
 def test_names_are_whole_where_cases_share_nothing() -> None:
     other = case(case=Case("cifar10", "simple_cnn", "static", "x86"))
     both = replace(REPORT, cases=(*REPORT.cases, other))
