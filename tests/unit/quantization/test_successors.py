@@ -208,6 +208,7 @@ def test_without_torchao_the_others_are_measured_and_it_is_said() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_importing_torchao_says_nothing() -> None:
     code = (
         "from qreg.quantization.needs import need_torchao\n"

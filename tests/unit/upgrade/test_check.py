@@ -157,6 +157,7 @@ def test_no_interpreter_at_all() -> None:
     assert "revision" not in caught.value.hint
 
 
+@pytest.mark.slow
 def test_an_interpreter_that_is_none(tmp_path: Path) -> None:
     other = tmp_path / "python"
     other.write_text("#!/bin/sh\necho no python here >&2\nexit 3\n")
