@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import project_settings
+from qreg.cli.options import add_numbers
 from qreg.cli.speed_options import add_selection, chosen_cases
 from qreg.errors import QregError
 
@@ -59,10 +60,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "batch": (1, "images a call"),
         "timeout": (120, "seconds that one process may take"),
     }
-    for name, (default, what) in numbers.items():
-        parser.add_argument(
-            f"--{name}", type=int, default=default, metavar="N", help=f"{what} (default: {default})"
-        )
+    add_numbers(parser, numbers)
     parser.add_argument(
         "--scenarios", nargs="+", metavar="NAME", help="(default: those that the threads can show)"
     )

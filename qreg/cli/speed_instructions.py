@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import project_settings
-from qreg.cli.options import add_action
+from qreg.cli.options import add_action, add_numbers
 from qreg.cli.speed_options import add_selection, chosen_cases
 from qreg.errors import QregError
 
@@ -39,10 +39,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "batch": (1, "images a call"),
         "timeout": (900, "seconds that one process may take"),
     }
-    for name, (default, what) in numbers.items():
-        parser.add_argument(
-            f"--{name}", type=int, default=default, metavar="N", help=f"{what} (default: {default})"
-        )
+    add_numbers(parser, numbers)
     add_selection(parser)
     parser.set_defaults(run=run)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import add_case_options, named_cases, optioned_cases, project_settings
+from qreg.cli.options import add_numbers
 from qreg.errors import QregError
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ def add_measuring(parser: argparse.ArgumentParser, *, pairs: int = 16) -> None:
         "batch": (1, "images a call"),
         "timeout": (60, "seconds that one process may take"),
     }
-    for name, (default, what) in numbers.items():
-        parser.add_argument(
-            f"--{name}", type=int, default=default, metavar="N", help=f"{what} (default: {default})"
-        )
+    add_numbers(parser, numbers)
     parser.add_argument(
         "--seed", type=int, metavar="N", help="of the order of the pairs (default: drawn)"
     )

@@ -1,10 +1,12 @@
-"""Measurements as JSON; docs/measurement.md describes every key."""
+"""Records as JSON: the envelope that all files have; docs/measurement.md describes every key."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import Enum
+from typing import Any
 
 from qreg import __version__
 from qreg.records import Failure, Measurement
@@ -16,10 +18,19 @@ FORMAT = 1
 def measurements_text(results: Sequence[Measurement | Failure], *, created: str) -> str:
     """The whole of what was measured, keys sorted. `created` is an ISO 8601 time."""
     content = {
-        "format": FORMAT,
-        "qreg": __version__,
-        "created": created,
         "measurements": [asdict(r) for r in results if isinstance(r, Measurement)],
         "failures": [asdict(r) for r in results if isinstance(r, Failure)],
     }
-    return json.dumps(content, sort_keys=True, allow_nan=False) + "\n"
+    return enveloped(content, number=FORMAT, created=created)
+
+
+def enveloped(content: dict[str, Any], *, number: int, created: str) -> str:
+    """The content with its format, keys sorted. `created` is an ISO 8601 time."""
+    whole = {"format": number, "qreg": __version__, "created": created, **content}
+    return json.dumps(whole, sort_keys=True, allow_nan=False, default=_plain) + "\n"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"{value!r} cannot be written")

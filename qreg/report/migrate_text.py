@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from enum import Enum
 
-from qreg import __version__
 from qreg.migrations import Migration, Replacement
+from qreg.report.json_text import enveloped
 from qreg.report.migrate import groups, headers_of, headline, migration_notes, verdict_lines
 
 #: 1: format, qreg, created, and a migration as in qreg.migrations.
@@ -63,11 +61,4 @@ def _folded(title: str, code: str) -> str:
 
 def migration_text(migration: Migration, *, created: str) -> str:
     """All that was measured and judged, keys sorted. `created` is an ISO 8601 time."""
-    content = {"format": FORMAT, "qreg": __version__, "created": created, **asdict(migration)}
-    return json.dumps(content, sort_keys=True, allow_nan=False, default=_plain) + "\n"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    raise TypeError(f"{value!r} cannot be written")
+    return enveloped(asdict(migration), number=FORMAT, created=created)

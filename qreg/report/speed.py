@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from qreg import __version__
 from qreg.compare.speed import Plan
 from qreg.compare.speed_run import complaints
 from qreg.judgements import Outcome
+from qreg.report.json_text import enveloped
 from qreg.timings import SideRecord, Speed, SpeedRun, SpeedVerdict
 
 #: 1: format, qreg, created, and a run as in qreg.timings.
@@ -72,14 +71,7 @@ def failing(verdicts: Sequence[SpeedVerdict], *, strict: bool) -> bool:
 
 def speed_text(run: SpeedRun, *, created: str) -> str:
     """The whole run as JSON, keys sorted. `created` is an ISO 8601 time."""
-    content = {"format": FORMAT, "qreg": __version__, "created": created, **asdict(run)}
-    return json.dumps(content, sort_keys=True, allow_nan=False, default=_plain) + "\n"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Outcome):
-        return value.value
-    raise TypeError(f"{value!r} cannot be written")
+    return enveloped(asdict(run), number=FORMAT, created=created)
 
 
 def _name(verdict: SpeedVerdict) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from enum import Enum
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from qreg import __version__
+from qreg.report.json_text import enveloped
 from qreg.report.upgrade import HEADER, LEGEND, headline, other_reasons, rows, title
 from qreg.report.upgrade_sections import sections
 from qreg.upgrades import UpgradeReport
@@ -43,11 +41,4 @@ def closing_lines(report: UpgradeReport) -> tuple[str, ...]:
 
 def upgrade_text(report: UpgradeReport, *, created: str) -> str:
     """The whole report as JSON, keys sorted. `created` is an ISO 8601 time."""
-    content = {"format": FORMAT, "qreg": __version__, "created": created, **asdict(report)}
-    return json.dumps(content, sort_keys=True, allow_nan=False, default=_plain) + "\n"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Enum):
-        return value.value
-    raise TypeError(f"{value!r} cannot be written")
+    return enveloped(asdict(report), number=FORMAT, created=created)
