@@ -16,10 +16,10 @@ import pytest
 from qreg.errors import MissingDataError, QregError
 
 if TYPE_CHECKING:
-    from qreg.judge import Judge
-    from qreg.judgements import Verdict
-    from qreg.pool import Pool
-    from qreg.records import Case
+    from qreg.gate.judge import Judge
+    from qreg.gate.pool import Pool
+    from qreg.records.case import Case
+    from qreg.records.verdict import Verdict
     from qreg.settings import Settings
 
 _MARKERS = (
@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     if not hasattr(config, "workerinput"):
-        from qreg.pytest_summary import Summary
+        from qreg.gate.pytest_summary import Summary
 
         config.pluginmanager.register(Summary(config), "qreg-summary")
 
@@ -108,8 +108,8 @@ def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.It
 
 def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
     from qreg.baselines.folder import baseline_root
-    from qreg.compare.family import family_alpha
-    from qreg.pool import Plan, Pool, can_fork
+    from qreg.gate.pool import Plan, Pool, can_fork
+    from qreg.stats.holm import family_alpha
 
     config, cases = session.config, _cases(session)
     plan = Plan(
@@ -160,7 +160,7 @@ class CaseItem(pytest.Item):
         self.case, self.settings = case, settings
 
     def runtest(self) -> None:
-        from qreg.judgements import Outcome, Verdict
+        from qreg.records.verdict import Outcome, Verdict
 
         try:
             verdict = self._judge().verdict(self.case)
@@ -175,8 +175,8 @@ class CaseItem(pytest.Item):
             pytest.skip("no baseline")
 
     def _report(self, verdict: Verdict) -> None:
-        from qreg.judgements import Outcome
-        from qreg.report.verdicts import verdict_lines, verdict_record
+        from qreg.gate.report import verdict_lines, verdict_record
+        from qreg.records.verdict import Outcome
 
         self.user_properties.append((_PROPERTY, json.dumps(verdict_record(verdict))))
         strict = self.config.option.qreg_strict and verdict.outcome is not Outcome.PASS

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qreg.cases import gate_cases
 from qreg.data import DATASETS, get_dataset
 from qreg.errors import UnknownNameError
 from qreg.models import MODELS
 from qreg.quantization import METHODS
 from qreg.quantization.engines import available_engines, check_engine, default_engine
+from qreg.records.case import Case
 from qreg.registry import is_object_path
 from qreg.settings import Settings
 
 if TYPE_CHECKING:
-    from qreg.records import Case
-    from qreg.workshop import Options
+    from qreg.measure.options import Options
+    from qreg.records.case import Case
 
 
 def select_cases(
@@ -77,8 +77,8 @@ def gate_options(
     settings: Settings, *, data_dir: Path | None = None, checkpoints: Path | None = None
 ) -> Options:
     """How the gate measures: nothing is downloaded."""
+    from qreg.measure.options import Options
     from qreg.training.checkpoints import checkpoint_folders
-    from qreg.workshop import Options
 
     return Options(
         folders=checkpoint_folders(checkpoints or settings.checkpoints),
@@ -107,3 +107,20 @@ def _engines(names: tuple[str, ...]) -> tuple[str, ...]:
     if names == ("all",):
         return available_engines()
     return tuple(check_engine(name) for name in names) or (default_engine(),)
+
+
+def gate_cases(
+    datasets: Iterable[str],
+    models: Sequence[str],
+    methods: Sequence[str],
+    engines: Sequence[str],
+) -> tuple[Case, ...]:
+    """Every dataset x model x method x engine, fp32 first in each group of one model."""
+    ordered = [*(m for m in methods if m == "fp32"), *(m for m in methods if m != "fp32")]
+    return tuple(
+        Case(dataset, model, method, engine)
+        for dataset in datasets
+        for model in models
+        for engine in engines
+        for method in ordered
+    )

@@ -8,10 +8,10 @@ from enum import Enum
 from pathlib import Path
 
 from qreg import __version__
-from qreg.approvals import Approval, Baseline, Replaced, Snapshot
-from qreg.baselines.select import same_environment
-from qreg.judgements import Outcome, Verdict
-from qreg.records import Case, Environment
+from qreg.baselines.applicable import same_environment
+from qreg.records.baseline import Approval, Baseline, Replaced, Snapshot
+from qreg.records.case import Case, Environment
+from qreg.records.verdict import Outcome, Verdict
 
 #: Versions that a baseline records, and that change no bit of it.
 PROVENANCE = ("torch", "torchvision", "torchao", "python", "numpy")
@@ -87,7 +87,7 @@ def trims(
 def replaced(now: Snapshot, before: Baseline, outcome: Outcome) -> Replaced:
     """What an approval of `now` replaces, on the images that both have, pixel for pixel."""
     # scipy: not for showing what there is
-    from qreg.compare.mcnemar import mcnemar
+    from qreg.stats.mcnemar import mcnemar
 
     new, old = _by_image(now), _by_image(before.snapshot)
     both = [(key[1], old[key], new[key]) for key in old if key in new]

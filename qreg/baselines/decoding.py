@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qreg.approvals import Baseline, Promise, Snapshot
+from qreg.baselines.applicable import same_environment
 from qreg.baselines.encoding import checksum
 from qreg.baselines.schema import FORMAT, Entry, File, LayerEntry, PromiseEntry, SizeEntry
-from qreg.baselines.select import same_environment
 from qreg.baselines.sidecar import (
     Arrays,
     take_disagreements,
@@ -17,10 +16,11 @@ from qreg.baselines.sidecar import (
     take_predictions,
     take_quantizer,
 )
-from qreg.baselines.strict import MismatchError, decoder, parse
-from qreg.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
-from qreg.observations import Size, TensorSize
-from qreg.records import Case
+from qreg.records.baseline import Baseline, Promise, Snapshot
+from qreg.records.case import Case
+from qreg.records.decode import MismatchError, decoder, parse
+from qreg.records.measurement import Size, TensorSize
+from qreg.records.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
 
 # More images than calibration ranges stand for in earnest: a typing error would fill the memory.
 _MOST_IMAGES = 10_000_000

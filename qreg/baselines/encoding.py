@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from qreg.approvals import Baseline, Promise
 from qreg.baselines.layout import canonical, layout, plain
 from qreg.baselines.schema import (
     FORMAT,
@@ -25,9 +24,10 @@ from qreg.baselines.schema import (
     sidecar_name,
 )
 from qreg.baselines.sidecar import encode_arrays, encode_images
-from qreg.numerics import Layer
-from qreg.observations import Size
-from qreg.records import Case
+from qreg.records.baseline import Baseline, Promise
+from qreg.records.case import Case
+from qreg.records.measurement import Size
+from qreg.records.numerics import Layer
 
 _QUANTIZED = ("weight", "output")
 

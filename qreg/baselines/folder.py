@@ -10,8 +10,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from qreg.errors import QregError
-from qreg.records import Case
-from qreg.shipped import shipped_folder
+from qreg.files import shipped_folder
+from qreg.records.case import Case
 
 SIDECARS = "sidecars"
 # What else lies where datasets and models have their folders.

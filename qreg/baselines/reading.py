@@ -6,15 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from qreg.approvals import Baseline, Promise
 from qreg.baselines.decoding import decode_baseline, decode_file, decode_promise
 from qreg.baselines.folder import SIDECARS, case_file
 from qreg.baselines.schema import FORMAT, Entry, File, Sidecar
 from qreg.baselines.sidecar import decode_images
-from qreg.baselines.strict import MismatchError
 from qreg.errors import CorruptFileError, QregError
-from qreg.numerics import Images
-from qreg.records import Case
+from qreg.records.baseline import Baseline, Promise
+from qreg.records.case import Case
+from qreg.records.decode import MismatchError
+from qreg.records.numerics import Images
 
 
 class Reading:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from qreg.approvals import Approval
-from qreg.baselines.strict import Signed
-from qreg.records import Case, Environment
+from qreg.records.baseline import Approval
+from qreg.records.case import Case, Environment
+from qreg.records.decode import Signed
 
 #: 1: `File` as below without promises, its arrays in safetensors beside it.
 #: 2: promises.
@@ -55,7 +55,7 @@ class OutputEntry:
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """A `qreg.numerics.Layer`."""
+    """A `qreg.records.numerics.Layer`."""
 
     name: str
     kind: str
@@ -77,7 +77,7 @@ class TensorsEntry:
 
 @dataclass(frozen=True)
 class SizeEntry:
-    """A `qreg.observations.Size`, its tensors by layer."""
+    """A `qreg.records.measurement.Size`, its tensors by layer."""
 
     file_bytes: int
     weight_bytes: int
@@ -139,7 +139,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class PromiseEntry:
-    """A `qreg.approvals.Promise`; `sha256` as in `Entry`."""
+    """A `qreg.records.baseline.Promise`; `sha256` as in `Entry`."""
 
     environment: Environment
     history: tuple[Approval, ...]

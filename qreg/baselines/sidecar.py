@@ -10,9 +10,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from qreg.approvals import Snapshot
-from qreg.baselines.strict import MismatchError
-from qreg.numerics import Images, Layer, Logits, Quantizer
+from qreg.records.baseline import Snapshot
+from qreg.records.decode import MismatchError
+from qreg.records.numerics import Images, Layer, Logits, Quantizer
 
 Array = npt.NDArray[Any]
 # what safetensors raises for content that is not its own, an unknown dtype among it

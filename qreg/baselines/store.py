@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qreg.approvals import Baseline, Promise
+from qreg.baselines.applicable import same_environment
 from qreg.baselines.decoding import decode_baseline, decode_file
 from qreg.baselines.encoding import Encoded, encode, encode_promise, file_text
 from qreg.baselines.folder import SIDECARS, case_file, writing
 from qreg.baselines.reading import Reading
-from qreg.baselines.select import same_environment
 from qreg.baselines.sidecar import decode_images
-from qreg.baselines.strict import MismatchError
 from qreg.errors import QregError
 from qreg.files import write_atomically
-from qreg.records import Case, Environment
+from qreg.records.baseline import Baseline, Promise
+from qreg.records.case import Case, Environment
+from qreg.records.decode import MismatchError
 
 
 class Store:

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from qreg import __version__
-from qreg.cli import audit, baseline, compare, migrate, selftest, speed, train, upgrade
+from qreg.cli import audit, compare, migrate, selftest, train, upgrade
+from qreg.cli.baseline import command as baseline
+from qreg.cli.speed import command as speed
 from qreg.errors import QregError
 
 _DESCRIPTION = """\

@@ -15,7 +15,8 @@ from qreg.errors import QregError
 from qreg.quantization.engines import ENGINES, check_engine
 
 if TYPE_CHECKING:
-    from qreg.records import Case, LayerSaturation
+    from qreg.records.case import Case
+    from qreg.records.measurement import LayerSaturation
 
 _WIDTH = 100
 _DESCRIPTION = """\
@@ -78,15 +79,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _count(args: argparse.Namespace) -> tuple[tuple[LayerSaturation, ...], Case]:
     """The counts, and the case they are of."""
-    from qreg.cli.progress import progress_bar
+    from qreg.cli.terminal import progress_bar
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
-        from qreg.audit import audit_case
+        from qreg.measure.options import Options
+        from qreg.measure.saturation import audit_case
         from qreg.quantization.engines import default_engine
-        from qreg.records import Case
+        from qreg.records.case import Case
         from qreg.training.checkpoints import checkpoint_folders
-        from qreg.workshop import Options
 
         set_threads(args.threads)
         case = Case(args.dataset, args.model, args.method, args.engine or default_engine())
@@ -100,7 +101,7 @@ def _count(args: argparse.Namespace) -> tuple[tuple[LayerSaturation, ...], Case]
 
 
 def _print(found: tuple[LayerSaturation, ...], case: Case, images: int) -> None:
-    from qreg.cli.output import console
+    from qreg.cli.terminal import console
     from qreg.report.saturation import saturation_notes, saturation_table
 
     if not found:

@@ -14,7 +14,7 @@ from qreg.errors import QregError, UnknownNameError
 from qreg.models import MODELS
 from qreg.quantization import METHODS
 from qreg.quantization.engines import ENGINES, check_engine
-from qreg.records import Case
+from qreg.records.case import Case
 from qreg.registry import is_object_path
 from qreg.selection import dataset_sources, make_importable, select_cases
 from qreg.settings import Settings, read_settings

@@ -15,13 +15,14 @@ from qreg.cli.options import (
     positive_or_zero,
     set_threads,
 )
-from qreg.cli.output import write_file
+from qreg.cli.terminal import write_file
 from qreg.quantization import METHODS
 from qreg.quantization.engines import ENGINES, check_engine
 from qreg.selection import split_names
 
 if TYPE_CHECKING:
-    from qreg.records import Case, Failure, Measurement
+    from qreg.records.case import Case, Failure
+    from qreg.records.measurement import Measurement
 
 _DEFAULT_METHODS = "fp32,dynamic,static,fp32-finetuned,qat"
 _EPILOG = """\
@@ -101,7 +102,7 @@ def _methods(names: str, weights: str) -> tuple[str, ...]:
 def _cases(
     dataset: str, model: str, methods: tuple[str, ...], engines: tuple[str, ...], home: str
 ) -> list[Case]:
-    from qreg.records import FLOAT_METHODS, Case
+    from qreg.records.case import FLOAT_METHODS, Case
 
     floats = [Case(dataset, model, m, home) for m in methods if m in FLOAT_METHODS]
     quantized = {(m, e): Case(dataset, model, m, e) for m in methods for e in engines}
@@ -117,14 +118,14 @@ def _cases(
 def _measure(
     args: argparse.Namespace, methods: tuple[str, ...], engines: tuple[str, ...]
 ) -> tuple[Measurement | Failure, ...]:
-    from qreg.cli.progress import progress_bar
+    from qreg.cli.terminal import progress_bar
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
-        from qreg.measure import measure
+        from qreg.measure.comparison import measure
+        from qreg.measure.options import Options
         from qreg.quantization.engines import available_engines, default_engine
         from qreg.training.checkpoints import checkpoint_folders
-        from qreg.workshop import Options
 
         set_threads(args.threads)
         if args.engine.strip() == "all":
@@ -142,9 +143,9 @@ def _measure(
 
 
 def _print(results: tuple[Measurement | Failure, ...]) -> None:
-    from qreg.cli.output import console
-    from qreg.records import Failure
-    from qreg.report.table import comparison_notes, comparison_table, failure_lines
+    from qreg.cli.terminal import console
+    from qreg.records.case import Failure
+    from qreg.report.comparison import comparison_notes, comparison_table, failure_lines
 
     out = console()
     out.print(comparison_table(results))
@@ -158,7 +159,7 @@ def _print(results: tuple[Measurement | Failure, ...]) -> None:
 
 
 def _failed(results: tuple[Measurement | Failure, ...]) -> bool:
-    from qreg.records import Failure
+    from qreg.records.case import Failure
 
     return any(isinstance(result, Failure) for result in results)
 

@@ -14,14 +14,14 @@ from qreg.cli.options import (
     positive_or_zero,
     set_threads,
 )
-from qreg.cli.output import console, write_file
+from qreg.cli.terminal import console, write_file
 from qreg.errors import QregError, UnknownNameError
 from qreg.quantization import DEPRECATED
 from qreg.quantization.engines import ENGINES, available_engines, check_engine, default_engine
 from qreg.selection import split_names
 
 if TYPE_CHECKING:
-    from qreg.migrations import Migration
+    from qreg.migrate.records import Migration
 
 _DESCRIPTION = """\
 Measure each deprecated method (torch.ao.quantization, eager) beside its successors, on the same
@@ -112,14 +112,14 @@ def _methods(names: str) -> tuple[str, ...]:
 def _migrate(
     args: argparse.Namespace, methods: tuple[str, ...], engines: tuple[str, ...]
 ) -> Migration:
-    from qreg.cli.progress import progress_bar
+    from qreg.cli.terminal import progress_bar
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
-        from qreg.migrate import migrate, successor_pairs
-        from qreg.records import Case
+        from qreg.measure.options import Options
+        from qreg.migrate.run import migrate, successor_pairs
+        from qreg.records.case import Case
         from qreg.training.checkpoints import checkpoint_folders
-        from qreg.workshop import Options
 
         set_threads(args.threads)
         home = Case(args.dataset, args.model, "fp32", default_engine())
@@ -137,7 +137,7 @@ def _migrate(
 def _print(found: Migration, *, code: bool) -> None:
     from rich.padding import Padding
 
-    from qreg.report.migrate import headline, migration_notes, migration_table, verdict_lines
+    from qreg.migrate.report import headline, migration_notes, migration_table, verdict_lines
 
     out = console()
     out.print(headline(found), style="bold", highlight=False)
@@ -157,7 +157,7 @@ def _print(found: Migration, *, code: bool) -> None:
 def _print_code(found: Migration) -> None:
     from rich.syntax import Syntax
 
-    from qreg.report.migrate_text import code_blocks
+    from qreg.migrate.text import code_blocks
 
     out = console()
     for title, text in code_blocks(found):
@@ -166,8 +166,8 @@ def _print_code(found: Migration) -> None:
 
 
 def _write(args: argparse.Namespace, found: Migration) -> None:
-    from qreg.cli.speed_output import now
-    from qreg.report.migrate_text import migration_markdown, migration_text
+    from qreg.cli.speed.output import now
+    from qreg.migrate.text import migration_markdown, migration_text
 
     if args.json:
         write_file(args.json, migration_text(found, created=now()).encode())

@@ -9,18 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import add_case_options
-from qreg.cli.options import (
-    add_thread_option,
-    check_model_and_methods,
-    positive_or_zero,
-)
+from qreg.cli.options import add_thread_option, check_model_and_methods, positive_or_zero
 from qreg.errors import QregError
 from qreg.quantization.engines import available_engines, check_engine, default_engine
 from qreg.selection import split_names
 
 if TYPE_CHECKING:
     from qreg.faults.results import Proof
-    from qreg.records import Case
+    from qreg.records.case import Case
 
 _METHODS = "fp32,static,dynamic,qat"
 _DESCRIPTION = f"""\
@@ -80,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     proof = _proof(args)
     _print(proof)
     if args.json:
+        from qreg.faults.report.proof_json import proof_text
         from qreg.files import write_atomically
-        from qreg.report.proof_json import proof_text
 
         write_atomically(args.json, proof_text(proof).encode())
         print(f"wrote {os.fspath(args.json)}")
@@ -89,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _proof(args: argparse.Namespace) -> Proof:
-    from qreg.cli.progress import progress_bar
+    from qreg.cli.terminal import progress_bar
 
     with progress_bar() as show, tempfile.TemporaryDirectory() as folder:
         show(0, 1, "loading PyTorch")
@@ -116,7 +112,7 @@ def _proof(args: argparse.Namespace) -> Proof:
 
 
 def _cases(args: argparse.Namespace, engines: tuple[str, ...]) -> tuple[Case, ...]:
-    from qreg.cases import gate_cases
+    from qreg.selection import gate_cases
 
     models = split_names(args.models or "simple_cnn")
     methods = split_names(args.methods or _METHODS)
@@ -133,9 +129,9 @@ def _clean_cases(args: argparse.Namespace) -> tuple[Case, ...]:
 
 
 def _print(proof: Proof) -> None:
-    from qreg.cli.output import console
-    from qreg.report.clean_runs import clean_notes, clean_table
-    from qreg.report.selftest import fault_notes, fault_table, share_table, size_table
+    from qreg.cli.terminal import console
+    from qreg.faults.report.clean_runs import clean_notes, clean_table
+    from qreg.faults.report.tables import fault_notes, fault_table, share_table, size_table
 
     if not proof.faults and not proof.clean:
         raise QregError(

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list(args.checkpoints)
     check_model_and_methods(args.model, ())
-    from qreg.cli.progress import progress_bar
+    from qreg.cli.terminal import progress_bar
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
@@ -102,8 +102,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(chosen: Path | None) -> int:
-    from qreg.cli.output import console
-    from qreg.report.recipes import recipes_table
+    from qreg.cli.terminal import console
+    from qreg.report.checkpoints import recipes_table
     from qreg.training.checkpoints import checkpoint_folders
     from qreg.training.recipe import read_recipe
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qreg.records.case import Case
+    from qreg.settings import Settings
+
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qreg.cli.speed_options import add_selection
-from qreg.cli.upgrade_cases import chosen_cases
+from qreg.cli.speed.options import add_selection
 from qreg.errors import QregError
 
 if TYPE_CHECKING:
-    from qreg.records import Case
+    from qreg.records.case import Case
     from qreg.settings import Settings
-    from qreg.timings import SpeedRun
-    from qreg.upgrades import UpgradeReport
+    from qreg.speed.records import SpeedRun
+    from qreg.upgrade.records import UpgradeReport
 
 Progress = Callable[[int, int, str], None]
 _DESCRIPTION = """\
@@ -97,8 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> UpgradeReport:
     from qreg.cli.cases import project_settings
-    from qreg.cli.progress import progress_bar
-    from qreg.cli.signals import stop_when_terminated
+    from qreg.cli.terminal import progress_bar, stop_when_terminated
 
     with progress_bar() as show, stop_when_terminated():
         show(0, 1, "choosing cases")
@@ -128,8 +132,8 @@ def _speed(
     """The paired check of the cases that it usually looks at, else of all."""
     import secrets
 
-    from qreg.compare.speed import make_plan
     from qreg.speed.check import check_speed
+    from qreg.speed.compare.rule import make_plan
     from qreg.speed.driver import Request
 
     timed = tuple(one for one in cases if one.method in ("dynamic", "static")) or cases
@@ -149,8 +153,8 @@ def _speed(
 
 
 def _print(report: UpgradeReport) -> None:
-    from qreg.cli.output import console
-    from qreg.report.upgrade_text import closing_lines, opening_lines, upgrade_table
+    from qreg.cli.terminal import console
+    from qreg.upgrade.report.text import closing_lines, opening_lines, upgrade_table
 
     out = console()
     first, *more = opening_lines(report)
@@ -163,11 +167,11 @@ def _print(report: UpgradeReport) -> None:
 
 
 def _write(args: argparse.Namespace, report: UpgradeReport) -> None:
-    from qreg.cli.speed_output import now
+    from qreg.cli.speed.output import now
     from qreg.files import write_atomically
-    from qreg.report.upgrade_html import upgrade_html
-    from qreg.report.upgrade_markdown import upgrade_markdown
-    from qreg.report.upgrade_text import upgrade_text
+    from qreg.upgrade.report.html_page import upgrade_html
+    from qreg.upgrade.report.markdown import upgrade_markdown
+    from qreg.upgrade.report.text import upgrade_text
 
     created = now()
     texts = (
@@ -182,8 +186,36 @@ def _write(args: argparse.Namespace, report: UpgradeReport) -> None:
 
 
 def _status(report: UpgradeReport, *, strict: bool) -> int:
-    from qreg.upgrades import Level
+    from qreg.upgrade.records import Level
 
     compared = any(one.level is not None for one in report.cases)
     worst = Level.SAFE if strict else Level.DIFFERENT
     return int(not compared or report.level.severity > worst.severity)
+
+
+def chosen_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ...]:
+    """The cases that are named, or that the options leave.
+
+    Raises:
+        UnknownNameError: a name is not known.
+    """
+    from qreg.cli.cases import named_cases, optioned_cases
+    from qreg.quantization.engines import default_engine
+    from qreg.selection import dataset_sources
+
+    if not args.engines and settings.engines in ((), ("all",)):
+        args.engines = default_engine()
+    among = optioned_cases(args, settings)
+    if args.cases:
+        return named_cases(args.cases, among, settings)
+    if not args.datasets:
+        first = dataset_sources(settings)[0][0]
+        among = tuple(case for case in among if case.dataset == first)
+    return among if args.methods else tuple(case for case in among if _is_usual(case))
+
+
+def _is_usual(case: Case) -> bool:
+    """Not a successor: of those the state dict is not always all, and cannot be carried over."""
+    from qreg.quantization import DEFAULT_METHODS, METHODS
+
+    return case.method in DEFAULT_METHODS or case.method not in METHODS.names()

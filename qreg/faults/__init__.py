@@ -23,18 +23,18 @@ def all_faults() -> dict[str, Fault]:
     Raises:
         ValueError: two have the same name.
     """
-    from qreg.faults.calibration import CALIBRATION
-    from qreg.faults.data import DATA
-    from qreg.faults.left_float import LEFT_FLOAT
-    from qreg.faults.observers import OBSERVERS
-    from qreg.faults.parameters import PARAMETERS
-    from qreg.faults.rounding import ROUNDING
-    from qreg.faults.runtime import RUNTIME
-    from qreg.faults.slow import SLOW
-    from qreg.faults.storage import STORAGE
-    from qreg.faults.structure import STRUCTURE
-    from qreg.faults.training import TRAINING
-    from qreg.faults.weights import WEIGHTS
+    from qreg.faults.families.calibration import CALIBRATION
+    from qreg.faults.families.data import DATA
+    from qreg.faults.families.left_float import LEFT_FLOAT
+    from qreg.faults.families.observers import OBSERVERS
+    from qreg.faults.families.parameters import PARAMETERS
+    from qreg.faults.families.rounding import ROUNDING
+    from qreg.faults.families.runtime import RUNTIME
+    from qreg.faults.families.slow import SLOW
+    from qreg.faults.families.storage import STORAGE
+    from qreg.faults.families.structure import STRUCTURE
+    from qreg.faults.families.training import TRAINING
+    from qreg.faults.families.weights import WEIGHTS
 
     making = (PARAMETERS, WEIGHTS, ROUNDING, CALIBRATION, OBSERVERS, STRUCTURE, LEFT_FLOAT)
     families = (*making, TRAINING, DATA, RUNTIME, STORAGE, SLOW)

@@ -16,21 +16,21 @@ from typing import Any
 
 import torch
 
-from qreg.approvals import Approval, Baseline, Snapshot
-from qreg.baselines.select import choose
+from qreg.baselines.applicable import choose
 from qreg.baselines.store import Store
-from qreg.compare.family import family_alpha
-from qreg.compare.noise import noise
-from qreg.compare.verdict import judge
-from qreg.environment import capture_environment
+from qreg.checks.verdict import judge
 from qreg.faults import get_faults
 from qreg.faults.fault import Target
+from qreg.faults.noise import noise
 from qreg.faults.results import TIERS, Judged, Observed
-from qreg.gate import Gate
-from qreg.held import Looked, hold, look_at
-from qreg.judgements import Basis, Outcome, Verdict
-from qreg.records import Case, Failure
-from qreg.workshop import Options
+from qreg.gate.observe import Gate
+from qreg.gate.promise import Looked, hold, look_at
+from qreg.measure.environment import capture_environment
+from qreg.measure.options import Options
+from qreg.records.baseline import Approval, Baseline, Snapshot
+from qreg.records.case import Case, Failure
+from qreg.records.verdict import Basis, Outcome, Verdict
+from qreg.stats.holm import family_alpha
 
 #: Cases of a run of all that is shipped, on one engine: what the tests' level is shared among.
 RUN_OF = 52

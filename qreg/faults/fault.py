@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from qreg.data import Dataset, get_dataset
+from qreg.measure.options import Options
 from qreg.quantization import Context, Method, get_method
-from qreg.records import Case
-from qreg.workshop import Options
+from qreg.records.case import Case
 
 STATIC = ("static", "static-per-tensor")
 QAT = ("qat", "qat-per-tensor")
@@ -83,7 +83,7 @@ def changed_method(change: Callable[[Method, Target], Method]) -> Injection:
             method = get_method(name)
             return change(method, target) if name == target.case.method else method
 
-        with patch("qreg.prepare.get_method", found):
+        with patch("qreg.measure.subject.get_method", found):
             yield
 
     return inject
@@ -151,4 +151,4 @@ def patched(*targets: tuple[str, object]) -> Injection:
 
 def changed_dataset(change: Callable[[Dataset], Dataset]) -> Injection:
     """Everything is made from another dataset under the same name."""
-    return patched(("qreg.workshop.get_dataset", lambda name: change(get_dataset(name))))
+    return patched(("qreg.measure.options.get_dataset", lambda name: change(get_dataset(name))))

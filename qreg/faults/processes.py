@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qreg.approvals import Approval, Promise
 from qreg.baselines.store import Store
-from qreg.compare.noise import Noise
-from qreg.compare.promise import can_be_told
-from qreg.environment import LIMITS
+from qreg.checks.speed_up import can_be_told
 from qreg.errors import QregError
+from qreg.faults.noise import Noise
 from qreg.faults.results import TIERS, Judged, Observed
-from qreg.judgements import Outcome
+from qreg.measure.environment import LIMITS
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
-from qreg.records import Case, Environment
+from qreg.records.baseline import Approval, Promise
+from qreg.records.case import Case, Environment
+from qreg.records.verdict import Outcome
 
 _LINES = 12
 _APPROVED = Approval("clean runs", "2000-01-01T00:00:00Z", "", "")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qreg.compare.noise import Noise
-from qreg.judgements import Outcome
-from qreg.records import Case
+from qreg.faults.noise import Noise
+from qreg.records.case import Case
+from qreg.records.verdict import Outcome
 
 #: How a snapshot is judged, the strictest first: fields of `Observed`.
 TIERS = ("exact", "statistical", "other_float")

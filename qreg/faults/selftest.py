@@ -11,7 +11,7 @@ from qreg.faults.processes import Launcher
 from qreg.faults.results import CleanRun, FaultRun, LeftOut, Proof
 from qreg.faults.settings import SETTINGS, Setting, true_loss
 from qreg.models import build_model
-from qreg.records import Case
+from qreg.records.case import Case
 
 # What a promise rests on; see `qreg baseline update --category promise`.
 _PROCESSES = 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qreg.records import Case
+from qreg.records.case import Case
 
 _AVX2 = ("FBGEMM_ENABLE_INSTRUCTIONS=AVX2", "ONEDNN_MAX_CPU_ISA=AVX2")
 _NO_VNNI = ("ONEDNN_MAX_CPU_ISA=AVX512_CORE",)

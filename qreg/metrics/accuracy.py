@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from qreg.compare.intervals import wilson
 from qreg.data.dataset import Split
-from qreg.observations import Accuracy, ClassAccuracy
+from qreg.records.measurement import Accuracy, ClassAccuracy
+from qreg.stats.intervals import wilson
 
 
 def accuracy(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from qreg.compare.intervals import paired_change
-from qreg.compare.mcnemar import detectable_drop, mcnemar
 from qreg.data.dataset import Split
-from qreg.observations import Agreement, Flip
+from qreg.records.measurement import Agreement, Flip
+from qreg.stats.intervals import paired_change
+from qreg.stats.mcnemar import detectable_drop, mcnemar
 
 Predictions = npt.NDArray[np.int64]
 

@@ -17,7 +17,7 @@ from torch import fx
 
 from qreg.metrics.graphs import is_dequantize, is_quantize, layer_of, operator
 from qreg.metrics.tensors import affine, digest, sqnr
-from qreg.numerics import Layer, Quantizer
+from qreg.records.numerics import Layer, Quantizer
 
 _INPUT = "input"
 

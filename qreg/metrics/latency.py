@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from qreg.observations import Latency
+from qreg.records.measurement import Latency
 
 Seconds = npt.NDArray[np.float64]
 

@@ -14,8 +14,8 @@ from torch.ao.nn.quantized import FloatFunctional, QFunctional
 from qreg.metrics.graph_layers import graph_layers, layers_in
 from qreg.metrics.graphs import exported_graph
 from qreg.metrics.tensors import digest, quantizer, sqnr
-from qreg.numerics import Layer
 from qreg.quantization.eager import fold_batch_norm, fuse
+from qreg.records.numerics import Layer
 
 # A sum's result passes through this child of FloatFunctional and QFunctional.
 _RESULT = "activation_post_process"

@@ -12,7 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from qreg.numerics import OperatorCount
+from qreg.records.numerics import OperatorCount
 
 _OPERATOR = re.compile(r"\w+::\w+")
 

@@ -22,7 +22,7 @@ from torch.ao.nn import quantized as nnq
 from torch.ao.nn.quantized import dynamic as nnqd
 
 from qreg.quantization.reference import Layout, PairSums, conv2d_in_pairs, linear_in_pairs
-from qreg.records import LayerSaturation
+from qreg.records.measurement import LayerSaturation
 
 Codes = npt.NDArray[np.int64]
 #: The kernel whose pairs an engine adds on a CPU without VNNI; qnnpack adds none in pairs.

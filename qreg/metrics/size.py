@@ -10,7 +10,7 @@ from torch import nn
 from torch.ao.nn.intrinsic.modules.fused import _FusedModule
 
 from qreg.metrics.graphs import exported_graph, plain_tensors, stored_names, uncompiled
-from qreg.observations import Size, TensorSize
+from qreg.records.measurement import Size, TensorSize
 
 # A quantized linear layer keeps weight and bias as one tuple under this name.
 _PACKED = "._packed_params._packed_params"

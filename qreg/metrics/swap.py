@@ -12,7 +12,7 @@ from torch import nn
 from torch.ao.nn import quantized as nnq
 from torch.ao.nn.quantized import dynamic as nnqd
 
-from qreg.numerics import Layer, Quantizer
+from qreg.records.numerics import Layer, Quantizer
 
 
 class RestoredLayer(nn.Module):

@@ -8,7 +8,7 @@ import math
 import torch
 
 from qreg.metrics.graphs import plain_tensors
-from qreg.numerics import EQUAL_DB, Quantizer
+from qreg.records.numerics import EQUAL_DB, Quantizer
 
 _SHORT = 16  # hex digits of a digest that names a difference and guards nothing
 

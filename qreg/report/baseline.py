@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,11 +11,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qreg.approvals import Approval, Baseline, Promise, Snapshot
 from qreg.baselines.changes import Change
-from qreg.judgements import Outcome
-from qreg.numerics import EQUAL_DB, Layer, Quantizer
-from qreg.records import Environment
+from qreg.checks.speed_up import can_be_told, expected, lowest, spread, times
+from qreg.checks.tolerances import PROMISE_LEVEL
+from qreg.records.baseline import Approval, Baseline, Promise, Snapshot
+from qreg.records.case import Environment
+from qreg.records.numerics import EQUAL_DB, Layer, Quantizer
+from qreg.records.verdict import Outcome
 
 _STYLES = {Outcome.REGRESSED: "red", Outcome.ERROR: "red", Outcome.IMPROVED: "green"}
 
@@ -39,7 +42,7 @@ def _promised(promises: Sequence[Promise]) -> list[RenderableType]:
     if not promises:
         return [Text("\nno speed-up was recorded: none is promised")]
     # scipy: only where there is something to say
-    from qreg.report.promise import promise_text
+    from qreg.report.baseline import promise_text
 
     parts: list[RenderableType] = []
     for one in promises:
@@ -158,3 +161,37 @@ def _quantizer(found: Quantizer | None) -> str:
     if len(found.scales) > 1:
         return f"{found.dtype} {len(found.scales)} channels"
     return f"{found.dtype} {found.scales[0]:.4g}, {found.zero_points[0]}"
+
+
+def promises_table(promises: Sequence[Promise]) -> Table:
+    """One row a case: its speed-up over fp32, and what is promised of it."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("case")
+    table.add_column("batch", justify="right")
+    for header in ("speed-up", "lowest..highest", "spread %", "promised: here", "elsewhere"):
+        table.add_column(header, justify="right")
+    for one in sorted(promises, key=lambda p: str(p.case)):
+        low, high = min(one.log_speed_ups), max(one.log_speed_ups)
+        limits = [times(lowest(one, exact=exact, alpha=PROMISE_LEVEL)) for exact in (True, False)]
+        table.add_row(
+            str(one.case),
+            str(one.batch),
+            times(expected(one)),
+            f"{times(low)}..{times(high)}",
+            f"{math.expm1(spread(one)) * 100:.0f}",
+            *(limits if can_be_told(one) else ("none", "none")),
+        )
+    return table
+
+
+def promise_text(promise: Promise) -> str:
+    """What is promised, in a sentence."""
+    low, high = min(promise.log_speed_ups), max(promise.log_speed_ups)
+    seen = (
+        f"{times(expected(promise))} as fast as fp32 at batch {promise.batch}, {times(low)} to "
+        f"{times(high)} in {len(promise.log_speed_ups)} fresh processes"
+    )
+    if not can_be_told(promise):
+        return f"no speed-up is promised: {seen}; a fallback could not be told from it"
+    here, there = (lowest(promise, exact=exact, alpha=PROMISE_LEVEL) for exact in (True, False))
+    return f"promised speed-up: {seen}; at least {times(here)} here, {times(there)} elsewhere"

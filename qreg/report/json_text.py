@@ -9,9 +9,10 @@ from enum import Enum
 from typing import Any
 
 from qreg import __version__
-from qreg.records import Failure, Measurement
+from qreg.records.case import Failure
+from qreg.records.measurement import Measurement
 
-#: 1: format, qreg, created, measurements and failures as in qreg.records.
+#: 1: format, qreg, created, measurements and failures as in qreg.records.case.
 FORMAT = 1
 
 

@@ -6,7 +6,8 @@ import io
 from collections.abc import Sequence
 
 from qreg.errors import UnavailableError
-from qreg.records import Failure, Measurement
+from qreg.records.case import Failure
+from qreg.records.measurement import Measurement
 
 # matplotlib's areas are in square points; the slowest method gets this one.
 _LARGEST_AREA = 1600

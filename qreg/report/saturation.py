@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from qreg.records import LayerSaturation
+from qreg.records.measurement import LayerSaturation
 
 
 def saturation_table(found: Sequence[LayerSaturation], *, title: str) -> Table:

@@ -9,15 +9,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from qreg.compare.speed_run import drift
 from qreg.errors import QregError
-from qreg.records import Case, Environment
+from qreg.processes.jobs import LostError
+from qreg.processes.running import run_child
+from qreg.processes.sides import Side, open_side
+from qreg.records.case import Case, Environment
+from qreg.speed.compare.verdicts import drift
 from qreg.speed.driver import Request, Tally, call_counts, run_pairs, verdicts
-from qreg.speed.jobs import LostError
 from qreg.speed.noise import Reading, read_noise
-from qreg.speed.processes import run_child
-from qreg.speed.sides import Side, open_side
-from qreg.timings import Noise, SideRecord, SpeedRun
+from qreg.speed.records import Noise, SideRecord, SpeedRun
 
 # A side's first process may have to compile its modules and to make the dataset's cache.
 _PATIENCE = 3

@@ -6,15 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from qreg.compare.speed import FEWEST, Plan, describe, look_at
-from qreg.compare.speed_run import log_ratios, speed_verdict, times_of
-from qreg.judgements import Outcome
-from qreg.records import Case
-from qreg.speed.jobs import Job, LostError
-from qreg.speed.order import pair_orders
-from qreg.speed.pairs import processor_of, run_pair
-from qreg.speed.sides import Side
-from qreg.timings import CaseTimes, Pair, Speed, SpeedVerdict, Timing
+from qreg.processes.jobs import Job, LostError
+from qreg.processes.sides import Side
+from qreg.records.case import Case
+from qreg.records.verdict import Outcome
+from qreg.speed.compare.rule import FEWEST, Plan, describe, look_at
+from qreg.speed.compare.verdicts import log_ratios, speed_verdict, times_of
+from qreg.speed.pairs import pair_orders, processor_of, run_pair
+from qreg.speed.records import CaseTimes, Pair, Speed, SpeedVerdict, Timing
 
 #: Bursts of calls in each process, and calls before each that are not timed: the two processes of
 #: a pair take turns, and the shorter a turn, the more alike is the noise that both see.

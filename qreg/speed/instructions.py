@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qreg.errors import QregError
-from qreg.records import Case
-from qreg.speed.jobs import Job, LostError
-from qreg.speed.processes import run_child
-from qreg.speed.sides import Side, open_side
-from qreg.timings import Counted
+from qreg.processes.jobs import Job, LostError
+from qreg.processes.running import run_child
+from qreg.processes.sides import Side, open_side
+from qreg.records.case import Case
+from qreg.speed.records import Counted
 
 #: Bursts of each case: the first finds memory that was never asked for, the median leaves it out.
 _BURSTS, _WARM_UP = 3, 3

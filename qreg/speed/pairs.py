@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qreg.speed.jobs import CHILD, Job, LostError
-from qreg.speed.processes import Running, started
-from qreg.speed.sides import Side
+from qreg.processes.jobs import CHILD, Job, LostError
+from qreg.processes.running import Running, started
+from qreg.processes.sides import Side
 
 #: What a side is called where it is lost.
 NAMES = {"A": "baseline", "B": "candidate"}
@@ -77,3 +78,15 @@ def processor_of(number: int, *, threads: int) -> int | None:
         return None
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[number // 2 % len(allowed)]
+
+
+def pair_orders(seed: int) -> Iterator[str]:
+    """Endless "AB" and "BA", A being the baseline, in blocks of one each in random order.
+
+    A block takes out what changes slowly, and the randomness what comes at regular times.
+    """
+    generator = random.Random(seed)
+    while True:
+        block = ["AB", "BA"]
+        generator.shuffle(block)
+        yield from block

@@ -11,21 +11,20 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from qreg.speed import child
+from qreg.processes import child
 
 
 def _measure(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any]:
     enter("importing torch")
     import torch
 
-    from qreg.bench import Bench, open_bench
-    from qreg.environment import capture_environment
     from qreg.errors import QregError
+    from qreg.gate.samples import Bench, open_bench
+    from qreg.gate.speed_up import Pace
+    from qreg.measure.environment import capture_environment
+    from qreg.measure.subject import Subject, open_workshop, prepare
     from qreg.metrics.speed_up import SPEED_UP_BATCHES
-    from qreg.pace import Pace
-    from qreg.prepare import Subject, prepare
-    from qreg.records import Case, Failure
-    from qreg.workshop import open_workshop
+    from qreg.records.case import Case, Failure
 
     class Quick(Bench):
         """Kernels take as long whatever ranges they are given: a few images are enough."""

@@ -11,11 +11,11 @@ from typing import Any
 
 from qreg.errors import QregError
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
-from qreg.records import Case, Environment
+from qreg.processes.jobs import Job, LostError
+from qreg.processes.running import run_child
+from qreg.processes.sides import HERE, Side, open_side
+from qreg.records.case import Case, Environment
 from qreg.speed import promise_child
-from qreg.speed.jobs import Job, LostError
-from qreg.speed.processes import run_child
-from qreg.speed.sides import HERE, Side, open_side
 
 # As many as the gate judges in at once on a small machine: they are each other's noise there, too.
 _JOBS = min(2, os.cpu_count() or 1)

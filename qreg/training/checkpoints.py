@@ -12,8 +12,7 @@ from torch import nn
 
 from qreg.data.files import file_sha256
 from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
-from qreg.files import write_atomically
-from qreg.shipped import shipped_folder
+from qreg.files import shipped_folder, write_atomically
 from qreg.training.recipe import Recipe, read_recipe, recipe_text
 from qreg.training.storage import pack, unpack
 

@@ -28,7 +28,8 @@ def _pack_one(name: str, tensor: torch.Tensor, state: Mapping[str, torch.Tensor]
     scale = _weight_scale(name, tensor, state)
     if scale is None:
         return tensor.half()
-    return torch.clamp(torch.round(tensor / scale), -128, 127).to(torch.int8)
+    # as PyTorch's fake-quantizers round: times the reciprocal, which is not divided by the scale
+    return torch.clamp(torch.round(tensor * (1 / scale)), -128, 127).to(torch.int8)
 
 
 def unpack(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

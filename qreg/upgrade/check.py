@@ -11,17 +11,17 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
-from qreg.compare.upgrade import interface_changes, property_changes, verdict_of
-from qreg.compare.upgrade_made import Pair
-from qreg.records import Environment
-from qreg.speed.sides import Side, open_side
-from qreg.timings import SideRecord, SpeedRun
+from qreg.processes.sides import Side, open_side
+from qreg.records.case import Environment
+from qreg.speed.records import SideRecord, SpeedRun
+from qreg.upgrade.compare.made import Pair
+from qreg.upgrade.compare.verdict import interface_changes, property_changes, verdict_of
 from qreg.upgrade.judging import judge_pairs, read_pairs, to_look_at, warned, with_looks
 from qreg.upgrade.reading import read_answers
+from qreg.upgrade.records import UpgradeReport
 from qreg.upgrade.releases import is_version
 from qreg.upgrade.running import Request, run_task
 from qreg.upgrade.venvs import venv_python
-from qreg.upgrades import UpgradeReport
 
 
 def check_upgrade(request: Request) -> UpgradeReport:

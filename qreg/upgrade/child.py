@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from qreg.speed import child
+from qreg.processes import child
 
 Enter = Callable[[str], None]
 
@@ -20,8 +20,8 @@ def _work(job: dict[str, Any], enter: Enter) -> dict[str, Any]:
     import torch
 
     enter("importing qreg")
-    from qreg.environment import capture_environment
-    from qreg.upgrade.probing import ask_all
+    from qreg.measure.environment import capture_environment
+    from qreg.upgrade.side.probing import ask_all
 
     torch.set_num_threads(1)
     if job["task"] == "make":
@@ -36,8 +36,8 @@ def _cases(job: dict[str, Any]) -> None:
     """The cases of a model in one fork: they share the reference's logits."""
     importlib.import_module("torch.export")  # once, and not in every fork
 
-    from qreg.gate import Gate
-    from qreg.upgrade.forked import run_pieces
+    from qreg.gate.observe import Gate
+    from qreg.processes.forked import run_pieces
 
     gate = Gate(child.options_of(job))
     for _, group in groupby(job["cases"], key=lambda one: one["names"][:2]):
@@ -45,9 +45,9 @@ def _cases(job: dict[str, Any]) -> None:
 
 
 def _piece(job: dict[str, Any], one: dict[str, Any], gate: Any) -> Any:
-    from qreg.records import Case
-    from qreg.upgrade.cells import cross_case, look_case, make_case
-    from qreg.upgrade.place import Place
+    from qreg.records.case import Case
+    from qreg.upgrade.case_files import Place
+    from qreg.upgrade.side.case import cross_case, look_case, make_case
 
     case = Case(*one["names"])
     own, first, second = (

@@ -7,16 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qreg.approvals import Approval, Baseline
-from qreg.compare.family import family_alpha
-from qreg.compare.upgrade_case import images_to_look_at, judge_case
-from qreg.compare.upgrade_made import Pair
-from qreg.judge import judged
-from qreg.judgements import Verdict
-from qreg.records import Case
-from qreg.upgrade.place import Place
+from qreg.gate.judge import judged
+from qreg.records.baseline import Approval, Baseline
+from qreg.records.case import Case
+from qreg.records.verdict import Verdict
+from qreg.stats.holm import family_alpha
+from qreg.upgrade.case_files import Place
+from qreg.upgrade.compare.case import images_to_look_at, judge_case
+from qreg.upgrade.compare.made import Pair
 from qreg.upgrade.reading import read_crossed, read_look, read_made
-from qreg.upgrades import WORKS, Answer, CaseUpgrade
+from qreg.upgrade.records import WORKS, Answer, CaseUpgrade
 
 APPROVED = Approval(reason="qreg upgrade", date="2000-01-01T00:00:00Z", commit="", qreg="")
 

@@ -11,12 +11,11 @@ import numpy as np
 from safetensors import safe_open
 
 from qreg.baselines.store import Store
-from qreg.compare.upgrade_arrays import Array, Arrays
-from qreg.compare.upgrade_made import Crossed, Made
-from qreg.records import Case
-from qreg.upgrade.artifact_kinds import KINDS
-from qreg.upgrade.place import Place
-from qreg.upgrades import Answer, Seen
+from qreg.records.case import Case
+from qreg.upgrade.case_files import KINDS, Place
+from qreg.upgrade.compare.arrays import Array, Arrays
+from qreg.upgrade.compare.made import Crossed, Made
+from qreg.upgrade.records import Answer, Seen
 
 LOGITS = "logits"
 _PACKED = "._packed_params._packed_params"

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from qreg.errors import QregError
-from qreg.records import Case
-from qreg.speed.jobs import LostError
-from qreg.speed.processes import Running, started
-from qreg.speed.sides import Side
-from qreg.timings import SpeedRun
+from qreg.processes.jobs import LostError
+from qreg.processes.running import Running, started
+from qreg.processes.sides import Side
+from qreg.records.case import Case
+from qreg.speed.records import SpeedRun
 from qreg.upgrade import child
 
 _CHILD = Path(child.__file__).resolve()

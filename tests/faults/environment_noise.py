@@ -5,7 +5,7 @@
 
 Observes every shipped case, judges it as the gate would, and prints the largest differences of
 any case as a row of the table in docs/detection.md, which the tolerances of
-`qreg/compare/tolerances.py` rest on. True losses, cases whose sums saturate here, are named with
+`qreg/checks/tolerances.py` rest on. True losses, cases whose sums saturate here, are named with
 their outcome and left out.
 """
 
@@ -18,20 +18,20 @@ from pathlib import Path
 
 import torch
 
-from qreg.approvals import Snapshot
-from qreg.baselines.select import choose
+from qreg.baselines.applicable import choose
 from qreg.baselines.store import Store
-from qreg.compare.family import family_alpha
-from qreg.compare.noise import Noise, noise
-from qreg.compare.verdict import judge
-from qreg.environment import capture_environment
-from qreg.explain import explain
+from qreg.checks.verdict import judge
+from qreg.faults.noise import Noise, noise
 from qreg.faults.settings import Setting, true_loss
-from qreg.gate import Gate
-from qreg.judgements import Verdict
-from qreg.records import Case
+from qreg.gate.explain import explain
+from qreg.gate.observe import Gate
+from qreg.measure.environment import capture_environment
+from qreg.records.baseline import Snapshot
+from qreg.records.case import Case
+from qreg.records.verdict import Verdict
 from qreg.selection import gate_options, select_cases
 from qreg.settings import read_settings
+from qreg.stats.holm import family_alpha
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from qreg.upgrade.odd_inputs import LETHAL, probes
+from qreg.upgrade.side.edge_inputs import LETHAL, probes
 
 TABLE = Path(__file__).with_name("odd_inputs.json")
 VERSION = torch.__version__.partition("+")[0]

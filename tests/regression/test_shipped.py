@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from qreg.baselines.store import Store
-from qreg.bench import GATE_IMAGES
-from qreg.cases import gate_cases
 from qreg.data import DATASETS
 from qreg.errors import MissingCheckpointError
+from qreg.gate.samples import GATE_IMAGES
 from qreg.models import MODELS
 from qreg.quantization import DEFAULT_METHODS, METHODS, get_method
 from qreg.quantization.engines import ENGINES
-from qreg.records import Case
+from qreg.records.case import Case
+from qreg.selection import gate_cases
 from qreg.training.checkpoints import checkpoint_path, find_checkpoint
 
 ROOT = Path(__file__).parents[2] / "baselines"

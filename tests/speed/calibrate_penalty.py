@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from qreg.compare.intervals import clopper_pearson
-from qreg.compare.speed import make_plan
-from qreg.compare.walsh import hodges_lehmann
-from qreg.judgements import Outcome
-from qreg.speed.changes import PENALTY, SEGMENT, change_points
-from qreg.speed.trials import clean_ratios, outcome_so_far
+from qreg.records.verdict import Outcome
+from qreg.speed.calibration.trials import clean_ratios, outcome_so_far
+from qreg.speed.compare.rule import make_plan
+from qreg.speed.history.change_points import PENALTY, SEGMENT, change_points
+from qreg.stats.hodges_lehmann import hodges_lehmann
+from qreg.stats.intervals import clopper_pearson
 
 NIGHTS, BEFORE, STEP, WITHIN, PAIRS = 60, 30, 0.03, 5, 12
 # of the log ratio of a pair, and of a night's estimate, where no trials are given

@@ -33,8 +33,8 @@ def bare(dataset_name: str) -> None:
     from torch.ao import quantization as ao
 
     from qreg.data import get_dataset, load_split
+    from qreg.files import shipped_folder
     from qreg.models.simple_cnn import SimpleCNN
-    from qreg.shipped import shipped_folder
     from qreg.training.checkpoints import find_checkpoint, load_checkpoint
 
     torch.backends.quantized.engine = "x86"

@@ -15,18 +15,18 @@ from pathlib import Path
 import torch
 
 from qreg.baselines.store import Store
-from qreg.bench import Bench
-from qreg.compare.family import family_alpha
 from qreg.data.batches import batches
-from qreg.gate import Gate
-from qreg.judge import Judge
-from qreg.judgements import Verdict
-from qreg.measure import BATCH
-from qreg.prepare import Subject
+from qreg.gate.judge import Judge
+from qreg.gate.observe import Gate
+from qreg.gate.samples import Bench
+from qreg.measure.comparison import BATCH
+from qreg.measure.subject import Subject
 from qreg.quantization.engines import use_engine
-from qreg.records import Case
+from qreg.records.case import Case
+from qreg.records.verdict import Verdict
 from qreg.selection import gate_options, select_cases
 from qreg.settings import read_settings
+from qreg.stats.holm import family_alpha
 
 TARGET = 1.15
 ROOT = Path(__file__).parents[2]

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 if TYPE_CHECKING:
-    from qreg.approvals import Snapshot
+    from qreg.records.baseline import Snapshot
 
 IMAGES, GATE_IMAGES, WRONG = 10_000, 1_000, 80
 TARGET_S = 2.0
@@ -29,7 +29,7 @@ TARGET_S = 2.0
 
 def snapshot(number: int, *, images: int, wrong: int) -> Snapshot:
     """One of the snapshots, no two the same."""
-    from qreg.records import Case
+    from qreg.records.case import Case
     from tests.unit.baselines import build
 
     case = Case("cifar10", f"model{number}", "static", "x86")
@@ -49,10 +49,10 @@ def write(root: Path, count: int) -> None:
 def judge(root: Path, count: int) -> None:
     """Read and judge them all."""
     start = time.perf_counter()
-    from qreg.baselines.select import choose
+    from qreg.baselines.applicable import choose
     from qreg.baselines.store import Store
-    from qreg.compare.family import family_alpha
-    from qreg.compare.verdict import judge
+    from qreg.checks.verdict import judge
+    from qreg.stats.holm import family_alpha
 
     imported = time.perf_counter()
     now = [

@@ -15,13 +15,13 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from qreg.bench import Bench, open_bench
-from qreg.environment import capture_environment
 from qreg.errors import MissingDataError
-from qreg.measure import BATCH
-from qreg.prepare import Subject
+from qreg.gate.samples import Bench, open_bench
+from qreg.measure.comparison import BATCH
+from qreg.measure.environment import capture_environment
+from qreg.measure.subject import Subject
 from qreg.quantization.engines import use_engine
-from qreg.records import Case
+from qreg.records.case import Case
 from qreg.selection import gate_options, select_cases
 from qreg.settings import read_settings
 from tests.speed.memory import peak_growth

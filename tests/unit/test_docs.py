@@ -10,25 +10,30 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load
 
-from qreg import approvals, migrations, observations, records, timings, upgrades
 from qreg.baselines import schema
+from qreg.baselines.applicable import SAME
 from qreg.baselines.changes import PROVENANCE, Category
-from qreg.baselines.select import SAME
 from qreg.baselines.sidecar import encode_arrays, encode_images
 from qreg.cli import build_parser
+from qreg.migrate import records as migrations
+from qreg.migrate.text import FORMAT as MIGRATION_FORMAT
 from qreg.models import MODELS
 from qreg.quantization import METHODS
+from qreg.records import baseline as approvals
+from qreg.records import case as records
+from qreg.records import measurement as observations
 from qreg.report.json_text import FORMAT
-from qreg.report.migrate_text import FORMAT as MIGRATION_FORMAT
-from qreg.report.speed import FORMAT as SPEED_FORMAT
-from qreg.report.upgrade_text import FORMAT as UPGRADE_FORMAT
+from qreg.speed import records as timings
+from qreg.speed.report.check import FORMAT as SPEED_FORMAT
+from qreg.upgrade import records as upgrades
+from qreg.upgrade.report.text import FORMAT as UPGRADE_FORMAT
 from tests.unit.baselines import build
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SCHEMA = (ROOT / "docs" / "measurement.md").read_text()
 WRITTEN = (
-    records.Measurement,
+    observations.Measurement,
     records.Failure,
     records.Case,
     records.Environment,

@@ -4,21 +4,11 @@ Integers and exact rationals throughout, each definition written from its publis
 Nothing in here may import torch, or round in floating point.
 """
 
-from qreg.quantization.reference.affine import (
-    dequantize,
-    exact_scale,
-    fake_quantize,
-    quantize,
-)
+from qreg.quantization.reference.affine import dequantize, exact_scale, fake_quantize, quantize
 from qreg.quantization.reference.kernels import avg_pool2d, conv2d, linear, max_pool2d
 from qreg.quantization.reference.ranges import ExactParameters, choose_affine, choose_symmetric
 from qreg.quantization.reference.requantization import Order, real_steps, requantize, scaled
-from qreg.quantization.reference.rounding import (
-    clamp,
-    round_half_away,
-    round_half_even,
-    to_float32,
-)
+from qreg.quantization.reference.rounding import clamp, round_half_away, round_half_even, to_float32
 from qreg.quantization.reference.saturation import (
     Layout,
     PairSums,

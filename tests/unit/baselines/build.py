@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from qreg.approvals import Approval, Baseline, Snapshot
-from qreg.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
-from qreg.observations import Size, TensorSize
-from qreg.records import Case, Environment
+from qreg.records.baseline import Approval, Baseline, Snapshot
+from qreg.records.case import Case, Environment
+from qreg.records.measurement import Size, TensorSize
+from qreg.records.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
 
 CASE = Case("shapes10", "simple_cnn", "static", "x86")
 ENVIRONMENT = Environment(

@@ -7,9 +7,9 @@ import pytest
 
 from qreg import __version__
 from qreg.baselines.changes import Category, Change, approved, propose, replaced, trims
-from qreg.baselines.commit import current_commit
-from qreg.compare.mcnemar import mcnemar
-from qreg.judgements import Basis, Check, Finding, Outcome, Verdict
+from qreg.git import current_commit
+from qreg.records.verdict import Basis, Check, Finding, Outcome, Verdict
+from qreg.stats.mcnemar import mcnemar
 from tests.unit.baselines import build
 
 NOW = build.snapshot()

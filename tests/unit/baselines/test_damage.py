@@ -14,7 +14,7 @@ import pytest
 from qreg.baselines.encoding import checksum
 from qreg.baselines.store import Store
 from qreg.errors import CorruptFileError
-from qreg.records import Case
+from qreg.records.case import Case
 from tests.unit.baselines import build
 
 HINT = "qreg baseline update --reason TEXT shapes10/simple_cnn/static@x86"

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from qreg.approvals import Promise
+from qreg.baselines.applicable import choose_promise
 from qreg.baselines.encoding import checksum
-from qreg.baselines.select import choose_promise
 from qreg.baselines.store import Store
 from qreg.errors import CorruptFileError, QregError
-from qreg.records import Case
+from qreg.records.baseline import Promise
+from qreg.records.case import Case
 from tests.unit.baselines import build
 
 ELSEWHERE = replace(build.ENVIRONMENT, cpu="Another CPU")

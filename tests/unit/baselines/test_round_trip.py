@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load
 
-from qreg.approvals import Approval, Baseline, Replaced, Snapshot
 from qreg.baselines.encoding import encode
 from qreg.baselines.sidecar import encode_arrays, encode_images
 from qreg.baselines.store import Store
-from qreg.judgements import Outcome
-from qreg.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
-from qreg.observations import Size, TensorSize
-from qreg.records import Case, Environment
+from qreg.records.baseline import Approval, Baseline, Replaced, Snapshot
+from qreg.records.case import Case, Environment
+from qreg.records.measurement import Size, TensorSize
+from qreg.records.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
+from qreg.records.verdict import Outcome
 from tests.unit.baselines import build
 
 COUNTS = st.integers(0, 2**40)

@@ -10,8 +10,8 @@ import pytest
 from qreg.baselines.folder import baseline_root
 from qreg.baselines.store import Store
 from qreg.errors import CorruptFileError, QregError
-from qreg.records import Case
-from qreg.shipped import shipped_folder
+from qreg.files import shipped_folder
+from qreg.records.case import Case
 from tests.unit.baselines import build
 
 ELSEWHERE = replace(build.ENVIRONMENT, cpu_capability="AVX2", vnni=False)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from qreg.approvals import Snapshot
 from qreg.baselines.store import Store
-from qreg.judgements import Basis, Check, Finding, Outcome, Verdict
-from qreg.records import Case, Failure
+from qreg.records.baseline import Snapshot
+from qreg.records.case import Case, Failure
+from qreg.records.verdict import Basis, Check, Finding, Outcome, Verdict
 from tests.unit.baselines import build
 
 
@@ -56,6 +56,6 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         def observe(self, case: Case) -> Snapshot | Failure:
             return found.observe(case)
 
-    monkeypatch.setattr("qreg.gate.Gate", Gate)
-    monkeypatch.setattr("qreg.judge.judge", found.judge)
+    monkeypatch.setattr("qreg.gate.observe.Gate", Gate)
+    monkeypatch.setattr("qreg.gate.judge.judge", found.judge)
     return found

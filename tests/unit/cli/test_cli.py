@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qreg.cli import main
-from qreg.shipped import shipped_folder
+from qreg.files import shipped_folder
 
 COMMANDS = ("compare", "train")
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from qreg.cli import main
-from qreg.upgrades import Cause, Level, UpgradeReport
-from tests.unit.report.upgrade_report import REPORT, case
+from qreg.upgrade.records import Cause, Level, UpgradeReport
+from tests.unit.upgrade.report.upgrade_report import REPORT, case
 
 ARGUMENTS = ["upgrade", "--from", "1.0.0", "--to", "2.0.0"]
 

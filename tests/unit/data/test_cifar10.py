@@ -34,7 +34,7 @@ def test_the_real_test_images(cifar10_dir: Path) -> None:
 
 
 def test_every_calibration_image_is_there(cifar10_dir: Path) -> None:
-    from qreg.workshop import CALIBRATION
+    from qreg.measure.subject import CALIBRATION
 
     train = CIFAR10.load("train", data_dir=cifar10_dir, progress=None)
     assert len(train.take(CALIBRATION)) == len(CALIBRATION)

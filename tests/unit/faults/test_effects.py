@@ -8,20 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from qreg.approvals import Approval, Baseline, Snapshot
-from qreg.compare.family import family_alpha
-from qreg.compare.verdict import judge
+from qreg.checks.verdict import judge
 from qreg.faults import all_faults
 from qreg.faults.child import RUN_OF
+from qreg.faults.families.rounding import _requantized, half_away
 from qreg.faults.fault import Fault, Target, after
-from qreg.faults.rounding import _requantized, half_away
 from qreg.faults.surgery import in_middle
-from qreg.gate import Gate
-from qreg.judgements import Basis, Outcome
+from qreg.gate.observe import Gate
+from qreg.measure.options import Options
 from qreg.quantization.engines import available_engines
-from qreg.records import Case, Failure
+from qreg.records.baseline import Approval, Baseline, Snapshot
+from qreg.records.case import Case, Failure
+from qreg.records.verdict import Basis, Outcome
+from qreg.stats.holm import family_alpha
 from qreg.training.checkpoints import checkpoint_folders
-from qreg.workshop import Options
 
 #: Few, and enough that the faults of the test images hit some.
 OPTIONS = Options(folders=checkpoint_folders(), limit=120)
@@ -78,7 +78,7 @@ def test_half_is_rounded_away_from_zero() -> None:
 
 
 def test_a_change_after_quantization_is_of_the_case_only() -> None:
-    from qreg import prepare
+    from qreg.measure import subject as prepare
 
     seen: list[nn.Module] = []
     case = Case("shapes10", "simple_cnn", "dynamic", "x86")

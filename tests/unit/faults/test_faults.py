@@ -13,9 +13,9 @@ from torch.ao.quantization import observer
 from qreg.errors import UnknownNameError
 from qreg.faults import all_faults, get_faults
 from qreg.faults.fault import QUANTIZED, Fault, Target
+from qreg.measure.options import Options
 from qreg.quantization import METHODS
-from qreg.records import Case
-from qreg.workshop import Options
+from qreg.records.case import Case
 
 #: What the issue of the gate asks for.
 ASKED = (
@@ -44,9 +44,9 @@ ASKED = (
     "operator-more",
 )
 _USED = (
-    "qreg.prepare:get_method",
-    "qreg.workshop:get_dataset",
-    "qreg.workshop:CALIBRATION",
+    "qreg.measure.subject:get_method",
+    "qreg.measure.options:get_dataset",
+    "qreg.measure.subject:CALIBRATION",
     "qreg.quantization.static:fuse",
     "qreg.quantization.static:static_qconfig",
     "torch.ao.nn.quantized.modules.conv:_quantize_weight",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from qreg.approvals import Approval, Baseline, Snapshot
 from qreg.faults import all_faults
 from qreg.faults.fault import Target
-from qreg.gate import Gate
-from qreg.judge import judged
-from qreg.judgements import Check, Outcome, Verdict
+from qreg.gate.judge import judged
+from qreg.gate.observe import Gate
+from qreg.measure.options import Options
 from qreg.quantization.engines import available_engines
-from qreg.records import Case, Failure
+from qreg.records.baseline import Approval, Baseline, Snapshot
+from qreg.records.case import Case, Failure
+from qreg.records.verdict import Check, Outcome, Verdict
 from qreg.training.checkpoints import checkpoint_folders
-from qreg.workshop import Options
 
 OPTIONS = Options(folders=checkpoint_folders(), limit=60)
 CASE = Case("shapes10", "simple_cnn", "pt2e-static", "x86")

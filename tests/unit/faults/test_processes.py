@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from qreg.compare.noise import Noise
 from qreg.errors import QregError
 from qreg.faults.child import _plain
+from qreg.faults.noise import Noise
 from qreg.faults.processes import Launcher
 from qreg.faults.results import Judged, Observed
 from qreg.faults.settings import SETTINGS, true_loss
-from qreg.judgements import Outcome
-from qreg.records import Case
+from qreg.records.case import Case
+from qreg.records.verdict import Outcome
 
 CASE = Case("shapes10", "simple_cnn", "static", "onednn")
 HERE = Path("here")

@@ -7,13 +7,13 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from qreg.compare.noise import Noise
+from qreg.faults.noise import Noise
+from qreg.faults.report.clean_runs import clean_notes, clean_table
+from qreg.faults.report.proof_json import proof_text
+from qreg.faults.report.tables import fault_notes, fault_table, share_table, size_table
 from qreg.faults.results import CleanRun, FaultRun, Judged, LeftOut, Observed, Proof
-from qreg.judgements import Outcome
-from qreg.records import Case
-from qreg.report.clean_runs import clean_notes, clean_table
-from qreg.report.proof_json import proof_text
-from qreg.report.selftest import fault_notes, fault_table, share_table, size_table
+from qreg.records.case import Case
+from qreg.records.verdict import Outcome
 
 CASE = Case("shapes10", "simple_cnn", "static", "x86")
 PASS = Judged(Outcome.PASS)

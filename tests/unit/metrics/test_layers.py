@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from qreg.metrics.layers import float_twin, layer_numerics
-from qreg.numerics import EQUAL_DB, Layer
+from qreg.records.numerics import EQUAL_DB, Layer
 from tests.unit.metrics import nets
 
 IMAGES = nets.images()

@@ -10,7 +10,7 @@ from torch.ao.nn import quantized as nnq
 
 from qreg.metrics.saturation import LayerInput, audit_saturation
 from qreg.quantization.engines import available_engines
-from qreg.records import LayerSaturation
+from qreg.records.measurement import LayerSaturation
 
 pytestmark = pytest.mark.skipif(
     "fbgemm" not in available_engines(), reason="no fbgemm in this PyTorch"

@@ -8,7 +8,7 @@ from torch import nn
 
 from qreg.metrics.layers import float_twin, layer_numerics
 from qreg.metrics.swap import restored
-from qreg.numerics import Layer
+from qreg.records.numerics import Layer
 from tests.unit.metrics import nets
 
 IMAGES = nets.images()

@@ -12,16 +12,16 @@ from torch import nn
 
 from qreg.data.batches import batches
 from qreg.errors import UnavailableError
+from qreg.measure.options import Options
+from qreg.measure.subject import Subject, open_workshop, prepare
+from qreg.migrate.snippet import snippet
 from qreg.models import build_model
-from qreg.prepare import Subject, prepare
 from qreg.quantization import DEPRECATED, METHODS, get_method, successors
 from qreg.quantization.eager import fuse, qat_qconfig, static_qconfig
 from qreg.quantization.engines import available_engines, use_engine
 from qreg.quantization.needs import need_torchao
-from qreg.records import Case, Failure
-from qreg.snippet import snippet
+from qreg.records.case import Case, Failure
 from qreg.training.checkpoints import checkpoint_folders
-from qreg.workshop import Options, open_workshop
 
 pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
 OPTIONS = Options(folders=checkpoint_folders(), limit=16)

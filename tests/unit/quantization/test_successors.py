@@ -13,15 +13,15 @@ import torch
 from torch import nn
 
 from qreg.data.batches import batches
+from qreg.measure.options import Options
+from qreg.measure.subject import Subject, open_workshop, prepare
 from qreg.metrics.layers import layer_numerics
 from qreg.metrics.size import model_size
-from qreg.numerics import Layer, Quantizer
-from qreg.prepare import Subject, prepare
 from qreg.quantization.carry import carry_ranges, trained_float
 from qreg.quantization.engines import available_engines
-from qreg.records import Case, Failure
+from qreg.records.case import Case, Failure
+from qreg.records.numerics import Layer, Quantizer
 from qreg.training.checkpoints import checkpoint_folders
-from qreg.workshop import Options, open_workshop
 
 pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
 OPTIONS = Options(folders=checkpoint_folders(), limit=200)

@@ -7,12 +7,20 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from qreg.observations import Accuracy, Agreement, Flip, Latency, Size, TensorSize
-from qreg.records import Case, Environment, Failure, Measurement
+from qreg.records.case import Case, Environment, Failure
+from qreg.records.measurement import (
+    Accuracy,
+    Agreement,
+    Flip,
+    Latency,
+    Measurement,
+    Size,
+    TensorSize,
+)
+from qreg.report.checkpoints import recipes_table
+from qreg.report.comparison import comparison_notes, comparison_table, failure_lines
 from qreg.report.json_text import FORMAT, measurements_text
 from qreg.report.plot import comparison_png
-from qreg.report.recipes import recipes_table
-from qreg.report.table import comparison_notes, comparison_table, failure_lines
 from qreg.training.recipe import default_recipe
 
 ENVIRONMENT = Environment(

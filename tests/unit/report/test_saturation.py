@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from qreg.records import LayerSaturation
+from qreg.records.measurement import LayerSaturation
 from qreg.report.saturation import saturation_notes, saturation_table
 
 _COUNTS = {"outputs": 100, "codes": 50}

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from qreg.records import Case, Environment
+from qreg.records.case import Case, Environment
 
 CASES = tuple(Case("shapes10", model, "static", "x86") for model in ("simple_cnn", "linear_100"))
 ENVIRONMENT = Environment(

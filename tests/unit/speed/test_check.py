@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from qreg.compare.speed import make_plan
-from qreg.compare.speed_run import complaints, drift, log_ratios, times_of
 from qreg.errors import QregError
-from qreg.judgements import Outcome
-from qreg.records import Case
+from qreg.records.case import Case
+from qreg.records.verdict import Outcome
 from qreg.speed.check import check_speed
+from qreg.speed.compare.rule import make_plan
+from qreg.speed.compare.verdicts import complaints, drift, log_ratios, times_of
 from qreg.speed.driver import Request, call_counts
 from qreg.speed.noise import Reading, read_noise
-from qreg.speed.order import pair_orders
-from qreg.timings import CaseTimes, Noise, Pair, SpeedRun, Timing
+from qreg.speed.pairs import pair_orders
+from qreg.speed.records import CaseTimes, Noise, Pair, SpeedRun, Timing
 from tests.unit.speed.fake import CASES, ENVIRONMENT, fake_python, log_of
 
 

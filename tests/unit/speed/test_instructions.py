@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from qreg.errors import QregError
-from qreg.records import Case
-from qreg.report.instructions import REPEATS_WITHIN, instructions_table
+from qreg.records.case import Case
 from qreg.speed import instructions
 from qreg.speed.instructions import CountRequest, count_instructions, parse_totals
-from qreg.timings import Counted
+from qreg.speed.records import Counted
+from qreg.speed.report.instructions import REPEATS_WITHIN, instructions_table
 from tests.unit.speed.fake import CASES
 
 ROOT = Path(__file__).parents[3]

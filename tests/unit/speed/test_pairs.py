@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from qreg.records import Case
-from qreg.speed.jobs import Job, LostError
+from qreg.processes.jobs import Job, LostError
+from qreg.processes.sides import HERE, open_side
+from qreg.records.case import Case
 from qreg.speed.pairs import processor_of, run_pair
-from qreg.speed.sides import HERE, open_side
 from tests.unit.speed.fake import CASES, fake_python, log_of
 
 ROOT = Path(__file__).parents[3]

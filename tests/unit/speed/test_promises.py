@@ -8,9 +8,9 @@ import pytest
 
 from qreg.errors import QregError
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
-from qreg.records import Case
+from qreg.processes.jobs import LostError
+from qreg.records.case import Case
 from qreg.speed import promises
-from qreg.speed.jobs import LostError
 from qreg.speed.promises import PromiseRequest, check_processes, measure_paces
 from tests.unit.speed.fake import CASES, ENVIRONMENT
 

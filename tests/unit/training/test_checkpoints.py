@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
+from qreg.files import shipped_folder
 from qreg.models import MODELS, build_model
 from qreg.quantization import get_method
-from qreg.shipped import shipped_folder
 from qreg.training.checkpoints import (
     checkpoint_folders,
     checkpoint_path,

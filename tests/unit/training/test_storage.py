@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.ao import quantization as ao
 
 from qreg.models import build_model
@@ -22,8 +23,10 @@ def _fake_quantized(name: str, method: str) -> torch.nn.Module:
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("method", ["qat", "qat-per-tensor"])
+@pytest.mark.parametrize("seed", range(3))
 @torch.no_grad()
-def test_codes_give_the_bits_that_fake_quantization_gave(name: str, method: str) -> None:
+def test_codes_give_the_bits_that_fake_quantization_gave(name: str, method: str, seed: int) -> None:
+    torch.manual_seed(seed)
     model, images = _fake_quantized(name, method), torch.randn(4, 3, 32, 32)
     expected = model(images)
     stored = pack(model)
@@ -54,3 +57,12 @@ def test_what_has_one_dimension_is_stored_as_it_is() -> None:
     small = [key for key, tensor in state.items() if tensor.ndim < 2]
     assert small
     assert all(torch.equal(stored[key], state[key]) for key in small)
+
+
+def test_a_weight_between_two_codes_gets_the_code_of_the_fake_quantizer() -> None:
+    scale, weights = torch.tensor(0.0047), torch.arange(-127.5, 128) * torch.tensor(0.0047)
+    seen = torch.fake_quantize_per_tensor_affine(weights, scale, torch.tensor(0), -128, 127)
+    state = {"a.weight": weights[:, None], "a.weight_fake_quant.scale": scale[None]}
+    module = nn.Module()
+    module.state_dict = lambda: state  # type: ignore[method-assign, assignment, misc]
+    assert torch.equal(unpack(pack(module))["a.weight"][:, 0], seen)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from qreg.errors import QregError
-from qreg.records import Case
+from qreg.records.case import Case
 from qreg.upgrade.check import check_upgrade
+from qreg.upgrade.records import CaseUpgrade, Cause, Level, UpgradeReport
 from qreg.upgrade.running import Request
-from qreg.upgrades import CaseUpgrade, Cause, Level, UpgradeReport
 from tests.unit.upgrade.doctored import doctored_python
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +27,7 @@ def wider(self):
 m.HistogramObserver.calculate_qparams = wider
 """,
     # when torch's own modules have been imported, which need it
-    "qreg.upgrade.probing": "del m.torch.ao.quantization.observer.default_weight_observer",
+    "qreg.upgrade.side.probing": "del m.torch.ao.quantization.observer.default_weight_observer",
     "torch.ao.quantization.quantize": """
 import os, signal
 m.quantize_dynamic = lambda *args, **more: os.kill(os.getpid(), signal.SIGILL)

@@ -1,0 +1,128 @@
+"""Which baseline a measurement is judged against: the same environment's, else the closest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+from qreg.records.baseline import Approval, Baseline, Promise
+from qreg.records.case import Environment
+from qreg.records.verdict import Basis
+
+#: What must be equal for two measurements to be compared bit by bit; torch without "+cu130".
+SAME = (
+    "torch",  # brings the kernels, and oneDNN, FBGEMM and QNNPACK with them
+    "system",  # another build of the same version, with another compiler and math library
+    "arch",  # other kernels altogether
+    "cpu",  # oneDNN and OpenBLAS choose kernels by model, caches and cores
+    "cpu_capability",  # the vector width of PyTorch's own kernels: the order of float sums
+    "vnni",  # without it pairs of int8 products saturate at 16 bits
+    "limits",  # they keep kernels off the instructions above
+    "threads",  # how sums are cut up, and so their order
+)
+T = TypeVar("T")
+# Methods whose arithmetic torchao brings: bit by bit only under the same one.
+_OF_TORCHAO = ("pt2e-", "torchao-")
+_RELEASE = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+
+
+def same_environment(one: Environment, other: Environment) -> bool:
+    """Whether both must give the same bits."""
+    return not _differences(one, other)
+
+
+def choose(
+    baselines: Sequence[Baseline], environment: Environment
+) -> tuple[Baseline, Basis] | None:
+    """The baseline to judge by, and whether every bit is compared; None where there is none.
+
+    Without one of the same environment it is the closest: fewest differences among vnni, limits
+    and cpu_capability; then the nearest torch version; then system, arch, cpu and threads in
+    this order; then the latest approved.
+    """
+    found = [(one.snapshot.environment, one.history, one) for one in baselines]
+    chosen = _closest(found, environment)
+    return _under_torchao(*chosen, environment) if chosen else None
+
+
+def choose_promise(
+    promises: Sequence[Promise], environment: Environment
+) -> tuple[Promise, Basis] | None:
+    """The promise to judge by, likewise."""
+    return _closest([(one.environment, one.history, one) for one in promises], environment)
+
+
+def _under_torchao(
+    chosen: Baseline, basis: Basis, environment: Environment
+) -> tuple[Baseline, Basis]:
+    then, method = chosen.snapshot.environment, chosen.snapshot.case.method
+    if method.startswith(_OF_TORCHAO) and then.torchao != environment.torchao:
+        versions = f"recorded with torchao {then.torchao or 'absent'}, now {environment.torchao}"
+        basis = Basis(exact=False, reason=f"{versions}: judged statistically")
+    return chosen, basis
+
+
+def _closest(
+    held: Sequence[tuple[Environment, tuple[Approval, ...], T]], environment: Environment
+) -> tuple[T, Basis] | None:
+    if not held:
+        return None
+    latest_first = sorted(held, key=lambda one: one[1][-1].date, reverse=True)
+    then, _, closest = min(latest_first, key=lambda one: _distance(one[0], environment))
+    return closest, _basis(then, environment)
+
+
+def torch_version(environment: Environment) -> str:
+    """The version of torch without its local part."""
+    return environment.torch.partition("+")[0]
+
+
+def _value(environment: Environment, field: str) -> object:
+    return torch_version(environment) if field == "torch" else getattr(environment, field)
+
+
+def _differences(one: Environment, other: Environment) -> tuple[str, ...]:
+    return tuple(field for field in SAME if _value(one, field) != _value(other, field))
+
+
+def _distance(then: Environment, now: Environment) -> tuple[object, ...]:
+    differ = _differences(then, now)
+    arithmetic = sum(field in differ for field in ("vnni", "limits", "cpu_capability"))
+    rest = (field in differ for field in ("torch", "system", "arch", "cpu", "threads"))
+    return (arithmetic, _release_distance(then, now), *rest)
+
+
+def _release_distance(then: Environment, now: Environment) -> tuple[int, ...]:
+    releases = (_RELEASE.match(environment.torch) for environment in (then, now))
+    one, other = (tuple(int(n or 0) for n in r.groups()) if r else (0, 0, 0) for r in releases)
+    return tuple(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
+def _basis(then: Environment, now: Environment) -> Basis:
+    differ = _differences(then, now)
+    if not differ:
+        return Basis(exact=True, reason="same environment: judged bit by bit")
+    before, after = (_described(environment, differ) for environment in (then, now))
+    reason = f"recorded on {before}, now {after.removeprefix('torch ')}: judged statistically"
+    return Basis(exact=False, reason=reason)
+
+
+def _described(environment: Environment, fields: Sequence[str]) -> str:
+    vnni = f"{'with' if environment.vnni else 'without'} VNNI"
+    capability = environment.cpu_capability or "unknown vector instructions"
+    instructions = " ".join(
+        text for field, text in (("cpu_capability", capability), ("vnni", vnni)) if field in fields
+    )
+    threads = f"{environment.threads} thread{'' if environment.threads == 1 else 's'}"
+    words = {
+        "torch": f"torch {torch_version(environment)}",
+        "cpu_capability": instructions,
+        "vnni": "" if "cpu_capability" in fields else instructions,
+        "limits": " ".join(environment.limits) or "no limits",
+        "system": environment.system or "an unknown system",
+        "arch": environment.arch or "an unknown architecture",
+        "cpu": environment.cpu or "an unknown CPU",
+        "threads": threads,
+    }
+    return ", ".join(words[field] for field in words if field in fields and words[field])

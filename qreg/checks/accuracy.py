@@ -1,0 +1,95 @@
+"""Accuracy against the baseline's, paired image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from qreg.checks.samples import Shared
+from qreg.records.baseline import Snapshot
+from qreg.records.numerics import Logits
+from qreg.records.verdict import AccuracyChange, Check, Finding, MovedImage, Outcome
+from qreg.stats.intervals import paired_change
+from qreg.stats.mcnemar import critical_losses, detectable_drop, lost_more
+
+# The upper bound that a PASS rests on: one-sided 95 %. It cannot raise a false alarm, so that
+# it need not be shared out among the cases of a run.
+_PASS_LEVEL = 0.90
+
+
+def accuracy_change(shared: Shared, *, alpha: float) -> AccuracyChange:
+    """Compare measurement and baseline on the images they share.
+
+    The margin is the smallest drop that is significant at `alpha` among as many flips as were
+    seen: what is smaller, this comparison cannot tell from noise.
+    """
+    right_now = shared.observed == shared.labels
+    right_before = shared.expected == shared.labels
+    won = int((right_now & ~right_before).sum())
+    lost = int((right_before & ~right_now).sum())
+    total = len(shared.index)
+    change, low, high = paired_change(won, lost, total, level=_PASS_LEVEL)
+    return AccuracyChange(
+        total=total,
+        expected=int(right_before.sum()),
+        observed=int(right_now.sum()),
+        won=won,
+        lost=lost,
+        change=change,
+        low=low,
+        high=high,
+        p_value=lost_more(won, lost),
+        detectable=detectable_drop(won + lost, total, alpha=alpha),
+        margin=critical_losses(won + lost, alpha=alpha) / total,
+    )
+
+
+def judge_accuracy(found: AccuracyChange, *, alpha: float) -> Iterator[Finding]:
+    """REGRESSED, IMPROVED, or INCONCLUSIVE where the interval reaches past the margin."""
+    worse, better = found.p_value, lost_more(found.lost, found.won)
+    if worse <= alpha and -found.change >= found.margin:
+        yield _finding(found, Outcome.REGRESSED, worse)
+    elif better <= alpha:
+        yield _finding(found, Outcome.IMPROVED, better)
+    elif -found.low > found.margin:
+        yield _finding(found, Outcome.INCONCLUSIVE, worse)
+
+
+def _finding(found: AccuracyChange, outcome: Outcome, p_value: float) -> Finding:
+    return Finding(
+        check=Check.ACCURACY,
+        outcome=outcome,
+        expected=f"{found.expected / found.total:.2%} ({found.expected} of {found.total})",
+        observed=f"{found.observed / found.total:.2%}, {found.change * 100:+.2f} points "
+        f"({found.low * 100:+.2f} to {found.high * 100:+.2f})",
+        allowed=f"a drop below {found.margin * 100:.2f} points",
+        where=f"{found.lost} images lost, {found.won} won",
+        p_value=p_value,
+    )
+
+
+def moved_images(now: Snapshot, before: Snapshot, shared: Shared) -> tuple[MovedImage, ...]:
+    """The flips between both, with margins where the logits are kept."""
+    seen, expected = shared.observed, shared.expected
+    rows = np.flatnonzero(seen != expected)
+    return tuple(
+        MovedImage(
+            index=int(shared.index[row]),
+            label=int(shared.labels[row]),
+            expected=int(expected[row]),
+            observed=int(seen[row]),
+            expected_margin=_margin(before.numerics.logits, int(shared.before[row])),
+            observed_margin=_margin(now.numerics.logits, int(shared.now[row])),
+        )
+        for row in rows
+    )
+
+
+def _margin(logits: Logits, row: int) -> float | None:
+    if row >= logits.count:
+        return None
+    width = 4 * logits.classes
+    one = np.frombuffer(logits.values[row * width : (row + 1) * width], dtype="<f4")
+    lower, higher = np.partition(one, -2)[-2:]
+    return float(higher) - float(lower)

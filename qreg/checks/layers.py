@@ -1,0 +1,147 @@
+"""Layers against the baseline's: quantization parameters, stored weights, outputs, SQNR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qreg.checks.tolerances import STORED_SCALE, Tolerances
+from qreg.records.numerics import Layer, Quantizer
+from qreg.records.verdict import Check, Finding, Outcome
+
+Pairs = list[tuple[Layer, Layer]]
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """One parameter of a layer that is not what it was."""
+
+    what: str
+    expected: str
+    observed: str
+
+
+def judge_parameters(
+    now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances
+) -> Iterator[Finding]:
+    """Name the first layer whose quantization parameters or stored weights moved.
+
+    Not exactly, weights' codes must still be equal where their scales are.
+    """
+    moved = [(here, _moved_parameter(here, there, allowed)) for here, there in _pairs(now, before)]
+    found = [(layer, what) for layer, what in moved if what is not None]
+    if found:
+        first, what = found[0]
+        yield Finding(
+            check=Check.PARAMETERS,
+            outcome=Outcome.REGRESSED,
+            expected=what.expected,
+            observed=what.observed,
+            allowed="equal" if allowed.exact else _allowed_text(allowed),
+            where=f"{first.name}: {what.what}{_more(len(found))}",
+        )
+
+
+def judge_layers(
+    now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances
+) -> Iterator[Finding]:
+    """Name the first layer whose output moved: in a bit, or in SQNR by more than is allowed."""
+    moved = [(a, b) for a, b in _pairs(now, before) if _moved_output(a, b, allowed)]
+    worse = [(a, b) for a, b in moved if allowed.exact or _sqnr_change(a, b) < 0]
+    if not moved:
+        return
+    here, there = (worse or moved)[0]
+    yield Finding(
+        check=Check.LAYERS,
+        outcome=Outcome.REGRESSED if worse else Outcome.IMPROVED,
+        expected=_output(there, allowed.exact),
+        observed=_output(here, allowed.exact),
+        allowed="equal" if allowed.exact else f"an SQNR at most {allowed.sqnr_db:g} dB away",
+        where=f"{here.name}{_more(len(worse or moved))}",
+    )
+
+
+def first_moved(now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances) -> str:
+    """The first layer, in the order they run, that moved in any way; "" where none did."""
+    for here, there in _pairs(now, before):
+        if _moved_parameter(here, there, allowed) or _moved_output(here, there, allowed):
+            return here.name
+    return ""
+
+
+def _pairs(now: Sequence[Layer], before: Sequence[Layer]) -> Pairs:
+    there = {layer.name: layer for layer in before}
+    return [(layer, there[layer.name]) for layer in now if layer.name in there]
+
+
+def _moved_output(here: Layer, there: Layer, allowed: Tolerances) -> bool:
+    if allowed.exact:
+        return here.output_digest != there.output_digest or here.sqnr_db != there.sqnr_db
+    return abs(_sqnr_change(here, there)) > allowed.sqnr_db
+
+
+def _moved_parameter(here: Layer, there: Layer, allowed: Tolerances) -> _Moved | None:
+    stored, exact = (0.0 if allowed.exact else STORED_SCALE), allowed.exact
+    moved = _moved_quantizer("weight", here.weight, there.weight, stored, 0) or _moved_quantizer(
+        "output", here.output, there.output, allowed.scale, allowed.zero_point
+    )
+    if moved:
+        return moved
+    same_scales = here.weight is not None and here.weight == there.weight
+    if (exact or same_scales) and here.weight_digest != there.weight_digest:
+        return _Moved("weight values", there.weight_digest or "none", here.weight_digest or "none")
+    if (exact or same_scales) and here.bias_digest != there.bias_digest:
+        return _Moved("bias", there.bias_digest or "none", here.bias_digest or "none")
+    return None
+
+
+def _moved_quantizer(
+    what: str, here: Quantizer | None, there: Quantizer | None, scale: float, zero_point: int
+) -> _Moved | None:
+    if here == there:
+        return None
+    if here is None or there is None or _scheme(here) != _scheme(there):
+        return _Moved(what, _scheme(there), _scheme(here))
+    if len(here.scales) != len(there.scales):
+        return _Moved(what, f"{len(there.scales)} channels", f"{len(here.scales)} channels")
+    a, b = np.array(here.scales), np.array(there.scales)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.where(a == b, 0.0, np.abs(a - b) / np.abs(b))
+    zeros = np.abs(np.array(here.zero_points) - np.array(there.zero_points))
+    if bool((apart <= scale).all() and (zeros <= zero_point).all()):
+        return None
+    worst = int(np.argmax(np.maximum(apart, zeros)))
+    name = f"{what} of channel {worst}" if len(apart) > 1 else what
+    return _Moved(name, _one(there, worst), _one(here, worst))
+
+
+def _allowed_text(allowed: Tolerances) -> str:
+    return (
+        f"scales of weights within {STORED_SCALE:g}, observed ones within {allowed.scale:g} "
+        f"(relative), zero points within {allowed.zero_point}"
+    )
+
+
+def _scheme(quantizer: Quantizer | None) -> str:
+    return f"{quantizer.qscheme} {quantizer.dtype}" if quantizer else "float"
+
+
+def _one(quantizer: Quantizer, channel: int) -> str:
+    return f"scale {quantizer.scales[channel]:.9g}, zero point {quantizer.zero_points[channel]}"
+
+
+def _sqnr_change(here: Layer, there: Layer) -> float:
+    if here.sqnr_db is None or there.sqnr_db is None:
+        return 0.0
+    return here.sqnr_db - there.sqnr_db
+
+
+def _output(layer: Layer, exact: bool) -> str:
+    sqnr = "unknown" if layer.sqnr_db is None else f"{layer.sqnr_db:.2f} dB"
+    return f"output {layer.output_digest}, SQNR {sqnr}" if exact else f"SQNR {sqnr}"
+
+
+def _more(count: int) -> str:
+    return f", the first of {count}" if count > 1 else ""

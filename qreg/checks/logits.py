@@ -1,0 +1,116 @@
+"""Logits against the baseline's: bit for bit, or by how far they moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from qreg.checks.samples import Shared
+from qreg.checks.tolerances import FLOAT_DB, Tolerances
+from qreg.records.baseline import Snapshot
+from qreg.records.numerics import Logits, Numerics
+from qreg.records.verdict import Check, Finding, Outcome
+
+Array = npt.NDArray[np.float32]
+
+
+def judge_logits(
+    now: Snapshot, before: Snapshot, shared: Shared, allowed: Tolerances
+) -> Iterator[Finding]:
+    """Exactly, equal in every bit, in batches and alone; else within `nearest_allowed`.
+
+    A baseline of logits that are no numbers makes them no better: they are never right.
+    """
+    here, there = _paired(now.numerics.logits, before.numerics.logits, shared)
+    if np.isnan(_array(now.numerics.logits)).any():
+        yield _not_numbers(now.numerics.logits)
+    elif allowed.exact:
+        yield from _bits(now, before, shared)
+    elif len(here) and (_db(here, there) < (least := nearest_allowed(before.numerics, allowed))):
+        yield Finding(
+            check=Check.LOGITS,
+            outcome=Outcome.REGRESSED,
+            expected="the baseline's logits",
+            observed=f"logits {_db(here, there):.1f} dB from them",
+            allowed=f"at least {least:.1f} dB",
+            where=f"{len(here)} images",
+        )
+
+
+def nearest_allowed(numerics: Numerics, allowed: Tolerances) -> float:
+    """The signal-to-difference ratio that logits must keep to the baseline's, in dB."""
+    measured = [layer.sqnr_db for layer in numerics.layers if layer.sqnr_db is not None]
+    return min(measured[-1] + allowed.logits_db, FLOAT_DB) if measured else allowed.logits_db
+
+
+def distance_db(now: Logits, before: Logits, shared: Shared) -> float:
+    """The signal-to-difference ratio of two measurements' logits, in dB; infinite if equal."""
+    return _db(*_paired(now, before, shared))
+
+
+def _not_numbers(logits: Logits) -> Finding:
+    hit = int(np.isnan(_array(logits)).any(axis=1).sum())
+    return Finding(
+        check=Check.LOGITS,
+        outcome=Outcome.REGRESSED,
+        expected="numbers",
+        observed="NaN",
+        allowed="none",
+        where=f"{hit} of {logits.count} images",
+    )
+
+
+def _bits(now: Snapshot, before: Snapshot, shared: Shared) -> Iterator[Finding]:
+    a, b = now.numerics.logits, before.numerics.logits
+    here, there = _paired(a, b, shared)
+    places = {
+        f"of {len(here)} images": _moved_rows(here, there),
+        "predictions": int((shared.observed != shared.expected).sum()),
+        "images have logits on one side only": _one_sided(a, b, shared),
+        "digest of images run alone": int(now.numerics.single != before.numerics.single),
+    }
+    if any(places.values()):
+        yield Finding(
+            check=Check.LOGITS,
+            outcome=Outcome.REGRESSED,
+            expected=f"digest {b.digest[:16]}",
+            observed=f"digest {a.digest[:16]}, {_db(here, there):.1f} dB apart",
+            allowed="equal bits",
+            where=", ".join(f"{count} {what}" for what, count in places.items() if count),
+        )
+
+
+def _moved_rows(here: Array, there: Array) -> int:
+    if here.shape != there.shape:
+        return len(here)
+    # by their bits: 0.0 equals -0.0
+    return int((here.view(np.uint32) != there.view(np.uint32)).any(axis=1).sum())
+
+
+def _one_sided(now: Logits, before: Logits, shared: Shared) -> int:
+    return int(((shared.now < now.count) != (shared.before < before.count)).sum())
+
+
+def _paired(now: Logits, before: Logits, shared: Shared) -> tuple[Array, Array]:
+    """Both logits of the shared images that both kept, each (N, classes)."""
+    both = (shared.now < now.count) & (shared.before < before.count)
+    return _array(now)[shared.now[both]], _array(before)[shared.before[both]]
+
+
+def _array(logits: Logits) -> Array:
+    flat = np.frombuffer(logits.values, dtype="<f4").astype(np.float32)
+    return flat.reshape(logits.count, logits.classes)
+
+
+def _db(here: Array, there: Array) -> float:
+    """10 log10 of the baseline's energy over the difference's."""
+    a, b = here.astype(np.float64), there.astype(np.float64)
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return -math.inf
+    noise, signal = np.square(a - b).sum(), np.square(b).sum()
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf

@@ -1,0 +1,116 @@
+"""Operators against the baseline's: what runs, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from qreg.records.case import FLOAT_METHODS, Case
+from qreg.records.numerics import Layer, Numerics, OperatorCount, Work
+from qreg.records.verdict import Check, Finding, Outcome
+from qreg.registry import is_object_path
+
+# What does a layer's work; PyTorch versions may differ in what they put around it.
+_FLOAT_WORK = ("aten::convolution", "aten::addmm", "aten::mm", "aten::bmm", "aten::linear")
+_QUANTIZED = ("quantized::", "quantized_decomposed::", "onednn::", "torchao::", "aten::_int_mm")
+# Reading codes is no work with them: a graph in which only this is left computes in float.
+_ONLY_READ = "quantized_decomposed::dequantize"
+_CONVERTING = "quantized_decomposed::"
+# Pooling codes, as `quantized::max_pool2d` does, is no layer's work either.
+_INT8_WORK = tuple(name for name in _QUANTIZED if name != _CONVERTING)
+# What inductor calls in place of them; a baseline's counts do not know these.
+_COMPILED_FLOAT_WORK = ("mkldnn::_convolution_pointwise", "mkldnn::_linear_pointwise")
+
+
+def judge_quantized(case: Case, now: Numerics) -> Iterator[Finding]:
+    """A method that quantizes must leave something quantized, whatever any baseline says.
+
+    A user's own method may be a float one, and is not judged by this.
+    """
+    if case.method in FLOAT_METHODS or is_object_path(case.method):
+        return
+    if quantizes(now.operators, now.layers):
+        return
+    yield Finding(
+        check=Check.OPERATORS,
+        outcome=Outcome.REGRESSED,
+        expected="quantized work",
+        observed="none: no activation is quantized, no layer computes with int8 weights",
+        allowed="at least one quantized operator or layer, however accurate it is without",
+    )
+
+
+def quantizes(operators: Sequence[OperatorCount], layers: Sequence[Layer]) -> bool:
+    """Whether anything quantized ran: an operator, or a layer with int8 weights or output."""
+    names = [each.name for each in operators]
+    if any(name.startswith(_QUANTIZED) and not name.startswith(_ONLY_READ) for name in names):
+        return True
+    read = any(name.startswith(_ONLY_READ) for name in names)
+    return not read and any(layer.weight or layer.output for layer in layers)
+
+
+def judge_operators(
+    now: Sequence[OperatorCount], before: Sequence[OperatorCount], *, same_version: bool
+) -> Iterator[Finding]:
+    """Under the same PyTorch all must be the same; else those that do a layer's work."""
+    here, there = _counts(now, same_version), _counts(before, same_version)
+    changed = [name for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
+    if changed:
+        yield Finding(
+            check=Check.OPERATORS,
+            outcome=Outcome.REGRESSED,
+            expected=_text(changed, there),
+            observed=_text(changed, here),
+            allowed="the same operators, as often",
+        )
+
+
+def judge_kinds(now: Sequence[Layer], before: Sequence[Layer]) -> Iterator[Finding]:
+    """Each layer must be of the kind it was, in its turn: one that stayed float is named here."""
+    here, there = {x.name: x.kind for x in now}, {x.name: x.kind for x in before}
+    changed = [name for name in {**there, **here} if here.get(name) != there.get(name)]
+    if changed:
+        yield Finding(
+            check=Check.OPERATORS,
+            outcome=Outcome.REGRESSED,
+            expected=_kinds(changed, there),
+            observed=_kinds(changed, here),
+            allowed="the same kinds of layers",
+            where=", ".join(changed[:4]) + (" ..." if len(changed) > 4 else ""),
+        )
+    elif list(here) != list(there):
+        expected, observed = next((a, b) for a, b in zip(there, here, strict=True) if a != b)
+        yield Finding(
+            check=Check.OPERATORS,
+            outcome=Outcome.REGRESSED,
+            expected=f"{expected} first",
+            observed=f"{observed} first",
+            allowed="layers in the same order",
+            where=observed,
+        )
+
+
+def _counts(operators: Sequence[OperatorCount], everything: bool) -> dict[str, int]:
+    return {
+        each.name: each.count
+        for each in operators
+        if everything or each.name in _FLOAT_WORK or each.name.startswith(_QUANTIZED)
+    }
+
+
+def _text(names: Sequence[str], counts: dict[str, int]) -> str:
+    shown = [f"{counts.get(name, 0)} x {name}" for name in names[:4]]
+    return ", ".join(shown) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _kinds(names: Sequence[str], kinds: dict[str, str]) -> str:
+    return ", ".join(kinds.get(name, "none") for name in names[:4])
+
+
+def layers_work(operators: Sequence[OperatorCount], layers: Sequence[Layer]) -> Work:
+    """What computes the layers, from the operators of one forward pass."""
+    return Work(
+        int8=tuple(o for o in operators if o.name.startswith(_INT8_WORK) and "pool" not in o.name),
+        floating=tuple(o for o in operators if o.name in (*_FLOAT_WORK, *_COMPILED_FLOAT_WORK)),
+        converting=sum(o.count for o in operators if o.name.startswith(_CONVERTING)),
+        quantized=quantizes(operators, layers),
+    )

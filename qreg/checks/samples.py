@@ -1,0 +1,122 @@
+"""Which images two snapshots share, and whether they are the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from qreg.records.baseline import Snapshot
+from qreg.records.numerics import Images
+from qreg.records.verdict import Check, Finding, Outcome
+
+Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """The images both have, N of them.
+
+    Attributes:
+        index, labels: canonical index and label (N,).
+        now, before: their rows in each snapshot (N,).
+        observed, expected: predicted classes now and in the baseline (N,).
+        unlike_now, unlike_before: whether fp32 predicts otherwise, now and in the baseline (N,).
+        altered: how many of them have other pixels or another label in the baseline.
+    """
+
+    index: Rows
+    labels: Rows
+    now: Rows
+    before: Rows
+    observed: Rows
+    expected: Rows
+    unlike_now: Mask
+    unlike_before: Mask
+    altered: int
+
+
+@lru_cache(maxsize=64)
+def _columns(images: Images) -> tuple[Rows, Rows, Rows]:
+    return _column(images.index), _column(images.labels), _column(images.digests)
+
+
+def _column(numbers: tuple[int, ...]) -> Rows:
+    # half the time of np.array
+    return np.fromiter(numbers, dtype=np.int64, count=len(numbers))
+
+
+def shared_images(now: Snapshot, before: Snapshot) -> Shared:
+    """The images with the same canonical index in both, N of them."""
+    index, labels, digests = _columns(now.numerics.images)
+    old_index, old_labels, old_digests = _columns(before.numerics.images)
+    common, here, there = np.intersect1d(index, old_index, assume_unique=True, return_indices=True)
+    altered = (labels[here] != old_labels[there]) | (digests[here] != old_digests[there])
+    return Shared(
+        index=common,
+        labels=labels[here],
+        now=here,
+        before=there,
+        observed=_column(now.predictions)[here],
+        expected=_column(before.predictions)[there],
+        unlike_now=_among(common, now.numerics.disagreements),
+        unlike_before=_among(common, before.numerics.disagreements),
+        altered=int(altered.sum()),
+    )
+
+
+def _among(index: Rows, chosen: tuple[int, ...]) -> Mask:
+    """Which of the ascending indices (N,) are among the chosen."""
+    wanted, mask = _column(chosen), np.zeros(len(index), dtype=np.bool_)
+    if len(index):
+        # a tenth of the time of np.isin
+        rows = np.searchsorted(index, wanted).clip(max=len(index) - 1)
+        mask[rows[index[rows] == wanted]] = True
+    return mask
+
+
+def judge_images(shared: Shared, now: Snapshot, before: Snapshot) -> Iterator[Finding]:
+    """Other images cannot be compared; missing ones leave a judgement of them open."""
+    total = len(now.numerics.images.index)
+    if len(shared.index) == 0:
+        yield Finding(
+            check=Check.IMAGES,
+            outcome=Outcome.INCOMPARABLE,
+            expected="images that the baseline has",
+            observed=f"none of {total}",
+            allowed="at least one in common",
+        )
+    elif shared.altered:
+        yield Finding(
+            check=Check.IMAGES,
+            outcome=Outcome.INCOMPARABLE,
+            expected="the baseline's pixels and labels",
+            observed=f"{shared.altered} of {len(shared.index)} images differ from them",
+            allowed="none",
+        )
+    elif missing := _missing(shared, now, before):
+        yield Finding(
+            check=Check.IMAGES,
+            outcome=Outcome.INCONCLUSIVE,
+            expected="the images that the baseline has",
+            observed=f"{missing} of them are missing",
+            allowed="none",
+        )
+
+
+def _missing(shared: Shared, now: Snapshot, before: Snapshot) -> int:
+    """How many images are gone: those with logits, and those between the images seen now.
+
+    What lies behind is the rest of a whole test set, which a run of the gate leaves out.
+    """
+    index = _columns(before.numerics.images)[0]
+    gone = np.ones(len(index), dtype=np.bool_)
+    gone[shared.before] = False
+    expected = (np.arange(len(index)) < before.numerics.logits.count) | (
+        index < now.numerics.images.index[-1]
+    )
+    return int((gone & expected).sum())

@@ -1,0 +1,61 @@
+"""Size against the baseline's: each stored tensor, and the container apart from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qreg.records.measurement import Size, TensorSize
+from qreg.records.verdict import Check, Finding, Outcome
+
+Key = tuple[str, str, str]
+
+
+def judge_size(now: Size, before: Size, *, same_version: bool) -> Iterator[Finding]:
+    """Tensors must be the same everywhere, the container's bytes under the same PyTorch."""
+    here, there = _by_key(now), _by_key(before)
+    changed = [key for key in sorted({*here, *there}) if here.get(key) != there.get(key)]
+    if changed:
+        total, expected = sum(here.values()), sum(there.values())
+        yield _finding(
+            total < expected,
+            f"{expected:,} bytes",
+            f"{total:,} bytes",
+            _where(changed, here, there),
+        )
+    elif same_version and now != before:
+        smaller = now.file_bytes < before.file_bytes
+        expected, total = before.file_bytes, now.file_bytes
+        where = "the file's container" if total != expected else "order or kinds of the tensors"
+        yield _finding(smaller, f"{expected:,} bytes", f"{total:,} bytes", where)
+
+
+def _finding(smaller: bool, expected: str, observed: str, where: str) -> Finding:
+    return Finding(
+        check=Check.SIZE,
+        outcome=Outcome.IMPROVED if smaller else Outcome.REGRESSED,
+        expected=expected,
+        observed=observed,
+        allowed="equal",
+        where=where,
+    )
+
+
+def _by_key(size: Size) -> dict[Key, int]:
+    sizes: dict[Key, int] = {}
+    for tensor in size.tensors:
+        sizes[_key(tensor)] = sizes.get(_key(tensor), 0) + tensor.bytes
+    return sizes
+
+
+def _key(tensor: TensorSize) -> Key:
+    return tensor.layer, tensor.role, tensor.dtype
+
+
+def _where(changed: list[Key], here: dict[Key, int], there: dict[Key, int]) -> str:
+    texts = [
+        f"{layer or 'model'} {role} {dtype}: {there.get(key, 0):,} -> {here.get(key, 0):,}"
+        for key in changed[:3]
+        for layer, role, dtype in [key]
+    ]
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return "; ".join(texts) + more

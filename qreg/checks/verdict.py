@@ -1,0 +1,149 @@
+"""From a measurement and a baseline to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from qreg.checks.accuracy import accuracy_change, judge_accuracy, moved_images
+from qreg.checks.agreement import agreement_p_value, judge_agreement
+from qreg.checks.layers import judge_layers, judge_parameters
+from qreg.checks.logits import judge_logits
+from qreg.checks.operators import judge_kinds, judge_operators, judge_quantized
+from qreg.checks.samples import Shared, judge_images, shared_images
+from qreg.checks.size import judge_size
+from qreg.checks.tolerances import tolerances
+from qreg.checks.warning_texts import judge_warnings
+from qreg.records.baseline import Baseline, Snapshot
+from qreg.records.case import Failure
+from qreg.records.numerics import Numerics
+from qreg.records.verdict import Basis, Check, Finding, Outcome, Verdict
+
+
+def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Verdict:
+    """Judge what was observed of a case against its baseline.
+
+    Args:
+        alpha: the level of each test with a p-value; see `qreg.stats.holm.family_alpha`.
+    """
+    old = before.snapshot
+    shared = shared_images(now, old)
+    findings = list(judge_images(shared, now, old))
+    if any(finding.outcome is Outcome.INCOMPARABLE for finding in findings):
+        return Verdict(now.case, Outcome.INCOMPARABLE, basis=basis, findings=tuple(findings))
+    change = accuracy_change(shared, alpha=alpha)
+    findings += judge_accuracy(change, alpha=alpha)
+    findings += judge_agreement(now, old, shared, exact=basis.exact, alpha=alpha)
+    findings += _source(now, old)
+    findings += judge_quantized(now.case, now.numerics)
+    findings += _numerics(now, old, shared, basis)
+    findings.sort(key=lambda finding: -finding.outcome.severity)
+    return Verdict(
+        case=now.case,
+        outcome=findings[0].outcome if findings else Outcome.PASS,
+        basis=basis,
+        accuracy=change,
+        findings=tuple(findings),
+        moved=moved_images(now, old, shared),
+        p_values=(change.p_value, agreement_p_value(shared)),
+        notes=_notes(now, old, shared),
+    )
+
+
+def no_baseline(now: Snapshot) -> Verdict:
+    """The verdict where nothing was approved yet: only what needs no baseline is judged."""
+    verdict = Verdict(now.case, Outcome.NO_BASELINE, notes=("no baseline: nothing was judged",))
+    for finding in judge_quantized(now.case, now.numerics):
+        verdict = with_finding(verdict, finding)
+    return verdict
+
+
+def failed(failure: Failure) -> Verdict:
+    """The verdict on a case that could not be observed."""
+    notes = (failure.reason, *([failure.hint] if failure.hint else []))
+    return Verdict(failure.case, Outcome.ERROR, notes=notes, details=failure.details)
+
+
+def with_finding(verdict: Verdict, finding: Finding) -> Verdict:
+    """The verdict with one finding more."""
+    findings = sorted((*verdict.findings, finding), key=lambda f: -f.outcome.severity)
+    return replace(verdict, findings=tuple(findings), outcome=findings[0].outcome)
+
+
+def _numerics(now: Snapshot, old: Snapshot, shared: Shared, basis: Basis) -> Iterator[Finding]:
+    allowed = tolerances(now, old, basis)
+    # "2.14.1+cpu" and "2.14.1+cu130" are the same environment and two texts
+    same_version = basis.exact or now.environment.torch == old.environment.torch
+    a, b = now.numerics, old.numerics
+    yield from judge_kinds(a.layers, b.layers)
+    dispatched_alike = basis.exact or (same_version and _dispatched_alike(now, old))
+    yield from judge_operators(a.operators, b.operators, same_version=dispatched_alike)
+    yield from judge_parameters(a.layers, b.layers, allowed)
+    yield from judge_layers(a.layers, b.layers, allowed)
+    yield from judge_logits(now, old, shared, allowed)
+    yield from _storage(a, b, exact=basis.exact)
+    yield from judge_size(now.size, old.size, same_version=same_version)
+    if same_version:
+        yield from judge_warnings(now.warnings, old.warnings)
+
+
+def _dispatched_alike(now: Snapshot, old: Snapshot) -> bool:
+    """Whether the same operators must run around the layers' work.
+
+    PyTorch chooses instructions within a kernel; torchao's Python code chooses operators by them
+    (`torchao.kernel.intmm` asks for VNNI).
+    """
+    here, there = now.environment, old.environment
+    same_cpu = (here.vnni, here.cpu_capability) == (there.vnni, there.cpu_capability)
+    return same_cpu or not now.case.method.startswith("torchao-")
+
+
+def _source(now: Snapshot, old: Snapshot) -> Iterator[Finding]:
+    """What the case was made from."""
+    if now.checkpoint != old.checkpoint:
+        yield Finding(
+            check=Check.WEIGHTS,
+            outcome=Outcome.INCOMPARABLE,
+            expected=f"checkpoint {old.checkpoint[:16] or 'none'}",
+            observed=f"checkpoint {now.checkpoint[:16] or 'none'}",
+            allowed="the same: approve the new weights",
+        )
+    if now.calibration != old.calibration:
+        yield Finding(
+            check=Check.CALIBRATION,
+            outcome=Outcome.REGRESSED,
+            expected=f"{len(old.calibration)} calibration images",
+            observed=f"{len(now.calibration)}, not the same",
+            allowed="the same indices",
+        )
+
+
+def _storage(now: Numerics, old: Numerics, *, exact: bool) -> Iterator[Finding]:
+    """A model that has loaded its own saved state must compute what it did."""
+    kept, could = now.reloaded == now.single, old.reloaded == old.single
+    if kept != could or (exact and not kept and now.reloaded != old.reloaded):
+        yield Finding(
+            check=Check.STORAGE,
+            outcome=Outcome.IMPROVED if kept else Outcome.REGRESSED,
+            expected=f"{_loaded(old)} after saving and loading",
+            observed=_loaded(now),
+            allowed="equal bits",
+        )
+
+
+def _loaded(numerics: Numerics) -> str:
+    if numerics.reloaded == numerics.single:
+        return "the same logits"
+    return f"other logits, digest {numerics.reloaded[:16]}" if numerics.reloaded else "no model"
+
+
+def _notes(now: Snapshot, old: Snapshot, shared: Shared) -> tuple[str, ...]:
+    total = len(now.numerics.images.index)
+    notes = []
+    if len(shared.index) < total:
+        notes.append(f"judged on {len(shared.index)} of {total} images: the others are new")
+    if now.environment.torch != old.environment.torch and set(now.warnings) != set(old.warnings):
+        more = len(set(now.warnings) - set(old.warnings))
+        fewer = len(set(old.warnings) - set(now.warnings))
+        notes.append(f"warnings under this PyTorch: {more} new, {fewer} gone")
+    return tuple(notes)

@@ -1,0 +1,21 @@
+"""Warnings against the baseline's: distinct texts, not how often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from qreg.records.verdict import Check, Finding, Outcome
+
+
+def judge_warnings(now: Sequence[str], before: Sequence[str]) -> Iterator[Finding]:
+    """A text more is REGRESSED, a text less IMPROVED."""
+    more, fewer = sorted(set(now) - set(before)), sorted(set(before) - set(now))
+    if more or fewer:
+        yield Finding(
+            check=Check.WARNINGS,
+            outcome=Outcome.REGRESSED if more else Outcome.IMPROVED,
+            expected=f"{len(set(before))} distinct texts",
+            observed=f"{len(more)} new, {len(fewer)} gone",
+            allowed="the same texts",
+            where="; ".join(text[:120] for text in (more or fewer)[:2]),
+        )

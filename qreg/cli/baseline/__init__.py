@@ -1,0 +1,1 @@
+"""``qreg baseline``: one action a file."""

@@ -1,0 +1,171 @@
+"""``qreg baseline``: show baselines, propose changes to them, and apply what was approved."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from qreg.cli.cases import add_case_options, chosen_root, parse_case
+from qreg.cli.options import add_action, add_thread_option
+from qreg.errors import QregError
+
+_CATEGORIES = ("create", "fix", "update", "trim", "promise")
+# with fewer the tails of Student's t are too long to tell a fallback from anything
+_PROCESSES = 12
+_SHOW_EPILOG = """\
+examples:
+  qreg baseline show shapes10/simple_cnn/static@x86
+  qreg baseline show shapes10/simple_cnn/static@x86 --json
+
+exit status: 0 shown; 2 there is none, or it is damaged
+"""
+_DIFF_EPILOG = """\
+Cases are those of [tool.qreg] in pyproject.toml, or all that are registered. Without CASES and
+without an option that chooses cases, every one that has a baseline is measured.
+
+examples:
+  qreg baseline diff
+  qreg baseline diff 'shapes10/simple_cnn/*'
+  qreg baseline diff --model simple_cnn,resnet20 --engines x86
+
+exit status: 0 every case is as its baseline says; 1 changes are proposed, or some case could not
+be measured; 2 nothing was measured, with the reason
+"""
+_UPDATE_EPILOG = """\
+Only what is named is changed: CASES, or with --category everything of a category (among CASES
+where both are given). A case that has REGRESSED must be named by --accept-regression.
+
+categories:
+  create   no baseline for the case, or none for this environment
+  fix      the measurement is not what this environment's baseline says
+  update   it is, but was recorded with other versions
+  trim     a baseline of an unknown case, or a sidecar that nothing refers to
+  promise  how much faster than fp32 it is, measured anew in fresh processes and promised; only
+           where it is named, and after the others
+
+examples:
+  qreg baseline update --reason "first baselines" --category create --dataset shapes10
+  qreg baseline update --reason "retrained, #123" 'shapes10/simple_cnn/*'
+  qreg baseline update --reason "new method" --category create,promise --methods static
+  qreg baseline update --reason "new machine" --category promise
+  qreg baseline update --reason "fewer classes" --accept-regression shapes10/simple_cnn/qat@x86
+
+exit status: 0 all that was named is applied; 1 something was refused or could not be measured,
+the rest is applied; 2 nothing is applied, with the reason
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("baseline", help="show, compare and approve baselines")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    show = _action(actions, "show", "print what was approved for a case, and why", _SHOW_EPILOG)
+    show.add_argument("case", metavar="CASE", help="dataset/model/method@engine")
+    show.add_argument("--json", action="store_true", help="print the file, once it is checked")
+    show.set_defaults(run=run_show)
+    diff = _action(actions, "diff", "measure, and show what would change", _DIFF_EPILOG)
+    _add_measuring(diff)
+    diff.set_defaults(run=run_diff)
+    update = _action(actions, "update", "measure, and approve what is named", _UPDATE_EPILOG)
+    _add_measuring(update)
+    _add_approving(update)
+    update.set_defaults(run=run_update)
+
+
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, epilog: str
+) -> argparse.ArgumentParser:
+    parser = add_action(actions, name, what, epilog)
+    parser.add_argument(
+        "--baselines",
+        type=Path,
+        metavar="DIR",
+        help="where baselines are; else QREG_BASELINES, else as [tool.qreg] says, else baselines, "
+        "else the shipped ones",
+    )
+    return parser
+
+
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "cases", nargs="*", metavar="CASES", help="names of cases, or patterns: 'cifar10/*/qat@*'"
+    )
+    add_case_options(parser)
+    # baselines of several threads are of several environments: one is the rule
+    add_thread_option(parser, default=1)
+
+
+def _add_approving(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+    parser.add_argument(
+        "--category",
+        type=_categories,
+        default=(),
+        metavar="A,B,...",
+        help=f"all changes of these categories, of {', '.join(_CATEGORIES)}",
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=_PROCESSES,
+        metavar="N",
+        help="fresh processes that a promise rests on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--accept-regression",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CASE",
+        help="approve these cases although they have REGRESSED",
+    )
+
+
+def _categories(names: str) -> tuple[str, ...]:
+    found = tuple(name.strip() for name in names.split(","))
+    for name in found:
+        if name not in _CATEGORIES:
+            raise argparse.ArgumentTypeError(f"'{name}' is not of {', '.join(_CATEGORIES)}")
+    return found
+
+
+def run_show(args: argparse.Namespace) -> int:
+    """Print the baselines of a case."""
+    from qreg.baselines.store import Store
+    from qreg.cli.terminal import console
+    from qreg.report.baseline import baseline_parts
+
+    store, case = Store(chosen_root(args)), parse_case(args.case)
+    held, promises = store.read(case), store.promises(case)
+    if not held:
+        raise QregError(
+            f"no baseline of {case} in {store.root}",
+            hint=f"make one with: qreg baseline update --reason TEXT {case}",
+        )
+    if args.json:
+        print(store.path(case).read_text(), end="")
+        return 0
+    out = console()
+    for part in baseline_parts(held, promises):
+        out.print(part, highlight=False)
+    return 0
+
+
+def run_diff(args: argparse.Namespace) -> int:
+    """Measure and show what would change."""
+    from qreg.baselines.store import Store
+    from qreg.cli.baseline.approving import print_changes
+    from qreg.cli.baseline.proposing import chosen_cases, proposals, proposed_trims
+
+    store = Store(chosen_root(args))
+    found = proposals(args, store, chosen_cases(args, store, args.cases))
+    changes = (*found.changes, *proposed_trims(args, store))
+    print_changes(found, changes, applied=False)
+    return int(bool(changes or found.failures))
+
+
+def run_update(args: argparse.Namespace) -> int:
+    """Measure, and write what was named."""
+    from qreg.cli.baseline.approving import update
+
+    return update(args)

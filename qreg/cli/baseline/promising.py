@@ -1,0 +1,112 @@
+"""``qreg baseline update --category promise``: how much faster than fp32 each case is to be."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qreg import __version__
+from qreg.baselines.applicable import choose_promise, same_environment
+from qreg.baselines.store import Store
+from qreg.cli.baseline.proposing import chosen_cases
+from qreg.cli.cases import project_settings
+from qreg.errors import QregError
+from qreg.records.baseline import FEWEST_PROCESSES, Approval, Promise
+from qreg.records.case import Case
+
+if TYPE_CHECKING:
+    from qreg.speed.promises import Paces
+
+CATEGORY = "promise"
+
+
+def promising_cases(args: argparse.Namespace, store: Store) -> tuple[Case, ...]:
+    """Those of the chosen cases that have a baseline; fp32 is what the others are beside."""
+    held = set(store.cases())
+    chosen = chosen_cases(args, store, args.cases)
+    return tuple(case for case in chosen if case in held and case.method != "fp32")
+
+
+def record(args: argparse.Namespace, store: Store, *, date: str, commit: str) -> int:
+    """Measure, write and print; returns how many were refused or could not be measured."""
+    from qreg.cli.terminal import console
+    from qreg.report.baseline import promises_table
+
+    cases = promising_cases(args, store)
+    if not cases:
+        raise QregError("no case with a baseline is named", hint="see: qreg baseline diff")
+    paces = _measured(args, cases)
+    approval = Approval(args.reason.strip(), date, commit, __version__)
+    made = [_promise(case, paces, store, approval) for case in cases if _enough(case, paces)]
+    refused = [one for one in made if _fell(one, store, args.accept_regression)]
+    for promise in made:
+        if promise not in refused:
+            store.write_promise(promise)
+    console().print(promises_table([one for one in made if one not in refused]), highlight=False)
+    return len(refused) + _say_what_failed(cases, paces) + int(paces.interrupted)
+
+
+def _measured(args: argparse.Namespace, cases: tuple[Case, ...]) -> Paces:
+    from qreg.cli.terminal import progress_bar, stop_when_terminated
+    from qreg.speed.promises import PromiseRequest, check_processes, measure_paces
+
+    with progress_bar() as show, stop_when_terminated():
+        request = PromiseRequest(
+            cases=cases,
+            processes=check_processes(args.processes, FEWEST_PROCESSES),
+            threads=args.threads,
+            data_dir=args.data_dir,
+            checkpoints=args.checkpoints,
+            progress=show,
+        )
+        show(0, args.processes, "measuring in fresh processes")
+        return measure_paces(request, project_settings().root)
+
+
+def _enough(case: Case, paces: Paces) -> bool:
+    seen = paces.log_speed_ups.get(case, {})
+    return bool(seen) and all(len(logs) >= FEWEST_PROCESSES for logs in seen.values())
+
+
+def _promise(case: Case, paces: Paces, store: Store, approval: Approval) -> Promise:
+    """At the batch size where a fallback is told best."""
+    from qreg.checks.speed_up import lowest
+    from qreg.checks.tolerances import PROMISE_LEVEL
+
+    where = paces.environment
+    assert where is not None
+    earlier = [one for one in store.promises(case) if same_environment(one.environment, where)]
+    history = (*(earlier[0].history if earlier else ()), approval)
+    seen = paces.log_speed_ups[case].items()
+    found = [Promise(case, where, batch, tuple(logs), history) for batch, logs in seen]
+    return max(found, key=lambda one: lowest(one, exact=False, alpha=PROMISE_LEVEL))
+
+
+def _fell(now: Promise, store: Store, accepted: Sequence[str]) -> bool:
+    """Whether it promises less than was approved, and nobody has accepted that by name."""
+    from qreg.checks.speed_up import can_be_told, expected, lowest, times
+    from qreg.checks.tolerances import PROMISE_LEVEL
+
+    chosen = choose_promise(store.promises(now.case), now.environment)
+    if chosen is None or not can_be_told(chosen[0]) or str(now.case) in accepted:
+        return False
+    limit = lowest(chosen[0], exact=chosen[1].exact, alpha=PROMISE_LEVEL)
+    if expected(now) >= limit:
+        return False
+    print(
+        f"{now.case}: not applied, it is {times(expected(now))} as fast as fp32 and was promised "
+        f"to be {times(expected(chosen[0]))}; if that is meant: --accept-regression {now.case}",
+        file=sys.stderr,
+    )
+    return True
+
+
+def _say_what_failed(cases: Sequence[Case], paces: Paces) -> int:
+    if paces.interrupted:
+        print("qreg: interrupted; promised is what was measured often enough", file=sys.stderr)
+    lacking = [case for case in cases if not _enough(case, paces)]
+    for case in lacking:
+        print(f"{case}: {paces.errors.get(case, 'not measured')}", file=sys.stderr)
+    return len(lacking)

@@ -1,0 +1,1 @@
+"""``qreg speed``: one action a file."""

@@ -1,0 +1,152 @@
+"""``qreg speed calibrate``: how often the rule and its peers err, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qreg.cli.cases import project_settings
+from qreg.cli.options import add_numbers
+from qreg.cli.speed.options import add_selection, chosen_cases
+from qreg.errors import QregError
+
+if TYPE_CHECKING:
+    from qreg.records.case import Case
+    from qreg.speed.calibration.trials import Scenario
+    from qreg.speed.driver import Request
+
+_STORE = Path(".qreg") / "calibration.jsonl"
+_EPILOG = """\
+A trial is a whole check, of 8 to 16 pairs of processes; in each of them every chosen case runs once
+for every scenario, beside a copy of itself as it is, until the rule has decided.
+
+scenarios (--scenarios):
+  A/A                        no difference: whatever says "slower" is a false alarm
+  1% 2% 3% 5% 10% 20%        extra layers, real work, that take so much of a call's time
+  tail                       5 % more on average, all of it in every tenth call
+  fp32                       the float model in place of the quantized one
+  serial                     one thread, whatever the process has (with --threads 2)
+
+Every rule judges the same samples: other tools' rules the calls of the first pair, as one run of
+each side would have given them. Finished trials are kept; run it again to have more. `others` is
+how many processors other processes kept busy, --load's included.
+
+examples:
+  qreg speed calibrate --trials 5 --cases shapes10/simple_cnn/static@x86
+  qreg speed calibrate --trials 20 --scenarios A/A 3% --load 2 --model simple_cnn
+  qreg speed calibrate --trials 5 --threads 2 --batch 100 --model simple_cnn
+  qreg speed calibrate --trials 0                    print what there is
+
+exit status: 0 printed; 2 not done, with the reason; 130 interrupted, finished trials are kept
+"""
+
+
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add it."""
+    parser = actions.add_parser(
+        "calibrate",
+        help="false alarms and power of the rule and of other tools', on this machine",
+        description="Run trials with and without made slowdowns, and count what each rule says.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    numbers = {
+        "trials": (1, "more of them, of each case"),
+        "load": (0, "noise processes that run meanwhile, seeded"),
+        "threads": (1, "threads of PyTorch's kernels"),
+        "batch": (1, "images a call"),
+        "timeout": (120, "seconds that one process may take"),
+    }
+    add_numbers(parser, numbers)
+    parser.add_argument(
+        "--scenarios", nargs="+", metavar="NAME", help="(default: those that the threads can show)"
+    )
+    parser.add_argument(
+        "--store", type=Path, default=_STORE, metavar="FILE", help="(default: %(default)s)"
+    )
+    add_selection(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run trials, and print all there are."""
+    for name in ("trials", "load", "threads", "batch"):
+        if getattr(args, name) < (name in ("threads", "batch")):
+            raise QregError(f"--{name} {getattr(args, name)}", hint="give a larger number")
+    if args.trials:
+        _run_trials(args)
+    _print(args.store)
+    return 0
+
+
+def _run_trials(args: argparse.Namespace) -> None:
+    from qreg.cli.terminal import progress_bar, stop_when_terminated
+    from qreg.processes.sides import HERE, open_side
+    from qreg.speed.calibration.run import run_trials, set_up
+
+    settings, scenarios = project_settings(), _scenarios(args)
+    request = _request(args, chosen_cases(args, settings))
+    with progress_bar() as show, stop_when_terminated(), open_side(HERE, settings.root) as side:
+        show(0, 1, "timing the layers that make slowdowns")
+        run_trials(
+            set_up(request.cases, scenarios, request, side),
+            request,
+            side,
+            numbers=_numbers(args.store, args.trials),
+            load=args.load,
+            store=args.store,
+            progress=show,
+        )
+
+
+def _scenarios(args: argparse.Namespace) -> list[Scenario]:
+    from qreg.errors import UnknownNameError
+    from qreg.speed.calibration.trials import SCENARIOS, USUAL, USUAL_THREADS
+
+    names = args.scenarios or (USUAL if args.threads == 1 else USUAL_THREADS)
+    for name in names:
+        if name not in SCENARIOS:
+            raise UnknownNameError("scenario", name, tuple(SCENARIOS))
+    return [SCENARIOS[name] for name in names]
+
+
+def _request(args: argparse.Namespace, cases: tuple[Case, ...]) -> Request:
+    from qreg.speed.compare.rule import make_plan
+    from qreg.speed.driver import Request
+
+    return Request(
+        cases=cases,
+        plan=make_plan(cases=1, threads=args.threads),
+        seed=0,
+        threads=args.threads,
+        batch=args.batch,
+        timeout=args.timeout,
+        data_dir=args.data_dir,
+        checkpoints=args.checkpoints,
+    )
+
+
+def _numbers(store: Path, trials: int) -> range:
+    """Numbers, which are seeds, that no trial has had."""
+    from qreg.speed.calibration.trials import read_trials
+
+    first = max((trial.seed for trial in read_trials(store)[0]), default=-1) + 1
+    return range(first, first + trials)
+
+
+def _print(store: Path) -> None:
+    from qreg.cli.terminal import console
+    from qreg.speed.calibration.trials import read_trials
+    from qreg.speed.report.calibration import calibration_tables
+
+    trials, damaged = read_trials(store)
+    for number in damaged:
+        print(f"{os.fspath(store)}, line {number} is damaged", file=sys.stderr)
+    if not trials:
+        raise QregError(f"{os.fspath(store)} has no trials", hint="run some: --trials 5")
+    out = console(width=150)
+    for table in calibration_tables(trials):
+        out.print(table)

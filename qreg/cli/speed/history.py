@@ -1,0 +1,187 @@
+"""``qreg speed record`` and ``qreg speed history``: speed over the nights."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qreg.cli.cases import matches, project_settings
+from qreg.cli.options import add_action
+from qreg.cli.speed.options import add_measuring, add_selection, checked
+from qreg.errors import QregError
+
+if TYPE_CHECKING:
+    from qreg.records.case import Case
+    from qreg.records.verdict import Outcome
+    from qreg.speed.history.change_points import Change
+    from qreg.speed.records import Night
+
+_PAIRS = 12
+_RECORD_EPILOG = """\
+The reference stays the same from night to night: a release's tag, or a virtual environment that is
+kept. Every night runs all its pairs, and nothing is judged.
+
+examples:
+  qreg speed record --reference v1.0 --model simple_cnn
+  qreg speed record --reference ../venv-pinned --methods static --store nights.sqlite
+
+exit status: 0 recorded; 1 some case has too few pairs and was not; 2 not done, with the reason
+"""
+_HISTORY_EPILOG = """\
+A change point is a trigger, no alarm: it names the commits of two nights. With --confirm the paired
+check is run between them, where the last change of a case made it slower, and only that alerts. It
+is run once for each change point, and what it said is kept beside the nights.
+
+examples:
+  qreg speed history
+  qreg speed history '*/simple_cnn/*' --plot nights.png --confirm
+
+exit status: 0 shown; 1 a slowdown was confirmed (with --strict: or is not excluded); 2 there is
+nothing to show, or a case is needed for --plot
+"""
+
+
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add both."""
+    record = _action(actions, "record", "measure beside a reference, and keep it", _RECORD_EPILOG)
+    record.add_argument("--reference", required=True, metavar="REF|PYTHON", help="stays the same")
+    record.add_argument("--candidate", default=".", metavar="REF|PYTHON", help="(default: .)")
+    add_selection(record)
+    add_measuring(record, pairs=_PAIRS)
+    record.set_defaults(run=run_record)
+    history = _action(actions, "history", "show it, with its change points", _HISTORY_EPILOG)
+    history.add_argument("cases", nargs="*", metavar="CASE", help="names, or patterns: '*/qat@*'")
+    history.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG of the one case")
+    history.add_argument("--last", type=int, default=60, metavar="N", help="nights (default: 60)")
+    history.add_argument("--confirm", action="store_true", help="check the last slowdowns")
+    history.add_argument(
+        "--strict", action="store_true", help="a slowdown that cannot be checked fails, too"
+    )
+    history.set_defaults(run=run_history)
+
+
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, epilog: str
+) -> argparse.ArgumentParser:
+    parser = add_action(actions, name, what, epilog)
+    parser.add_argument(
+        "--store",
+        type=Path,
+        metavar="FILE",
+        help="JSON lines, or SQLite by its ending (default: .qreg/history/nights.jsonl)",
+    )
+    return parser
+
+
+def run_record(args: argparse.Namespace) -> int:
+    """Measure and append."""
+    from qreg.cli.speed.output import exit_status, now, print_run
+    from qreg.speed.compare.rule import single_look
+    from qreg.speed.history.nights import nights_of
+    from qreg.speed.history.store import append, store_path
+
+    run, plan = checked(args, args.reference, args.candidate, plan=single_look)
+    print_run(run, plan)
+    if run.interrupted:
+        return exit_status(run, strict=False)
+    root = project_settings().root
+    nights = nights_of(run, plan, root, time=now())
+    path = store_path(args.store, root)
+    append(path, nights)
+    print(f"recorded {len(nights)} of {len(run.verdicts)} cases in {os.fspath(path)}")
+    return int(len(nights) < len(run.verdicts))
+
+
+def run_history(args: argparse.Namespace) -> int:
+    """Show nights, and confirm."""
+    from qreg.speed.history.change_points import change_points, find_changes
+    from qreg.speed.report.history import history_lines
+
+    shown = _nights(args)
+    if args.plot and len(shown) != 1:
+        raise QregError(f"--plot with {len(shown)} cases", hint="name one case")
+    alerts = 0
+    for nights in shown.values():
+        starts = change_points([night.change for night in nights])
+        print("\n".join(history_lines(nights, starts)))
+        changes = find_changes(nights)
+        for change in changes:
+            print(_change_text(change))
+        if args.plot:
+            _write_plot(args.plot, nights, starts)
+        if args.confirm and changes and changes[-1].by > 0:
+            alerts += _alerts(changes[-1], args)
+    return int(alerts > 0)
+
+
+def _nights(args: argparse.Namespace) -> dict[Case, tuple[Night, ...]]:
+    from qreg.speed.history.store import read, store_path
+
+    path = store_path(args.store, project_settings().root)
+    nights, damaged = read(path)
+    for line in damaged:
+        print(f"{path}, line {line.number} is damaged: {line.reason}", file=sys.stderr)
+    kept = [n for n in nights if not args.cases or matches(n.case, args.cases)]
+    if not kept:
+        raise QregError(f"{path} has no such nights", hint="record some: qreg speed record")
+    # nights beside another reference are another series: the last one's counts
+    last = {night.case: night.reference for night in kept}
+    return {
+        case: tuple(n for n in kept if n.case == case and n.reference == reference)[-args.last :]
+        for case, reference in last.items()
+    }
+
+
+def _change_text(change: Change) -> str:
+    before, after = change.before, change.after
+    return (
+        f"change {change.by * 100:+.1f} % between {before.time[:10]} ({before.commit or 'no git'}) "
+        f"and {after.time[:10]} ({after.commit or 'no git'})\n"
+        f"  next: qreg speed check {before.commit} {after.commit} --cases '{after.case}'"
+    )
+
+
+def _write_plot(path: Path, nights: tuple[Night, ...], starts: tuple[int, ...]) -> None:
+    from qreg.files import write_atomically
+    from qreg.speed.report.history import history_png
+
+    write_atomically(path, history_png(nights, starts))
+    print(f"wrote {os.fspath(path)}")
+
+
+def _alerts(change: Change, args: argparse.Namespace) -> bool:
+    """Whether the paired check finds the slowdown, now or when it was asked before."""
+    from qreg.records.verdict import Outcome
+    from qreg.speed.history.confirmations import find, store_of
+    from qreg.speed.history.nights import why_not_confirmed
+    from qreg.speed.history.store import store_path
+
+    if reason := why_not_confirmed(change):
+        print(f"NOT CHECKED: {reason}")
+        return bool(args.strict)
+    path = store_of(store_path(args.store, project_settings().root))
+    if known := find(path, change):
+        print(f"checked on {known.time[:10]}: {known.outcome.value}")
+    outcome = known.outcome if known else _confirm(change, path)
+    return outcome is Outcome.REGRESSED or (args.strict and outcome is not Outcome.PASS)
+
+
+def _confirm(change: Change, path: Path) -> Outcome:
+    """Run the paired check between the two commits, print it, and keep what it said."""
+    from qreg.cli.speed.command import add_parser
+    from qreg.cli.speed.output import now, print_run
+    from qreg.speed.history.confirmations import Confirmation, keep
+
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    before, after, case = change.before.commit, change.after.commit, change.after.case
+    args = parser.parse_args(["speed", "check", before, after, "--cases", str(case)])
+    run, plan = checked(args, before, after)
+    print_run(run, plan)
+    outcome = run.verdicts[0].outcome
+    if not run.interrupted:
+        keep(path, Confirmation(now(), case, before, after, outcome))
+    return outcome

@@ -1,0 +1,85 @@
+"""``qreg speed instructions``: instructions a call, by callgrind."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from qreg.cli.cases import project_settings
+from qreg.cli.options import add_action, add_numbers
+from qreg.cli.speed.options import add_selection, chosen_cases
+from qreg.errors import QregError
+
+if TYPE_CHECKING:
+    from qreg.speed.records import Counted
+
+_EPILOG = """\
+Needs valgrind (Linux). PyTorch is imported under it: a minute or two before anything is counted,
+and as much again for the second side. Sides are those of `qreg speed check`; without sides, what
+is here is counted alone. One thread. A count is a second signal and no verdict: its limits are
+printed with it.
+
+examples:
+  qreg speed instructions --cases shapes10/simple_cnn/static@x86
+  qreg speed instructions HEAD . --model simple_cnn
+  qreg speed instructions ../venv-old ../venv-new --methods static --batch 10
+
+exit status: 0 counted; 2 not done, with the reason
+"""
+
+
+def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add it."""
+    parser = add_action(actions, "instructions", "count instructions, by callgrind", _EPILOG)
+    parser.add_argument(
+        "sides", nargs="*", metavar="BASELINE CANDIDATE", help="two sides (default: . alone)"
+    )
+    numbers = {
+        "calls": (10, "calls in each of 3 bursts"),
+        "batch": (1, "images a call"),
+        "timeout": (900, "seconds that one process may take"),
+    }
+    add_numbers(parser, numbers)
+    add_selection(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Count and print."""
+    if len(args.sides) not in (0, 2):
+        raise QregError(f"sides {' '.join(args.sides)}", hint="give two, or none for what is here")
+    for name in ("calls", "batch", "timeout"):
+        if (number := getattr(args, name)) < 1:
+            raise QregError(f"--{name} {number}", hint="give a positive number")
+    _print(_counted(args))
+    return 0
+
+
+def _counted(args: argparse.Namespace) -> tuple[Counted, ...]:
+    from qreg.cli.terminal import progress_bar, stop_when_terminated
+    from qreg.processes.sides import HERE
+    from qreg.speed.instructions import CountRequest, count_instructions
+
+    settings = project_settings()
+    with progress_bar() as show, stop_when_terminated():
+        show(0, 1, "choosing cases")
+        request = CountRequest(
+            cases=chosen_cases(args, settings),
+            calls=args.calls,
+            batch=args.batch,
+            timeout=args.timeout,
+            data_dir=args.data_dir,
+            checkpoints=args.checkpoints,
+            progress=show,
+        )
+        return count_instructions(request, args.sides or (HERE,), settings.root)
+
+
+def _print(counted: tuple[Counted, ...]) -> None:
+    from qreg.cli.terminal import console
+    from qreg.speed.report.instructions import LIMITS, instructions_table
+
+    out = console()
+    out.print(instructions_table(counted))
+    for line in LIMITS:
+        out.print(line, highlight=False)

@@ -1,0 +1,112 @@
+"""What the actions of ``qreg speed`` have in common: which cases, how measured, and measuring."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from qreg.cli.cases import add_case_options, named_cases, optioned_cases, project_settings
+from qreg.cli.options import add_numbers
+from qreg.errors import QregError
+
+if TYPE_CHECKING:
+    from qreg.records.case import Case
+    from qreg.settings import Settings
+    from qreg.speed.compare.rule import Plan
+    from qreg.speed.records import SpeedRun
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """--cases and the options that choose them."""
+    parser.add_argument(
+        "--cases", nargs="+", default=(), metavar="CASE", help="names, or patterns: '*/qat@*'"
+    )
+    add_case_options(parser)
+
+
+def add_measuring(parser: argparse.ArgumentParser, *, pairs: int = 16) -> None:
+    """How it is measured."""
+    numbers = {
+        "pairs": (pairs, "the most pairs of processes: even, 8 or more"),
+        "threads": (1, "threads of PyTorch's kernels"),
+        "batch": (1, "images a call"),
+        "timeout": (60, "seconds that one process may take"),
+    }
+    add_numbers(parser, numbers)
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="of the order of the pairs (default: drawn)"
+    )
+
+
+def checked(
+    args: argparse.Namespace,
+    baseline: str,
+    candidate: str,
+    *,
+    plan: Callable[..., Plan] | None = None,
+) -> tuple[SpeedRun, Plan]:
+    """The run that the options ask for, with a progress bar, and its plan."""
+    from qreg.cli.terminal import progress_bar, stop_when_terminated
+
+    with progress_bar() as show, stop_when_terminated():
+        show(0, args.pairs, "choosing cases")
+        from qreg.quantization import METHODS
+        from qreg.speed.check import check_speed
+        from qreg.speed.driver import Request
+
+        settings = project_settings()
+        cases = chosen_cases(args, settings)
+        against = METHODS.check(args.against) if getattr(args, "against", "") else ""
+        request = Request(
+            cases=cases,
+            plan=_plan(args, cases, plan),
+            seed=_seed(args.seed),
+            against=against,
+            threads=args.threads,
+            batch=args.batch,
+            timeout=args.timeout,
+            data_dir=args.data_dir,
+            checkpoints=args.checkpoints,
+            progress=show,
+        )
+        return check_speed(request, baseline, candidate, settings.root), request.plan
+
+
+def _seed(given: int | None) -> int:
+    import secrets
+
+    return secrets.randbits(32) if given is None else given
+
+
+def _plan(
+    args: argparse.Namespace, cases: tuple[Case, ...], given: Callable[..., Plan] | None
+) -> Plan:
+    from qreg.speed.compare.rule import make_plan
+
+    threads = {} if given else {"threads": args.threads}
+    for name in ("pairs", "threads", "batch", "timeout"):
+        if (number := getattr(args, name)) < 1:
+            raise QregError(f"--{name} {number}", hint="give a positive number")
+    try:
+        return (given or make_plan)(pairs=args.pairs, cases=len(cases), **threads)
+    except ValueError as error:
+        raise QregError(
+            f"--pairs {args.pairs} with {len(cases)} cases: nothing could be significant",
+            hint="give an even number of 8 or more pairs, or fewer cases: 2 for 8 pairs, 12 for 12",
+        ) from error
+
+
+def chosen_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ...]:
+    """The cases that are named, or that the options leave."""
+    from qreg.quantization.engines import default_engine
+    from qreg.selection import dataset_sources
+
+    if not args.engines and settings.engines in ((), ("all",)):
+        args.engines = default_engine()
+    if args.cases:
+        return named_cases(args.cases, optioned_cases(args, settings), settings)
+    usual = [name for name in ("dynamic", "static") if name in settings.methods]
+    args.datasets = args.datasets or dataset_sources(settings)[0][0]
+    args.methods = args.methods or ",".join(usual or settings.methods)
+    return optioned_cases(args, settings)

@@ -1,0 +1,50 @@
+"""Printing and writing a speed check."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qreg.speed.compare.rule import Plan
+    from qreg.speed.records import SpeedRun
+
+_INTERRUPTED = 130
+
+
+def print_run(run: SpeedRun, plan: Plan) -> None:
+    """The table, and what must be known beside it."""
+    from qreg.cli.terminal import console
+    from qreg.speed.report.check import speed_notes, speed_table
+
+    out = console()
+    out.print(speed_table(run))
+    for note in speed_notes(run, plan):
+        out.print(note, highlight=False)
+
+
+def write_run(path: Path, run: SpeedRun) -> None:
+    """Every pair and verdict, as JSON."""
+    from qreg.files import write_atomically
+    from qreg.speed.report.check import speed_text
+
+    write_atomically(path, speed_text(run, created=now()).encode())
+    print(f"wrote {os.fspath(path)}")
+
+
+def now() -> str:
+    """The time, ISO 8601, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def exit_status(run: SpeedRun, *, strict: bool) -> int:
+    """0, 1, or 130 where it was interrupted."""
+    from qreg.speed.report.check import failing
+
+    if run.interrupted:
+        print("qreg: interrupted; the pairs that were finished are kept", file=sys.stderr)
+        return _INTERRUPTED
+    return int(failing(run.verdicts, strict=strict))

@@ -1,0 +1,99 @@
+"""Faults of quantization-aware training, as its result shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.ao import quantization as ao
+
+from qreg.data.batches import batches
+from qreg.faults.fault import QAT, Fault, Target, before, changed_method
+from qreg.measure.subject import CALIBRATION
+from qreg.models import build_model
+from qreg.quantization import Context, Method, get_method
+from qreg.training.checkpoints import find_checkpoint, load_checkpoint
+
+
+def _images(target: Target) -> Iterator[torch.Tensor]:
+    dataset = target.options.dataset(target.case.dataset)
+    train = target.options.load(dataset, "train").take(CALIBRATION)
+    return batches(train, dataset, size=64)
+
+
+def _trained_in_float(target: Target) -> nn.Module:
+    """The control's model: the same steps without fake quantization."""
+    case, kind = target.case, get_method("fp32-finetuned")
+    path = find_checkpoint(target.options.folders, case.model, case.dataset, kind.checkpoint)
+    return load_checkpoint(path, lambda: kind.skeleton(build_model(case.model)))[0]
+
+
+def _fake_quant_off(method: Method, target: Target) -> Method:
+    """Weights trained without fake quantization, their ranges observed afterwards."""
+
+    def quantize(model: nn.Module, context: Context) -> nn.Module:
+        given = dict(_trained_in_float(target).named_parameters())
+        for name, parameter in model.named_parameters():
+            # a fused float layer holds its convolution as child "0"
+            parameter.copy_(given.get(name, given.get(_in_child(name), parameter)))
+        for module in model.modules():
+            if (fake_quant := getattr(module, "weight_fake_quant", None)) is not None:
+                fake_quant.apply(ao.enable_observer)(module.weight)
+        return method.quantize(model, context)
+
+    return replace(method, quantize=quantize)
+
+
+def _in_child(name: str) -> str:
+    layer, _, leaf = name.rpartition(".")
+    return f"{layer}.0.{leaf}"
+
+
+def _observers_on(method: Method, target: Target) -> Method:
+    """Ranges follow what the model sees after its training."""
+
+    def quantize(model: nn.Module, context: Context) -> nn.Module:
+        model.apply(ao.enable_observer)
+        for images in _images(target):
+            model(images)
+        return method.quantize(model, context)
+
+    return replace(method, quantize=quantize)
+
+
+def _observers_never_on(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        found: Any = module
+        if isinstance(module, ao.FakeQuantizeBase) and not name.endswith("weight_fake_quant"):
+            found.activation_post_process.reset_min_max_vals()
+
+
+TRAINING = (
+    Fault(
+        name="fake-quant-off",
+        family="training",
+        description="fake quantization was off in training: the control's weights are quantized",
+        inject=changed_method(_fake_quant_off),
+        size="fake quantization off",
+        methods=QAT,
+    ),
+    Fault(
+        name="observers-on-after-training",
+        family="training",
+        description="observers go on for 512 images after training",
+        inject=changed_method(_observers_on),
+        size="observers on",
+        methods=QAT,
+    ),
+    Fault(
+        name="observers-never-on",
+        family="training",
+        description="no activation was observed in training",
+        inject=before(_observers_never_on),
+        size="observers never on",
+        methods=QAT,
+    ),
+)

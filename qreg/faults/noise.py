@@ -1,0 +1,93 @@
+"""How far two clean measurements lie apart: what the tolerances rest on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from qreg.checks.logits import distance_db
+from qreg.checks.samples import shared_images
+from qreg.records.baseline import Snapshot
+from qreg.records.numerics import EQUAL_DB, Layer, Numerics, Quantizer
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The largest differences of one case between two environments.
+
+    Attributes:
+        sqnr_fall_db: largest fall of any layer's SQNR.
+        logits_closer_db: how much closer the logits lie to the baseline's than quantization lies
+            to float; infinite where they are equal, or nothing is quantized.
+        float_logits_db: how close they lie where nothing is quantized, else infinite.
+        scale: largest relative difference of scales; infinite where their number differs.
+        zero_point: largest difference of zero points.
+        flips: images predicted differently.
+    """
+
+    sqnr_fall_db: float = 0.0
+    logits_closer_db: float = math.inf
+    float_logits_db: float = math.inf
+    scale: float = 0.0
+    zero_point: int = 0
+    flips: int = 0
+
+    def worst(self, other: Noise) -> Noise:
+        """The larger of both in everything."""
+        return Noise(
+            sqnr_fall_db=max(self.sqnr_fall_db, other.sqnr_fall_db),
+            logits_closer_db=min(self.logits_closer_db, other.logits_closer_db),
+            float_logits_db=min(self.float_logits_db, other.float_logits_db),
+            scale=max(self.scale, other.scale),
+            zero_point=max(self.zero_point, other.zero_point),
+            flips=max(self.flips, other.flips),
+        )
+
+
+def noise(now: Snapshot, before: Snapshot) -> Noise:
+    """How far a measurement lies from another of the same case."""
+    shared = shared_images(now, before)
+    seen, expected = np.array(now.predictions), np.array(before.predictions)
+    there = {layer.name: layer for layer in before.numerics.layers}
+    pairs = [(x, there[x.name]) for x in now.numerics.layers if x.name in there]
+    apart = distance_db(now.numerics.logits, before.numerics.logits, shared)
+    quantized = _last_sqnr(before.numerics)
+    return Noise(
+        sqnr_fall_db=max((_fall(here, old) for here, old in pairs), default=0.0),
+        logits_closer_db=math.inf if quantized is None else apart - quantized,
+        float_logits_db=apart if quantized is None else math.inf,
+        scale=max((_scales(*both) for both in _quantizers(pairs)), default=0.0),
+        zero_point=max((_zero_points(*both) for both in _quantizers(pairs)), default=0),
+        flips=int((seen[shared.now] != expected[shared.before]).sum()),
+    )
+
+
+def _last_sqnr(numerics: Numerics) -> float | None:
+    """The SQNR of the last layer that has one, in dB; None where nothing is quantized."""
+    measured = [layer.sqnr_db for layer in numerics.layers if layer.sqnr_db is not None]
+    return measured[-1] if measured and measured[-1] < EQUAL_DB else None
+
+
+def _fall(here: Layer, there: Layer) -> float:
+    if here.sqnr_db is None or there.sqnr_db is None:
+        return 0.0
+    return max(0.0, there.sqnr_db - here.sqnr_db)
+
+
+def _quantizers(pairs: list[tuple[Layer, Layer]]) -> list[tuple[Quantizer, Quantizer]]:
+    both = [(a, b) for x, y in pairs for a, b in ((x.weight, y.weight), (x.output, y.output))]
+    return [(a, b) for a, b in both if a is not None and b is not None]
+
+
+def _scales(here: Quantizer, there: Quantizer) -> float:
+    if len(here.scales) != len(there.scales):
+        return math.inf
+    return float(np.abs(np.array(here.scales) / np.array(there.scales) - 1.0).max())
+
+
+def _zero_points(here: Quantizer, there: Quantizer) -> int:
+    if len(here.zero_points) != len(there.zero_points):
+        return 0
+    return int(np.abs(np.array(here.zero_points) - np.array(there.zero_points)).max())

@@ -1,0 +1,97 @@
+"""Runs without a fault as a table: false alarms, and the noise that tolerances rest on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from qreg.faults.noise import Noise
+from qreg.faults.results import CleanRun, Proof
+from qreg.stats.intervals import clopper_pearson
+
+_COLUMNS = (
+    "cases",
+    "bit by\nbit",
+    "false\nalarms",
+    "SQNR\nfall dB",
+    "logits\ncloser dB",
+    "float\nlogits dB",
+    "scale",
+    "zero\npoint",
+    "flips",
+)
+
+
+def clean_table(runs: Sequence[CleanRun]) -> Table:
+    """One row a setting and baseline: verdicts, and the largest noise of any case."""
+    title = "Runs without a fault"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table.add_column("process", no_wrap=True)
+    table.add_column("baseline", no_wrap=True)
+    for header in _COLUMNS:
+        table.add_column(header, justify="right", no_wrap=True)
+    groups: dict[tuple[str, str], list[CleanRun]] = {}
+    for run in runs:
+        groups.setdefault((run.setting, run.baseline), []).append(run)
+    for (setting, baseline), group in groups.items():
+        table.add_row(setting, baseline, *_cells(group))
+    table.add_section()
+    table.add_row("all", "", *_cells(runs))
+    return table
+
+
+def _cells(runs: Sequence[CleanRun]) -> tuple[str, ...]:
+    worst = Noise()
+    for run in runs:
+        worst = worst.worst(run.observed.noise or Noise())
+    return (
+        str(len(runs)),
+        str(sum(run.observed.same_environment for run in runs)),
+        str(sum(not run.judged.silent for run in runs)),
+        f"{worst.sqnr_fall_db:.2f}",
+        _finite(worst.logits_closer_db),
+        _finite(worst.float_logits_db),
+        f"{worst.scale:.1e}" if worst.scale else "0",
+        str(worst.zero_point),
+        str(worst.flips),
+    )
+
+
+def _finite(db: float) -> str:
+    return f"{db:.1f}" if math.isfinite(db) else "equal"
+
+
+def clean_notes(proof: Proof) -> tuple[str, ...]:
+    """What a reader of the table must know, a sentence a line."""
+    runs = proof.clean
+    alarms = [run for run in runs if not run.judged.silent]
+    said = [
+        f"{run.judged.outcome.value} {run.observed.case} in {run.setting}, {run.baseline} "
+        f"baseline: {', '.join(run.judged.checks) or run.observed.reason}"
+        for run in alarms
+    ]
+    high = clopper_pearson(len(alarms), len(runs))[1] if runs else 1.0
+    return (
+        f"{len(alarms)} false alarms in {len(runs)} verdicts of "
+        f"{len({run.observed.case for run in runs})} cases: at most {high:.2%} of verdicts "
+        "(Clopper-Pearson, 95 %, two-sided).",
+        *said,
+        *_left_out(proof),
+        "SQNR fall: the largest of any layer. Logits closer: how much nearer they lie to the "
+        "baseline's than quantization lies to float, at least. Float logits: the same of models "
+        "that are not quantized. Scale, zero point: the largest "
+        "difference of any tensor, of scales as a share.",
+    )
+
+
+def _left_out(proof: Proof) -> tuple[str, ...]:
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for one in proof.left_out:
+        reasons.setdefault((one.setting, one.reason), []).append(str(one.case))
+    return tuple(
+        f"Not run clean in {setting}, because it is a true loss ({reason}): {', '.join(cases)}."
+        for (setting, reason), cases in reasons.items()
+    )

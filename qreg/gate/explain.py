@@ -1,0 +1,132 @@
+"""Why a case moved: the first layer that did, what it is worth, and whether sums saturate."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from qreg.checks.layers import first_moved
+from qreg.checks.tolerances import tolerances
+from qreg.checks.verdict import with_finding
+from qreg.errors import QregError
+from qreg.gate.observe import Gate
+from qreg.gate.samples import Bench
+from qreg.measure.saturation import audit_case
+from qreg.measure.subject import Subject
+from qreg.metrics.layers import float_twin
+from qreg.metrics.saturation import KERNELS
+from qreg.metrics.swap import restored
+from qreg.quantization.engines import use_engine
+from qreg.records.baseline import Snapshot
+from qreg.records.case import Environment
+from qreg.records.measurement import LayerSaturation
+from qreg.records.numerics import Layer
+from qreg.records.verdict import Check, Finding, Outcome, Verdict
+
+# What may keep kernels from VNNI.
+_KEEP = ("DNNL_MAX_CPU_ISA=", "FBGEMM_ENABLE_INSTRUCTIONS=", "ONEDNN_MAX_CPU_ISA=")
+# Images that are run with the layer put back, and images whose sums are counted.
+_SWAP_IMAGES, _AUDIT_IMAGES = 64, 4
+
+
+def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Verdict:
+    """Add to a verdict the first layer that moved, confirmed by putting only that one back.
+
+    Where the CPU adds int8 products in saturating pairs now, the sums of that layer are counted
+    too, and a saturation is named as such.
+    """
+    if verdict.outcome is Outcome.PASS or verdict.basis is None:
+        return verdict
+    allowed = tolerances(now, before, verdict.basis)
+    name = first_moved(now.numerics.layers, before.numerics.layers, allowed)
+    if not name:  # too little for any layer's own tolerance, and yet too much for the logits
+        return _saturation(verdict, now, before, name, gate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        note = _confirmed(name, before, gate.bench(now.case.dataset))
+    verdict = replace(verdict, notes=(*verdict.notes, f"first layer that moved: {name}{note}"))
+    return _saturation(verdict, now, before, name, gate)
+
+
+def _confirmed(name: str, before: Snapshot, bench: Bench) -> str:
+    subject = bench.subject(before.case)
+    layer = next(layer for layer in before.numerics.layers if layer.name == name)
+    if not isinstance(subject, Subject):
+        return ""
+    try:
+        share = _share(subject, layer, before, bench)
+    except Exception as error:
+        return f" (putting it back failed: {type(error).__name__}: {error})"
+    if share is None:
+        return " (a layer of its kind cannot be put back alone)"
+    if not math.isfinite(share):
+        return " (what it is worth cannot be said: the first logits are equal, or no numbers)"
+    return f": with only it as in the baseline, {share:.0%} of the logits' difference is gone"
+
+
+@torch.no_grad()
+def _share(subject: Subject, layer: Layer, before: Snapshot, bench: Bench) -> float | None:
+    """How much of the logits' squared difference from the baseline one layer is worth.
+
+    Returns:
+        A share, not finite where there is no difference to share out; None for a layer that
+        cannot be put back.
+    """
+    images, (rows, wanted) = bench.first(_SWAP_IMAGES), _wanted(before, bench)
+    classes = wanted.shape[1]
+    with use_engine(subject.case.engine):
+        apart = subject.run(images)[rows, :classes].numpy() - wanted
+        with restored(subject.model, float_twin(subject.source, subject.model), layer) as possible:
+            if not possible:
+                return None
+            left = subject.run(images)[rows, :classes].numpy() - wanted
+    whole = float(np.square(apart, dtype=np.float64).sum())
+    return 1 - float(np.square(left, dtype=np.float64).sum()) / whole if whole else math.nan
+
+
+def _wanted(before: Snapshot, bench: Bench) -> tuple[list[int], npt.NDArray[np.float32]]:
+    """Which of the first images the baseline has logits of, and those logits."""
+    logits, images = before.numerics.logits, before.numerics.images
+    kept = {index: row for row, index in enumerate(images.index[: logits.count])}
+    first = bench.test.index[:_SWAP_IMAGES].tolist()
+    rows = [row for row, index in enumerate(first) if index in kept]
+    values = np.frombuffer(logits.values, "<f4").reshape(logits.count, logits.classes)
+    return rows, values[[kept[first[row]] for row in rows]]
+
+
+def _saturation(
+    verdict: Verdict, now: Snapshot, before: Snapshot, name: str, gate: Gate
+) -> Verdict:
+    here, there = now.environment, before.environment
+    if now.case.engine not in KERNELS or not _in_pairs(here) or _in_pairs(there):
+        return verdict
+    options = replace(gate.bench(now.case.dataset).options, limit=_AUDIT_IMAGES)
+    try:
+        counted = audit_case(now.case, options)
+    except QregError:
+        return verdict
+    hit = [c for c in counted if not c.halved and c.overflows and name in ("", c.layer)]
+    return with_finding(verdict, _saturated(hit[0], here.limits)) if hit else verdict
+
+
+def _in_pairs(environment: Environment) -> bool:
+    """Whether int8 products may be added in 16 bits: there is no VNNI, or it may not be used."""
+    return not environment.vnni or any(limit.startswith(_KEEP) for limit in environment.limits)
+
+
+def _saturated(found: LayerSaturation, limits: tuple[str, ...]) -> Finding:
+    why = f" ({', '.join(limits)})" if limits else ""
+    return Finding(
+        check=Check.SATURATION,
+        outcome=Outcome.REGRESSED,
+        expected="int8 products added without saturating, as with VNNI",
+        observed=f"{found.outputs_hit / found.outputs:.2%} of outputs have a sum that overflows "
+        f"16 bits on a CPU without VNNI{why}",
+        allowed="none: quantize with reduce_range, or run another engine",
+        where=found.layer,
+    )

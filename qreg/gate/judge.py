@@ -1,0 +1,75 @@
+"""From a case to its verdict: the baseline, the observation, the judgement, the explanation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qreg.baselines.applicable import choose
+from qreg.baselines.store import Store
+from qreg.checks.verdict import failed, judge, no_baseline
+from qreg.errors import MissingDataError, QregError
+from qreg.gate.explain import explain
+from qreg.gate.observe import Gate
+from qreg.gate.promise import Looked, hold, look_at
+from qreg.records.baseline import Baseline, Snapshot
+from qreg.records.case import Case, Failure
+from qreg.records.verdict import Verdict
+
+
+class Judge:
+    """Judges one case after another.
+
+    Args:
+        alpha: the level of each test; see `qreg.stats.holm.family_alpha`.
+    """
+
+    def __init__(self, gate: Gate, store: Store, *, alpha: float) -> None:
+        self._gate, self._store, self._alpha = gate, store, alpha
+
+    def verdict(self, case: Case) -> Verdict | Failure:
+        """Judge a case. Whatever is wrong with it or its baseline is an ERROR of its own.
+
+        Returns:
+            A verdict; or a failure where this machine lacks what the case needs.
+
+        Raises:
+            MissingDataError: the dataset is not on this machine.
+        """
+        try:
+            return self._verdict(case, self._store.read(case))
+        except MissingDataError:
+            raise
+        except QregError as error:
+            return failed(Failure(case, str(error), error.hint, unavailable=False))
+        except Exception as error:
+            return failed(Failure.raised(case, error))
+
+    def _verdict(self, case: Case, baselines: tuple[Baseline, ...]) -> Verdict | Failure:
+        now = self._gate.observe(case)
+        if isinstance(now, Failure):
+            return now if now.unavailable else failed(now)
+        before, verdict = judged(now, baselines, alpha=self._alpha)
+        if before is None:
+            return verdict
+        explained = explain(verdict, now, before.snapshot, self._gate)
+        return hold(explained, self._looked(now), alpha=self._alpha)
+
+    def _looked(self, now: Snapshot) -> Looked | None:
+        """At the speed, of the model that was observed: where numbers moved, too."""
+        return look_at(
+            self._store.promises(now.case),
+            now.environment,
+            lambda batch: self._gate.log_speed_up(now.case, batch),
+            alpha=self._alpha,
+        )
+
+
+def judged(
+    now: Snapshot, held: Sequence[Baseline], *, alpha: float
+) -> tuple[Baseline | None, Verdict]:
+    """The baseline that applies, None where there is none, and the verdict by it."""
+    chosen = choose(held, now.environment)
+    if chosen is None:
+        return None, no_baseline(now)
+    before, basis = chosen
+    return before, judge(now, before, basis, alpha=alpha)

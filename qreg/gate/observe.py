@@ -1,0 +1,185 @@
+"""The gate's line: from a case to what a baseline keeps of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from qreg.data.batches import batches
+from qreg.errors import QregError
+from qreg.gate.samples import Bench, open_bench
+from qreg.gate.speed_up import Pace
+from qreg.measure.comparison import BATCH
+from qreg.measure.environment import capture_environment
+from qreg.measure.options import Options
+from qreg.measure.recorded_warnings import plain_text, say_once
+from qreg.measure.subject import Subject
+from qreg.metrics.graphs import uncompiled
+from qreg.metrics.layers import layer_numerics
+from qreg.metrics.operators import count_operators
+from qreg.metrics.size import model_size
+from qreg.quantization.engines import use_engine
+from qreg.records.baseline import Snapshot
+from qreg.records.case import Case, Failure
+from qreg.records.numerics import Logits, Numerics
+
+# Images whose layers are looked at, which are held in memory; and images that are run alone.
+_LAYER_IMAGES, _SINGLE_IMAGES = 16, 4
+Array = npt.NDArray[np.float32]
+
+
+class Gate:
+    """Observes cases; keeps each dataset and each model's fp32 logits for the next case.
+
+    Args:
+        full: the whole test set, not only the gate's images.
+    """
+
+    def __init__(self, options: Options, *, full: bool = False) -> None:
+        self._options, self._full = options, full
+        self._benches: dict[str, Bench] = {}
+        self._logits: dict[tuple[str, str], Array] = {}
+        self._pace = Pace(self.bench)
+        self._observed: Subject | None = None
+        say_once()
+
+    def bench(self, dataset: str) -> Bench:
+        """The dataset, loaded once."""
+        if dataset not in self._benches:
+            self._benches[dataset] = open_bench(dataset, self._options, full=self._full)
+        return self._benches[dataset]
+
+    def observe(self, case: Case) -> Snapshot | Failure:
+        """Make a case, run it and describe it.
+
+        Returns:
+            What a baseline keeps of it; or a failure, where the case's own code raised or this
+            machine lacks something.
+
+        Raises:
+            QregError: what concerns other cases too.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those of making the case are recorded
+            bench = self.bench(case.dataset)
+            made = bench.subject(case)
+            return made if isinstance(made, Failure) else self.describe(made, bench)
+
+    def log_speed_up(self, case: Case, batch: int) -> float:
+        """Natural log of the speed-up over fp32 of the case that was observed.
+
+        The first time it is of that very model, then of one that is made anew.
+
+        Raises:
+            QregError: the case or fp32 can no longer be made.
+        """
+        made, self._observed = self._observed, None
+        same = made is not None and made.case == case
+        return self._pace.log_speed_up(case, batch=batch, made=made if same else None)
+
+    def describe(self, subject: Subject, bench: Bench) -> Snapshot | Failure:
+        """Run what was made already, and describe it as `observe` does; its source is changed."""
+        try:
+            with use_engine(subject.case.engine):
+                self._observed = subject
+                return self._snapshot(subject, bench)
+        except QregError:
+            raise
+        except Exception as error:
+            return Failure.raised(subject.case, error)
+
+    def _snapshot(self, subject: Subject, bench: Bench) -> Snapshot:
+        logits = all_logits(subject, bench)
+        predictions = logits.argmax(axis=1)
+        return Snapshot(
+            case=subject.case,
+            environment=capture_environment(),
+            checkpoint=subject.checkpoint,
+            calibration=subject.calibration,
+            correct=int((predictions == bench.test.labels).sum()),
+            predictions=tuple(predictions.tolist()),
+            size=model_size(subject.model),
+            numerics=self._numerics(subject, bench, logits),
+            warnings=tuple(sorted({plain_text(text) for text in subject.warnings})),
+        )
+
+    def _numerics(self, subject: Subject, bench: Bench, logits: Array) -> Numerics:
+        reference = self._reference(subject, bench, logits)
+        moved = logits.argmax(axis=1) != reference.argmax(axis=1)
+        first = bench.first(_LAYER_IMAGES)
+        layers = layer_numerics(subject.run, subject.model, subject.source, first)
+        compiled = uncompiled(subject.model) is not subject.model
+        operators = count_operators(subject.run, first[:1], compiled=compiled)
+        single = _single(subject, first)
+        return Numerics(
+            images=bench.images,
+            logits=_kept(logits[: bench.kept]),
+            single=single,
+            reloaded=_reloaded(subject, first),
+            reference=_reference_digest(subject, reference[: bench.kept]),
+            disagreements=tuple(bench.test.index[moved].tolist()),
+            layers=layers,
+            operators=operators,
+        )
+
+    def _reference(self, subject: Subject, bench: Bench, logits: Array) -> Array:
+        """fp32's logits of the same images, run once for all methods and engines."""
+        case = subject.case
+        key = (case.dataset, case.model)
+        if case.method == "fp32":
+            return self._logits.setdefault(key, logits)
+        if key not in self._logits:
+            self._logits[key] = all_logits(self._pace.fp32(case), bench)
+        return self._logits[key]
+
+
+@torch.no_grad()
+def all_logits(subject: Subject, bench: Bench) -> Array:
+    """Logits of all of a bench's images, float32 (N, classes)."""
+    classes, done, outs = len(bench.dataset.classes), 0, []
+    for images in batches(bench.test, bench.dataset, size=BATCH):
+        bench.options.progress(done, len(bench.test), str(subject.case))
+        outs.append(subject.run(images)[:, :classes].float().numpy())
+        done += len(images)
+    return np.concatenate(outs)
+
+
+def _kept(logits: Array) -> Logits:
+    values = np.ascontiguousarray(logits, dtype="<f4")
+    return Logits(count=len(values), classes=values.shape[1], values=values.tobytes())
+
+
+def _reference_digest(subject: Subject, reference: Array) -> str:
+    return "" if subject.method.name == "fp32" else _kept(reference).digest
+
+
+@torch.no_grad()
+def _single(subject: Subject, images: torch.Tensor) -> str:
+    """Digest of the logits of the first images, each run alone."""
+    alone = images[:_SINGLE_IMAGES].split(1)
+    return _kept(np.concatenate([subject.run(one).float().numpy() for one in alone])).digest
+
+
+def _reloaded(subject: Subject, images: torch.Tensor) -> str:
+    """The same after the model has loaded its own saved state; "" where it cannot.
+
+    Where its state has changed by that, though the logits have not, the digest of that state.
+    """
+    saved = _saved(subject)
+    try:
+        subject.model.load_state_dict(torch.load(io.BytesIO(saved), weights_only=True))
+    except Exception:
+        return ""
+    again = _saved(subject)
+    return _single(subject, images) if again == saved else hashlib.sha256(again).hexdigest()
+
+
+def _saved(subject: Subject) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(subject.model.state_dict(), buffer)
+    return buffer.getvalue()

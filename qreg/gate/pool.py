@@ -1,0 +1,133 @@
+"""Judging in several processes: a model at a time, and a crash costs its own case only."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qreg.errors import MissingDataError
+from qreg.records.case import Case, Failure
+from qreg.records.verdict import Verdict
+from qreg.settings import Settings
+
+if TYPE_CHECKING:
+    from qreg.gate.judge import Judge
+
+Result = Verdict | Failure | MissingDataError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to judge, for whatever process does it.
+
+    Attributes:
+        alpha: the level of each test.
+        threads: of PyTorch's kernels, in each process.
+        full: the whole test set.
+    """
+
+    settings: Settings
+    baselines: Path
+    alpha: float
+    data_dir: Path | None = None
+    threads: int = 1
+    full: bool = False
+
+    def judge(self) -> Judge:
+        """A judge, in this process."""
+        import torch
+
+        from qreg.baselines.store import Store
+        from qreg.gate.judge import Judge
+        from qreg.gate.observe import Gate
+        from qreg.selection import gate_options, make_importable
+
+        torch.set_num_threads(max(1, self.threads))
+        make_importable(self.settings)
+        gate = Gate(gate_options(self.settings, data_dir=self.data_dir), full=self.full)
+        return Judge(gate, Store(self.baselines), alpha=self.alpha)
+
+
+class Pool:
+    """Verdicts of cases, worked on by several processes from the first question on."""
+
+    def __init__(self, plan: Plan, cases: Sequence[Case], *, jobs: int) -> None:
+        self._plan = plan
+        groups: dict[tuple[str, str], list[Case]] = {}
+        for case in cases:
+            groups.setdefault((case.dataset, case.model), []).append(case)
+        self._executor = _executor(min(jobs, len(groups)))
+        self._futures: dict[Case, Future[dict[Case, Result]]] = {}
+        for group in groups.values():
+            future = _submit(self._executor, plan, tuple(group))
+            self._futures.update(dict.fromkeys(group, future))
+
+    def verdict(self, case: Case) -> Verdict | Failure:
+        """The verdict of a case, when it is there.
+
+        Raises:
+            MissingDataError: the dataset is not on this machine.
+        """
+        try:
+            found = self._futures[case].result()[case]
+        except BrokenProcessPool:
+            found = _alone(self._plan, case)
+        if isinstance(found, MissingDataError):
+            raise found
+        return found
+
+    def close(self) -> None:
+        """End the processes; what was not asked for is not finished."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def can_fork(threads: int) -> bool:
+    """Whether several processes may judge.
+
+    They are forks, so that what a project's conftest.py does to PyTorch is judged too. A fork of
+    a process that has run threads may run kernels on one thread only.
+    """
+    return sys.platform == "linux" and threads == 1
+
+
+def _executor(jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork"))
+
+
+def _submit(
+    executor: ProcessPoolExecutor, plan: Plan, cases: tuple[Case, ...]
+) -> Future[dict[Case, Result]]:
+    with warnings.catch_warnings():
+        # Python warns of forking beside threads, which numpy has from its import on
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return executor.submit(_judge_all, plan, cases)
+
+
+def _alone(plan: Plan, case: Case) -> Result:
+    """Judge a case in a process of its own, after one of its model has crashed."""
+    with _executor(1) as executor:
+        try:
+            return _submit(executor, plan, (case,)).result()[case]
+        except BrokenProcessPool:
+            from qreg.checks.verdict import failed
+
+            reason = "its process crashed (a signal, or out of memory)"
+            return failed(Failure(case, reason, "", unavailable=False))
+
+
+def _judge_all(plan: Plan, cases: tuple[Case, ...]) -> dict[Case, Result]:
+    judge = plan.judge()
+    found: dict[Case, Result] = {}
+    for case in cases:
+        try:
+            found[case] = judge.verdict(case)
+        except MissingDataError as error:
+            found[case] = error
+    return found

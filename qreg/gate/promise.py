@@ -1,0 +1,54 @@
+"""From a verdict on numbers to one that holds the case to its promised speed, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from qreg.baselines.applicable import choose_promise
+from qreg.checks.speed_up import can_be_told, check_promise, judge_promise, suspicious
+from qreg.checks.verdict import with_finding
+from qreg.records.baseline import Promise
+from qreg.records.case import Environment
+from qreg.records.verdict import PromiseCheck, Verdict
+
+#: Measures the log of the speed-up over fp32 at a batch size, anew at every call.
+Look = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was seen of a promise.
+
+    Attributes:
+        exact: whether the promise is of this environment.
+    """
+
+    check: PromiseCheck
+    promise: Promise
+    exact: bool
+
+
+def look_at(
+    promises: Sequence[Promise], environment: Environment, look: Look, *, alpha: float
+) -> Looked | None:
+    """Look as often as it takes; None where nothing is promised."""
+    chosen = choose_promise(promises, environment)
+    if chosen is None or not can_be_told(chosen[0]):
+        return None
+    promise, basis = chosen
+    seen = [look(promise.batch)]
+    while suspicious(seen, promise, exact=basis.exact, alpha=alpha):
+        seen.append(look(promise.batch))
+    return Looked(check_promise(seen, promise, exact=basis.exact), promise, basis.exact)
+
+
+def hold(verdict: Verdict, looked: Looked | None, *, alpha: float) -> Verdict:
+    """The verdict, with what was seen of the promise."""
+    if looked is None:
+        return verdict
+    verdict = replace(verdict, promise=looked.check)
+    found = judge_promise(looked.check, looked.promise, exact=looked.exact, alpha=alpha)
+    for finding in found:
+        verdict = with_finding(verdict, finding)
+    return verdict

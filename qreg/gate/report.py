@@ -1,0 +1,138 @@
+"""Verdicts as text: worst first, each with what moved and the command to run next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, astuple
+from typing import Any
+
+from qreg.records.verdict import AccuracyChange, Check, Finding, MovedImage, Outcome, Verdict
+from qreg.stats.holm import PROMISES_ALPHA
+
+_IMAGES = 8  # flips that are listed
+
+
+def headline(verdict: Verdict) -> str:
+    """One line: outcome, case, accuracy."""
+    accuracy = f"  {accuracy_text(verdict.accuracy)}" if verdict.accuracy else ""
+    return f"{verdict.outcome.value:<12} {verdict.case}{accuracy}"
+
+
+def accuracy_text(found: AccuracyChange) -> str:
+    """Accuracy, its change with its interval, and the smallest drop that would have shown."""
+    return (
+        f"{found.expected / found.total * 100:.2f} -> {found.observed / found.total * 100:.2f} % "
+        f"({found.change * 100:+.2f}, {found.low * 100:+.2f} to {found.high * 100:+.2f}; "
+        f"detectable {found.detectable * 100:.2f}) of {found.total}"
+    )
+
+
+def verdict_lines(verdict: Verdict) -> tuple[str, ...]:
+    """Everything a reader needs to know of a case that did not simply pass."""
+    lines = [headline(verdict)]
+    if verdict.basis:
+        lines.append(f"  {verdict.basis.reason}")
+    lines += [f"  {line}" for finding in verdict.findings for line in finding_lines(finding)]
+    lines += [f"  {note}" for note in verdict.notes]
+    if verdict.moved:
+        lines.append(f"  {_moved_text(verdict.moved)}")
+    lines += [f"  | {line}" for line in verdict.details.rstrip().splitlines()]
+    if command := next_command(verdict):
+        lines.append(f"  next: {command}")
+    return tuple(lines)
+
+
+def short_lines(verdict: Verdict) -> tuple[str, ...]:
+    """The case, which checks found something, the first layer, and what to run next."""
+    checks = ", ".join(dict.fromkeys(finding.check.value for finding in verdict.findings))
+    lines = [headline(verdict), f"  found by: {checks}" if checks else "", *verdict.notes[-1:]]
+    lines += [f"next: {command}"] if (command := next_command(verdict)) else []
+    return (lines[0], *(f"  {line.strip()}" for line in lines[1:] if line))
+
+
+def verdict_record(verdict: Verdict) -> dict[str, Any]:
+    """What travels from the process that judged to the one that reports: plain values."""
+    accuracy = verdict.accuracy
+    return {
+        "case": str(verdict.case),
+        "outcome": verdict.outcome.value,
+        "exact": verdict.basis.exact if verdict.basis else None,
+        "reason": verdict.basis.reason if verdict.basis else "",
+        "detectable": accuracy.detectable if accuracy else None,
+        "p_values": list(verdict.p_values),
+        "promise": asdict(verdict.promise) if verdict.promise else None,
+        "checks": sorted({finding.check.value for finding in verdict.findings}),
+        "moved": [list(astuple(image)) for image in verdict.moved],
+        "short": list(short_lines(verdict)),
+        "lines": list(verdict_lines(verdict)),
+    }
+
+
+def next_command(verdict: Verdict) -> str:
+    """What to run after this verdict."""
+    case = verdict.case
+    if verdict.outcome is Outcome.NO_BASELINE:
+        return f'qreg baseline update --reason "first baseline" {case}'
+    if verdict.outcome is Outcome.ERROR:
+        return f"pytest -m regression {selection(verdict)}"
+    if verdict.outcome is Outcome.INCONCLUSIVE:
+        return f"pytest -m regression --qreg-full {selection(verdict)}"
+    if {finding.check for finding in verdict.findings} == {Check.SPEED_UP}:
+        return f"qreg speed check . . --against fp32 --cases {case}"
+    return f"qreg baseline diff {case}" if verdict.outcome is not Outcome.PASS else ""
+
+
+def selection(verdict: Verdict) -> str:
+    """The options of pytest that choose this case alone."""
+    case = verdict.case
+    return (
+        f"--qreg-dataset {case.dataset} --qreg-model {case.model} "
+        f"--qreg-method {case.method} --qreg-engine {case.engine}"
+    )
+
+
+def summary_line(outcomes: Sequence[str], skipped: int) -> str:
+    """How many cases ended how, the worst first."""
+    counts = Counter(outcomes)
+    order = sorted(Outcome, key=lambda outcome: -outcome.severity)
+    parts = [f"{counts[o.value]} {o.value}" for o in order if counts[o.value]]
+    parts += [f"{skipped} skipped"] if skipped else []
+    return f"{len(outcomes) + skipped} cases: {', '.join(parts)}"
+
+
+def promise_line(records: Sequence[dict[str, Any]]) -> str:
+    """How many cases were held to a promised speed-up over fp32, and how many have none."""
+    promised = [r["promise"] for r in records if r["promise"]]
+    again = sum(p["looks"] > 1 for p in promised)
+    kept = sum(Check.SPEED_UP.value not in r["checks"] for r in records if r["promise"])
+    return (
+        f"promised speed-up over fp32: {kept} of {len(promised)} cases keep it ({again} looked at "
+        f"more than once; any false alarm: below {PROMISES_ALPHA:.1%}); nothing is promised of "
+        f"{len(records) - len(promised)}"
+    )
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    """A finding: what, where and how sure; then expected, observed and allowed."""
+    where = f": {finding.where}" if finding.where else ""
+    chance = f" (p = {finding.p_value:.2g})" if finding.p_value is not None else ""
+    return [
+        f"{finding.check.value} {finding.outcome.value}{where}{chance}",
+        f"    expected {finding.expected}",
+        f"    observed {finding.observed}",
+        f"    allowed  {finding.allowed}",
+    ]
+
+
+def _moved_text(moved: Sequence[MovedImage]) -> str:
+    shown = ", ".join(_image(image) for image in moved[:_IMAGES])
+    more = f" and {len(moved) - _IMAGES} more" if len(moved) > _IMAGES else ""
+    return f"{len(moved)} images flipped (index: class -> class, margins): {shown}{more}"
+
+
+def _image(image: MovedImage) -> str:
+    margins = ""
+    if image.expected_margin is not None and image.observed_margin is not None:
+        margins = f" ({image.expected_margin:.2g}, {image.observed_margin:.2g})"
+    return f"{image.index}: {image.expected} -> {image.observed}{margins}"

@@ -1,0 +1,67 @@
+"""A dataset made ready for all its cases: the gate's images, and models from it."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from qreg.data import Dataset, Split
+from qreg.data.batches import batches
+from qreg.measure.options import Options, load_test
+from qreg.measure.subject import Subject, open_workshop, prepare
+from qreg.records.case import Case, Failure
+from qreg.records.numerics import Images
+
+#: Canonical test indices that the gate looks at, and whose logits baselines keep.
+GATE_IMAGES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A dataset's test images and what its cases are made from."""
+
+    dataset: Dataset
+    test: Split
+    options: Options
+
+    @cached_property
+    def images(self) -> Images:
+        """Which images they are."""
+        test = self.test
+        return Images(
+            index=tuple(test.index.tolist()),
+            labels=tuple(test.labels.tolist()),
+            digests=tuple(zlib.crc32(np.ascontiguousarray(image).data) for image in test.images),
+        )
+
+    @cached_property
+    def kept(self) -> int:
+        """How many of them are the gate's: their logits are kept."""
+        below = int(np.searchsorted(self.test.index, GATE_IMAGES))
+        return below or min(GATE_IMAGES, len(self.test))
+
+    def first(self, count: int) -> torch.Tensor:
+        """The first `count` images as model inputs, float32 (count, 3, H, W)."""
+        return next(batches(self.test.head(count), self.dataset, size=count))
+
+    def subject(self, case: Case) -> Subject | Failure:
+        """The case made ready to run; see `qreg.measure.subject.prepare`."""
+        return prepare(case, open_workshop(self.dataset, self.test, self.options))
+
+
+def open_bench(name: str, options: Options, *, full: bool) -> Bench:
+    """Load the gate's images of a dataset, or with `full` the whole test set.
+
+    Raises:
+        MissingDataError: the dataset is not on this machine.
+    """
+    dataset = options.dataset(name)
+    test = load_test(dataset, options)
+    if not full:
+        chosen = test.take(np.arange(GATE_IMAGES))
+        test = chosen if len(chosen) else test.head(GATE_IMAGES)
+    return Bench(dataset, test, options)

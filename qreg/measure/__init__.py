@@ -1,0 +1,1 @@
+"""Measuring cases: what is measured, how, and in which environment."""

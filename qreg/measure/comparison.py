@@ -1,0 +1,187 @@
+"""From cases to measurements: prepare, run in turn on the test images, summarize."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from qreg.data import Dataset, Split
+from qreg.data.batches import batches
+from qreg.errors import UnavailableError
+from qreg.measure.environment import capture_environment
+from qreg.measure.options import Options, load_test
+from qreg.measure.subject import Subject, open_workshop, prepare
+from qreg.metrics.accuracy import accuracy
+from qreg.metrics.agreement import Predictions, agreement
+from qreg.metrics.latency import Seconds, latency, time_in_turn
+from qreg.metrics.size import model_size
+from qreg.records.case import Case, Environment, Failure
+from qreg.records.measurement import Latency, Measurement
+
+#: Images a batch: the throughput batch whose latency is reported.
+BATCH = 100
+# Batch-1 latency: bursts of calls, each after calls that are not timed.
+_ROUNDS, _CALLS, _WARM_UP = 8, 12, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What was seen of one subject: predictions (N,), seconds of each kind of batch.
+
+    Attributes:
+        digest: sha256 of the logits of all images.
+    """
+
+    subject: Subject
+    predictions: Predictions
+    digest: str
+    batch_seconds: Seconds
+    single_seconds: Seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was seen of cases of one dataset and one model, on the same images."""
+
+    runs: tuple[Run | Failure, ...]
+    dataset: Dataset
+    test: Split
+
+
+def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Failure, ...]:
+    """Measure cases of one dataset and one model, the first of which is the fp32 reference.
+
+    Returns:
+        tuple: a measurement or a failure for each case, in their order.
+
+    Raises:
+        QregError: what concerns all cases: dataset, model, reference, a damaged file.
+    """
+    return summarize(run_cases(cases, options))
+
+
+def run_cases(cases: Sequence[Case], options: Options) -> Seen:
+    """Make the cases and run them in turn; see `measure`."""
+    dataset = options.dataset(cases[0].dataset)
+    test = load_test(dataset, options)
+    made = _prepare_all(cases, dataset, test, options)
+    subjects = [one for one in made if isinstance(one, Subject)]
+    runs = iter(_run_in_turn(subjects, dataset, test, options))
+    seen = tuple(next(runs) if isinstance(one, Subject) else one for one in made)
+    return Seen(seen, dataset, test)
+
+
+def _prepare_all(
+    cases: Sequence[Case], dataset: Dataset, test: Split, options: Options
+) -> list[Subject | Failure]:
+    shop = open_workshop(dataset, test, options)
+    made = []
+    for number, case in enumerate(cases):
+        options.progress(number, len(cases), f"making {case.method}")
+        made.append(prepare(case, shop))
+        if number == 0 and isinstance(made[0], Failure):
+            raise UnavailableError(
+                f"the reference {case} cannot be measured: {made[0].reason}\n{made[0].details}",
+                hint=made[0].hint,
+            )
+    return made
+
+
+@torch.no_grad()
+def _run_in_turn(
+    subjects: Sequence[Subject], dataset: Dataset, test: Split, options: Options
+) -> list[Run]:
+    """Every subject on each batch before the next batch, so that their times compare."""
+    logits: list[list[torch.Tensor]] = [[] for _ in subjects]
+    seconds: list[list[float]] = [[] for _ in subjects]
+    with _engine_kept():
+        for number, images in enumerate(batches(test, dataset, size=BATCH)):
+            for which, subject in enumerate(subjects):
+                start = time.perf_counter()
+                out = subject.run(images)
+                seconds[which].append((time.perf_counter() - start) / len(images) * BATCH)
+                logits[which].append(out)
+            options.progress(min((number + 1) * BATCH, len(test)), len(test), "test images")
+        single = _time_single(subjects, next(batches(test.head(1), dataset, size=1)))
+    classes = len(dataset.classes)
+    joined = (torch.cat(outs)[:, :classes] for outs in logits)
+    return [
+        Run(
+            subject=subject,
+            predictions=outs.argmax(dim=1).numpy(),
+            digest=hashlib.sha256(outs.float().numpy().tobytes()).hexdigest(),
+            batch_seconds=np.array(times)[:, None],
+            single_seconds=one,
+        )
+        for subject, outs, times, one in zip(subjects, joined, seconds, single, strict=True)
+    ]
+
+
+def _time_single(subjects: Sequence[Subject], image: torch.Tensor) -> list[Seconds]:
+    runs = [lambda s=subject: s.run(image) for subject in subjects]
+    return time_in_turn(runs, rounds=_ROUNDS, calls=_CALLS, warm_up=_WARM_UP)
+
+
+def summarize(seen: Seen) -> tuple[Measurement | Failure, ...]:
+    """What the runs say, each beside fp32 and its control."""
+    dataset, test = seen.dataset, seen.test
+    environment, fingerprint = capture_environment(), test.fingerprint()
+    runs = [run for run in seen.runs if isinstance(run, Run)]
+    by_method = {run.subject.method.name: run for run in reversed(runs)}
+    return tuple(
+        _measurement(one, by_method, dataset, test, environment, fingerprint)
+        if isinstance(one, Run)
+        else one
+        for one in seen.runs
+    )
+
+
+def _measurement(
+    run: Run,
+    by_method: dict[str, Run],
+    dataset: Dataset,
+    test: Split,
+    environment: Environment,
+    fingerprint: str,
+) -> Measurement:
+    subject = run.subject
+    names = dict.fromkeys(("fp32", subject.method.control))
+    references = {n: by_method[n] for n in names if n in by_method and by_method[n] is not run}
+    return Measurement(
+        case=subject.case,
+        environment=environment,
+        checkpoint=subject.checkpoint,
+        calibration=subject.calibration,
+        data_fingerprint=fingerprint,
+        accuracy=accuracy(run.predictions, test, classes=dataset.classes),
+        agreements=tuple(
+            agreement(run.predictions, reference.predictions, test, name=name)
+            for name, reference in references.items()
+        ),
+        size=model_size(subject.model),
+        latencies=latencies(run, by_method["fp32"], environment.threads),
+        warnings=subject.warnings,
+    )
+
+
+def latencies(run: Run, reference: Run, threads: int) -> tuple[Latency, ...]:
+    """Times of both kinds of batches, beside those of another run, made in turn with this one."""
+    return (
+        latency(run.single_seconds, reference.single_seconds, batch_size=1, threads=threads),
+        latency(run.batch_seconds, reference.batch_seconds, batch_size=BATCH, threads=threads),
+    )
+
+
+@contextmanager
+def _engine_kept() -> Iterator[None]:
+    before = torch.backends.quantized.engine
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before

@@ -1,0 +1,52 @@
+"""From a case to what another CPU would make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from qreg.data import Dataset, Split
+from qreg.data.batches import batches
+from qreg.errors import QregError, UnavailableError
+from qreg.measure.options import Options, load_test
+from qreg.measure.subject import Subject, open_workshop, prepare
+from qreg.metrics.saturation import audit_saturation
+from qreg.quantization.engines import use_engine
+from qreg.records.case import Case
+from qreg.records.measurement import LayerSaturation
+
+# Images of a batch: bounds memory. A dynamic layer's range is that of the batch.
+_BATCH = 16
+
+
+def audit_case(case: Case, options: Options) -> tuple[LayerSaturation, ...]:
+    """Prepare a case and count the overflows in its layers on the first test images.
+
+    Raises:
+        UnavailableError: this machine or this installation lacks what the case needs.
+        QregError: code that is not qreg's raised, with its traceback; or what `prepare` raises.
+    """
+    dataset = options.dataset(case.dataset)
+    test = load_test(dataset, options)
+    subject = _prepared(case, dataset, test, options)
+    with use_engine(case.engine):
+        return audit_saturation(subject.model, _shown(dataset, test, options), engine=case.engine)
+
+
+def _prepared(case: Case, dataset: Dataset, test: Split, options: Options) -> Subject:
+    options.progress(0, 1, f"making {case.method}")
+    made = prepare(case, open_workshop(dataset, test, options))
+    if isinstance(made, Subject):
+        return made
+    if made.unavailable:
+        raise UnavailableError(f"{case}: {made.reason}", hint=made.hint)
+    raise QregError(f"{case}: {made.reason}\n{made.details}", hint=made.hint)
+
+
+def _shown(dataset: Dataset, test: Split, options: Options) -> Iterator[torch.Tensor]:
+    done = 0
+    for images in batches(test, dataset, size=_BATCH):
+        options.progress(done, len(test), "images")
+        yield images
+        done += len(images)

@@ -1,0 +1,136 @@
+"""From a case to a model that is ready to run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from qreg.data import Dataset, Split
+from qreg.data.batches import batches
+from qreg.errors import MissingCheckpointError, QregError, UnavailableError
+from qreg.measure.options import Options
+from qreg.measure.recorded_warnings import recorded_warnings
+from qreg.models import build_model, check_output
+from qreg.quantization import Context, Method, get_method
+from qreg.quantization.engines import use_engine
+from qreg.records.case import Case, Failure
+from qreg.registry import is_object_path
+from qreg.training.checkpoints import find_checkpoint, load_checkpoint
+
+_CALIBRATION_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A case made ready to run.
+
+    Attributes:
+        source: the model with its weights, before it was quantized.
+        checkpoint: sha256 of the weights' file, "" where the factory brought them.
+        warnings: distinct texts emitted while it was made and first run.
+    """
+
+    case: Case
+    method: Method
+    model: nn.Module
+    source: nn.Module
+    checkpoint: str
+    calibration: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+    def run(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (N, classes) of a batch (N, 3, H, W), on this case's engine."""
+        # Kernels ask for the current engine at every call, not only when weights are packed.
+        torch.backends.quantized.engine = self.case.engine
+        logits: torch.Tensor = self.model(images)
+        return logits
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What cases are made from.
+
+    Attributes:
+        folders: where checkpoints are.
+        calibration: returns the calibration images; not called unless a method wants them.
+        sample: a batch of test images, to see that a model runs.
+    """
+
+    dataset: Dataset
+    folders: tuple[Path, ...]
+    calibration: Callable[[], Split]
+    sample: torch.Tensor
+
+
+def prepare(case: Case, shop: Workshop) -> Subject | Failure:
+    """Build the model of a case, load its weights, quantize it and run it once.
+
+    What is the case's own fault is returned: an engine or checkpoint that is not there, code
+    that raises.
+
+    Raises:
+        QregError: what concerns other cases too: an unknown name, a damaged file, a factory
+            that does not keep its contract.
+    """
+    try:
+        return _prepare(case, shop)
+    except (UnavailableError, MissingCheckpointError) as error:
+        return Failure(case, str(error), error.hint, unavailable=True)
+    except QregError:
+        raise
+    except Exception as error:
+        return Failure.raised(case, error)
+
+
+def _prepare(case: Case, shop: Workshop) -> Subject:
+    method = get_method(case.method)
+    observed: list[int] = []
+
+    def calibration() -> Iterator[torch.Tensor]:
+        split = shop.calibration()
+        observed.extend(split.index.tolist())
+        return batches(split, shop.dataset, size=_CALIBRATION_BATCH)
+
+    with use_engine(case.engine), recorded_warnings() as texts, torch.no_grad():
+        model, sha256 = _load(case, method, shop)
+        source = copy.deepcopy(model)
+        context = Context(case.engine, calibration, shop.sample)
+        model = method.quantize(model.eval(), context).eval()
+        logits = model(shop.sample)
+    classes = len(shop.dataset.classes)
+    check_output(case.model, logits, batch=len(shop.sample), classes=classes)
+    return Subject(case, method, model, source, sha256, tuple(observed), tuple(sorted(texts)))
+
+
+def _load(case: Case, method: Method, shop: Workshop) -> tuple[nn.Module, str]:
+    def build() -> nn.Module:
+        return method.skeleton(build_model(case.model))
+
+    try:
+        path = find_checkpoint(shop.folders, case.model, shop.dataset.name, method.checkpoint)
+    except MissingCheckpointError:
+        if not is_object_path(case.model) or method.checkpoint != "fp32":
+            raise
+        return build(), ""  # a user's factory may bring its weights
+    model, recipe = load_checkpoint(path, build)
+    return model, recipe.sha256
+
+
+#: Canonical training indices whose ranges the static methods observe: those of them that the
+#: dataset has. Every known copy of cifar10 has them all.
+CALIBRATION = range(512)
+
+
+def open_workshop(dataset: Dataset, test: Split, options: Options) -> Workshop:
+    """What cases of this dataset are made from; calibration images are loaded when asked for."""
+
+    def calibration() -> Split:
+        return options.load(dataset, "train").take(CALIBRATION)
+
+    sample = next(batches(test.head(2), dataset, size=2))
+    return Workshop(dataset, options.folders, calibration, sample)

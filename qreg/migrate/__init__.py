@@ -1,0 +1,1 @@
+"""`qreg migrate`: a deprecated method compared with its successors."""

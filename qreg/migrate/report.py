@@ -1,0 +1,192 @@
+"""A migration as lines and as a table; never prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from qreg.migrate.records import Candidate, Fate, Migration, Replacement
+from qreg.records.case import Case
+from qreg.records.measurement import Latency, Measurement
+from qreg.records.numerics import Work
+from qreg.report.comparison import MB, accuracy_cell, change_cell, environment_note, flips_cell
+
+_DEPRECATED = "torch.ao.quantization"
+# A 5th percentile of fewer calls is the fastest of them.
+_CALLS = 20
+_COMPILED = dict.fromkeys(("pt2e-static", "pt2e-qat"), "; --compiled measures it compiled")
+HEADERS = (
+    "method",
+    "accuracy %",
+    "change\npoints",
+    "p\ndetectable",
+    "flips",
+    "MB: file\nweights",
+    "ms/image\nbatch {}",
+    "speed\nratio",
+    "layers'\nwork",
+)
+
+
+def headline(migration: Migration) -> str:
+    """How many of the successors are fit, in one line."""
+    case = migration.candidates[0].measurement.case
+    counts = [
+        f"{count} {fate.value}"
+        for fate in Fate
+        if (count := sum(one.fate is fate for one in migration.replacements))
+    ]
+    word = "no successor loses accuracy" if migration.fit else "look before you migrate"
+    return f"{case.model} on {case.dataset}: {word}: {', '.join(counts)}"
+
+
+def verdict_lines(migration: Migration) -> tuple[str, ...]:
+    """A verdict for each pair, and below it what the successor does otherwise."""
+    found = {one.measurement.case: one for one in migration.candidates}
+    several = len({one.case.engine for one in migration.replacements}) > 1
+    lines = []
+    for one in migration.replacements:
+        engine = f" @{one.case.engine}" if several else ""
+        pair = f"{one.replaced.method} -> {one.case.method}{engine}"
+        lines.append(f"{pair}: {one.fate.value}: {one.reason or _change(one)}")
+        lines += [f"    {text}" for text in _otherwise(one, found)]
+    return tuple(lines)
+
+
+def _change(one: Replacement) -> str:
+    beside = one.beside
+    assert beside is not None
+    if one.fate is Fate.SAME:
+        return "all logits are equal, bit for bit"
+    return (
+        f"{beside.change * 100:+.2f} points ({beside.low * 100:+.2f} to {beside.high * 100:+.2f}),"
+        f" p = {beside.p_value:.2g}, {len(beside.flips)} flips; "
+        f"a drop of {one.detectable * 100:.2f} would have shown"
+    )
+
+
+def _otherwise(one: Replacement, found: dict[Case, Candidate]) -> Iterator[str]:
+    if one.beside is None:
+        return
+    old, new = found[one.replaced], found[one.case]
+    if new.work.simulated:
+        layers = sum(each.count for each in new.work.floating)
+        yield f"no int8 kernel ran: float operators between quantizing and dequantizing ({layers})"
+    yield from _slower(one, old.measurement, new.measurement)
+    yield from _float_layers(old.measurement, new.measurement)
+    if one.moved:
+        yield f"first layer quantized otherwise: {one.moved}"
+    if _DEPRECATED in one.after:
+        yield f"deprecated, too: it is of {_DEPRECATED}"
+
+
+def _slower(one: Replacement, old: Measurement, new: Measurement) -> Iterator[str]:
+    """Where 95 of 100 calls took longer than the deprecated method's median."""
+    times = zip(one.latencies, old.latencies, new.latencies, strict=True)
+    slow = [
+        f"{beside.speed_up:.2f} times its speed at batch {beside.batch_size}"
+        for beside, before, after in times
+        if after.p5_ms > before.median_ms and after.calls >= _CALLS
+    ]
+    if slow:
+        compiled = _COMPILED.get(one.case.method, "")
+        yield f"slower than {one.replaced.method}: {', '.join(slow)}{compiled}"
+
+
+def _float_layers(old: Measurement, new: Measurement) -> Iterator[str]:
+    if layers := new.size.float_layers:
+        also = ", as in the deprecated method's" if layers == old.size.float_layers else ""
+        yield f"weights stay float in {', '.join(layers)}{also}"
+
+
+def migration_table(migration: Migration) -> Table:
+    """fp32, then each deprecated method with its successors below it."""
+    table = Table(title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    first, *headers = headers_of(migration)
+    table.add_column(first, no_wrap=True)
+    for header in headers:
+        table.add_column(header, justify="right", no_wrap=True)
+    for group in groups(migration):
+        for row in group:
+            table.add_row(*row)
+        table.add_section()
+    return table
+
+
+def headers_of(migration: Migration) -> tuple[str, ...]:
+    """The columns, with the sizes of the batches that were timed."""
+    times = migration.candidates[0].measurement.latencies
+    return tuple(h.format(" | ".join(str(t.batch_size) for t in times)) for h in HEADERS)
+
+
+def groups(migration: Migration) -> Iterator[list[tuple[str, ...]]]:
+    """Rows of cells, those of one deprecated method together."""
+    found = {one.measurement.case: one for one in migration.candidates}
+    yield [_row(migration.candidates[0], None)]
+    for case in dict.fromkeys(one.replaced for one in migration.replacements):
+        old = [_row(found[case], None)] if case in found else [_missing(case, "not measured")]
+        pairs = [one for one in migration.replacements if one.replaced == case]
+        yield old + [
+            _row(found[one.case], one) if one.beside else _missing(one.case, one.fate.value)
+            for one in pairs
+        ]
+
+
+def _missing(case: Case, why: str) -> tuple[str, ...]:
+    return (_name(case), why, *[""] * (len(HEADERS) - 2))
+
+
+def _name(case: Case) -> str:
+    return case.method if case.method == "fp32" else f"{case.method}\n  @{case.engine}"
+
+
+def _row(one: Candidate, beside: Replacement | None) -> tuple[str, ...]:
+    measured = one.measurement
+    return (
+        _name(measured.case),
+        accuracy_cell(measured.accuracy),
+        *_beside(beside),
+        f"{measured.size.file_bytes / MB:.2f}\n{measured.size.weight_bytes / MB:.3f}",
+        "\n".join(f"{time.median_ms:.3f}" for time in measured.latencies),
+        _speed(beside.latencies) if beside else "",
+        work_cell(one.work),
+    )
+
+
+def _beside(one: Replacement | None) -> tuple[str, str, str]:
+    if one is None or one.beside is None:
+        return ("", "", "")
+    chance = f"{one.beside.p_value:.2g}\n{one.detectable * 100:.2f}"
+    return change_cell(one.beside), chance, flips_cell(one.beside)
+
+
+def _speed(times: Sequence[Latency]) -> str:
+    return "\n".join(f"{time.speed_up:.2f}" for time in times)
+
+
+def work_cell(work: Work) -> str:
+    """``3 int8, 3 float``; "simulated" where floats were rounded to codes."""
+    int8, floats = (sum(each.count for each in some) for some in (work.int8, work.floating))
+    if work.simulated:
+        return f"{floats} float,\nsimulated"
+    return ",\n".join(f"{n} {what}" for n, what in ((int8, "int8"), (floats, "float")) if n)
+
+
+def migration_notes(migration: Migration) -> tuple[str, ...]:
+    """What a reader of the table must know, a sentence a line."""
+    level = max((one.level for one in migration.replacements), default=0.0)
+    old = next(one.replaced for one in migration.replacements)
+    return (
+        "change, p, flips and speed ratio: beside the deprecated method, on the same images; 95 % "
+        "paired interval; exact McNemar, two-sided, "
+        f"significant up to {level:.2g} (5 % a run, shared out); detectable: the drop in points "
+        "found with 80 % power.",
+        "speed ratio: the deprecated method's time over the successor's, timed in turn in one "
+        "process. The verdict on speed is from pairs of processes: qreg speed check --baseline . "
+        f"--candidate . --model {old.model} --methods SUCCESSOR --against {old.method}",
+        "layers' work: operators of one forward pass that compute layers; simulated: float "
+        "operators between quantizing and dequantizing.",
+        environment_note(migration.candidates[0].measurement),
+    )

@@ -1,0 +1,78 @@
+"""A successor's measurement against the deprecated method's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from qreg.migrate.records import Fate
+from qreg.records.measurement import Agreement
+from qreg.records.numerics import Layer, Quantizer, Work
+from qreg.stats.mcnemar import detectable_drop
+
+#: The chance of any false word on accuracy in a whole run.
+RUN_LEVEL = 0.05
+
+
+def pair_level(pairs: int) -> float:
+    """The level of each pair's two-sided test, after Bonferroni.
+
+    Raises:
+        ValueError: there are no pairs.
+    """
+    if pairs < 1:
+        raise ValueError(f"{pairs} pairs")
+    return RUN_LEVEL / pairs
+
+
+def judge_replacement(beside: Agreement, work: Work, *, same_bits: bool, level: float) -> Fate:
+    """What replacing means for the numbers; `same_bits`, whether all logits are equal."""
+    if not work.quantized:
+        return Fate.NOTHING
+    if same_bits:
+        return Fate.SAME
+    if beside.p_value > level:
+        return Fate.NOISE
+    return Fate.LOST if beside.lost > beside.won else Fate.GAINED
+
+
+def detectable_change(beside: Agreement, total: int, *, level: float) -> float:
+    """The smallest drop, as a share, that a two-sided test at `level` finds, mostly (80 %)."""
+    return detectable_drop(beside.won + beside.lost, total, alpha=level / 2)
+
+
+def moved_layer(now: Sequence[Layer], before: Sequence[Layer]) -> str:
+    """The first layer of both whose weight or output is quantized otherwise, "" if there is none.
+
+    Where only one of the two quantizes, as with activations that are quantized as they come,
+    nothing is said: that is the method's way, not a difference of scales.
+    """
+    there = {layer.name: layer for layer in before}
+    for layer in now:
+        if old := there.get(layer.name):
+            if text := _moved(old.weight, layer.weight):
+                return f"{layer.name}: weights, {text}"
+            if text := _moved(old.output, layer.output):
+                return f"{layer.name}: output, {text}"
+    return ""
+
+
+def _moved(before: Quantizer | None, now: Quantizer | None) -> str:
+    if before is None or now is None:
+        return ""
+    old, new = _parameters(before), _parameters(now)
+    if len(old) != len(new):
+        return f"one scale for each of {len(new)} channels, not {len(old)} for all"
+    different = np.flatnonzero((old != new).any(axis=1))
+    if not len(different):
+        return ""
+    (old_scale, old_zero), (scale, zero) = old[different[0]], new[different[0]]
+    return f"scale {old_scale:.4g} -> {scale:.4g}, zero point {old_zero:.0f} -> {zero:.0f}"
+
+
+def _parameters(quantizer: Quantizer) -> npt.NDArray[np.float32]:
+    """Scale and zero point (channels, 2); graphs hold as double what kernels hold as float32."""
+    both = (quantizer.scales, quantizer.zero_points)
+    return np.array(tuple(zip(*both, strict=True)), dtype=np.float32)

@@ -1,0 +1,160 @@
+"""The line of `qreg migrate`: deprecated methods and successors run in turn, judged in pairs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from qreg.checks.operators import layers_work
+from qreg.data.batches import batches
+from qreg.measure.comparison import Run, Seen, latencies, run_cases, summarize
+from qreg.measure.options import Options
+from qreg.measure.recorded_warnings import say_once
+from qreg.metrics.agreement import agreement
+from qreg.metrics.graphs import uncompiled
+from qreg.metrics.layers import layer_numerics
+from qreg.metrics.operators import count_operators
+from qreg.migrate.records import Candidate, Fate, Migration, Replacement
+from qreg.migrate.rule import detectable_change, judge_replacement, moved_layer, pair_level
+from qreg.migrate.snippet import call, snippet
+from qreg.quantization import get_method, successors
+from qreg.quantization.engines import use_engine
+from qreg.records.case import Case, Failure
+from qreg.records.measurement import Measurement
+from qreg.records.numerics import Layer
+
+# Images whose layers are looked at: enough to run them, their ranges are stored already.
+_LAYER_IMAGES = 4
+Pair = tuple[Case, Case]
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A candidate, the run it is from, and its layers."""
+
+    candidate: Candidate
+    run: Run
+    layers: tuple[Layer, ...]
+
+
+def successor_pairs(
+    home: Case, methods: Sequence[str], engines: Sequence[str], *, compiled: bool = False
+) -> tuple[Pair, ...]:
+    """Each deprecated method on each engine, with each of its successors.
+
+    Args:
+        home: a case of the dataset and the model.
+        compiled: with the successors that `torch.compile` finishes, too.
+    """
+    names = [(old, new.name) for old in methods for new in successors(old)]
+    chosen = [pair for pair in names if compiled or not pair[1].endswith("-compiled")]
+    return tuple(
+        (_with(home, old, engine), _with(home, new, engine))
+        for engine in engines
+        for old, new in chosen
+    )
+
+
+def migrate(home: Case, pairs: Sequence[Pair], options: Options) -> Migration:
+    """Measure both of each pair together, and judge each successor.
+
+    Args:
+        home: the fp32 case of their dataset and model.
+
+    Raises:
+        QregError: what concerns all cases; see `qreg.measure.comparison.measure`.
+    """
+    say_once()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of making the cases are recorded
+        return _migration(home, pairs, options)
+
+
+def _migration(home: Case, pairs: Sequence[Pair], options: Options) -> Migration:
+    cases = tuple(dict.fromkeys((home, *(case for pair in pairs for case in pair))))
+    seen = run_cases(cases, options)
+    found = zip(seen.runs, summarize(seen), strict=True)
+    made = {case: _made(*one, seen) for case, one in zip(cases, found, strict=True)}
+    both = sum(all(isinstance(made[case], _Made) for case in pair) for pair in pairs)
+    level = pair_level(max(both, 1))
+    return Migration(
+        candidates=tuple(one.candidate for one in made.values() if isinstance(one, _Made)),
+        failures=tuple(one for one in made.values() if isinstance(one, Failure)),
+        replacements=tuple(_replacement(pair, made, seen, level=level) for pair in pairs),
+    )
+
+
+def _with(home: Case, method: str, engine: str) -> Case:
+    return Case(home.dataset, home.model, method, engine)
+
+
+def _made(run: Run | Failure, measured: Measurement | Failure, seen: Seen) -> _Made | Failure:
+    if isinstance(run, Failure) or isinstance(measured, Failure):
+        assert isinstance(run, Failure)  # what was run is summarized
+        return run
+    try:
+        return _looked_into(run, measured, seen)
+    except Exception as error:
+        return Failure.raised(measured.case, error)
+
+
+@torch.no_grad()
+def _looked_into(run: Run, measured: Measurement, seen: Seen) -> _Made:
+    """Operators and layers, when all times are taken."""
+    images = next(batches(seen.test.head(_LAYER_IMAGES), seen.dataset, size=_LAYER_IMAGES))
+    subject = run.subject
+    with use_engine(subject.case.engine):
+        compiled = uncompiled(subject.model) is not subject.model
+        operators = count_operators(subject.run, images[:1], compiled=compiled)
+        layers = layer_numerics(subject.run, subject.model, subject.source, images)
+    return _Made(Candidate(measured, layers_work(operators, layers)), run, layers)
+
+
+def _replacement(
+    pair: Pair, made: dict[Case, _Made | Failure], seen: Seen, *, level: float
+) -> Replacement:
+    before, now = (made[case] for case in pair)
+    for one in (now, before):
+        if isinstance(one, Failure):
+            return _missing(pair, one)
+    assert isinstance(before, _Made)
+    assert isinstance(now, _Made)
+    return _judged(pair, before, now, seen, level=level)
+
+
+def _missing(pair: Pair, failure: Failure) -> Replacement:
+    old, new = pair
+    of_old = f"{old.method} itself: " if failure.case == old else ""
+    hint = f" ({failure.hint})" if failure.hint else ""
+    fate = Fate.UNAVAILABLE if failure.unavailable else Fate.FAILED
+    return Replacement(new, old, fate, f"{of_old}{failure.reason}{hint}", *_code(pair))
+
+
+def _judged(pair: Pair, before: _Made, now: _Made, seen: Seen, *, level: float) -> Replacement:
+    old, new = pair
+    beside = agreement(now.run.predictions, before.run.predictions, seen.test, name=old.method)
+    work, same = now.candidate.work, now.run.digest == before.run.digest
+    threads = now.candidate.measurement.environment.threads
+    return Replacement(
+        new,
+        old,
+        judge_replacement(beside, work, same_bits=same, level=level),
+        "" if work.quantized else "no layer's work is done on codes, nor on what was made of them",
+        *_code(pair),
+        beside=beside,
+        level=level,
+        detectable=detectable_change(beside, len(seen.test), level=level),
+        latencies=latencies(now.run, before.run, threads),
+        moved=moved_layer(now.layers, before.layers),
+    )
+
+
+def _code(pair: Pair) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
+    """Old code, new code, and how the functions of both are called."""
+    recipes = [get_method(case.method).recipe for case in pair]
+    before, after = (snippet(recipe) for recipe in recipes)
+    calls, new_calls = (tuple(map(call, recipe)) for recipe in recipes)
+    return before, after, calls, new_calls

@@ -1,0 +1,1 @@
+"""Fresh processes: what they are asked, how they run, how they end."""

@@ -1,0 +1,207 @@
+"""What a fresh process does: make the cases, time them in turn, write down what was seen.
+
+    python -m qreg.processes.child JOB.json RESULT.json
+
+The driver runs this very file on both sides, whatever revision they are of: the code that measures
+is the same, the code that is measured is the side's. It therefore imports nothing but the standard
+library before `_measure`, and little of qreg there.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+#: Calibration images: kernels take as long whatever ranges they are given.
+CALIBRATION = 16
+Call = Callable[[], object]
+
+
+def main(job_path: str, result_path: str, *, measure: Callable[..., Any] | None = None) -> int:
+    """Do the job; returns the exit status, 0 if there is a result, of an error even."""
+    turns = _listen()
+    job = json.loads(Path(job_path).read_text(encoding="utf-8"))
+    stage = ["starting"]
+
+    def enter(name: str) -> None:
+        stage[0] = name
+        Path(job["stage"]).write_text(name, encoding="utf-8")
+
+    try:
+        result = measure(job, enter) if measure else _measure(job, enter, turns)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        result = {"stage": stage[0], "error": text, "details": traceback.format_exc()}
+    Path(result_path).write_text(json.dumps(result), encoding="utf-8")
+    return 0
+
+
+def _listen() -> threading.Semaphore:
+    """Released with every byte from the driver: a turn to time.
+
+    When the driver is gone, even if it was killed, its end of the pipe closes, and so this ends.
+    """
+    turns = threading.Semaphore(0)
+
+    def listen() -> None:
+        # not sys.stdin, whose lock the interpreter wants when it ends
+        while os.read(0, 1):
+            turns.release()
+        os._exit(1)
+
+    threading.Thread(target=listen, daemon=True).start()
+    return turns
+
+
+def _measure(
+    job: dict[str, Any], enter: Callable[[str], None], turns: threading.Semaphore
+) -> dict[str, Any]:
+    enter("importing torch")
+    import torch
+
+    enter("importing qreg")
+    import qreg
+
+    capture_environment = _of_side("measure.environment", "environment").capture_environment
+    torch.set_num_threads(job["threads"])
+    calls = _make_all(job, enter)
+    if job["count"]:
+        enter("counting")
+        _beside("counting")["count"](calls, job["calls"], job["rounds"], job["warm_up"])
+        return {"environment": vars(capture_environment())}
+    enter("timing")
+    if job["processor"] is not None:
+        os.sched_setaffinity(0, {job["processor"]})
+    shared = _turns(job["turns"], turns)
+    seconds = _time(calls, job["calls"], shared, rounds=job["rounds"], warm_up=job["warm_up"])
+    return {
+        "environment": vars(capture_environment()),
+        "qreg": str(Path(qreg.__file__).resolve().parent),
+        "seconds": [_percentiles(times) for times in seconds],
+        "kept": [times[: job["keep"]] for times in seconds],
+    }
+
+
+def _make_all(job: dict[str, Any], enter: Callable[[str], None]) -> list[Call]:
+    """A call of each case, on a batch of test images, with the extra work it is asked for."""
+    calls: list[Call] = []
+    for names, extra in zip(job["cases"], job["extra"] or [(0, 1)] * len(job["cases"])):  # noqa: B905
+        enter(f"making {names[0]}/{names[1]}/{names[2]}@{names[3]}")
+        slower = _beside("slowdowns") if extra[0] or job["serial"] else {}
+        call = _make(job, names)
+        call = slower["with_layers"](call, *extra) if extra[0] else call
+        calls.append(slower["on_one_thread"](call) if len(calls) in job["serial"] else call)
+    return calls
+
+
+def _beside(name: str) -> dict[str, Any]:
+    """What a file beside this one defines: the side's qreg may not have it."""
+    return runpy.run_path(str(Path(__file__).with_name(f"{name}.py")))
+
+
+def _of_side(name: str, *old: str) -> Any:
+    """A module of the side's qreg, which may be of a revision that had it under another name."""
+    for one in (name, *old):
+        try:
+            return importlib.import_module(f"qreg.{one}")
+        except ModuleNotFoundError as error:
+            if one == (name, *old)[-1] or not f"qreg.{one}".startswith(error.name or "?"):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _make(job: dict[str, Any], names: list[str]) -> Call:
+    import torch
+
+    from qreg.data import get_dataset
+    from qreg.data.batches import batches
+
+    subjects = _of_side("measure.subject", "prepare")
+    case, options = _of_side("records.case", "records").Case(*names), options_of(job)
+    dataset = get_dataset(dict(options.sources).get(case.dataset, case.dataset))
+    test = _of_side("measure.options", "workshop").load_test(dataset, options)
+    images = next(batches(test.head(job["batch"]), dataset, size=job["batch"]))
+    shop = subjects.Workshop(
+        dataset=dataset,
+        folders=options.folders,
+        calibration=lambda: options.load(dataset, "train").take(range(CALIBRATION)),
+        sample=images[:2],
+    )
+    made = subjects.prepare(case, shop)
+    if not isinstance(made, subjects.Subject):
+        raise RuntimeError(f"{made.reason} {made.hint}".strip())
+
+    def call() -> object:
+        with torch.no_grad():
+            return made.run(images)
+
+    return call
+
+
+def options_of(job: dict[str, Any]) -> Any:
+    """As this side's own ``[tool.qreg]`` says, unless the job does."""
+    from qreg.models import MODELS
+    from qreg.selection import gate_options, make_importable
+    from qreg.settings import Settings, read_settings
+
+    settings = read_settings(Path("pyproject.toml"))
+    settings = settings or Settings(root=Path.cwd(), models=MODELS.names())
+    make_importable(settings)
+    folders = {key: Path(job[key]) for key in ("data_dir", "checkpoints") if job[key]}
+    return gate_options(settings, **folders)
+
+
+def _turns(told: int | None, turns: threading.Semaphore) -> tuple[Call, Call]:
+    """What takes a turn, and what gives it back; before the first, that says "ready"."""
+    if told is None:
+        return (lambda: None), (lambda: None)
+    return turns.acquire, lambda: os.write(told, b"d")
+
+
+def _time(
+    calls: list[Call],
+    counts: list[int],
+    turns: tuple[Call, Call],
+    *,
+    rounds: int,
+    warm_up: int,
+) -> list[list[float]]:
+    """Seconds of each call of each case, timed in bursts, so that all see the same noise."""
+    seconds: list[list[float]] = [[] for _ in calls]
+    take, give = turns
+    gc.collect()
+    gc.disable()
+    give()
+    for _ in range(rounds):
+        take()
+        for call, count, times in zip(calls, counts, seconds):  # noqa: B905
+            for _ in range(warm_up):
+                call()
+            for _ in range(count):
+                start = time.perf_counter()
+                call()
+                times.append(time.perf_counter() - start)
+        give()
+    take()
+    return seconds
+
+
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    import numpy as np
+
+    low, middle, high = (float(p) for p in np.percentile(seconds, (5, 50, 95)))
+    return {"p5": low, "p50": middle, "p95": high, "calls": len(seconds)}
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

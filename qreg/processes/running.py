@@ -1,0 +1,185 @@
+"""Starting a child, waiting for it as long as it may take, and leaving nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qreg.processes.jobs import CHILD, Job, LostError, command, environment
+from qreg.processes.sides import Side
+
+
+def run_child(
+    side: Side, job: Job, *, timeout: float, under: Sequence[str] = (), script: Path = CHILD
+) -> dict[str, Any]:
+    """Run a job in a fresh process of its own group, which is gone when this returns.
+
+    Args:
+        under: the command that runs the child's own, with its arguments.
+        script: what the child runs.
+
+    Raises:
+        LostError: it could not be started, crashed, hung for `timeout` seconds, or said that it
+            failed.
+    """
+    with started(side, script, job.content, threads=job.threads, under=under) as running:
+        return running.result(timeout=timeout)
+
+
+def run_script(
+    side: Side, script: Path, content: Mapping[str, Any], *, threads: int, timeout: float
+) -> dict[str, Any]:
+    """The same for any script of qreg's that reads a job and writes a result as the child does."""
+    with started(side, script, content, threads=threads) as running:
+        return running.result(timeout=timeout)
+
+
+@contextlib.contextmanager
+def started(
+    side: Side,
+    script: Path,
+    content: Mapping[str, Any],
+    *,
+    threads: int,
+    under: Sequence[str] = (),
+    turns: bool = False,
+) -> Iterator[Running]:
+    """A script in a fresh process of its own group, which is gone at the end.
+
+    Args:
+        turns: it waits for its turn before every burst.
+
+    Raises:
+        LostError: it could not be started.
+    """
+    with tempfile.TemporaryDirectory(prefix="qreg-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        (folder / "stage").write_text("starting")
+        ready, told = os.pipe()
+        stack.callback(os.close, ready)
+        added = {"stage": str(folder / "stage"), "turns": told if turns else None}
+        (folder / "job.json").write_text(json.dumps({**content, **added}))
+        files = (str(folder / "job.json"), str(folder / "result.json"))
+        try:
+            process = _popen([*under, *command(side, *files, script=script)], side, threads, told)
+        finally:
+            os.close(told)
+        stack.callback(_kill_group, process)
+        yield Running(process, folder, ready)
+
+
+class Running:
+    """A script that was started; its files are in a folder.
+
+    Args:
+        ready: the end of a pipe into which it writes a byte when it is ready, and after each turn.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, ready: int) -> None:
+        self._process, self._folder, self._ready = process, folder, ready
+        self._start = time.monotonic()
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
+    @property
+    def stage(self) -> str:
+        """What it is doing, or was when it ended."""
+        return (self._folder / "stage").read_text()
+
+    def give_turn(self) -> None:
+        """Let it time one burst; after the last one, let it end."""
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(b"g")
+            self._process.stdin.flush()
+
+    def wait_ready(self, *, timeout: float) -> None:
+        """Wait until it is ready for its first turn, or has finished one.
+
+        Args:
+            timeout: in seconds, from its start.
+
+        Raises:
+            LostError: it ended instead, or is out of time.
+        """
+        ready, _, _ = select.select([self._ready], [], [], self._left(timeout))
+        if not ready or not os.read(self._ready, 1):
+            self.result(timeout=timeout)
+            raise self._lost("ended before its turn")
+
+    def result(self, *, timeout: float) -> dict[str, Any]:
+        """What it wrote, waited for if it runs still, until `timeout` seconds from its start.
+
+        Raises:
+            LostError: it crashed, gives no result in time, or says that it failed.
+        """
+        try:
+            status = self._process.wait(self._left(timeout))
+        except subprocess.TimeoutExpired as error:
+            raise self._lost(f"gave no result in {timeout:g} s") from error
+        if status:
+            said = (self._folder / "said").read_text(errors="replace")
+            last = said.strip().rpartition("\n")[2]
+            raise self._lost(f"{status_text(status)}{f': {last}' if last else ''}")
+        if not (self._folder / "result.json").is_file():
+            raise self._lost("wrote no result")
+        return _checked(json.loads((self._folder / "result.json").read_text()))
+
+    def _left(self, timeout: float) -> float:
+        return max(0.0, self._start + timeout - time.monotonic())
+
+    def _lost(self, how: str) -> LostError:
+        return LostError(f"{how} ({self.stage})", stage=self.stage)
+
+
+def _popen(started: Sequence[str], side: Side, threads: int, told: int) -> subprocess.Popen[bytes]:
+    # beside its result: what it says last is shown where it fails
+    with Path(started[-1]).with_name("said").open("wb") as said:
+        try:
+            return subprocess.Popen(
+                started,
+                cwd=side.folder,
+                env=environment(side, threads),
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                pass_fds=(told,),
+            )
+        except OSError as error:
+            text = f"could not be started: {error} (starting)"
+            raise LostError(text, stage="starting") from error
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End the child and whatever it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdin:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+
+
+def status_text(status: int) -> str:
+    """How a process ended, by its exit status, negative for a signal."""
+    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
+
+
+def _checked(found: dict[str, Any]) -> dict[str, Any]:
+    if "error" in found:
+        text = f"{found['error']} ({found['stage']})"
+        raise LostError(text, stage=found["stage"], details=found["details"])
+    return found

@@ -1,0 +1,1 @@
+"""What travels between the parts: frozen, checked when made; standard library only."""

@@ -1,0 +1,211 @@
+"""What one metric says of one case: frozen records of tuples, checked when made.
+
+Only the standard library and the other records may be imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qreg.records.case import Case, Environment
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """How many images of one class were predicted right."""
+
+    name: str
+    correct: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy on the test images.
+
+    Attributes:
+        low, high: the 95 % Wilson score interval of correct / total.
+        index, predictions: canonical index and predicted class of every image, as many of each.
+    """
+
+    correct: int
+    total: int
+    low: float
+    high: float
+    classes: tuple[ClassAccuracy, ...]
+    index: tuple[int, ...]
+    predictions: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.correct <= self.total or self.total == 0:
+            raise ValueError(f"{self.correct} correct of {self.total}")
+        if not len(self.index) == len(self.predictions) == self.total:
+            raise ValueError(f"{len(self.predictions)} predictions for {self.total} images")
+
+    @property
+    def share(self) -> float:
+        """correct / total."""
+        return self.correct / self.total
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An image whose predicted class differs from the reference's."""
+
+    index: int
+    label: int
+    reference: int
+    observed: int
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The predictions beside another method's, on the same images.
+
+    Attributes:
+        reference: the method compared with.
+        change: accuracy minus the reference's, as a share.
+        low, high: the 95 % interval of `change`, of the paired difference.
+        p_value: of the exact two-sided McNemar test.
+        detectable: the smallest drop that the test would have found, as a share: one-sided, at
+            a level of 5 %, with 80 % power.
+        flips: by canonical index.
+    """
+
+    reference: str
+    change: float
+    low: float
+    high: float
+    p_value: float
+    detectable: float
+    flips: tuple[Flip, ...]
+
+    @property
+    def lost(self) -> int:
+        """Flips from right to wrong."""
+        return sum(flip.reference == flip.label for flip in self.flips)
+
+    @property
+    def won(self) -> int:
+        """Flips from wrong to right."""
+        return sum(flip.observed == flip.label for flip in self.flips)
+
+
+@dataclass(frozen=True)
+class TensorSize:
+    """One stored tensor.
+
+    Attributes:
+        layer: the module's name in the float model.
+        role: "weight" (two dimensions or more), "bias" or "other".
+        bytes: elements times element size; a quantized tensor's scales are not in it.
+    """
+
+    layer: str
+    role: str
+    dtype: str
+    elements: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the model weighs.
+
+    Attributes:
+        file_bytes: of the saved state dict, container included.
+        weight_bytes: of the weights alone, which does not depend on the PyTorch version.
+        float_layers: convolutions and linear layers whose weights are not int8.
+    """
+
+    file_bytes: int
+    weight_bytes: int
+    tensors: tuple[TensorSize, ...]
+    float_layers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of a forward pass.
+
+    Attributes:
+        median_ms, p5_ms, p95_ms: milliseconds per image, over `calls` calls.
+        speed_up: the reference's time over this one's: the median over blocks run in turn.
+    """
+
+    batch_size: int
+    threads: int
+    calls: int
+    median_ms: float
+    p5_ms: float
+    p95_ms: float
+    speed_up: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything observed of one case in one environment.
+
+    Attributes:
+        checkpoint: sha256 of the weights' file, "" where the factory brought them.
+        calibration: canonical training indices whose ranges were observed.
+        data_fingerprint: sha256 over index, labels and pixels of the test images.
+        warnings: distinct texts emitted while the model was made and run.
+    """
+
+    case: Case
+    environment: Environment
+    checkpoint: str
+    calibration: tuple[int, ...]
+    data_fingerprint: str
+    accuracy: Accuracy
+    agreements: tuple[Agreement, ...]
+    size: Size
+    latencies: tuple[Latency, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LayerSaturation:
+    """How often sums of two int8 products overflow 16 bits in one layer, without VNNI.
+
+    Attributes:
+        halved: False for the activations' codes as they are, True with half as many steps, as
+            ``reduce_range`` would give them.
+        pairs: how many sums of two products were formed.
+        overflows: how many of them overflow.
+        outputs: how many outputs were computed.
+        outputs_hit: how many of them have an overflow in their sum.
+        codes: how many activations there were.
+        codes_above_127: how many of them have a code that needs the eighth bit.
+    """
+
+    layer: str
+    halved: bool
+    pairs: int = 0
+    overflows: int = 0
+    outputs: int = 0
+    outputs_hit: int = 0
+    codes: int = 0
+    codes_above_127: int = 0
+
+    def __post_init__(self) -> None:
+        parts = (self.overflows, self.outputs_hit, self.codes_above_127)
+        wholes = (self.pairs, self.outputs, self.codes)
+        if not all(0 <= part <= whole for part, whole in zip(parts, wholes, strict=True)):
+            raise ValueError(f"counts of {self.layer} contradict each other: {self}")
+
+    def __add__(self, other: LayerSaturation) -> LayerSaturation:
+        """Both counts together, of one layer on more images."""
+        if (self.layer, self.halved) != (other.layer, other.halved):
+            raise ValueError(f"{self.layer} and {other.layer} are not counts of one thing")
+        return LayerSaturation(
+            layer=self.layer,
+            halved=self.halved,
+            pairs=self.pairs + other.pairs,
+            overflows=self.overflows + other.overflows,
+            outputs=self.outputs + other.outputs,
+            outputs_hit=self.outputs_hit + other.outputs_hit,
+            codes=self.codes + other.codes,
+            codes_above_127=self.codes_above_127 + other.codes_above_127,
+        )

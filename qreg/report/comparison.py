@@ -1,0 +1,172 @@
+"""The comparison as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from qreg.records.case import FLOAT_METHODS, Failure
+from qreg.records.measurement import Accuracy, Agreement, Measurement
+
+MB = 1e6
+
+
+def comparison_table(results: Sequence[Measurement | Failure]) -> Table:
+    """One row a case; every figure with its interval where it has one."""
+    table = Table(
+        title=_title(results),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("method", no_wrap=True)
+    engines = _several_engines(results)
+    if engines:
+        table.add_column("engine", no_wrap=True)
+    batch = _throughput_batch(results)
+    controls = bool(_control_names(results))
+    beside = ("vs fp32", "flips", *(["vs control"] if controls else []))
+    sizes = ("file\nMB", "weights\nMB")
+    times = ("ms/image\nbatch 1", f"ms/image\nbatch {batch}", f"speed-up\n1 | {batch}")
+    for header in ("accuracy %", *beside, *sizes, *times):
+        table.add_column(header, justify="right")
+    for result in results:
+        name = [result.case.method, *([result.case.engine] if engines else [])]
+        table.add_row(*name, *_cells(result, controls=controls))
+    return table
+
+
+def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
+    """What a reader of the table must know, a sentence a line."""
+    measured = [result for result in results if isinstance(result, Measurement)]
+    first = measured[0]
+    controls = ", ".join(_control_names(results))
+    lines = [
+        "accuracy: 95 % Wilson interval; vs: change in points on the same images, 95 % paired "
+        "interval; flips: predictions other than fp32's (- right to wrong, + wrong to right).",
+        f"control of qat: {controls}, the same extra training steps in float." if controls else "",
+        environment_note(first),
+    ]
+    if smallest := _detectable(measured):
+        lines.insert(2, smallest)
+    calibrated = next((m for m in measured if m.calibration), None)
+    if calibrated:
+        low, high = calibrated.calibration[0], calibrated.calibration[-1]
+        count = len(calibrated.calibration)
+        lines.append(f"static: calibrated on {count} training images, indices {low} to {high}.")
+    partly = {m.case.method: m for m in reversed(measured) if _partly_float(m)}
+    lines += [_float_layers(m) for m in partly.values()]
+    lines += [f"{name}: no weight is int8." for name in sorted(_all_float(measured))]
+    return tuple(line for line in lines if line)
+
+
+def environment_note(measured: Measurement) -> str:
+    """How many images, and where they were run."""
+    where = measured.environment
+    return (
+        f"{measured.accuracy.total} test images, {where.threads} thread"
+        f"{'' if where.threads == 1 else 's'}, torch {where.torch}, "
+        f"{where.cpu_capability}{' with VNNI' if where.vnni else ', no VNNI'}."
+    )
+
+
+def failure_lines(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
+    """Why cases were not measured, a line each."""
+    return tuple(
+        f"{failure.case}: {'unavailable' if failure.unavailable else 'failed'}: {failure.reason}"
+        + (f" ({failure.hint})" if failure.hint else "")
+        for failure in results
+        if isinstance(failure, Failure)
+    )
+
+
+def _several_engines(results: Sequence[Measurement | Failure]) -> bool:
+    return len({result.case.engine for result in results}) > 1
+
+
+def _title(results: Sequence[Measurement | Failure]) -> str:
+    case = results[0].case
+    engines = dict.fromkeys(result.case.engine for result in results)
+    return f"{case.model} on {case.dataset}, engine {', '.join(engines)}"
+
+
+def _throughput_batch(results: Sequence[Measurement | Failure]) -> int:
+    sizes = [r.latencies[-1].batch_size for r in results if isinstance(r, Measurement)]
+    return max(sizes, default=0)
+
+
+def _cells(result: Measurement | Failure, *, controls: bool) -> list[Text | str]:
+    if isinstance(result, Failure):
+        return [Text("unavailable" if result.unavailable else "failed", style="red")]
+    found, size = result.accuracy, result.size
+    single, batch = result.latencies
+    by_reference = {agreement.reference: agreement for agreement in result.agreements}
+    control = next((a for name, a in by_reference.items() if name != "fp32"), None)
+    fp32 = by_reference.get("fp32")
+    return [
+        accuracy_cell(found),
+        change_cell(fp32) if fp32 else "",
+        flips_cell(fp32) if fp32 else "",
+        *([change_cell(control) if control else ""] if controls else []),
+        f"{size.file_bytes / MB:.2f}",
+        f"{size.weight_bytes / MB:.3f}",
+        f"{single.median_ms:.3f}",
+        f"{batch.median_ms:.3f}",
+        f"{single.speed_up:.2f} {batch.speed_up:.2f}",
+    ]
+
+
+def accuracy_cell(found: Accuracy) -> str:
+    """Percent, and its interval."""
+    return f"{found.share * 100:.2f}\n{found.low * 100:.1f}..{found.high * 100:.1f}"
+
+
+def change_cell(found: Agreement) -> str:
+    """Points, and their interval."""
+    return f"{found.change * 100:+.2f}\n{found.low * 100:+.1f}..{found.high * 100:+.1f}"
+
+
+def flips_cell(found: Agreement) -> str:
+    """How many, how many of them lost and won."""
+    return f"{len(found.flips)}\n-{found.lost} +{found.won}"
+
+
+def _control_names(results: Sequence[Measurement | Failure]) -> list[str]:
+    measured = [result for result in results if isinstance(result, Measurement)]
+    return sorted({a.reference for m in measured for a in m.agreements if a.reference != "fp32"})
+
+
+def _detectable(measured: Sequence[Measurement]) -> str:
+    several = _several_engines(measured)
+    drops = [
+        f"{m.case.method}{f'@{m.case.engine}' if several else ''} {a.detectable * 100:.2f}"
+        for m in measured
+        for a in m.agreements
+        if a.reference == "fp32"
+    ]
+    if not drops:
+        return ""
+    test = "exact McNemar, one-sided 5 %, power 80 %"
+    return f"smallest drop against fp32 that would have shown ({test}), points: {', '.join(drops)}."
+
+
+def _partly_float(measurement: Measurement) -> bool:
+    weights = [t for t in measurement.size.tensors if t.role == "weight"]
+    return 0 < len(measurement.size.float_layers) < len(weights)
+
+
+def _all_float(measured: Sequence[Measurement]) -> set[str]:
+    """Methods that left every weight float, though they are not there for that."""
+    floats = [m for m in measured if m.size.float_layers and not _partly_float(m)]
+    return {m.case.method for m in floats} - set(FLOAT_METHODS)
+
+
+def _float_layers(measurement: Measurement) -> str:
+    layers = measurement.size.float_layers
+    shown = ", ".join(layers[:6]) + (f" and {len(layers) - 6} more" if len(layers) > 6 else "")
+    return f"{measurement.case.method}: float weights stay in {shown}."

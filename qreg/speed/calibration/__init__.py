@@ -1,0 +1,1 @@
+"""`qreg speed calibrate`: how often the speed rule is wrong on this machine."""

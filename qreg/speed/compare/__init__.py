@@ -1,0 +1,1 @@
+"""The rule of `qreg speed check`, pure."""

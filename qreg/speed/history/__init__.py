@@ -1,0 +1,1 @@
+"""The nightly history of speed and its change points."""

@@ -1,0 +1,79 @@
+"""Change points in a case's nights: triggers, which the paired check then confirms or not."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from qreg.errors import UnavailableError
+from qreg.speed.records import Night
+
+#: What a further change point must gain, in units of the nights' own noise; calibrated by
+#: tests/speed/calibrate_penalty.py, whose table is in docs/detection.md: no clean series alerts,
+#: and a trigger costs a paired check only.
+PENALTY = 10.0
+#: Nights on each side of a change point: two nights may be a bad machine.
+SEGMENT = 3
+# Nothing is measured finer than this share: equal nights would have no noise to be judged by.
+_FINEST = 1e-4
+
+
+@dataclass(frozen=True)
+class Change:
+    """Where a case's speed changed.
+
+    Attributes:
+        before, after: a night of each level, the second from the change: where a spike stands
+            beside a step, the change point is one night off, and the two nights beside it would
+            be of one level.
+        by: the change of the median, as a share.
+    """
+
+    before: Night
+    after: Night
+    by: float
+
+
+def change_points(values: Sequence[float], *, penalty: float = PENALTY) -> tuple[int, ...]:
+    """Indices of the first value of each new level: PELT with the l1 cost, spikes being common.
+
+    Source: Killick, Fearnhead and Eckley, "Optimal detection of changepoints with a linear
+    computational cost", JASA 107 (2012); as ruptures has it.
+
+    Raises:
+        UnavailableError: ruptures is not installed.
+    """
+    try:
+        import ruptures
+    except ImportError as error:
+        hint = "install it with: pip install 'qreg[history]'"
+        raise UnavailableError("change points need ruptures", hint=hint) from error
+    if len(values) < 2 * SEGMENT:
+        return ()
+    series = np.asarray(values, dtype=np.float64)
+    scaled = (series - np.median(series)) / _noise(series)
+    search = ruptures.Pelt(model="l1", min_size=SEGMENT, jump=1).fit(scaled[:, None])
+    return tuple(int(index) for index in search.predict(pen=penalty)[:-1])
+
+
+def find_changes(nights: Sequence[Night]) -> tuple[Change, ...]:
+    """The changes in one case's nights, the earliest first."""
+    values = [night.change for night in nights]
+    starts = change_points(values)
+    bounds = (0, *starts, len(values))
+    levels = [float(np.median(values[a:b])) for a, b in itertools.pairwise(bounds)]
+    return tuple(
+        Change(nights[at - 2], nights[at + 1], (1 + new) / (1 + old) - 1)
+        for at, old, new in zip(starts, levels, levels[1:], strict=False)
+    )
+
+
+def _noise(series: npt.NDArray[np.float64]) -> float:
+    """Standard deviation between nights, from steps from one to the next: levels do not add."""
+    steps = np.abs(np.diff(series))
+    return max(float(np.median(steps)) * 1.4826 / math.sqrt(2), _FINEST)

@@ -1,0 +1,52 @@
+"""From a finished run to the nights that are kept, and from a change back to what can be run."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from qreg.git import current_commit
+from qreg.speed.compare.rule import Plan
+from qreg.speed.compare.verdicts import complaints
+from qreg.speed.history.change_points import Change
+from qreg.speed.records import Night, SpeedRun
+
+
+def nights_of(run: SpeedRun, plan: Plan, project: Path, *, time: str) -> tuple[Night, ...]:
+    """A night of each case whose pairs are all there."""
+    commit = run.candidate.commit or current_commit(project)
+    return tuple(
+        Night(
+            time=time,
+            case=verdict.case,
+            commit=commit,
+            reference=run.baseline.commit or run.baseline.python,
+            environment=run.candidate.environment,
+            change=verdict.speed.change,
+            low=verdict.speed.low,
+            high=verdict.speed.high,
+            pairs=verdict.speed.pairs,
+            candidate_ms=verdict.candidate_ms,
+            noisy=complaints(run.noise),
+        )
+        for verdict in run.verdicts
+        if verdict.speed and verdict.speed.pairs == plan.pairs
+    )
+
+
+def why_not_confirmed(change: Change) -> str:
+    """Why two commits cannot be compared to explain a change; "" if they can."""
+    before, after = change.before, change.after
+    names = [
+        f"{one.name} {old} -> {new}"
+        for one in fields(before.environment)
+        if (old := getattr(before.environment, one.name))
+        != (new := getattr(after.environment, one.name))
+    ]
+    if names:
+        return f"the environment changed as well: {', '.join(names)}; compare interpreters"
+    if "" in (before.commit, after.commit) or before.commit.endswith("-dirty"):
+        return "a night was recorded outside git, or with changes that were not committed"
+    if after.commit.endswith("-dirty"):
+        return "the later night was recorded with changes that were not committed"
+    return "both nights are of one commit" if before.commit == after.commit else ""

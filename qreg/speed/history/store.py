@@ -1,0 +1,110 @@
+"""The nights' store: append-only, in JSON lines or in SQLite.
+
+A line is a night of one case. A writer that is killed leaves at most a half line, which the next
+one ends, and which a reader reports by its number while it reads the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from qreg.errors import CorruptFileError
+from qreg.files import append_lines, read_lines
+from qreg.records.decode import MismatchError, decoder, parse
+from qreg.speed.records import Night
+
+#: 1: format, and a night as in qreg.speed.records.
+FORMAT = 1
+#: Beside pyproject.toml, unless said.
+FOLDER = Path(".qreg") / "history"
+_NAME = "nights.jsonl"
+_DATABASES = (".sqlite", ".sqlite3", ".db")
+_TABLE = "CREATE TABLE IF NOT EXISTS nights (number INTEGER PRIMARY KEY, line TEXT NOT NULL)"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A line that is not a night; the first line is 1."""
+
+    number: int
+    reason: str
+
+
+def store_path(given: Path | None, project: Path) -> Path:
+    """The file: an SQLite database by its ending, a file of lines, or a folder of one."""
+    path = given or project / FOLDER
+    return path if path.suffix else path / _NAME
+
+
+def append(path: Path, nights: Sequence[Night]) -> None:
+    """Add nights; they are on the disk when this returns, and two writers do not mix.
+
+    Raises:
+        CorruptFileError: the database is not one.
+    """
+    lines = [json.dumps({"format": FORMAT, **asdict(n)}, sort_keys=True) for n in nights]
+    if path.suffix in _DATABASES:
+        _insert(path, lines)
+    else:
+        append_lines(path, lines)
+
+
+def read(path: Path) -> tuple[tuple[Night, ...], tuple[Damage, ...]]:
+    """All nights in the order they were added, and the lines that are none.
+
+    Raises:
+        CorruptFileError: the database is not one.
+    """
+    nights, damaged = [], []
+    for number, line in _lines(path):
+        try:
+            nights.append(_night(line))
+        except MismatchError as error:
+            damaged.append(Damage(number, str(error)))
+    return tuple(nights), tuple(damaged)
+
+
+def _night(line: bytes) -> Night:
+    content = parse(line)
+    if type(content) is not dict or content.pop("format", None) != FORMAT:
+        raise MismatchError(f"format {FORMAT}", line[:60].decode(errors="replace"))
+    night: Night = decoder(Night)(content)
+    return night
+
+
+def _lines(path: Path) -> Iterable[tuple[int, bytes]]:
+    if not path.is_file():
+        return ()
+    return _rows(path) if path.suffix in _DATABASES else read_lines(path)
+
+
+def _insert(path: Path, lines: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with closing(sqlite3.connect(path, timeout=60)) as connection, connection:
+            connection.execute(_TABLE)
+            rows = [(line,) for line in lines]
+            connection.executemany("INSERT INTO nights (line) VALUES (?)", rows)
+    except sqlite3.DatabaseError as error:
+        raise _not_a_database(path, error) from error
+
+
+def _rows(path: Path) -> list[tuple[int, bytes]]:
+    try:
+        with closing(sqlite3.connect(path, timeout=60)) as connection:
+            connection.execute(_TABLE)
+            found = connection.execute("SELECT number, line FROM nights ORDER BY number")
+            return [(number, str(line).encode()) for number, line in found]
+    except sqlite3.DatabaseError as error:
+        raise _not_a_database(path, error) from error
+
+
+def _not_a_database(path: Path, error: sqlite3.DatabaseError) -> CorruptFileError:
+    return CorruptFileError(
+        path, expected="an SQLite database of nights", found=str(error), hint="give another file"
+    )

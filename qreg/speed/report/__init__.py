@@ -1,0 +1,1 @@
+"""What `qreg speed` prints."""

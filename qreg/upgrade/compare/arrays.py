@@ -1,0 +1,76 @@
+"""States and runs as arrays by place, and the first place at which two of them part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qreg.upgrade.records import Difference
+
+Array = npt.NDArray[Any]
+#: (layer, what) to values, in the order that matters.
+Arrays = Mapping[tuple[str, str], Array]
+
+
+def first_difference(before: Arrays, after: Arrays) -> Difference | None:
+    """The first place whose values are not equal bit by bit; None where all are."""
+    for place in {**before, **after}:
+        if place not in before or place not in after:
+            here, there = ("there" if place in x else "not there" for x in (before, after))
+            return Difference(*place, here, there)
+        found = _difference(place, before[place], after[place])
+        if found:
+            return found
+    return None
+
+
+def moved_rows(before: Array, after: Array) -> int:
+    """How many rows of logits are not equal in every bit; all where the shapes differ."""
+    if before.shape != after.shape:
+        return len(before)
+    return len(moved_images(before, after))
+
+
+def moved_images(before: Array, after: Array) -> Array:
+    """Which rows of logits, of one shape, are not equal in every bit."""
+    found: Array = np.flatnonzero((_bits(before) != _bits(after)).any(axis=1))
+    return found
+
+
+def _difference(place: tuple[str, str], before: Array, after: Array) -> Difference | None:
+    if before.shape != after.shape or before.dtype != after.dtype:
+        return Difference(*place, _kind(before), _kind(after))
+    differ = _bits(before) != _bits(after)
+    count = int(differ.sum())
+    if not count:
+        return None
+    worst = _worst(before, after, differ)
+    whole = before.dtype.kind in "iu"
+    steps = abs(int(after.flat[worst]) - int(before.flat[worst])) if whole else None
+    here, there = (_text(side.flat[worst], whole) for side in (before, after))
+    return Difference(*place, here, there, count, before.size, steps)
+
+
+def _bits(array: Array) -> Array:
+    # 0.0 equals -0.0, and NaN nothing: floats are compared by their bits
+    names = {"f4": "u4", "f8": "u8", "f2": "u2"}
+    kind = names.get(f"{array.dtype.kind}{array.dtype.itemsize}")
+    return np.ascontiguousarray(array).view(kind) if kind else array
+
+
+def _worst(before: Array, after: Array, differ: Array) -> int:
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.abs(after.astype(np.float64) - before.astype(np.float64))
+    apart = np.where(differ, np.nan_to_num(apart, nan=np.inf, posinf=np.inf), -1.0)
+    return int(np.argmax(apart))
+
+
+def _kind(array: Array) -> str:
+    return f"{array.dtype} of shape {array.shape}"
+
+
+def _text(value: Any, whole: bool) -> str:
+    return str(int(value)) if whole else f"{float(value):.9g}"

@@ -1,0 +1,156 @@
+"""One case under two PyTorch versions: what differs, and what that is put down to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from qreg.records.baseline import Snapshot
+from qreg.records.verdict import Verdict
+from qreg.upgrade.compare.arrays import Array, first_difference, moved_images, moved_rows
+from qreg.upgrade.compare.files import compare_sizes, judge_files
+from qreg.upgrade.compare.made import Pair
+from qreg.upgrade.compare.observers import difference_text, quantizing_cause, rounding_only
+from qreg.upgrade.records import CaseUpgrade, Cause, Cell, Level
+
+# So many images' layers are enough to find the first that moved.
+_LOOKED_AT = 8
+# What is no noise, however small its effect on these images.
+_TRUE_CHANGES = (Cause.OBSERVERS, Cause.CONVERT, Cause.SERIALIZATION, Cause.FAILS)
+
+
+def judge_case(pair: Pair, verdict: Verdict | None) -> CaseUpgrade:
+    """Compare; `verdict` is the regression gate's, None where a side made nothing."""
+    first, second = pair.made
+    if first.failure or second.failure:
+        return _failed(pair)
+    controls = (_cell(pair, by=0, on=0), _cell(pair, by=1, on=1))
+    cells = tuple(
+        replace(_cell(pair, by=by, on=1 - by), told=control.equal)
+        for by, control in enumerate(controls)
+    )
+    found = CaseUpgrade(
+        case=pair.case,
+        level=Level.SAFE,
+        quantizing=first_difference(first.state or {}, second.state or {}),
+        cells=cells,
+        artifacts=tuple(judge_files(pair, cells[0])),
+        sizes=compare_sizes(first, second),
+        verdict=verdict,
+    )
+    pieces = list(_causes(pair, found, controls))
+    causes = tuple(dict.fromkeys(cause for cause, _ in pieces if cause is not Cause.NONE))
+    found = replace(found, causes=causes, findings=tuple(text for _, text in pieces))
+    return _levelled(found, pair)
+
+
+def images_to_look_at(pair: Pair) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of A's state and B's: images whose logits moved, where no layer is known that did."""
+    if any(made.failure for made in pair.made):
+        return (), ()
+    cells = (_cell(pair, by=0, on=1), _cell(pair, by=1, on=0))
+    return _unexplained(pair, cells[0], 0), _unexplained(pair, cells[1], 1)
+
+
+def _unexplained(pair: Pair, cell: Cell, by: int) -> tuple[int, ...]:
+    if cell.failed or not cell.moved or cell.first:
+        return ()
+    wanted, seen = _logits(pair.made[by].snapshot), pair.crossed[1 - by].logits["carried"]
+    return tuple(moved_images(wanted, seen[: len(wanted), : wanted.shape[1]])[:_LOOKED_AT].tolist())
+
+
+def _failed(pair: Pair) -> CaseUpgrade:
+    first, second = pair.made
+    if not first.failure:
+        text = f"it fails under {pair.names[1]}: {second.failure}"
+        return CaseUpgrade(pair.case, Level.UNSAFE, causes=(Cause.FAILS,), findings=(text,))
+    also = "" if second.failure else f" (under {pair.names[1]} it works)"
+    return CaseUpgrade(pair.case, None, unavailable=f"{first.failure}{also}")
+
+
+def _cell(pair: Pair, *, by: int, on: int) -> Cell:
+    """A state quantized by one side, carried and run on a side."""
+    name = "control" if by == on else "carried"
+    names, crossed = (pair.names[by], pair.names[on]), pair.crossed[on]
+    failed = crossed.failed.get(name, "was not run")
+    if failed:
+        return Cell(*names, failed=failed)
+    own = pair.made[by]
+    wanted, seen = _logits(own.snapshot), crossed.logits[name]
+    moved = moved_rows(wanted, seen[: len(wanted), : wanted.shape[1]])
+    first = first_difference(own.layers or {}, crossed.layers[name])
+    look = pair.looks[by] if by != on else None
+    if first is None and look:
+        first = first_difference(*look)
+    return Cell(*names, images=len(wanted), moved=moved, first=first)
+
+
+def _logits(snapshot: Snapshot | None) -> Array:
+    assert snapshot is not None
+    kept = snapshot.numerics.logits
+    return np.frombuffer(kept.values, dtype="<f4").reshape(kept.count, kept.classes)
+
+
+def _causes(
+    pair: Pair, found: CaseUpgrade, controls: Sequence[Cell]
+) -> Iterator[tuple[Cause, str]]:
+    first, second = pair.made
+    if found.quantizing:
+        cause, text = quantizing_cause(first.seen, second.seen, found.quantizing)
+        if cause is Cause.OBSERVERS and rounding_only(first.seen, second.seen):
+            cause = Cause.FLOAT
+        yield cause, text
+        if cause is not Cause.CONVERT:
+            yield cause, f"first in the state: {difference_text(found.quantizing)}"
+    for cell, control in zip(found.cells, controls, strict=True):
+        if not control.equal:
+            yield Cause.NONE, _unfaithful(control)
+        elif not cell.equal:
+            yield (Cause.FAILS if cell.failed else Cause.KERNELS), _kernels(cell)
+    for artifact in found.artifacts:
+        if artifact.broken:
+            yield Cause.SERIALIZATION, f"{artifact.kind}: {artifact.outcome}: {artifact.details}"
+
+
+def _unfaithful(control: Cell) -> str:
+    why = control.failed or f"{control.moved} of {control.images} images differ"
+    return (
+        f"its state dict is not all of it: carried over and run by {control.run_by} again, {why}; "
+        "what it is put down to cannot be said"
+    )
+
+
+def _kernels(cell: Cell) -> str:
+    text = f"quantized by {cell.quantized_by}, run by {cell.run_by}: "
+    if cell.failed:
+        return text + cell.failed
+    where = f"first at {difference_text(cell.first)}; " if cell.first else ""
+    return f"{text}{where}logits of {cell.moved} of {cell.images} images"
+
+
+def _levelled(found: CaseUpgrade, pair: Pair) -> CaseUpgrade:
+    failing = found.verdict is not None and found.verdict.outcome.fails
+    if failing or any(cause in _TRUE_CHANGES for cause in found.causes):
+        return replace(found, level=Level.UNSAFE)
+    if found.causes:
+        return replace(found, level=Level.DIFFERENT)
+    if not _same(pair.made[0].snapshot, pair.made[1].snapshot):
+        text = "it computes otherwise, and no cell of the 2x2 says why"
+        return replace(found, level=Level.DIFFERENT, findings=(*found.findings, text))
+    return found
+
+
+def _same(first: Snapshot | None, second: Snapshot | None) -> bool:
+    """Whether every bit that was looked at is equal."""
+    assert first is not None
+    assert second is not None
+    one, other = first.numerics, second.numerics
+    outputs = [[(x.name, x.output_digest) for x in side.layers] for side in (one, other)]
+    return (one.logits, one.single, first.predictions, outputs[0]) == (
+        other.logits,
+        other.single,
+        second.predictions,
+        outputs[1],
+    )

@@ -1,0 +1,51 @@
+"""Files that A wrote of a case and B loads, and how large they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qreg.records.measurement import Size
+from qreg.upgrade.compare.arrays import moved_rows
+from qreg.upgrade.compare.made import Crossed, Made, Pair
+from qreg.upgrade.records import Artifact, Cell, Sizes
+
+STATE_DICT = "state dict"
+
+
+def judge_files(pair: Pair, cell: Cell) -> Iterator[Artifact]:
+    """A's files in B, beside the same files in A."""
+    before, after = pair.crossed
+    for kind, reason in pair.made[0].written:
+        unwritten = reason or before.failed.get(kind, "was not run")
+        failed = after.failed.get(kind, "was not run")
+        if unwritten:
+            yield Artifact(kind, "not written", unwritten)
+        elif failed:
+            yield Artifact(kind, "not loaded", failed)
+        else:
+            yield _outputs(kind, before, after, cell)
+
+
+def _outputs(kind: str, before: Crossed, after: Crossed, cell: Cell) -> Artifact:
+    wanted, seen = before.loaded[kind], after.loaded[kind]
+    moved = moved_rows(wanted, seen)
+    if not moved:
+        return Artifact(kind, "equal")
+    details = f"outputs of {moved} of {len(wanted)} images"
+    expected = not cell.equal
+    if kind == STATE_DICT and not cell.failed:
+        carried = after.logits["carried"][: len(seen), : seen.shape[1]]
+        expected = not moved_rows(carried, seen[:, : carried.shape[1]])
+    return Artifact(kind, "as the kernels" if expected else "different", details)
+
+
+def compare_sizes(first: Made, second: Made) -> Sizes | None:
+    """Bytes of the saved files, and of the tensors in them."""
+    if first.snapshot is None or second.snapshot is None:
+        return None
+    both = (first.snapshot.size, second.snapshot.size)
+    return Sizes((both[0].file_bytes, both[1].file_bytes), (_stored(both[0]), _stored(both[1])))
+
+
+def _stored(size: Size) -> int:
+    return sum(tensor.bytes for tensor in size.tensors)

@@ -1,0 +1,1 @@
+"""What `qreg upgrade` prints and writes."""

@@ -1,0 +1,48 @@
+"""What an upgrade would change, as Markdown for a pull request; never prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from qreg.upgrade.records import Level, UpgradeReport
+from qreg.upgrade.report.sections import Section, sections
+from qreg.upgrade.report.words import HEADER, LEGEND, headline, other_reasons, rows, title
+
+_MARKS = {Level.SAFE: "✅", Level.DIFFERENT: "🟡", Level.UNSAFE: "❌"}
+
+
+def upgrade_markdown(report: UpgradeReport) -> str:
+    """The verdict, the table, and the details folded away."""
+    lines = [f"## {title(report)}", "", f"{_MARKS[report.level]} **{_escaped(headline(report))}**"]
+    lines += ["", *(f"- {_escaped(text)}" for text in other_reasons(report)), ""]
+    lines += [*_table(rows(report)), "", _escaped(LEGEND), ""]
+    for section in sections(report):
+        lines += _folded(section)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(body: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield _line(HEADER)
+    yield _line(["---"] * len(HEADER))
+    yield from map(_line, body)
+
+
+def _line(cells: Sequence[str]) -> str:
+    texts = (_escaped(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells)
+    return f"| {' | '.join(texts)} |"
+
+
+def _folded(section: Section) -> Iterator[str]:
+    yield f"<details><summary>{section.title}</summary>"
+    yield ""
+    for line in section.lines:
+        depth = len(line) - len(line.lstrip())
+        yield f"{' ' * depth}- {_escaped(line.strip())}"
+    yield ""
+    yield "</details>"
+
+
+def _escaped(text: str) -> str:
+    for sign in "<>*_`":
+        text = text.replace(sign, {"<": "&lt;", ">": "&gt;"}.get(sign, f"\\{sign}"))
+    return text

@@ -1,0 +1,114 @@
+"""What an upgrade would change, as words: the same for text, Markdown and HTML; never prints."""
+
+from __future__ import annotations
+
+from qreg.upgrade.records import CaseUpgrade, Cell, Level, UpgradeReport
+
+HEADER = (
+    "case",
+    "verdict",
+    "quantized",
+    "A's run\nby B",
+    "B's run\nby A",
+    "files",
+    "accuracy %\n(change)",
+    "container bytes",
+)
+#: Below the table.
+LEGEND = (
+    "quantized: the state dicts of A and B; A's run by B: quantized by A, run by B, beside A's own "
+    "run: images whose logits are not equal in every bit; files: state dict, TorchScript, exported "
+    "program written by A and loaded by B: = equal outputs, ~ as the kernels differ, - A cannot "
+    "write it, X other outputs or not loaded; container: the file apart from its tensors."
+)
+_SIGNS = {"equal": "=", "as the kernels": "~", "not written": "-"}
+SHORT = {
+    Level.SAFE: "bits equal",
+    Level.DIFFERENT: "within noise",
+    Level.UNSAFE: "do not upgrade",
+    None: "not compared",
+}
+
+
+def names(report: UpgradeReport) -> tuple[str, str]:
+    """Both PyTorch versions."""
+    return report.baseline.environment.torch, report.candidate.environment.torch
+
+
+def headline(report: UpgradeReport) -> str:
+    """The verdict."""
+    if report.level is Level.UNSAFE:
+        return f"{report.level.value}: {report.reasons[0]}"
+    levels = [one.level for one in report.cases if one.level is not None]
+    equal = levels.count(Level.SAFE)
+    if report.level is Level.SAFE:
+        return f"{report.level.value} in {equal} case{'s' * (equal != 1)}"
+    moved = f", {len(report.invariants)} tensor properties changed sides"
+    return (
+        f"{report.level.value}: {equal} of {len(levels)} cases equal in every bit"
+        f"{moved if report.invariants else ''}"
+    )
+
+
+def title(report: UpgradeReport) -> str:
+    """What is compared, and where, if that is the same for all cases."""
+    where = _where(report)
+    on = f", {where[0]} on {where[1]}" if where else ""
+    return f"PyTorch {' -> '.join(names(report))}{on}"
+
+
+def _where(report: UpgradeReport) -> tuple[str, str] | None:
+    """The dataset and the engine of all cases, None where they have several."""
+    found = {(one.case.dataset, one.case.engine) for one in report.cases}
+    return found.pop() if len(found) == 1 else None
+
+
+def other_reasons(report: UpgradeReport) -> tuple[str, ...]:
+    """The reasons that the headline does not give."""
+    return report.reasons[1:] if report.level is Level.UNSAFE else report.reasons
+
+
+def rows(report: UpgradeReport) -> tuple[tuple[str, ...], ...]:
+    """One row a case, the worst first; as many cells as `HEADER`."""
+    order = sorted(report.cases, key=lambda one: -(one.level.severity if one.level else -1))
+    common = _where(report) is not None
+    return tuple(
+        _row(one, f"{one.case.model}/{one.case.method}" if common else "") for one in order
+    )
+
+
+def _row(one: CaseUpgrade, short: str) -> tuple[str, ...]:
+    verdict = "\n".join((SHORT[one.level], *(cause.value for cause in one.causes)))
+    if one.level is None or one.verdict is None:
+        return (short or str(one.case), verdict, *[""] * 6)
+    return (
+        short or str(one.case),
+        verdict,
+        "differs" if one.quantizing else "equal",
+        *map(_cell, one.cells),
+        " ".join(_SIGNS.get(file.outcome, "X") for file in one.artifacts),
+        _accuracy(one),
+        _container(one),
+    )
+
+
+def _cell(cell: Cell) -> str:
+    if not cell.told:
+        return "not told"
+    if cell.failed:
+        return "fails"
+    return "equal" if cell.equal else f"{cell.moved} of {cell.images}"
+
+
+def _accuracy(one: CaseUpgrade) -> str:
+    found = one.verdict.accuracy if one.verdict else None
+    if found is None:
+        return ""
+    return f"{found.observed / found.total * 100:.2f} ({found.change * 100:+.2f})"
+
+
+def _container(one: CaseUpgrade) -> str:
+    if one.sizes is None:
+        return ""
+    before, after = one.sizes.containers
+    return f"{after:,}" if before == after else f"{before:,} -> {after:,}"

@@ -1,0 +1,1 @@
+"""What one side of `qreg upgrade` does, in the interpreter of that side."""

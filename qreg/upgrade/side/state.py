@@ -1,0 +1,89 @@
+"""The state of a quantized model as plain arrays: codes, scales and zero points.
+
+safetensors keeps it, which no version of PyTorch reads or writes its own way: what it is given is
+what it returns. ``torch.save`` is looked at on its own (`qreg.upgrade.side.artifacts`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+_KEY, _VERSIONS = "state", "versions"
+_CHANNELS = (torch.per_channel_affine, torch.per_channel_symmetric)
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a state dict; packed parameters are (weight, bias) in it."""
+    tensors: dict[str, torch.Tensor] = {}
+    described = {name: _describe(name, value, tensors) for name, value in state.items()}
+    # the versions of the modules' formats, without which the oldest is supposed
+    versions = json.dumps(getattr(state, "_metadata", {}))
+    save_file(tensors, path, metadata={_KEY: json.dumps(described), _VERSIONS: versions})
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The state dict that was written, made by this PyTorch."""
+    with safe_open(path, framework="pt") as file:
+        described, versions = (json.loads(file.metadata()[key]) for key in (_KEY, _VERSIONS))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    state = OrderedDict((name, _make(name, x, tensors)) for name, x in described.items())
+    state._metadata = versions  # type: ignore[attr-defined]
+    return state
+
+
+def _describe(name: str, value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, tuple):
+        parts = [_describe(f"{name}.{n}", part, tensors) for n, part in enumerate(value)]
+        return {"parts": parts}
+    if not isinstance(value, torch.Tensor):
+        kept = str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
+        return {"dtype" if isinstance(value, torch.dtype) else "value": kept}
+    # a copy: two names of one memory are refused
+    plain = (value.int_repr() if value.is_quantized else value).detach().contiguous().clone()
+    tensors[name] = plain
+    return {"tensor": _quantized(name, value, tensors) if value.is_quantized else None}
+
+
+def _quantized(name: str, value: torch.Tensor, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    dtype = str(value.dtype).removeprefix("torch.")
+    if value.qscheme() not in _CHANNELS:
+        # as numbers: they are doubles in a tensor per tensor
+        return {"dtype": dtype, "scale": value.q_scale(), "zero_point": value.q_zero_point()}
+    tensors[f"{name}:scales"] = value.q_per_channel_scales().clone()
+    tensors[f"{name}:zero_points"] = value.q_per_channel_zero_points().clone()
+    return {"dtype": dtype, "axis": value.q_per_channel_axis()}
+
+
+def _make(name: str, described: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    if "parts" in described:
+        parts = described["parts"]
+        return tuple(_make(f"{name}.{n}", part, tensors) for n, part in enumerate(parts))
+    if "dtype" in described:
+        return getattr(torch, described["dtype"])
+    if "value" in described:
+        return described["value"]
+    found = described["tensor"]
+    return tensors[name] if found is None else _requantized(name, found, tensors)
+
+
+def _requantized(
+    name: str, found: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """A quantized tensor of these very codes, without any rounding."""
+    codes = tensors[name]
+    made: torch.Tensor
+    if "axis" in found:
+        scales, zeros = tensors[f"{name}:scales"], tensors[f"{name}:zero_points"]
+        made = torch._make_per_channel_quantized_tensor(codes, scales, zeros, found["axis"])
+    else:
+        scale, zero = found["scale"], found["zero_point"]
+        made = torch._make_per_tensor_quantized_tensor(codes, scale, zero)
+    return made

@@ -1,0 +1,80 @@
+"""Verdicts as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from qreg.gate.report import next_command, short_lines, summary_line, verdict_lines
+from qreg.records.case import Case
+from qreg.records.verdict import AccuracyChange, Basis, Check, Finding, MovedImage, Outcome, Verdict
+
+CASE = Case("shapes10", "simple_cnn", "static", "x86")
+ACCURACY = AccuracyChange(
+    total=1000,
+    expected=845,
+    observed=800,
+    won=1,
+    lost=46,
+    change=-0.045,
+    low=-0.058,
+    high=-0.032,
+    p_value=3.4e-13,
+    detectable=0.042,
+    margin=0.027,
+)
+FINDING = Finding(Check.LAYERS, Outcome.REGRESSED, "SQNR 30 dB", "SQNR 10 dB", "equal", "conv1")
+
+
+def _verdict(outcome: Outcome) -> Verdict:
+    return Verdict(
+        case=CASE,
+        outcome=outcome,
+        basis=Basis(exact=False, reason="recorded elsewhere: judged statistically"),
+        accuracy=ACCURACY,
+        findings=(FINDING,),
+        moved=tuple(MovedImage(n, 1, 1, 2, 0.5, None if n else 0.25) for n in range(46)),
+        notes=("first layer that moved: conv1",),
+        details="Traceback\n  File",
+    )
+
+
+def test_everything_a_reader_needs_is_said() -> None:
+    lines = "\n".join(verdict_lines(_verdict(Outcome.REGRESSED)))
+    assert "84.50 -> 80.00 % (-4.50, -5.80 to -3.20; detectable 4.20) of 1000" in lines
+    assert "recorded elsewhere: judged statistically" in lines
+    assert "layers REGRESSED: conv1" in lines
+    assert "expected SQNR 30 dB" in lines
+    assert "46 images flipped" in lines
+    assert "0: 1 -> 2 (0.5, 0.25), 1: 1 -> 2," in lines
+    assert "and 38 more" in lines
+    assert "| Traceback" in lines
+    assert lines.endswith(f"next: qreg baseline diff {CASE}")
+
+
+def test_the_short_form_names_checks_and_the_next_command() -> None:
+    assert short_lines(_verdict(Outcome.REGRESSED))[1:] == (
+        "  found by: layers",
+        "  first layer that moved: conv1",
+        f"  next: qreg baseline diff {CASE}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "command"),
+    [
+        (Outcome.PASS, ""),
+        (Outcome.IMPROVED, "qreg baseline diff"),
+        (Outcome.NO_BASELINE, "qreg baseline update --reason"),
+        (Outcome.INCONCLUSIVE, "--qreg-full --qreg-dataset shapes10 --qreg-model simple_cnn"),
+        (Outcome.ERROR, "--qreg-method static --qreg-engine x86"),
+    ],
+)
+def test_each_outcome_has_its_next_command(outcome: Outcome, command: str) -> None:
+    found = next_command(_verdict(outcome))
+    assert command in found
+    assert bool(found) == bool(command)
+
+
+def test_the_summary_counts_the_worst_first() -> None:
+    outcomes = ["PASS", "REGRESSED", "PASS", "IMPROVED"]
+    assert summary_line(outcomes, 2) == "6 cases: 1 REGRESSED, 1 IMPROVED, 2 PASS, 2 skipped"

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from qreg.migrate.records import Candidate, Fate, Migration, Replacement
+from qreg.migrate.report import headline, migration_notes, migration_table, verdict_lines
+from qreg.migrate.text import FORMAT, code_blocks, migration_markdown, migration_text
+from qreg.records.case import Case
+from qreg.records.measurement import Agreement, Latency, Measurement
+from qreg.records.numerics import OperatorCount, Work
+from tests.unit.report.test_report import FLIPS, measurement
+
+INT8 = Work((OperatorCount("quantized::linear", 6),), (), 0, True)
+GRAPH = Work((), (OperatorCount("aten::addmm", 6),), 20, True)
+FLOAT = Work((), (OperatorCount("aten::addmm", 6),), 0, False)
+BESIDE = Agreement("static", -0.01, -0.02, 0.001, 0.5, 0.0123, FLIPS)
+TIMES = (Latency(1, 2, 90, 5.0, 4.0, 7.0, 0.1), Latency(100, 2, 90, 0.5, 0.4, 0.6, 0.5))
+
+
+def _measured(method: str, times: tuple[Latency, ...] = ()) -> Measurement:
+    found = measurement(method)
+    return replace(found, latencies=times or found.latencies)
+
+
+def _pair(method: str, fate: Fate = Fate.NOISE, **changes: object) -> Replacement:
+    old = Case("shapes10", "simple_cnn", "static", "x86")
+    one = Replacement(
+        replace(old, method=method),
+        old,
+        Fate.NOISE,
+        "",
+        "import torch\n",
+        "import torchao\n",
+        ("quantize_eager_static(model)",),
+        ("prepare_it(model)", "convert(trained)"),
+        beside=BESIDE,
+        level=0.01,
+        detectable=0.0456,
+        latencies=TIMES,
+        moved="conv1: output, scale 1 -> 2",
+    )
+    return replace(one, fate=fate, **changes)  # type: ignore[arg-type]
+
+
+MISSING = _pair(
+    "torchao-x", Fate.UNAVAILABLE, beside=None, reason="torchao: no module", latencies=()
+)
+FOUND = Migration(
+    (
+        Candidate(_measured("fp32"), FLOAT),
+        Candidate(_measured("static"), INT8),
+        Candidate(_measured("pt2e-static", TIMES), GRAPH),
+    ),
+    (),
+    (_pair("pt2e-static"), MISSING),
+)
+
+
+def test_the_verdict_comes_first_and_says_how_sure() -> None:
+    lines = verdict_lines(FOUND)
+    assert lines[0] == (
+        "static -> pt2e-static: within noise: -1.00 points (-2.00 to +0.10), p = 0.5, 3 flips; "
+        "a drop of 4.56 would have shown"
+    )
+    assert "static -> torchao-x: not available: torchao: no module" in lines
+
+
+def test_what_a_successor_does_otherwise_is_below_its_verdict() -> None:
+    text = "\n".join(verdict_lines(FOUND))
+    assert "no int8 kernel ran: float operators between quantizing and dequantizing (6)" in text
+    assert "slower than static: 0.10 times its speed at batch 1, 0.50 times" in text
+    assert "--compiled" in text
+    assert "weights stay float in conv1, as in the deprecated method's" in text
+    assert "first layer quantized otherwise: conv1: output, scale 1 -> 2" in text
+    assert "deprecated, too" not in text
+
+
+def test_times_that_overlap_or_are_few_are_not_called_slower() -> None:
+    few = tuple(replace(time, calls=9) for time in TIMES)
+    alike = tuple(replace(time, p5_ms=0.1) for time in TIMES)
+    for times in (few, alike):
+        candidates = (*FOUND.candidates[:2], Candidate(_measured("pt2e-static", times), GRAPH))
+        text = "\n".join(verdict_lines(replace(FOUND, candidates=candidates)))
+        assert "slower than" not in text
+
+
+def test_what_stands_on_torch_ao_is_deprecated_too() -> None:
+    pair = _pair("pt2e-static", after="from torch.ao.quantization import quantize_fx\n")
+    assert "deprecated, too" in "\n".join(verdict_lines(replace(FOUND, replacements=(pair,))))
+
+
+def test_equal_bits_are_said() -> None:
+    found = replace(FOUND, replacements=(_pair("pt2e-static", Fate.SAME),))
+    assert verdict_lines(found)[0].endswith("same numbers: all logits are equal, bit for bit")
+
+
+def test_the_headline_counts_and_warns() -> None:
+    assert headline(FOUND).endswith("no successor loses accuracy: 1 within noise, 1 not available")
+    lost = replace(FOUND, replacements=(_pair("pt2e-static", Fate.LOST), MISSING))
+    assert "look before you migrate: 1 accuracy lost, 1 not available" in headline(lost)
+    assert not replace(FOUND, replacements=(MISSING,)).fit
+
+
+@pytest.mark.parametrize("fate", [Fate.LOST, Fate.NOTHING])
+def test_a_loss_and_a_float_model_are_not_fit(fate: Fate) -> None:
+    assert not replace(FOUND, replacements=(_pair("pt2e-static", fate),)).fit
+
+
+def test_a_measured_fate_needs_its_measurement() -> None:
+    for fate, beside in ((Fate.NOISE, None), (Fate.UNAVAILABLE, BESIDE)):
+        with pytest.raises(ValueError, match="static"):
+            _pair("fx-static", fate, beside=beside)
+
+
+def test_the_table_holds_every_figure() -> None:
+    console = Console(width=118, file=io.StringIO())
+    console.print(migration_table(FOUND))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for figure in ("75.00", "-1.00", "-2.0..+0.1", "4.56", "-2 +1", "2.61", "0.651", "5.000"):
+        assert figure in text
+    for word in ("6 int8", "simulated", "0.10", "0.50", "not available"):
+        assert word in text
+    assert "…" not in text, "nothing is cut off"
+
+
+def test_notes_name_the_verdict_on_speed() -> None:
+    notes = "\n".join(migration_notes(FOUND))
+    assert "--methods SUCCESSOR --against static" in notes
+    assert "significant up to 0.01 " in notes
+    assert "4 test images, 2 threads" in notes
+
+
+def test_old_code_stands_once_before_what_replaces_it() -> None:
+    found = replace(FOUND, replacements=(_pair("pt2e-static"), _pair("fx-static")))
+    titles = [title for title, _ in code_blocks(found)]
+    assert titles == [
+        "static, deprecated: quantize_eager_static(model)",
+        "pt2e-static, in place of static: prepare_it(model), train, convert(trained)",
+        "fx-static, in place of static: prepare_it(model), train, convert(trained)",
+    ]
+
+
+def test_markdown_is_a_table_with_the_code_folded() -> None:
+    text = migration_markdown(FOUND)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 4
+    assert len({row.count("|") for row in rows}) == 1
+    assert "```python\nimport torchao\n```" in text
+    assert text.startswith("**simple_cnn on shapes10: no successor loses accuracy")
+    assert "  - first layer quantized otherwise" in text
+
+
+def test_json_holds_all() -> None:
+    content = json.loads(migration_text(FOUND, created="2026-01-01T00:00:00+00:00"))
+    assert content["format"] == FORMAT
+    assert [one["fate"] for one in content["replacements"]] == ["within noise", "not available"]
+    assert content["candidates"][1]["work"]["int8"] == [{"name": "quantized::linear", "count": 6}]

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qreg.processes.jobs import Job, LostError, command
+from qreg.processes.running import run_child
+from qreg.processes.sides import HERE, open_side
+from qreg.records.case import Case
+
+ROOT = Path(__file__).parents[3]
+
+
+def job(*cases: Case) -> Job:
+    return Job(cases, calls=(5,) * len(cases), rounds=2, warm_up=1, threads=1, batch=2)
+
+
+def test_a_real_child_times_real_cases() -> None:
+    cases = [Case("shapes10", "linear_100", method, "x86") for method in ("static", "fp32")]
+    with open_side(HERE, ROOT) as side:
+        found = run_child(side, job(*cases), timeout=120)
+    assert [one["calls"] for one in found["seconds"]] == [10, 10]
+    assert all(0 < one["p5"] <= one["p50"] <= one["p95"] for one in found["seconds"])
+    assert found["environment"]["threads"] == 1
+    assert Path(found["qreg"]) == ROOT / "qreg"
+
+
+@pytest.mark.slow
+def test_a_case_that_is_lacking_is_said() -> None:
+    case = Case("shapes10", "linear_100", "nothing", "x86")
+    with open_side(HERE, ROOT) as side, pytest.raises(LostError, match="'nothing'") as caught:
+        run_child(side, job(case), timeout=120)
+    assert caught.value.stage == "making shapes10/linear_100/nothing@x86"
+    assert "UnknownNameError" in caught.value.details
+
+
+def test_it_ends_with_the_driver(tmp_path: Path) -> None:
+    """A pipe that closes is a driver that is gone: even one that was killed."""
+    (tmp_path / "torch.py").write_text("import time\ntime.sleep(60)\n")
+    (tmp_path / "job.json").write_text('{"stage": "%s"}' % (tmp_path / "stage"))
+    with open_side(sys.executable, tmp_path) as side:
+        process = subprocess.Popen(
+            command(side, str(tmp_path / "job.json"), str(tmp_path / "result.json")),
+            stdin=subprocess.PIPE,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        )
+        assert process.stdin
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        process.stdin.close()
+        assert process.wait(20) == 1

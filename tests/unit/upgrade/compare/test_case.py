@@ -1,0 +1,191 @@
+"""Whose fault a difference is, from every way in which one thing may differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qreg.records.verdict import Check, Finding, Outcome, Verdict
+from qreg.upgrade.compare.arrays import first_difference, moved_rows
+from qreg.upgrade.compare.case import judge_case
+from qreg.upgrade.compare.made import Pair
+from qreg.upgrade.records import CaseUpgrade, Cause, Level
+from tests.unit.upgrade.compare.upgrade_pair import (
+    KINDS,
+    LAYERS,
+    SEEN,
+    SNAPSHOT,
+    STATE,
+    crossed,
+    logits,
+    made,
+    moved,
+    pair,
+)
+
+PASS = Verdict(SNAPSHOT.case, Outcome.PASS)
+OTHER_SCALE = moved(STATE, ("conv1", "scale"), 0.01)
+
+
+def _judged(of: Pair, verdict: Verdict = PASS) -> CaseUpgrade:
+    return judge_case(of, verdict)
+
+
+def _other_seen(number: int, **changes: object) -> tuple:
+    return tuple(replace(x, **changes) if n == number else x for n, x in enumerate(SEEN))  # type: ignore[arg-type]
+
+
+def test_equal_in_everything() -> None:
+    found = _judged(pair())
+    assert (found.level, found.causes, found.findings) == (Level.SAFE, (), ())
+    assert all(cell.equal and cell.images for cell in found.cells)
+    assert [(file.kind, file.outcome) for file in found.artifacts] == [(k, "equal") for k in KINDS]
+
+
+def test_an_observer_that_says_something_else_of_equal_floats() -> None:
+    seen = _other_seen(1, scales=(0.26,))
+    found = _judged(pair(b=made(seen=seen, state=OTHER_SCALE)))
+    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.OBSERVERS,))
+    assert "HistogramObserver at conv1 gives scale 0.26, zero point 0" in found.findings[0]
+    assert "conv1: scale 0.125 -> 0.135" in found.findings[1]
+
+
+def test_an_observers_last_bits_are_noise() -> None:
+    seen = _other_seen(1, scales=(0.25 * (1 + 1e-7),))
+    found = _judged(pair(b=made(seen=seen, state=moved(STATE, ("conv1", "scale"), 1e-8))))
+    assert (found.level, found.causes) == (Level.DIFFERENT, (Cause.FLOAT,))
+
+
+def test_another_observer() -> None:
+    found = _judged(pair(b=made(seen=_other_seen(0, kind="MinMaxObserver"), state=OTHER_SCALE)))
+    assert found.causes == (Cause.OBSERVERS,)
+    assert "MinMaxObserver instead of a HistogramObserver" in found.findings[0]
+
+
+def test_floats_that_differed_before_the_observer() -> None:
+    seen = _other_seen(1, inputs="dd", scales=(0.26,))
+    found = _judged(pair(b=made(seen=seen, state=OTHER_SCALE)))
+    assert (found.level, found.causes) == (Level.DIFFERENT, (Cause.FLOAT,))
+    assert "conv1" in found.findings[0]
+    assert "1 of 3 observers" in found.findings[0]
+
+
+def test_convert_where_observers_agree() -> None:
+    found = _judged(pair(b=made(state=moved(STATE, ("conv1", "weight codes"), 2))))
+    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.CONVERT,))
+    assert "conv1: weight codes 5 -> 7 (1 of 6), 2 LSB at most" in found.findings[0]
+
+
+@pytest.mark.parametrize("side", ["on_a", "on_b"])
+def test_kernels(side: str) -> None:
+    other = logits()
+    other[2, 1] += 0.5
+    ran = crossed(
+        layers={"control": LAYERS, "carried": moved(LAYERS, ("conv1", "output"), 1)},
+        logits={"control": logits(), "carried": other},
+    )
+    found = _judged(pair(**{side: ran}))  # type: ignore[arg-type]
+    assert (found.level, found.causes) == (Level.DIFFERENT, (Cause.KERNELS,))
+    cell = found.cells[0 if side == "on_b" else 1]
+    assert cell.told
+    assert (cell.moved, cell.images) == (1, SNAPSHOT.numerics.logits.count)
+    assert "first at conv1: output 10 -> 11 (1 of 8), 1 LSB at most" in found.findings[0]
+
+
+def test_one_float_of_a_layer_is_enough() -> None:
+    layers = {("fc", "output"): np.array([0.0], dtype=np.float32)}
+    minus = {("fc", "output"): np.array([-0.0], dtype=np.float32)}
+    found = first_difference(layers, minus)
+    assert found is not None
+    assert (found.count, found.lsb) == (1, None)
+    nan = {("fc", "output"): np.array([np.nan], dtype=np.float32)}
+    assert first_difference(nan, nan) is None
+
+
+def test_what_is_on_one_side_only_or_of_another_shape() -> None:
+    fewer = {place: array for place, array in STATE.items() if place[1] != "scale"}
+    found = first_difference(STATE, fewer)
+    assert found is not None
+    assert (found.what, found.before, found.after) == ("scale", "there", "not there")
+    wider = {**STATE, ("conv1", "weight codes"): np.zeros((1, 6), dtype=np.int8)}
+    found = first_difference(STATE, wider)
+    assert found is not None
+    assert "shape (2, 3)" in found.before
+    assert moved_rows(np.zeros((3, 2)), np.zeros((3, 1))) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_with_other_outputs(kind: str) -> None:
+    loaded = {**crossed().loaded, kind: crossed().loaded[kind] + 1}
+    found = _judged(pair(on_b=crossed(loaded=loaded)))
+    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.SERIALIZATION,))
+    assert kind in found.findings[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_differs_as_the_kernels_do(kind: str) -> None:
+    other = logits() + np.float32(0.5)
+    ran = crossed(
+        logits={"control": logits(), "carried": other},
+        loaded={**crossed().loaded, kind: other[:8]},
+    )
+    found = _judged(pair(on_b=ran))
+    assert found.causes == (Cause.KERNELS,)
+    assert {file.kind: file.outcome for file in found.artifacts}[kind] == "as the kernels"
+
+
+def test_a_file_that_is_not_loaded() -> None:
+    failed = {**crossed().failed, "TorchScript": "RuntimeError: no"}
+    found = _judged(pair(on_b=crossed(failed=failed)))
+    assert found.causes == (Cause.SERIALIZATION,)
+    assert "TorchScript: not loaded: RuntimeError: no" in found.findings[0]
+
+
+def test_a_file_that_a_cannot_write_or_load_itself_is_no_loss() -> None:
+    failed = {**crossed().failed, "exported program": "RuntimeError: no"}
+    unwritten = tuple((kind, "no" if kind == "TorchScript" else "") for kind in KINDS)
+    found = _judged(pair(made(written=unwritten), on_a=crossed(failed=failed)))
+    assert found.level is Level.SAFE
+    assert [file.outcome for file in found.artifacts] == ["equal", "not written", "not written"]
+
+
+def test_a_state_that_b_cannot_run() -> None:
+    failed = {**crossed().failed, "carried": "was killed by SIGSEGV"}
+    found = _judged(pair(on_b=crossed(failed=failed)))
+    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
+    assert "was killed by SIGSEGV" in found.findings[0]
+
+
+def test_a_state_that_is_not_the_whole_model_accuses_nobody() -> None:
+    ran = crossed(logits={"control": logits() + 1, "carried": logits() + 1})
+    found = _judged(pair(on_a=ran, on_b=ran))
+    assert Cause.KERNELS not in found.causes
+    assert "not all of it" in found.findings[0]
+    assert not any(cell.told for cell in found.cells)
+
+
+@pytest.mark.parametrize("verdict", [Outcome.REGRESSED, Outcome.ERROR, Outcome.INCOMPARABLE])
+def test_the_gate_has_the_last_word(verdict: Outcome) -> None:
+    finding = Finding(Check.ACCURACY, verdict, "90 %", "80 %", "1 %")
+    found = _judged(pair(), Verdict(SNAPSHOT.case, verdict, findings=(finding,)))
+    assert found.level is Level.UNSAFE
+
+
+def test_what_nobody_explains_is_not_called_equal() -> None:
+    numerics = replace(SNAPSHOT.numerics, single="0" * 64)
+    found = _judged(pair(b=made(snapshot=replace(SNAPSHOT, numerics=numerics))))
+    assert found.level is Level.DIFFERENT
+    assert "no cell of the 2x2" in found.findings[-1]
+
+
+def test_failures() -> None:
+    broken = made(failure="RuntimeError: no", snapshot=None)
+    found = judge_case(pair(b=broken), None)
+    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
+    assert "it fails under 2: RuntimeError: no" in found.findings
+    both = judge_case(pair(broken, broken), None)
+    assert (both.level, both.unavailable) == (None, "RuntimeError: no")
+    only_a = judge_case(pair(broken), None)
+    assert (only_a.level, only_a.unavailable) == (None, "RuntimeError: no (under 2 it works)")

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from qreg.records.case import Case
+from qreg.upgrade.records import Artifact, Cause, Cell, Change, Difference, Level, UpgradeReport
+from qreg.upgrade.report.html_page import upgrade_html
+from qreg.upgrade.report.markdown import upgrade_markdown
+from qreg.upgrade.report.sections import sections
+from qreg.upgrade.report.text import closing_lines, opening_lines, upgrade_text
+from qreg.upgrade.report.words import headline, rows, title
+from tests.unit.upgrade.report.upgrade_report import CASE, REPORT, case
+
+_MOVED = Cell("1", "2", images=10, moved=3, first=Difference("conv1", "output", "1", "2", 1, 8, 1))
+_DIES = Cell("2", "1", failed="was killed by SIGSEGV")
+_REMOVED = Change("removed", "torch.gone", "works", "raises AttributeError", ("static",))
+_LOST = Change("lost", "NaN is refused", "holds", "broken: NaN")
+_CODES = {"causes": (Cause.CONVERT,), "findings": ("codes moved",)}
+UNSAFE = replace(
+    REPORT,
+    level=Level.UNSAFE,
+    reasons=("convert: codes moved", "removed: torch.gone <b>"),
+    cases=(
+        case(Level.SAFE, case=replace(CASE, method="fp32")),
+        case(
+            Level.UNSAFE, causes=(Cause.CONVERT,), findings=("codes moved",), cells=(_MOVED, _DIES)
+        ),
+        case(None, case=replace(CASE, method="qat"), verdict=None, unavailable="no checkpoint"),
+    ),
+    interface=(_REMOVED, Change("deprecated", "torch.old", "", "will be removed")),
+    invariants=(_LOST,),
+)
+
+
+def test_headlines() -> None:
+    assert headline(REPORT) == "safe: bits equal in 1 case"
+    assert headline(UNSAFE) == "do not upgrade: convert: codes moved"
+    different = replace(REPORT, level=Level.DIFFERENT, invariants=(_LOST,))
+    text = "different, within noise: 1 of 1 cases equal in every bit, 1 tensor properties"
+    assert headline(different).startswith(text)
+
+
+def test_the_worst_case_is_first_and_cells_say_how_many_images() -> None:
+    worst, equal, missing = rows(UNSAFE)
+    assert worst[:5] == (
+        "simple_cnn/static",
+        "do not upgrade\nconvert",
+        "equal",
+        "3 of 10",
+        "fails",
+    )
+    assert equal[1] == "bits equal"
+    assert equal[5] == "= -"
+    assert equal[7] == "100 -> 110"
+    assert missing[:2] == ("simple_cnn/qat", "not compared")
+
+
+def test_a_difference_that_says_nothing_is_no_number() -> None:
+    untold = replace(_MOVED, told=False)
+    both = replace(REPORT, cases=(case(Level.SAFE, cells=(untold, untold)),))
+    assert rows(both)[0][3:5] == ("not told", "not told")
+
+
+def test_names_are_whole_where_cases_share_nothing() -> None:
+    other = case(case=Case("cifar10", "simple_cnn", "static", "x86"))
+    both = replace(REPORT, cases=(*REPORT.cases, other))
+    assert rows(both)[0][0] == "shapes10/simple_cnn/static@x86"
+    assert title(both) == "PyTorch 2.14.1 -> 2.15.0"
+
+
+@pytest.mark.parametrize("kind", ["text", "markdown", "html"])
+def test_every_form_tells_everything(kind: str) -> None:
+    forms = {
+        "text": "\n".join((*opening_lines(UNSAFE), *closing_lines(UNSAFE))),
+        "markdown": upgrade_markdown(UNSAFE).replace("\\", ""),
+        "html": upgrade_html(UNSAFE, created="now"),
+    }
+    wanted = ("do not upgrade: convert: codes moved", "no checkpoint", "torch.gone", "torch.old")
+    for text in (*wanted, "NaN is refused", "ask for it with --speed", "container", "2.15.0"):
+        assert text in forms[kind], text
+
+
+def test_files_are_grouped() -> None:
+    lines = next(one.lines for one in sections(UNSAFE) if one.title == "Artifacts")
+    assert "state dict: written by A and loaded by B, equal outputs: 3 cases" in lines
+    assert any("TorchScript: not written" in line and "2 more" in line for line in lines)
+    broken = (Artifact("TorchScript", "not loaded", "RuntimeError"),)
+    (row,) = rows(replace(REPORT, cases=(case(Level.UNSAFE, artifacts=broken),)))
+    assert row[5] == "X"
+
+
+def test_markup_is_escaped_and_the_page_is_whole() -> None:
+    class Parser(HTMLParser):
+        open: list[str] = []  # noqa: RUF012
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag != "meta":
+                self.open.append(tag)
+            assert not any(name in ("src", "href") for name, _ in attrs)  # type: ignore[attr-defined]
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    page = upgrade_html(UNSAFE, created="now")
+    assert "<b>" not in page
+    parser = Parser()
+    parser.feed(page)
+    assert not parser.open
+    assert "<b>" not in upgrade_markdown(UNSAFE)
+
+
+def _json(report: UpgradeReport) -> dict:
+    return json.loads(upgrade_text(report, created="2026-01-01T00:00:00+00:00"))
+
+
+def test_json() -> None:
+    found = _json(UNSAFE)
+    assert found["level"] == "do not upgrade"
+    assert found["cases"][1]["causes"] == ["convert"]
+    assert found["cases"][1]["cells"][0]["first"]["where"] == "conv1"
+    assert found["cases"][2]["level"] is None
