@@ -1,11 +1,15 @@
 """Where torch does not do what quantization means, and what it does instead.
 
 The properties stop at `Implementation.reach`; `test_deviations` pins what lies beyond, so that
-a fix in torch is a finding too. Versions are those this suite was run on.
+a fix in torch is a finding too. Versions are those this suite was run on: 2.6.0, 2.9.1, 2.14.1
+and 2.15.0.
+
+    python -m tests.invariants.deviations     prints the table of docs/evidence/deviations.md
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,8 +46,10 @@ ONEDNN_READS_UNWRITTEN = VERSION >= (2, 8)
 POOLS_MIX_CHANNELS = True
 
 #: HistogramObserver spread a histogram of one single value with the count of the new batch, not
-#: its own: ``bin_value = torch.sum(update_hist)`` in ``_combine_histograms``. Seen in 2.6, mended
-#: in 2.9; 2.7 and 2.8 were not tried.
+#: its own: ``bin_value = torch.sum(update_hist)`` in ``_combine_histograms``:
+#: https://github.com/pytorch/pytorch/issues/156414, mended by
+#: https://github.com/pytorch/pytorch/pull/156457. Seen in 2.6, mended in 2.9; 2.7 and 2.8 were
+#: not tried.
 HISTOGRAM_MISCOUNTS = VERSION < (2, 8)
 
 
@@ -90,3 +96,118 @@ def histogram_mass(batches: list[list[float]]) -> int:
         else:
             mass += len(batch)
     return mass
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A row of the table: what torch does, in which versions, the issue, and what pins it here."""
+
+    what: str
+    where: str
+    issue: str
+    pinned_by: str
+
+
+FOUND = (
+    Deviation(
+        "`quantize_per_tensor` wraps: a value 2^31 steps or more from zero, an infinity "
+        "included, becomes the opposite end of the range when adding the zero point overflows",
+        "all versions tested; per channel is right",
+        "pytorch/pytorch#133557",
+        "test_deviations.py",
+    ),
+    Deviation(
+        "`fake_quantize_per_tensor_affine` maps +inf to `quant_min`",
+        "2.6; right from 2.9 on",
+        "pytorch/pytorch#116992, fixed by #155109",
+        "test_deviations.py",
+    ),
+    Deviation(
+        "`fake_quantize_per_channel_affine` maps +inf to `quant_min`",
+        "all versions tested",
+        "pytorch/pytorch#111471",
+        "test_deviations.py",
+    ),
+    Deviation(
+        "an observer that receives NaN used to raise, and now silently returns a scale of "
+        "NaN: `assert min_val <= max_val` became `if min_val > max_val: raise`",
+        "raises in 2.6 and 2.9, silent in 2.14 and 2.15",
+        "none found",
+        "odd_inputs.json",
+    ),
+    Deviation(
+        "`HistogramObserver` counts a first batch of one single value with the size of the "
+        "second batch",
+        "2.6; right from 2.9 on",
+        "pytorch/pytorch#156414, fixed by #156457",
+        "test_observers.py",
+    ),
+    Deviation(
+        "quantized `max_pool2d` and `avg_pool2d` of an image of 1 x 1 pixels with padding mix "
+        "up channels",
+        "all versions tested, not with qnnpack",
+        "none found",
+        "test_pointwise.py",
+    ),
+    Deviation(
+        "quantized `avg_pool2d` rounds ties before adding the zero point in channels_last, "
+        "after it in the other layout: the layout changes a code",
+        "all versions tested, not with qnnpack",
+        "none found",
+        "test_pointwise.py",
+    ),
+    Deviation(
+        "oneDNN's int8 convolution reads uninitialized memory for outputs that see only "
+        "padding (which requires dilation): the output changes from call to call",
+        "2.9, 2.14, 2.15, on AVX-512; right in 2.6",
+        "none found; uxlfoundation/oneDNN#5080 is of the same code",
+        "test_conv.py",
+    ),
+    Deviation(
+        "fbgemm's depthwise convolutions (3 x 3 and 5 x 5, groups a multiple of 8) add "
+        "saturating 16-bit pairs on every CPU, with VNNI too; the `x86` engine runs them for "
+        "more than 100 groups",
+        "all versions tested",
+        "none found",
+        "test_conv.py",
+    ),
+    Deviation(
+        "oneDNN's kernels round after adding the zero point, fbgemm's and qnnpack's before "
+        "it; the `x86` engine takes oneDNN's convolutions with VNNI, and fbgemm's linear "
+        "layers",
+        "all versions tested",
+        "documented",
+        "test_engines.py",
+    ),
+    Deviation(
+        "qnnpack's add rounds ties away from zero",
+        "all versions tested",
+        "",
+        "test_pointwise.py",
+    ),
+    Deviation(
+        "`reduce_range` does not clamp: an activation beyond the observed range gets a code "
+        "above 127",
+        "all versions tested",
+        "",
+        "test_deviations.py",
+    ),
+    Deviation(
+        "`quantize_per_channel` with float zero points and qint32 kills the process on "
+        "`dequantize()` (SIGILL)",
+        "all versions tested",
+        "",
+        "odd_inputs.json",
+    ),
+)
+
+
+def table() -> str:
+    """The table in Markdown."""
+    rows = [(one.what, one.where, one.issue, f"`{one.pinned_by}`") for one in FOUND]
+    head = ("what torch does", "versions", "issue", "pinned by")
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * 4, *rows))
+
+
+if __name__ == "__main__":
+    print(table())

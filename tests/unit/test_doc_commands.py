@@ -1,0 +1,172 @@
+"""Every command that README.md and docs/ name runs, in a short form; the quickest of them here.
+
+The long ones are `slow`. A command keeps its options; what makes it short is appended, and stands
+in `_SHORT` and `_INSTEAD`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import make_npz
+from qreg.cli import build_parser
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "tests" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+_FENCE = re.compile(r"^```(?:sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_QREG = re.compile(r"^(?:\$ )?(?:\S+=\S+ )*(?:\S+/)?(?:python -m )?qreg ([a-z].*)$")
+#: options that make a command short; the last one given counts
+_SHORT = {
+    "compare": "--limit 40 --threads 1",
+    "migrate": "--limit 40 --threads 1",
+    "train": "--epochs 1 --threads 1",
+    "audit": "--images 4 --threads 1",
+    "selftest": "--faults bias-dropped --method static --clean-runs 0",
+}
+#: words of a command whose meaning is a machine's or a repository's own, or that take long
+_INSTEAD = {
+    "cifar10": "shapes10",
+    "resnet20": "linear_100",
+    "simple_cnn": "linear_100",
+    "static,fx-static,pt2e-static,pt2e-static-compiled": "static,fx-static",
+    "--compiled": "--no-code",
+    "all": "x86",
+    "x86,onednn": "x86",
+    "onednn": "x86",
+}
+#: commands about two sides or a whole project: what is run for each, one after the other
+_CASE = "shapes10/linear_100/dynamic@x86"
+_FOR = {
+    "baseline show": [f"baseline show {_CASE}"],
+    "baseline diff": [f"baseline diff {_CASE}"],
+    "baseline update": [
+        f"baseline update --baselines own --reason short --category create {_CASE}"
+    ],
+    "speed check": [f"speed check . . --pairs 8 --cases {_CASE}"],
+    "speed record": [f"speed record --reference . --pairs 8 --cases {_CASE}"],
+    "speed history": [f"speed record --reference . --pairs 8 --cases {_CASE}", "speed history"],
+    "speed instructions": [],  # needs valgrind and minutes; tests/unit/speed has it
+    "speed calibrate": [f"speed calibrate --trials 1 --scenarios A/A --cases {_CASE}"],
+    "upgrade": [f"upgrade --from . --to . --cases {_CASE}"],
+}
+
+
+def sh_lines(text: str) -> Iterator[str]:
+    """The lines of a page's shell blocks that are commands."""
+    for fence in _FENCE.finditer(text):
+        lines = fence.group(1).splitlines()
+        console = any(line.startswith("$ ") for line in lines)
+        yield from (line for line in lines if line.startswith("$ ") or not console)
+
+
+def qreg_commands() -> list[str]:
+    """The arguments of every qreg command of every page, comments and redirections left out."""
+    found = []
+    for page in PAGES:
+        for line in sh_lines(page.read_text(encoding="utf-8")):
+            for part in line.partition("  #")[0].split(" && "):
+                if match := _QREG.match(part.strip()):
+                    found.append(match.group(1).partition(" # ")[0].strip())
+    return list(dict.fromkeys(found))
+
+
+COMMANDS = qreg_commands()
+
+
+def test_every_command_is_named() -> None:
+    actions = build_parser()._subparsers
+    assert actions is not None
+    names = {name for action in actions._group_actions for name in action.choices or ()}
+    assert names - {command.split()[0] for command in COMMANDS} == set()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_command_is_accepted(command: str) -> None:
+    """Its options exist and its values are valid; nothing is run."""
+    build_parser().parse_args(shlex.split(command))
+
+
+def test_scripts_that_are_named_exist() -> None:
+    for page in PAGES:
+        for script in re.findall(r"python (\S+\.py)", page.read_text(encoding="utf-8")):
+            assert (ROOT / script).is_file(), f"{page.name}: {script}"
+        for module in re.findall(r"python -m (tests\.[\w.]+\w)", page.read_text(encoding="utf-8")):
+            assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), f"{page.name}: {module}"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder with everything that the pages' commands name."""
+    folder = tmp_path_factory.mktemp("project")
+    net = (
+        "from torch import nn\n\n\n"
+        "def make_net():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.Flatten(), "
+        "nn.Linear(512, 4))\n\n\n"
+        "def quantize(model, context):\n    return model\n"
+    )
+    (folder / "nets.py").write_text(net)
+    (folder / "mypackage").mkdir()
+    (folder / "mypackage" / "__init__.py").write_text("")
+    (folder / "mypackage" / "nets.py").write_text(net)
+    make_npz(folder / "photos.npz")
+    _make_images(folder / "my_images")
+    return folder
+
+
+def _make_images(folder: Path) -> None:
+    from PIL import Image
+
+    for split, count in (("train", 6), ("test", 3)):
+        for value, name in ((60, "dark"), (120, "dim"), (180, "light"), (240, "bright")):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                colour = (value, value - number, value)
+                Image.new("RGB", (32, 32), colour).save(folder / split / name / f"{number}.png")
+
+
+def short_form(command: str) -> list[str]:
+    """The commands, one line each, that stand for a command of a page."""
+    for name, instead in _FOR.items():
+        if command.startswith(name):
+            return instead
+    words = [_INSTEAD.get(word, word) for word in shlex.split(command)]
+    return [shlex.join([*words, *shlex.split(_SHORT[words[0]])])]
+
+
+SHORT = list(dict.fromkeys(tuple(short_form(command)) for command in COMMANDS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("commands", [c for c in SHORT if c], ids="; ".join)
+def test_the_command_runs(commands: tuple[str, ...], project: Path) -> None:
+    """Exit status 0, or 1 where something was found; never 2, and never a traceback."""
+    for command in commands:
+        status, text = _run(command, project)
+        assert status in (0, 1), text
+        assert "Traceback" not in text
+
+
+def _run(command: str, folder: Path) -> tuple[int, str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with contextlib.suppress(KeyError):
+        del environment["QREG_DATA_DIR"]
+    done = subprocess.run(
+        [sys.executable, "-m", "qreg", *shlex.split(command)],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
