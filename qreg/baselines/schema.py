@@ -1,4 +1,6 @@
-"""The JSON of a baseline file, as dataclasses: their fields are its keys (docs/baselines.md).
+"""The JSON of a baseline file, as dataclasses: their fields are its keys.
+
+Described in docs/reference/baselines.md.
 
 A field that has a default is left out of the JSON where it has that value.
 """

@@ -1,7 +1,7 @@
 """Every tolerance of the statistical tier, each with its reason. The exact tier has none.
 
-`docs/detection.md` shows the noise they rest on, as it was measured between clean environments:
-simulated CPUs, thread counts, PyTorch versions, other float kernels.
+`docs/evidence/clean-runs.md` shows the noise they rest on, as it was measured between clean
+environments: simulated CPUs, thread counts, PyTorch versions, other float kernels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Records as JSON: the envelope that all files have; docs/measurement.md describes every key."""
+"""Records as JSON: the envelope that all files have.
+
+docs/reference/measurement.md describes every key.
+"""
 
 from __future__ import annotations
 

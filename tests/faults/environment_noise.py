@@ -4,7 +4,7 @@
     ONEDNN_MAX_CPU_ISA=AVX512_CORE python -m tests.faults.environment_noise --engines onednn
 
 Observes every shipped case, judges it as the gate would, and prints the largest differences of
-any case as a row of the table in docs/detection.md, which the tolerances of
+any case as a row of the table in docs/evidence/clean-runs.md, which the tolerances of
 `qreg/checks/tolerances.py` rest on. True losses, cases whose sums saturate here, are named with
 their outcome and left out.
 """

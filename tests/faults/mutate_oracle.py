@@ -2,7 +2,7 @@
 
     python -m tests.faults.mutate_oracle                     # every mutant; prints the table
     python -m tests.faults.mutate_oracle --only ranges.py
-    python -m tests.faults.mutate_oracle --write docs/detection.md
+    python -m tests.faults.mutate_oracle --write docs/evidence/mutants.md
 
 Exit code 1 if a mutant that is not known to be equivalent survives.
 """

@@ -1,6 +1,6 @@
 """Speed as pytest-benchmark tracks it: every shipped case. `pytest -m benchmark`.
 
-It tracks, it does not judge: docs/speed.md says why, and what does.
+It tracks, it does not judge: docs/commands/speed.md says why, and what does.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from qreg.errors import UnavailableError
 from qreg.speed.records import Night
 
 #: What a further change point must gain, in units of the nights' own noise; calibrated by
-#: tests/speed/calibrate_penalty.py, whose table is in docs/detection.md: no clean series alerts,
-#: and a trigger costs a paired check only.
+#: tests/speed/calibrate_penalty.py, whose table is in docs/evidence/speed.md: no clean series
+#: alerts, and a trigger costs a paired check only.
 PENALTY = 10.0
 #: Nights on each side of a change point: two nights may be a bad machine.
 SEGMENT = 3

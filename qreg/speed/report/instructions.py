@@ -10,7 +10,7 @@ from rich.table import Table
 
 from qreg.speed.records import Counted
 
-#: Two processes of the same code were seen to differ by so much (docs/speed.md).
+#: Two processes of the same code were seen to differ by so much (docs/commands/speed.md).
 REPEATS_WITHIN = 0.0015
 LIMITS = (
     "Instructions are not time: they see no cache, no memory and no width of vectors. A second "
