@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from qreg.errors import ContractError, UnknownNameError
@@ -22,20 +24,52 @@ def is_object_path(name: str) -> bool:
     return _PATH.fullmatch(name) is not None
 
 
+#: What marks the root of a project.
+_ROOTS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
+
+
+def module_folders(start: Path) -> tuple[Path, ...]:
+    """Where a user's modules are looked for: `start`, its project's root, and ``src`` of each."""
+    start = start.resolve()
+    parents = (start, *start.parents)
+    root = next((p for p in parents if any((p / name).exists() for name in _ROOTS)), start)
+    found = dict.fromkeys((start, start / "src", root, root / "src"))
+    return tuple(folder for folder in found if folder.is_dir())
+
+
+def let_import(*folders: Path) -> None:
+    """Let modules in these folders be imported, before installed ones of the same names.
+
+    They come after the standard library, which a user's ``types.py`` must not replace.
+    """
+    given = [str(folder) for folder in folders]
+    missing = [folder for folder in given if folder not in sys.path]
+    installed = (n for n, entry in enumerate(sys.path) if entry.endswith(_INSTALLED))
+    place = next(installed, len(sys.path))
+    sys.path[place:place] = missing
+    if missing:
+        importlib.invalidate_caches()
+
+
+_INSTALLED = ("site-packages", "dist-packages")
+
+
 def import_object(path: str, *, kind: str) -> Any:
-    """Import ``package.module:object``.
+    """Import ``package.module:object``, also from the current folder and its project.
 
     Raises:
         ContractError: the module or the object in it does not exist.
     """
     module_name, _, attribute = path.partition(":")
+    folders = module_folders(Path.cwd())
+    let_import(*folders)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ContractError(
-            f"{kind} '{path}': no module named '{error.name}'",
+            f"{kind} '{path}': no module named '{error.name}' in {', '.join(map(str, folders))}",
             hint="install the package, or run from the folder that holds the module",
         ) from error
     if not hasattr(module, attribute):

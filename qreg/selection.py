@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,7 +14,7 @@ from qreg.models import MODELS
 from qreg.quantization import METHODS
 from qreg.quantization.engines import available_engines, check_engine, default_engine
 from qreg.records.case import Case
-from qreg.registry import is_object_path
+from qreg.registry import is_object_path, let_import, module_folders
 from qreg.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,9 +57,8 @@ def _left_out(case: Case, patterns: Iterable[str]) -> bool:
 
 
 def make_importable(settings: Settings) -> None:
-    """Let ``package.module:factory`` name what lies beside pyproject.toml."""
-    if str(settings.root) not in sys.path:
-        sys.path.insert(0, str(settings.root))
+    """Let ``package.module:factory`` name what lies beside pyproject.toml, or in its ``src``."""
+    let_import(*module_folders(settings.root))
 
 
 def dataset_sources(settings: Settings) -> tuple[tuple[str, str], ...]:

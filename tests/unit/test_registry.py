@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from qreg.errors import ContractError, UnknownNameError
-from qreg.registry import Registry, is_object_path
+from qreg.registry import Registry, is_object_path, let_import, module_folders
 
 
 @pytest.fixture
@@ -61,3 +67,50 @@ def test_an_object_path_to_nothing_is_a_contract_error(
 )
 def test_is_object_path(text: str, expected: bool) -> None:
     assert is_object_path(text) is expected
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project with modules at its root, in ``src`` and in a folder of its own."""
+    for name in ("pyproject.toml", "at_root.py", "src/in_src.py", "work/here.py"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"WHERE = {name!r}\n" if path.suffix == ".py" else "")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.chdir(tmp_path / "work")
+    yield tmp_path
+    for name in ("at_root", "in_src", "here"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("module", ["at_root", "in_src", "here"])
+def test_a_users_module_is_found_from_a_folder_of_the_project(
+    project: Path, registry: Registry[object], module: str
+) -> None:
+    assert Path(str(registry.get(f"{module}:WHERE"))).stem == module
+
+
+def test_a_users_module_does_not_replace_the_standard_librarys(project: Path) -> None:
+    let_import(*module_folders(Path.cwd()))
+    found = importlib.util.find_spec("statistics")
+    assert found is not None
+    (project / "src" / "statistics.py").write_text("")
+    again = importlib.util.find_spec("statistics")
+    assert again is not None
+    assert again.origin == found.origin
+
+
+def test_a_missing_module_is_reported_with_the_folders_that_were_searched(
+    project: Path, registry: Registry[object]
+) -> None:
+    with pytest.raises(ContractError, match="no module named 'elsewhere'") as caught:
+        registry.get("elsewhere:net")
+    assert all(str(folder) in str(caught.value) for folder in (project / "src", project / "work"))
+
+
+def test_what_a_users_module_lacks_itself_is_not_blamed_on_its_name(
+    project: Path, registry: Registry[object]
+) -> None:
+    (project / "broken.py").write_text("import no_such_dependency\n")
+    with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
+        registry.get("broken:net")
