@@ -90,6 +90,13 @@ def make_wrong():
 
 def half_precision(model, context):
     return model.bfloat16().float()
+
+def observes_twice(model, context):
+    """Goes through the calibration data two times, as a method that also needs an example does."""
+    for _ in range(2):
+        for inputs in context.calibration():
+            model(inputs)
+    return model
 '''
 
 

@@ -104,7 +104,8 @@ def _prepare(case: Case, shop: Workshop) -> Subject:
         logits = model(shop.sample)
     classes = len(shop.dataset.classes)
     check_output(case.model, logits, batch=len(shop.sample), classes=classes)
-    return Subject(case, method, model, source, sha256, tuple(observed), tuple(sorted(texts)))
+    seen = tuple(dict.fromkeys(observed))
+    return Subject(case, method, model, source, sha256, seen, tuple(sorted(texts)))
 
 
 def _load(case: Case, method: Method, shop: Workshop) -> tuple[nn.Module, str]:

@@ -44,6 +44,14 @@ def test_a_users_method(own_cache: Path, nets: str, colours: Path, tmp_path: Pat
     assert made.calibration == ()
 
 
+def test_a_sample_that_is_observed_twice_counts_once(
+    own_cache: Path, nets: str, colours: Path, tmp_path: Path
+) -> None:
+    made = prepare(_case("make_net", "tiny_nets:observes_twice"), _shop(colours, tmp_path))
+    assert isinstance(made, Subject)
+    assert made.calibration == tuple(range(32))
+
+
 def test_code_that_raises_is_the_cases_own_failure(
     own_cache: Path, nets: str, colours: Path, tmp_path: Path
 ) -> None:
