@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from qreg.stats.hodges_lehmann import (
+    MOST_PAIRED,
     critical_sum,
     hodges_lehmann,
     shift_interval,
     signed_rank_tail,
+    walsh_average,
     walsh_averages,
 )
 
@@ -84,3 +86,36 @@ def test_eight_values_have_an_interval_of_99_percent_and_seven_have_not() -> Non
         shift_interval([1.0, 2, 3, 4, 5, 6, 7], level=0.99)
     with pytest.raises(ValueError, match="no values"):
         hodges_lehmann([])
+
+
+@given(st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=12), st.data())
+def test_an_average_is_found_without_forming_all(values: list[float], data: st.DataObject) -> None:
+    averages = walsh_averages(values)
+    position = data.draw(st.integers(0, len(averages) - 1))
+    assert walsh_average(values, position) == pytest.approx(averages[position], abs=1e-12)
+
+
+def test_many_values_have_the_estimate_and_interval_of_all_pairs() -> None:
+    values = np.random.default_rng(0).normal(size=MOST_PAIRED + 50)
+    averages = walsh_averages(values)
+    assert hodges_lehmann(values) == pytest.approx(np.median(averages), abs=1e-12)
+    low, high = shift_interval(values, level=0.9)
+    critical = critical_sum(len(values), 0.05)
+    assert critical is not None
+    assert high == pytest.approx(averages[critical - 1], abs=1e-12)
+    assert low == pytest.approx(averages[len(averages) - critical], abs=1e-12)
+
+
+def test_the_approximate_critical_sum_continues_the_exact_one() -> None:
+    exact, approximate = critical_sum(MOST_PAIRED, 0.001), critical_sum(MOST_PAIRED + 1, 0.001)
+    assert exact is not None
+    assert approximate is not None
+    # one pair more adds a mean rank of half of it
+    assert 0 <= approximate - exact <= MOST_PAIRED
+
+
+def test_ten_thousand_values_are_no_burden() -> None:
+    values = np.random.default_rng(1).normal(size=10_000) + 3
+    low, high = shift_interval(values, level=0.99)
+    assert low < hodges_lehmann(values) < high
+    assert high - low < 0.1
