@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from qreg.errors import ContractError, QregError
 from qreg.records.score import Score
-from qreg.tasks import summaries
+from qreg.tasks.summaries import mean
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -35,7 +35,7 @@ class Summary:
 
     name: str
     unit: str = ""
-    of: Callable[[Array], float] = summaries.mean
+    of: Callable[[Array], float] = mean
     set_level: bool = False
 
 
