@@ -8,7 +8,15 @@ from typing import Any
 
 from qreg.baselines.applicable import same_environment
 from qreg.baselines.encoding import checksum
-from qreg.baselines.schema import FORMAT, Entry, File, LayerEntry, PromiseEntry, SizeEntry
+from qreg.baselines.schema import (
+    FORMAT,
+    Entry,
+    File,
+    LayerEntry,
+    PromiseEntry,
+    SizeEntry,
+    named_alike,
+)
 from qreg.baselines.sidecar import (
     Arrays,
     take_disagreements,
@@ -91,19 +99,15 @@ def decode_baseline(entry: Entry, case: Case, content: bytes, images: Images) ->
     if total != len(images.index):
         raise MismatchError(f"{len(images.index)} images", f"{total}", key="accuracy.total")
     taken = _taken(entry, content, images)
-    snapshot = _agreeing(
-        lambda: Snapshot(
-            case=case,
-            environment=entry.environment,
-            checkpoint=entry.checkpoint,
-            calibration=tuple(_indices(entry.calibration)),
-            correct=entry.accuracy.correct,
-            predictions=taken.predictions,
-            size=_size(entry.size),
-            numerics=_numerics(entry, taken, images),
-            warnings=entry.warnings,
-        )
-    )
+    decoded = {
+        "case": case,
+        "calibration": tuple(_indices(entry.calibration)),
+        "correct": entry.accuracy.correct,
+        "predictions": taken.predictions,
+        "size": _size(entry.size),
+        "numerics": _agreeing(lambda: _numerics(entry, taken, images)),
+    }
+    snapshot = _agreeing(lambda: Snapshot(**named_alike(entry, Snapshot) | decoded))
     baseline: Baseline = _agreeing(lambda: Baseline(snapshot, entry.history))
     return baseline
 
@@ -147,29 +151,22 @@ def _taken(entry: Entry, content: bytes, images: Images) -> _Taken:
 
 
 def _numerics(entry: Entry, taken: _Taken, images: Images) -> Numerics:
-    return Numerics(
-        images=images,
-        logits=taken.logits,
-        single=entry.single,
-        reloaded=entry.reloaded,
-        reference=entry.reference,
-        disagreements=taken.disagreements,
-        layers=tuple(_layer(layer, taken) for layer in entry.layers),
-        operators=tuple(OperatorCount(*one) for one in entry.operators.items()),
-    )
+    decoded = {
+        "images": images,
+        "logits": taken.logits,
+        "disagreements": taken.disagreements,
+        "layers": tuple(_layer(layer, taken) for layer in entry.layers),
+        "operators": tuple(OperatorCount(*one) for one in entry.operators.items()),
+    }
+    return Numerics(**named_alike(entry, Numerics) | decoded)
 
 
 def _layer(entry: LayerEntry, taken: _Taken) -> Layer:
-    return Layer(
-        name=entry.name,
-        kind=entry.kind,
-        weight=taken.weights[entry.name] if entry.weight else None,
-        weight_digest=entry.weight_digest,
-        bias_digest=entry.bias_digest,
-        output=Quantizer(**vars(entry.output)) if entry.output else None,
-        output_digest=entry.output_digest,
-        sqnr_db=entry.sqnr_db,
-    )
+    decoded = {
+        "weight": taken.weights[entry.name] if entry.weight else None,
+        "output": Quantizer(**vars(entry.output)) if entry.output else None,
+    }
+    return Layer(**named_alike(entry, Layer) | decoded)
 
 
 def _size(entry: SizeEntry) -> Size:

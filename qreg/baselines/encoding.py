@@ -21,6 +21,7 @@ from qreg.baselines.schema import (
     SizeEntry,
     TensorsEntry,
     WeightEntry,
+    named_alike,
     sidecar_name,
 )
 from qreg.baselines.sidecar import encode_arrays, encode_images
@@ -98,23 +99,18 @@ def _sidecar(content: bytes) -> Sidecar:
 def _entry(baseline: Baseline, sidecars: Sidecars) -> Entry:
     found, numerics = baseline.snapshot, baseline.snapshot.numerics
     logits = numerics.logits
-    return Entry(
-        environment=found.environment,
-        history=baseline.history,
-        checkpoint=found.checkpoint,
-        calibration=_ranges(found.calibration),
-        accuracy=CorrectEntry(found.correct, len(found.predictions)),
-        size=_size_entry(found.size),
-        logits=LogitsEntry(logits.digest, logits.count, logits.classes),
-        single=numerics.single,
-        reloaded=numerics.reloaded,
-        reference=numerics.reference,
-        operators={one.name: one.count for one in numerics.operators},
-        layers=tuple(map(_layer_entry, numerics.layers)),
-        warnings=found.warnings,
-        sidecars=sidecars,
-        sha256="",
-    )
+    encoded = {
+        "history": baseline.history,
+        "calibration": _ranges(found.calibration),
+        "accuracy": CorrectEntry(found.correct, len(found.predictions)),
+        "size": _size_entry(found.size),
+        "logits": LogitsEntry(logits.digest, logits.count, logits.classes),
+        "operators": {one.name: one.count for one in numerics.operators},
+        "layers": tuple(map(_layer_entry, numerics.layers)),
+        "sidecars": sidecars,
+        "sha256": "",
+    }
+    return Entry(**named_alike(found, Entry) | named_alike(numerics, Entry) | encoded)
 
 
 def _layer_entry(layer: Layer) -> LayerEntry:

@@ -8,7 +8,8 @@ A field that has a default is left out of the JSON where it has that value.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from qreg.records.baseline import Approval
 from qreg.records.case import Case, Environment
@@ -158,3 +159,12 @@ class File:
     case: Case
     entries: tuple[Entry, ...]
     promises: tuple[PromiseEntry, ...] = ()
+
+
+def named_alike(record: Any, kind: type) -> dict[str, Any]:
+    """The values of a record's fields that `kind` has by the same name: what needs no encoding.
+
+    A field that is the same on both sides is added to the two records alone.
+    """
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in vars(record).items() if name in names}
