@@ -40,6 +40,7 @@ class Check(Enum):
     WEIGHTS = "weights"
     CALIBRATION = "calibration"
     ACCURACY = "accuracy"
+    SCORE = "score"
     AGREEMENT = "agreement"
     LOGITS = "logits"
     STORAGE = "storage"
@@ -123,6 +124,47 @@ class AccuracyChange:
     low: float
     high: float
     p_value: float
+    detectable: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class ScoreChange:
+    """A task's summary beside the baseline's, on the samples both have.
+
+    Attributes:
+        summary, unit: "mean IoU", "%": of a share.
+        test: what the p-values are of: "exact McNemar", "sign-flip", "permutation".
+        expected, observed: the summary.
+        change, low, high: observed minus expected, with its interval, in the summary's direction.
+        typical, typical_low, typical_high: of the scores: Hodges and Lehmann's estimate of one
+            sample's change, with its interval.
+        worse, better: samples whose score fell, and rose, whichever direction is better.
+        p_value, p_better: one-sided, of having become worse, and better, by more than `floor`.
+        floor: the change that other kernels make, which is nobody's fault.
+        detectable: the smallest worsening that would have been found.
+        margin: the largest worsening that may go by.
+    """
+
+    task: str
+    summary: str
+    unit: str
+    higher_is_better: bool
+    test: str
+    total: int
+    expected: float
+    observed: float
+    change: float
+    low: float
+    high: float
+    typical: float
+    typical_low: float
+    typical_high: float
+    worse: int
+    better: int
+    p_value: float
+    p_better: float
+    floor: float
     detectable: float
     margin: float
 

@@ -1,0 +1,278 @@
+"""Real-valued scores against the baseline's, paired sample by sample.
+
+Scores of 0 and 1 go to the exact McNemar test, as accuracy does. The mean of real scores goes to
+the paired sign-flip test, which is about the mean that is reported; `docs/evidence/scores.md`
+shows why it is not the signed-rank test. A summary of a whole set, which is no mean, goes to the
+paired permutation test over samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from qreg.records.score import Score
+from qreg.records.verdict import Check, Finding, Outcome, ScoreChange
+from qreg.stats.intervals import paired_change
+from qreg.stats.mcnemar import POWER, critical_losses, detectable_drop, lost_more
+from qreg.stats.permutation import permutation, spread_of_a_sample
+from qreg.stats.sign_flip import critical_fall, detectable_fall, mean_interval, sign_flip
+from qreg.stats.signed_rank import typical_change
+
+Array = npt.NDArray[np.float64]
+Summarize = Callable[[Array], float]
+
+# As for accuracy: the bound that a PASS rests on is one-sided at 95 %.
+_PASS_LEVEL = 0.90
+MCNEMAR, SIGN_FLIP, PERMUTATION = "exact McNemar", "sign-flip", "permutation"
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Both scores on the samples they share, N of them, turned so that more is better."""
+
+    now: Array
+    before: Array
+    now_rows: Array
+    before_rows: Array
+    summarize: Summarize
+    sign: float
+
+
+def judge_task(now: Score, before: Score) -> Iterator[Finding]:
+    """Scores of another task, or none of the same samples, cannot be compared."""
+    for expected, observed in (
+        (f"task {before.task}", f"task {now.task}"),
+        (f"{before.name}, {before.summary}", f"{now.name}, {now.summary}"),
+        (_direction(before), _direction(now)),
+    ):
+        if expected != observed:
+            yield _incomparable(expected, observed)
+            return
+    if not set(now.index) & set(before.index):
+        yield _incomparable("samples that the baseline has", f"none of {len(now.index)}")
+
+
+def _direction(score: Score) -> str:
+    return f"{'higher' if score.higher_is_better else 'lower'} is better"
+
+
+def _incomparable(expected: str, observed: str) -> Finding:
+    return Finding(Check.SCORE, Outcome.INCOMPARABLE, expected, observed, "the same")
+
+
+def score_change(
+    now: Score,
+    before: Score,
+    *,
+    alpha: float,
+    tolerance: float = 0.0,
+    summarize: Summarize | None = None,
+) -> ScoreChange:
+    """Compare the scores of measurement and baseline on the samples they share.
+
+    The margin is the smallest worsening that is significant at `alpha` given how much the scores
+    of single samples moved, beyond what `tolerance` lets by.
+
+    Args:
+        tolerance: what other kernels may change, as a share of the standard deviation of a
+            sample's score in the baseline; see `qreg.checks.tolerances`. Scores of 0 and 1 need
+            none.
+        summarize: from rows of statistics to the summary, where that is of the whole set; the
+            function is not in the records.
+
+    Raises:
+        ValueError: no sample in common, or a summary of the whole set without its function.
+    """
+    pair = _paired(now, before, summarize)
+    if now.binary and before.binary and summarize is None:
+        return _of_binary(now, pair, alpha=alpha)
+    made = _of_mean if summarize is None else _of_set
+    return made(now, pair, alpha=alpha, tolerance=tolerance)
+
+
+def _paired(now: Score, before: Score, summarize: Summarize | None) -> _Pair:
+    _, here, there = np.intersect1d(now.index, before.index, return_indices=True)
+    if not len(here):
+        raise ValueError("no sample in common")
+    if summarize is None and (now.rows or before.rows):
+        raise ValueError(f"{now.summary} is of the whole set: give its function")
+    sign = 1.0 if now.higher_is_better else -1.0
+    values = [np.asarray(one.values)[rows] for one, rows in ((now, here), (before, there))]
+    if summarize is None:
+        rows = [one[:, None] for one in values]
+    else:
+        rows = [_rows(one)[kept] for one, kept in ((now, here), (before, there))]
+    return _Pair(
+        now=sign * values[0],
+        before=sign * values[1],
+        now_rows=rows[0],
+        before_rows=rows[1],
+        summarize=summarize or _mean,
+        sign=sign,
+    )
+
+
+def _mean(rows: Array) -> float:
+    return float(rows.mean())
+
+
+def _rows(score: Score) -> Array:
+    """Statistics (N, K), padded with NaN."""
+    rows = score.rows or [(value,) for value in score.values]
+    made = np.full((len(rows), max(1, *map(len, rows))), np.nan)
+    for number, row in enumerate(rows):
+        made[number, : len(row)] = row
+    return made
+
+
+def _described(now: Score, pair: _Pair) -> ScoreChange:
+    """What holds whichever the test is; the rest is filled in."""
+    typical, low, high = typical_change(pair.now - pair.before, level=_PASS_LEVEL)
+    ends = sorted((pair.sign * low, pair.sign * high))
+    expected, observed = pair.summarize(pair.before_rows), pair.summarize(pair.now_rows)
+    return ScoreChange(
+        task=now.task,
+        summary=now.summary,
+        unit=now.unit,
+        higher_is_better=now.higher_is_better,
+        test="",
+        total=len(pair.now),
+        expected=expected,
+        observed=observed,
+        change=observed - expected,
+        low=0.0,
+        high=0.0,
+        typical=pair.sign * typical,
+        typical_low=ends[0],
+        typical_high=ends[1],
+        worse=int((pair.now < pair.before).sum()),
+        better=int((pair.now > pair.before).sum()),
+        p_value=1.0,
+        p_better=1.0,
+        floor=0.0,
+        detectable=0.0,
+        margin=0.0,
+    )
+
+
+def _of_binary(now: Score, pair: _Pair, *, alpha: float) -> ScoreChange:
+    found = _described(now, pair)
+    won, lost, total = found.better, found.worse, found.total
+    _, low, high = paired_change(won, lost, total, level=_PASS_LEVEL)
+    return replace(
+        _with_interval(found, pair, low, high),
+        test=MCNEMAR,
+        p_value=lost_more(won, lost),
+        p_better=lost_more(lost, won),
+        detectable=detectable_drop(won + lost, total, alpha=alpha),
+        margin=critical_losses(won + lost, alpha=alpha) / total,
+    )
+
+
+def _of_mean(now: Score, pair: _Pair, *, alpha: float, tolerance: float) -> ScoreChange:
+    found, differences = _described(now, pair), pair.now - pair.before
+    low, high = mean_interval(differences, level=_PASS_LEVEL)
+    floor = tolerance * float(pair.before.std())
+    # a fall that the tolerance lets by is none
+    forgiven = differences + floor
+    return replace(
+        _with_interval(found, pair, low, high),
+        test=SIGN_FLIP,
+        p_value=sign_flip(forgiven),
+        p_better=sign_flip(floor - differences),
+        floor=floor,
+        detectable=floor + detectable_fall(differences, alpha=alpha),
+        margin=floor + critical_fall(differences, alpha=alpha),
+    )
+
+
+def _of_set(now: Score, pair: _Pair, *, alpha: float, tolerance: float) -> ScoreChange:
+    found = _described(now, pair)
+
+    def oriented(rows: Array) -> float:
+        return pair.sign * pair.summarize(rows)
+
+    tested = permutation(pair.now_rows, pair.before_rows, oriented)
+    floor = tolerance * spread_of_a_sample(pair.before_rows, oriented) if tolerance else 0.0
+    half = float(special.ndtri(0.5 + _PASS_LEVEL / 2)) * tested.spread
+    critical, beyond = -float(special.ndtri(alpha)), float(special.ndtri(POWER))
+    within = abs(tested.change) <= floor
+    return replace(
+        _with_interval(found, pair, tested.change - half, tested.change + half),
+        test=PERMUTATION,
+        p_value=1.0 if within else tested.p_value,
+        p_better=1.0 if within else tested.better,
+        floor=floor,
+        detectable=max(floor, (critical + beyond) * tested.spread),
+        margin=max(floor, critical * tested.spread),
+    )
+
+
+def _with_interval(found: ScoreChange, pair: _Pair, low: float, high: float) -> ScoreChange:
+    """The interval in the direction of the summary, of one in which more is better."""
+    ends = (low, high) if pair.sign > 0 else (-high, -low)
+    return replace(found, low=ends[0], high=ends[1])
+
+
+def judge_score(found: ScoreChange, *, alpha: float) -> Iterator[Finding]:
+    """REGRESSED, IMPROVED, or INCONCLUSIVE where the interval reaches past the margin."""
+    worst = -found.low if found.higher_is_better else found.high
+    if found.p_value <= alpha:
+        yield _finding(found, Outcome.REGRESSED, found.p_value)
+    elif found.p_better <= alpha:
+        yield _finding(found, Outcome.IMPROVED, found.p_better)
+    elif worst > found.margin:
+        yield _finding(found, Outcome.INCONCLUSIVE, found.p_value)
+
+
+def judge_same_scores(now: Score, before: Score) -> Iterator[Finding]:
+    """In the same environment every score is what it was, to the bit."""
+    old = dict(zip(before.index, before.values, strict=True))
+    other = [
+        index
+        for index, value in zip(now.index, now.values, strict=True)
+        if index in old and value != old[index]
+    ]
+    if other:
+        total = len(set(now.index) & set(old))
+        yield Finding(
+            check=Check.SCORE,
+            outcome=Outcome.REGRESSED,
+            expected=f"the {total} scores of the baseline",
+            observed=f"{len(other)} of them differ",
+            allowed="equal bits",
+            where=f"sample {other[0]}" + (f" and {len(other) - 1} more" if len(other) > 1 else ""),
+        )
+
+
+def _finding(found: ScoreChange, outcome: Outcome, p_value: float) -> Finding:
+    word = "drop" if found.higher_is_better else "rise"
+    return Finding(
+        check=Check.SCORE,
+        outcome=outcome,
+        expected=f"{found.summary} {amount(found, found.expected)} of {found.total} samples",
+        observed=f"{amount(found, found.observed)}, {step(found, found.change)} "
+        f"({step(found, found.low)} to {step(found, found.high)})",
+        allowed=f"a {word} below {step(found, found.margin).lstrip('+')}",
+        where=f"{found.worse} samples worse, {found.better} better, by the {found.test} test",
+        p_value=p_value,
+    )
+
+
+def amount(found: ScoreChange, value: float) -> str:
+    """The summary with its unit."""
+    if found.unit == "%":
+        return f"{value:.2%}"
+    return f"{value:.4g} {found.unit}".rstrip()
+
+
+def step(found: ScoreChange, value: float) -> str:
+    """A change of the summary with its unit: of a share, in points."""
+    if found.unit == "%":
+        return f"{value * 100:+.2f} points"
+    return f"{value:+.3g} {found.unit}".rstrip()
