@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from qreg.records.baseline import Approval, Baseline, Promise
 from qreg.records.case import Environment
+from qreg.records.method import MethodInfo, Need
 from qreg.records.verdict import Basis
 
 #: What must be equal for two measurements to be compared bit by bit; torch without "+cu130".
@@ -22,8 +23,6 @@ SAME = (
     "threads",  # how sums are cut up, and so their order
 )
 T = TypeVar("T")
-# Methods whose arithmetic torchao brings: bit by bit only under the same one.
-_OF_TORCHAO = ("pt2e-", "torchao-")
 _RELEASE = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -33,17 +32,23 @@ def same_environment(one: Environment, other: Environment) -> bool:
 
 
 def choose(
-    baselines: Sequence[Baseline], environment: Environment
+    baselines: Sequence[Baseline], environment: Environment, method: MethodInfo
 ) -> tuple[Baseline, Basis] | None:
     """The baseline to judge by, and whether every bit is compared; None where there is none.
 
     Without one of the same environment it is the closest: fewest differences among vnni, limits
     and cpu_capability; then the nearest torch version; then system, arch, cpu and threads in
     this order; then the latest approved.
+
+    Args:
+        method: the facts of the case's method: one whose arithmetic torchao brings gives the
+            same bits only under the same torchao.
     """
     found = [(one.snapshot.environment, one.history, one) for one in baselines]
     chosen = _closest(found, environment)
-    return _under_torchao(*chosen, environment) if chosen else None
+    if chosen and Need.TORCHAO in method.requires:
+        return _under_torchao(*chosen, environment)
+    return chosen
 
 
 def choose_promise(
@@ -56,8 +61,8 @@ def choose_promise(
 def _under_torchao(
     chosen: Baseline, basis: Basis, environment: Environment
 ) -> tuple[Baseline, Basis]:
-    then, method = chosen.snapshot.environment, chosen.snapshot.case.method
-    if method.startswith(_OF_TORCHAO) and then.torchao != environment.torchao:
+    then = chosen.snapshot.environment
+    if then.torchao != environment.torchao:
         versions = f"recorded with torchao {then.torchao or 'absent'}, now {environment.torchao}"
         basis = Basis(exact=False, reason=f"{versions}: judged statistically")
     return chosen, basis

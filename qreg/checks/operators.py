@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from qreg.records.case import FLOAT_METHODS, Case
+from qreg.records.method import MethodInfo
 from qreg.records.numerics import Layer, Numerics, OperatorCount, Work
 from qreg.records.verdict import Check, Finding, Outcome
-from qreg.registry import is_object_path
 
 # What does a layer's work; PyTorch versions may differ in what they put around it.
 _FLOAT_WORK = ("aten::convolution", "aten::addmm", "aten::mm", "aten::bmm", "aten::linear")
@@ -21,14 +20,12 @@ _INT8_WORK = tuple(name for name in _QUANTIZED if name != _CONVERTING)
 _COMPILED_FLOAT_WORK = ("mkldnn::_convolution_pointwise", "mkldnn::_linear_pointwise")
 
 
-def judge_quantized(case: Case, now: Numerics) -> Iterator[Finding]:
+def judge_quantized(method: MethodInfo, now: Numerics) -> Iterator[Finding]:
     """A method that quantizes must leave something quantized, whatever any baseline says.
 
-    A user's own method may be a float one, and is not judged by this.
+    A user's own method that does not say what it is may be a float one, and is not judged by this.
     """
-    if case.method in FLOAT_METHODS or is_object_path(case.method):
-        return
-    if quantizes(now.operators, now.layers):
+    if not method.quantizes or quantizes(now.operators, now.layers):
         return
     yield Finding(
         check=Check.OPERATORS,

@@ -16,14 +16,18 @@ from qreg.checks.tolerances import tolerances
 from qreg.checks.warning_texts import judge_warnings
 from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.case import Failure
+from qreg.records.method import MethodInfo
 from qreg.records.numerics import Numerics
 from qreg.records.verdict import Basis, Check, Finding, Outcome, Verdict
 
 
-def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Verdict:
+def judge(
+    now: Snapshot, before: Baseline, basis: Basis, method: MethodInfo, *, alpha: float
+) -> Verdict:
     """Judge what was observed of a case against its baseline.
 
     Args:
+        method: the facts of the case's method.
         alpha: the level of each test with a p-value; see `qreg.stats.holm.family_alpha`.
     """
     old = before.snapshot
@@ -35,8 +39,8 @@ def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Ver
     findings += judge_accuracy(change, alpha=alpha)
     findings += judge_agreement(now, old, shared, exact=basis.exact, alpha=alpha)
     findings += _source(now, old)
-    findings += judge_quantized(now.case, now.numerics)
-    findings += _numerics(now, old, shared, basis)
+    findings += judge_quantized(method, now.numerics)
+    findings += _numerics(now, old, shared, basis, method)
     findings.sort(key=lambda finding: -finding.outcome.severity)
     return Verdict(
         case=now.case,
@@ -50,10 +54,10 @@ def judge(now: Snapshot, before: Baseline, basis: Basis, *, alpha: float) -> Ver
     )
 
 
-def no_baseline(now: Snapshot) -> Verdict:
+def no_baseline(now: Snapshot, method: MethodInfo) -> Verdict:
     """The verdict where nothing was approved yet: only what needs no baseline is judged."""
     verdict = Verdict(now.case, Outcome.NO_BASELINE, notes=("no baseline: nothing was judged",))
-    for finding in judge_quantized(now.case, now.numerics):
+    for finding in judge_quantized(method, now.numerics):
         verdict = with_finding(verdict, finding)
     return verdict
 
@@ -70,13 +74,15 @@ def with_finding(verdict: Verdict, finding: Finding) -> Verdict:
     return replace(verdict, findings=tuple(findings), outcome=findings[0].outcome)
 
 
-def _numerics(now: Snapshot, old: Snapshot, shared: Shared, basis: Basis) -> Iterator[Finding]:
+def _numerics(
+    now: Snapshot, old: Snapshot, shared: Shared, basis: Basis, method: MethodInfo
+) -> Iterator[Finding]:
     allowed = tolerances(now, old, basis)
     # "2.14.1+cpu" and "2.14.1+cu130" are the same environment and two texts
     same_version = basis.exact or now.environment.torch == old.environment.torch
     a, b = now.numerics, old.numerics
     yield from judge_kinds(a.layers, b.layers)
-    dispatched_alike = basis.exact or (same_version and _dispatched_alike(now, old))
+    dispatched_alike = basis.exact or (same_version and _dispatched_alike(now, old, method))
     yield from judge_operators(a.operators, b.operators, same_version=dispatched_alike)
     yield from judge_parameters(a.layers, b.layers, allowed)
     yield from judge_layers(a.layers, b.layers, allowed)
@@ -87,15 +93,15 @@ def _numerics(now: Snapshot, old: Snapshot, shared: Shared, basis: Basis) -> Ite
         yield from judge_warnings(now.warnings, old.warnings)
 
 
-def _dispatched_alike(now: Snapshot, old: Snapshot) -> bool:
+def _dispatched_alike(now: Snapshot, old: Snapshot, method: MethodInfo) -> bool:
     """Whether the same operators must run around the layers' work.
 
-    PyTorch chooses instructions within a kernel; torchao's Python code chooses operators by them
-    (`torchao.kernel.intmm` asks for VNNI).
+    PyTorch chooses instructions within a kernel; a method's own Python code may choose operators
+    by them.
     """
     here, there = now.environment, old.environment
     same_cpu = (here.vnni, here.cpu_capability) == (there.vnni, there.cpu_capability)
-    return same_cpu or not now.case.method.startswith("torchao-")
+    return same_cpu or not method.operators_by_cpu
 
 
 def _source(now: Snapshot, old: Snapshot) -> Iterator[Finding]:

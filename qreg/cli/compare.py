@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from qreg.records.case import Case, Failure
     from qreg.records.measurement import Measurement
 
-_DEFAULT_METHODS = "fp32,dynamic,static,fp32-finetuned,qat"
+# of the methods that are measured unless some are named, those with a scale for each channel
+_DEFAULT_METHODS = ",".join(i.name for i in METHODS.facts() if i.default and not i.per_tensor)
 _EPILOG = """\
 examples:
   qreg compare
@@ -95,24 +96,23 @@ def run(args: argparse.Namespace) -> int:
 def _methods(names: str, weights: str) -> tuple[str, ...]:
     chosen = ["fp32", *split_names(names)]
     if weights == "per_tensor":
-        chosen = [f"{n}-per-tensor" if n in ("static", "qat") else n for n in chosen]
+        variants = {info.variant_of: info.name for info in METHODS.facts() if info.per_tensor}
+        chosen = [variants.get(name, name) for name in chosen]
     return tuple(dict.fromkeys(chosen))
 
 
 def _cases(
     dataset: str, model: str, methods: tuple[str, ...], engines: tuple[str, ...], home: str
 ) -> list[Case]:
-    from qreg.records.case import FLOAT_METHODS, Case
+    """The cases in order; what is float is measured on one engine, the machine's usual one."""
+    from qreg.quantization import method_info
+    from qreg.records.case import Case
 
-    floats = [Case(dataset, model, m, home) for m in methods if m in FLOAT_METHODS]
-    quantized = {(m, e): Case(dataset, model, m, e) for m in methods for e in engines}
-    order = [floats[0]]
-    for method in methods[1:]:
-        if method in FLOAT_METHODS:
-            order += [case for case in floats if case.method == method]
-        else:
-            order += [quantized[method, engine] for engine in engines]
-    return order
+    return [
+        Case(dataset, model, method, engine)
+        for method in methods
+        for engine in ((home,) if method_info(method).float_only else engines)
+    ]
 
 
 def _measure(

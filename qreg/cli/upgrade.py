@@ -216,6 +216,6 @@ def chosen_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ..
 
 def _is_usual(case: Case) -> bool:
     """Not a successor: of those the state dict is not always all, and cannot be carried over."""
-    from qreg.quantization import DEFAULT_METHODS, METHODS
+    from qreg.quantization import METHODS
 
-    return case.method in DEFAULT_METHODS or case.method not in METHODS.names()
+    return not METHODS.info(case.method).replaces

@@ -27,6 +27,7 @@ from qreg.gate.observe import Gate
 from qreg.gate.promise import Looked, hold, look_at
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options
+from qreg.quantization import method_info
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.verdict import Basis, Outcome, Verdict
@@ -110,7 +111,8 @@ def _looks(seen: Snapshot, gate: Gate, store: Store) -> Looks:
 
 
 def _judged(seen: Snapshot, folder: Path, looks: Looks) -> Observed:
-    chosen = choose(Store(folder).read(seen.case), seen.environment)
+    method = method_info(seen.case.method)
+    chosen = choose(Store(folder).read(seen.case), seen.environment, method)
     if chosen is None:
         raise LookupError(f"no clean baseline of {seen.case} in {folder}")
     baseline, basis = chosen
@@ -118,7 +120,7 @@ def _judged(seen: Snapshot, folder: Path, looks: Looks) -> Observed:
     bits, noise_only = (Basis(exact=tier, reason=basis.reason) for tier in (True, False))
 
     def short(now: Snapshot, basis: Basis) -> Judged:
-        verdict = judge(now, baseline, basis, alpha=alpha)
+        verdict = judge(now, baseline, basis, method, alpha=alpha)
         return _short(hold(verdict, looks.get(basis.exact), alpha=alpha))
 
     return Observed(

@@ -11,6 +11,7 @@ from qreg.errors import MissingDataError, QregError
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
 from qreg.gate.promise import Looked, hold, look_at
+from qreg.quantization import method_info
 from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.verdict import Verdict
@@ -68,8 +69,9 @@ def judged(
     now: Snapshot, held: Sequence[Baseline], *, alpha: float
 ) -> tuple[Baseline | None, Verdict]:
     """The baseline that applies, None where there is none, and the verdict by it."""
-    chosen = choose(held, now.environment)
+    method = method_info(now.case.method)
+    chosen = choose(held, now.environment, method)
     if chosen is None:
-        return None, no_baseline(now)
+        return None, no_baseline(now, method)
     before, basis = chosen
-    return before, judge(now, before, basis, alpha=alpha)
+    return before, judge(now, before, basis, method, alpha=alpha)

@@ -18,6 +18,7 @@ from qreg.measure.recorded_warnings import recorded_warnings
 from qreg.models import build_model, check_output
 from qreg.quantization import Context, Method, get_method
 from qreg.quantization.engines import use_engine
+from qreg.quantization.needs import check_needs
 from qreg.records.case import Case, Failure
 from qreg.registry import is_object_path
 from qreg.training.checkpoints import find_checkpoint, load_checkpoint
@@ -97,6 +98,7 @@ def _prepare(case: Case, shop: Workshop) -> Subject:
         return batches(split, shop.dataset, size=_CALIBRATION_BATCH)
 
     with use_engine(case.engine), recorded_warnings() as texts, torch.no_grad():
+        check_needs(method, case.engine)
         model, sha256 = _load(case, method, shop)
         source = copy.deepcopy(model)
         context = Context(case.engine, calibration, shop.sample)

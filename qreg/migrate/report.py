@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from qreg.migrate.records import Candidate, Fate, Migration, Replacement
+from qreg.quantization import METHODS
 from qreg.records.case import Case
 from qreg.records.measurement import Latency, Measurement
 from qreg.records.numerics import Work
@@ -16,7 +17,6 @@ from qreg.report.comparison import MB, accuracy_cell, change_cell, environment_n
 _DEPRECATED = "torch.ao.quantization"
 # A 5th percentile of fewer calls is the fastest of them.
 _CALLS = 20
-_COMPILED = dict.fromkeys(("pt2e-static", "pt2e-qat"), "; --compiled measures it compiled")
 HEADERS = (
     "method",
     "accuracy %",
@@ -91,8 +91,11 @@ def _slower(one: Replacement, old: Measurement, new: Measurement) -> Iterator[st
         if after.p5_ms > before.median_ms and after.calls >= _CALLS
     ]
     if slow:
-        compiled = _COMPILED.get(one.case.method, "")
-        yield f"slower than {one.replaced.method}: {', '.join(slow)}{compiled}"
+        compiled = any(i.compiled and i.variant_of == one.case.method for i in METHODS.facts())
+        yield (
+            f"slower than {one.replaced.method}: {', '.join(slow)}"
+            + ("; --compiled measures it compiled" if compiled else "")
+        )
 
 
 def _float_layers(old: Measurement, new: Measurement) -> Iterator[str]:

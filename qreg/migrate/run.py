@@ -49,8 +49,12 @@ def successor_pairs(
         home: a case of the dataset and the model.
         compiled: with the successors that `torch.compile` finishes, too.
     """
-    names = [(old, new.name) for old in methods for new in successors(old)]
-    chosen = [pair for pair in names if compiled or not pair[1].endswith("-compiled")]
+    chosen = [
+        (old, new.name)
+        for old in methods
+        for new in successors(old)
+        if compiled or not new.compiled
+    ]
     return tuple(
         (_with(home, old, engine), _with(home, new, engine))
         for engine in engines

@@ -1,4 +1,7 @@
-"""Methods by name: ways from a float model to the model that is measured."""
+"""Methods by name: ways from a float model to the model that is measured.
+
+Nothing here imports torch: the facts of a method are registered beside the path of its object.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,159 @@ from typing import Any
 
 from qreg.errors import ContractError
 from qreg.quantization.method import Context, Method
+from qreg.records.method import MethodInfo, Need
 from qreg.registry import Registry, is_object_path
 
-METHODS: Registry[Any] = Registry("method")
-METHODS.register("fp32", "qreg.quantization.fp32:FP32")
-METHODS.register("dynamic", "qreg.quantization.dynamic:DYNAMIC")
-METHODS.register("static", "qreg.quantization.static:STATIC")
-METHODS.register("static-per-tensor", "qreg.quantization.static:STATIC_PER_TENSOR")
-METHODS.register("fp32-finetuned", "qreg.quantization.fp32_finetuned:FP32_FINETUNED")
-METHODS.register("qat", "qreg.quantization.qat:QAT")
-METHODS.register("qat-per-tensor", "qreg.quantization.qat:QAT_PER_TENSOR")
-#: What a project's gate judges unless it names its methods: present without torchao.
-DEFAULT_METHODS = METHODS.names()
-#: What stands on eager quantization, which PyTorch is to drop.
-DEPRECATED = ("dynamic", "static", "qat")
-METHODS.register("fx-static", "qreg.quantization.fx_graph:FX_STATIC")
-METHODS.register("fx-qat", "qreg.quantization.fx_graph:FX_QAT")
-METHODS.register("pt2e-static", "qreg.quantization.pt2e:PT2E_STATIC")
-METHODS.register("pt2e-qat", "qreg.quantization.pt2e:PT2E_QAT")
-METHODS.register("pt2e-static-compiled", "qreg.quantization.pt2e:PT2E_STATIC_COMPILED")
-METHODS.register("pt2e-qat-compiled", "qreg.quantization.pt2e:PT2E_QAT_COMPILED")
-METHODS.register("torchao-int8-dynamic", "qreg.quantization.torchao_int8:INT8_DYNAMIC")
-METHODS.register("torchao-int8-weight-only", "qreg.quantization.torchao_int8:INT8_WEIGHT_ONLY")
+
+class MethodRegistry(Registry[Any]):
+    """Methods by name, each with its facts."""
+
+    def __init__(self) -> None:
+        super().__init__("method")
+        self._facts: dict[str, MethodInfo] = {}
+
+    def add(self, info: MethodInfo, path: str) -> None:
+        """Register the method with these facts, whose object is at ``package.module:object``.
+
+        Raises:
+            ValueError: the name is taken, or the path is not of that form.
+        """
+        self.register(info.name, path)
+        self._facts[info.name] = info
+
+    def facts(self) -> tuple[MethodInfo, ...]:
+        """The facts of all methods, in the order of registration."""
+        return tuple(self.info(name) for name in self.names())
+
+    def info(self, name: str) -> MethodInfo:
+        """The facts registered under that name, without importing the method.
+
+        Of a user's own ``package.module:object`` nothing is known; see `method_info`.
+
+        Raises:
+            UnknownNameError: it is neither registered nor an object path.
+        """
+        return self._facts.get(self.check(name), MethodInfo(name))
 
 
-def successors(name: str) -> tuple[Method, ...]:
+METHODS = MethodRegistry()
+METHODS.add(
+    MethodInfo("fp32", float_only=True, default=True),
+    "qreg.quantization.fp32:FP32",
+)
+METHODS.add(
+    MethodInfo("dynamic", float_only=False, default=True),
+    "qreg.quantization.dynamic:DYNAMIC",
+)
+METHODS.add(
+    MethodInfo("static", float_only=False, default=True),
+    "qreg.quantization.static:STATIC",
+)
+METHODS.add(
+    MethodInfo(
+        "static-per-tensor", float_only=False, default=True, per_tensor=True, variant_of="static"
+    ),
+    "qreg.quantization.static:STATIC_PER_TENSOR",
+)
+METHODS.add(
+    MethodInfo("fp32-finetuned", float_only=True, default=True, checkpoint="fp32-finetuned"),
+    "qreg.quantization.fp32_finetuned:FP32_FINETUNED",
+)
+METHODS.add(
+    MethodInfo("qat", float_only=False, default=True, checkpoint="qat", control="fp32-finetuned"),
+    "qreg.quantization.qat:QAT",
+)
+METHODS.add(
+    MethodInfo(
+        "qat-per-tensor",
+        float_only=False,
+        default=True,
+        per_tensor=True,
+        variant_of="qat",
+        checkpoint="qat-per-tensor",
+        control="fp32-finetuned",
+    ),
+    "qreg.quantization.qat:QAT_PER_TENSOR",
+)
+METHODS.add(
+    MethodInfo("fx-static", float_only=False, replaces="static"),
+    "qreg.quantization.fx_graph:FX_STATIC",
+)
+METHODS.add(
+    MethodInfo(
+        "fx-qat", float_only=False, replaces="qat", checkpoint="qat", control="fp32-finetuned"
+    ),
+    "qreg.quantization.fx_graph:FX_QAT",
+)
+_PT2E: dict[str, Any] = {
+    "float_only": False,
+    "engines": ("x86", "onednn"),  # X86InductorQuantizer is for their kernels
+}
+METHODS.add(
+    MethodInfo("pt2e-static", **_PT2E, requires=(Need.TORCHAO,), replaces="static"),
+    "qreg.quantization.pt2e:PT2E_STATIC",
+)
+METHODS.add(
+    MethodInfo(
+        "pt2e-qat",
+        **_PT2E,
+        requires=(Need.TORCHAO,),
+        replaces="qat",
+        checkpoint="qat",
+        control="fp32-finetuned",
+    ),
+    "qreg.quantization.pt2e:PT2E_QAT",
+)
+METHODS.add(
+    MethodInfo(
+        "pt2e-static-compiled",
+        **_PT2E,
+        requires=(Need.COMPILER, Need.TORCHAO),
+        compiled=True,
+        variant_of="pt2e-static",
+        replaces="static",
+    ),
+    "qreg.quantization.pt2e:PT2E_STATIC_COMPILED",
+)
+METHODS.add(
+    MethodInfo(
+        "pt2e-qat-compiled",
+        **_PT2E,
+        requires=(Need.COMPILER, Need.TORCHAO),
+        compiled=True,
+        variant_of="pt2e-qat",
+        replaces="qat",
+        checkpoint="qat",
+        control="fp32-finetuned",
+    ),
+    "qreg.quantization.pt2e:PT2E_QAT_COMPILED",
+)
+_TORCHAO: dict[str, Any] = {
+    "float_only": False,
+    "requires": (Need.TORCHAO,),
+    "replaces": "dynamic",
+    "operators_by_cpu": True,  # torchao.kernel.intmm asks for VNNI
+}
+METHODS.add(
+    MethodInfo("torchao-int8-dynamic", **_TORCHAO),
+    "qreg.quantization.torchao_int8:INT8_DYNAMIC",
+)
+METHODS.add(
+    MethodInfo("torchao-int8-weight-only", **_TORCHAO),
+    "qreg.quantization.torchao_int8:INT8_WEIGHT_ONLY",
+)
+
+#: What a project's gate judges unless it names its methods: those that say so.
+DEFAULT_METHODS = tuple(info.name for info in METHODS.facts() if info.default)
+#: What stands on eager quantization, which PyTorch is to drop: what some other method replaces.
+DEPRECATED = tuple(
+    name for name in METHODS.names() if any(info.replaces == name for info in METHODS.facts())
+)
+
+
+def successors(name: str) -> tuple[MethodInfo, ...]:
     """The registered methods that replace the deprecated method of that name."""
-    registered = (METHODS.get(each) for each in METHODS.names())
-    return tuple(method for method in registered if method.replaces == name)
+    return tuple(info for info in METHODS.facts() if info.replaces == name)
 
 
 def get_method(name: str) -> Method:
@@ -57,12 +185,32 @@ def get_method(name: str) -> Method:
     )
 
 
+def method_info(name: str) -> MethodInfo:
+    """The facts of a method: as registered, or what a user's own object says of itself.
+
+    A registered method is not imported; a user's own is, where it can be. Where it cannot, as
+    where its baseline is read without its code, nothing is known of it.
+
+    Raises:
+        UnknownNameError: it is neither registered nor an object path.
+    """
+    if name in METHODS.names():
+        return METHODS.info(name)
+    try:
+        return get_method(name).info
+    except ContractError:
+        return METHODS.info(name)
+
+
 __all__ = [
     "DEFAULT_METHODS",
     "DEPRECATED",
     "METHODS",
     "Context",
     "Method",
+    "MethodInfo",
+    "Need",
     "get_method",
+    "method_info",
     "successors",
 ]

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.ao import quantization as ao
 
+from qreg.quantization import METHODS
 from qreg.quantization.method import Context, Method
 
 
@@ -20,4 +21,4 @@ def quantize_dynamic(model: nn.Module, context: Context) -> nn.Module:
     return quantize_eager_dynamic(model)
 
 
-DYNAMIC = Method(name="dynamic", quantize=quantize_dynamic, recipe=(quantize_eager_dynamic,))
+DYNAMIC = Method.of(METHODS.info("dynamic"), quantize_dynamic, recipe=(quantize_eager_dynamic,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from qreg.quantization import METHODS
 from qreg.quantization.method import Context, Method
 
 
@@ -11,4 +12,4 @@ def _keep(model: nn.Module, context: Context) -> nn.Module:
     return model
 
 
-FP32 = Method(name="fp32", quantize=_keep)
+FP32 = Method.of(METHODS.info("fp32"), _keep)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from qreg.quantization import METHODS
 from qreg.quantization.eager import fuse
 from qreg.quantization.method import Context, Method
 
@@ -22,9 +23,4 @@ def _keep(model: nn.Module, context: Context) -> nn.Module:
     return model
 
 
-FP32_FINETUNED = Method(
-    name="fp32-finetuned",
-    checkpoint="fp32-finetuned",
-    skeleton=finetune_skeleton,
-    quantize=_keep,
-)
+FP32_FINETUNED = Method.of(METHODS.info("fp32-finetuned"), _keep, skeleton=finetune_skeleton)

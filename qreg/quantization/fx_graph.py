@@ -9,6 +9,7 @@ from torch import fx, nn
 from torch.ao import quantization as ao
 from torch.ao.quantization import quantize_fx
 
+from qreg.quantization import METHODS
 from qreg.quantization.carry import carry_ranges, trained_float
 from qreg.quantization.eager import qat_qconfig, static_qconfig
 from qreg.quantization.method import Context, Method
@@ -53,15 +54,10 @@ def _qat(model: nn.Module, context: Context) -> nn.Module:
     return convert_fx_qat(prepared)
 
 
-FX_STATIC = Method(
-    name="fx-static", quantize=_static, replaces="static", recipe=(quantize_fx_static,)
-)
-FX_QAT = Method(
-    name="fx-qat",
-    checkpoint=QAT.checkpoint,
+FX_STATIC = Method.of(METHODS.info("fx-static"), _static, recipe=(quantize_fx_static,))
+FX_QAT = Method.of(
+    METHODS.info("fx-qat"),
+    _qat,
     skeleton=QAT.skeleton,
-    quantize=_qat,
-    control=QAT.control,
-    replaces="qat",
     recipe=(prepare_fx_qat, convert_fx_qat),
 )

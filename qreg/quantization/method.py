@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
+
+from qreg.records.method import MethodInfo, Need
 
 if TYPE_CHECKING:
     import torch
@@ -37,25 +39,39 @@ def _as_is(model: nn.Module) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class Method:
-    """A method.
+class Method(MethodInfo):
+    """A method: its facts, see `MethodInfo`, and the functions that do the work.
 
     Attributes:
-        name: as in tables and file names.
-        checkpoint: the kind of checkpoint it starts from.
-        skeleton: from a fresh float model to the structure that checkpoint's tensors fit.
         quantize: from the loaded model, in evaluation mode, to the one that is measured. It may
             change the model it is given.
-        control: the method whose accuracy this one's is fair to compare with.
-        replaces: the deprecated method that this one is a successor of, "" if it is none.
+        skeleton: from a fresh float model to the structure that the tensors of the method's
+            kind of checkpoint fit.
         recipe: the functions to copy for doing the same outside of qreg, in the order they are
             called; they need nothing of a `Context`.
     """
 
-    name: str
     quantize: Callable[[nn.Module, Context], nn.Module]
-    checkpoint: str = "fp32"
     skeleton: Callable[[nn.Module], nn.Module] = _as_is
-    control: str = "fp32"
-    replaces: str = ""
     recipe: tuple[Callable[..., Any], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        info: MethodInfo,
+        quantize: Callable[[nn.Module, Context], nn.Module],
+        *,
+        skeleton: Callable[[nn.Module], nn.Module] = _as_is,
+        recipe: tuple[Callable[..., Any], ...] = (),
+    ) -> Method:
+        """The method with the facts that it was registered with."""
+        facts = {field.name: getattr(info, field.name) for field in fields(MethodInfo)}
+        return cls(**facts, quantize=quantize, skeleton=skeleton, recipe=recipe)
+
+    @property
+    def info(self) -> MethodInfo:
+        """The facts alone."""
+        return MethodInfo(**{field.name: getattr(self, field.name) for field in fields(MethodInfo)})
+
+
+__all__ = ["Context", "Method", "MethodInfo", "Need"]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from qreg.errors import UnavailableError
+from qreg.records.method import MethodInfo, Need
 
 #: The oldest torchao that the tests have run; up to 0.15 its PT2E fails under torch 2.14.
 OLDEST_TORCHAO = (0, 18)
@@ -18,6 +19,21 @@ _MODULES = (
     "torchao.quantization.pt2e.quantize_pt2e",
     "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer",
 )
+
+
+def check_needs(method: MethodInfo, engine: str) -> None:
+    """See that this machine has what a method requires.
+
+    Raises:
+        UnavailableError: it has no kernels for the engine, or something is not installed.
+    """
+    if method.engines and engine not in method.engines:
+        raise UnavailableError(
+            f"{method.name} has no kernels for {engine}",
+            hint=f"choose of {', '.join(method.engines)}",
+        )
+    for need in method.requires:
+        _CHECKS[need]()
 
 
 def need_torchao() -> None:
@@ -69,4 +85,5 @@ def _check(version: str) -> None:
         raise UnavailableError(f"torchao {version} is too old", hint=_HINT)
 
 
+_CHECKS = {Need.TORCHAO: need_torchao, Need.COMPILER: need_compiler}
 _HINT = f"pip install 'torchao>={'.'.join(map(str, OLDEST_TORCHAO))}'"

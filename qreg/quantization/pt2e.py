@@ -13,14 +13,11 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from qreg.errors import UnavailableError
+from qreg.quantization import METHODS
 from qreg.quantization.carry import carry_ranges, trained_float
 from qreg.quantization.method import Context, Method
-from qreg.quantization.needs import need_compiler, need_torchao, unheard
+from qreg.quantization.needs import unheard
 from qreg.quantization.qat import QAT
-
-#: Engines whose kernels compiled graphs of X86InductorQuantizer are run by.
-X86_ENGINES = ("x86", "onednn")
 
 
 def export_graph(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
@@ -98,13 +95,11 @@ def compile_int8(graph: fx.GraphModule, example: torch.Tensor) -> nn.Module:
 
 
 def _static(model: nn.Module, context: Context) -> nn.Module:
-    _check(context)
     made = quantize_pt2e_static(model, context.to_trace(), context.calibration())
     return _evaluated(made)
 
 
 def _qat(model: nn.Module, context: Context) -> nn.Module:
-    _check(context)
     example = context.to_trace()
     prepared = prepare_pt2e_qat(trained_float(model), example)
     carry_ranges(model, prepared, example)
@@ -112,18 +107,8 @@ def _qat(model: nn.Module, context: Context) -> nn.Module:
 
 
 def _compiled(model: nn.Module, context: Context, *, method: Any) -> nn.Module:
-    need_compiler()
     with unheard():
         return compile_int8(method(model, context), context.to_trace())
-
-
-def _check(context: Context) -> None:
-    if context.engine not in X86_ENGINES:
-        raise UnavailableError(
-            f"X86InductorQuantizer is for the kernels of x86 and onednn, not of {context.engine}",
-            hint=f"choose of {', '.join(X86_ENGINES)}",
-        )
-    need_torchao()
 
 
 def _evaluated(graph: fx.GraphModule) -> fx.GraphModule:
@@ -133,30 +118,21 @@ def _evaluated(graph: fx.GraphModule) -> fx.GraphModule:
     return graph
 
 
-PT2E_STATIC = Method(
-    name="pt2e-static", quantize=_static, replaces="static", recipe=(quantize_pt2e_static,)
-)
-PT2E_QAT = Method(
-    name="pt2e-qat",
-    checkpoint=QAT.checkpoint,
+PT2E_STATIC = Method.of(METHODS.info("pt2e-static"), _static, recipe=(quantize_pt2e_static,))
+PT2E_QAT = Method.of(
+    METHODS.info("pt2e-qat"),
+    _qat,
     skeleton=QAT.skeleton,
-    quantize=_qat,
-    control=QAT.control,
-    replaces="qat",
     recipe=(prepare_pt2e_qat, convert_pt2e_qat),
 )
-PT2E_STATIC_COMPILED = Method(
-    name="pt2e-static-compiled",
-    quantize=partial(_compiled, method=_static),
-    replaces="static",
+PT2E_STATIC_COMPILED = Method.of(
+    METHODS.info("pt2e-static-compiled"),
+    partial(_compiled, method=_static),
     recipe=(quantize_pt2e_static, compile_int8),
 )
-PT2E_QAT_COMPILED = Method(
-    name="pt2e-qat-compiled",
-    checkpoint=QAT.checkpoint,
+PT2E_QAT_COMPILED = Method.of(
+    METHODS.info("pt2e-qat-compiled"),
+    partial(_compiled, method=_qat),
     skeleton=QAT.skeleton,
-    quantize=partial(_compiled, method=_qat),
-    control=QAT.control,
-    replaces="qat",
     recipe=(prepare_pt2e_qat, convert_pt2e_qat, compile_int8),
 )

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 from torch.ao import quantization as ao
 
+from qreg.quantization import METHODS
 from qreg.quantization.eager import Weights, fuse, qat_qconfig
 from qreg.quantization.method import Context, Method
 
@@ -41,18 +42,14 @@ def convert_qat(model: nn.Module, context: Context) -> nn.Module:
     return convert_eager_qat(model)
 
 
-QAT = Method(
-    name="qat",
-    checkpoint="qat",
+QAT = Method.of(
+    METHODS.info("qat"),
+    convert_qat,
     skeleton=partial(qat_skeleton, weights="per_channel"),
-    quantize=convert_qat,
-    control="fp32-finetuned",
     recipe=(prepare_eager_qat, convert_eager_qat),
 )
-QAT_PER_TENSOR = Method(
-    name="qat-per-tensor",
-    checkpoint="qat-per-tensor",
+QAT_PER_TENSOR = Method.of(
+    METHODS.info("qat-per-tensor"),
+    convert_qat,
     skeleton=partial(qat_skeleton, weights="per_tensor"),
-    quantize=convert_qat,
-    control="fp32-finetuned",
 )

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.ao import quantization as ao
 
+from qreg.quantization import METHODS
 from qreg.quantization.eager import Weights, fuse, static_qconfig
 from qreg.quantization.method import Context, Method
 
@@ -33,11 +34,11 @@ def quantize_static(model: nn.Module, context: Context, *, weights: Weights) -> 
     return quantize_eager_static(fuse(model), qconfig, context.calibration())
 
 
-STATIC = Method(
-    name="static",
-    quantize=partial(quantize_static, weights="per_channel"),
+STATIC = Method.of(
+    METHODS.info("static"),
+    partial(quantize_static, weights="per_channel"),
     recipe=(quantize_eager_static,),
 )
-STATIC_PER_TENSOR = Method(
-    name="static-per-tensor", quantize=partial(quantize_static, weights="per_tensor")
+STATIC_PER_TENSOR = Method.of(
+    METHODS.info("static-per-tensor"), partial(quantize_static, weights="per_tensor")
 )

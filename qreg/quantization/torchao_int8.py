@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from qreg.quantization import METHODS
 from qreg.quantization.method import Context, Method
-from qreg.quantization.needs import need_torchao
 
 
 def quantize_int8_dynamic(model: nn.Module) -> nn.Module:
@@ -25,24 +25,16 @@ def quantize_int8_weight_only(model: nn.Module) -> nn.Module:
 
 
 def _dynamic(model: nn.Module, context: Context) -> nn.Module:
-    need_torchao()
     return quantize_int8_dynamic(model)
 
 
 def _weight_only(model: nn.Module, context: Context) -> nn.Module:
-    need_torchao()
     return quantize_int8_weight_only(model)
 
 
-INT8_DYNAMIC = Method(
-    name="torchao-int8-dynamic",
-    quantize=_dynamic,
-    replaces="dynamic",
-    recipe=(quantize_int8_dynamic,),
+INT8_DYNAMIC = Method.of(
+    METHODS.info("torchao-int8-dynamic"), _dynamic, recipe=(quantize_int8_dynamic,)
 )
-INT8_WEIGHT_ONLY = Method(
-    name="torchao-int8-weight-only",
-    quantize=_weight_only,
-    replaces="dynamic",
-    recipe=(quantize_int8_weight_only,),
+INT8_WEIGHT_ONLY = Method.of(
+    METHODS.info("torchao-int8-weight-only"), _weight_only, recipe=(quantize_int8_weight_only,)
 )

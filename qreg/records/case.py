@@ -8,9 +8,6 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 
-#: They use no quantized kernel: one engine says it all.
-FLOAT_METHODS = ("fp32", "fp32-finetuned")
-
 
 @dataclass(frozen=True, order=True)
 class Case:

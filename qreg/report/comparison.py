@@ -8,7 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from qreg.records.case import FLOAT_METHODS, Failure
+from qreg.quantization import METHODS
+from qreg.records.case import Failure
 from qreg.records.measurement import Accuracy, Agreement, Measurement
 
 MB = 1e6
@@ -163,7 +164,7 @@ def _partly_float(measurement: Measurement) -> bool:
 def _all_float(measured: Sequence[Measurement]) -> set[str]:
     """Methods that left every weight float, though they are not there for that."""
     floats = [m for m in measured if m.size.float_layers and not _partly_float(m)]
-    return {m.case.method for m in floats} - set(FLOAT_METHODS)
+    return {m.case.method for m in floats if not METHODS.info(m.case.method).float_only}
 
 
 def _float_layers(measurement: Measurement) -> str:

@@ -26,6 +26,7 @@ from qreg.faults.settings import Setting, true_loss
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
 from qreg.measure.environment import capture_environment
+from qreg.quantization import method_info
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Case
 from qreg.records.verdict import Verdict
@@ -72,10 +73,11 @@ def _judged(gate: Gate, case: Case, *, alpha: float, cpu: str) -> tuple[Verdict,
         return None
     if cpu:
         now = replace(now, environment=replace(now.environment, cpu=cpu))
-    chosen = choose(Store(ROOT / "baselines").read(case), now.environment)
+    method = method_info(case.method)
+    chosen = choose(Store(ROOT / "baselines").read(case), now.environment, method)
     assert chosen is not None, f"{case} has no baseline"
     before, basis = chosen
-    verdict = explain(judge(now, before, basis, alpha=alpha), now, before.snapshot, gate)
+    verdict = explain(judge(now, before, basis, method, alpha=alpha), now, before.snapshot, gate)
     return verdict, noise(now, before.snapshot)
 
 

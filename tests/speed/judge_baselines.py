@@ -52,6 +52,7 @@ def judge(root: Path, count: int) -> None:
     from qreg.baselines.applicable import choose
     from qreg.baselines.store import Store
     from qreg.checks.verdict import judge
+    from qreg.quantization import METHODS
     from qreg.stats.holm import family_alpha
 
     imported = time.perf_counter()
@@ -66,9 +67,10 @@ def judge(root: Path, count: int) -> None:
     read = time.perf_counter()
     alpha, outcomes = family_alpha(count), []
     for one, baselines in zip(now, held, strict=True):
-        chosen = choose(baselines, one.environment)
+        method = METHODS.info(one.case.method)
+        chosen = choose(baselines, one.environment, method)
         assert chosen is not None
-        outcomes.append(judge(one, *chosen, alpha=alpha).outcome.value)
+        outcomes.append(judge(one, *chosen, method, alpha=alpha).outcome.value)
     done, worked = time.perf_counter(), time.process_time() - worked
     assert "torch" not in sys.modules
     counts = {name: outcomes.count(name) for name in sorted(set(outcomes))}

@@ -15,7 +15,6 @@ from torch.nn import functional
 from qreg.faults.fault import DYNAMIC, Fault, Target, after, changed_method
 from qreg.faults.surgery import middle, name_of, replace_module
 from qreg.quantization import Context, Method
-from qreg.quantization.needs import need_torchao
 
 _ANNOTATE = (
     "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer.X86InductorQuantizer.annotate"
@@ -62,7 +61,6 @@ def _all_float(method: Method, target: Target) -> Method:
 
 def _nothing_annotated(method: Method, target: Target) -> Method:
     def quantize(model: nn.Module, context: Context) -> nn.Module:
-        need_torchao()
         with patch(_ANNOTATE, lambda *given: given[-1]):
             return method.quantize(model, context)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from qreg.checks.samples import Shared, shared_images
 from qreg.checks.verdict import judge
+from qreg.quantization import METHODS
 from qreg.records.baseline import Snapshot
 from qreg.records.numerics import Images, Logits
 from qreg.records.verdict import Basis, Check, Finding, Outcome, Verdict
@@ -77,9 +78,13 @@ def shared(now: Snapshot, before: Snapshot) -> Shared:
 
 
 def verdict(
-    now: Snapshot, before: Snapshot, basis: Basis = EXACT, *, alpha: float = ALPHA
+    now: Snapshot,
+    before: Snapshot,
+    basis: Basis = EXACT,
+    *,
+    alpha: float = ALPHA,
 ) -> Verdict:
-    return judge(now, build.baseline(before), basis, alpha=alpha)
+    return judge(now, build.baseline(before), basis, METHODS.info(now.case.method), alpha=alpha)
 
 
 def said(findings: Any) -> list[tuple[Check, Outcome]]:

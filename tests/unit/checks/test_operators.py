@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from qreg.checks.operators import judge_kinds, judge_operators, judge_quantized
+from qreg.quantization import METHODS
+from qreg.records.method import MethodInfo
 from qreg.records.numerics import Layer, OperatorCount
 from qreg.records.verdict import Check, Finding, Outcome
 from tests.unit.baselines import build
@@ -108,8 +110,8 @@ READ = OperatorCount("quantized_decomposed::dequantize_per_channel", 3)
 def _left(
     method: str, operators: tuple[OperatorCount, ...], layers: tuple[Layer, ...] = ()
 ) -> list[Finding]:
-    case, numerics = replace(build.CASE, method=method), build.snapshot().numerics
-    return list(judge_quantized(case, replace(numerics, operators=operators, layers=layers)))
+    info, numerics = METHODS.info(method), build.snapshot().numerics
+    return list(judge_quantized(info, replace(numerics, operators=operators, layers=layers)))
 
 
 @pytest.mark.parametrize("method", ["pt2e-static", "static", "torchao-int8-weight-only"])
@@ -137,3 +139,9 @@ def test_codes_that_are_only_read_are_not() -> None:
 @pytest.mark.parametrize("method", ["fp32", "fp32-finetuned", "my.methods:half_precision"])
 def test_float_methods_and_the_users_own_may_be_float(method: str) -> None:
     assert _left(method, (FLOAT,)) == []
+
+
+def test_a_users_own_method_that_says_it_quantizes_is_held_to_it() -> None:
+    own = MethodInfo("my.methods:INT4", float_only=False)
+    numerics = replace(build.snapshot().numerics, operators=(FLOAT,), layers=())
+    assert [found.check for found in judge_quantized(own, numerics)] == [Check.OPERATORS]

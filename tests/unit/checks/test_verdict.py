@@ -10,6 +10,7 @@ import pytest
 
 from qreg.checks.tolerances import STORED_SCALE
 from qreg.checks.verdict import failed, no_baseline, with_finding
+from qreg.quantization import METHODS
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Failure
 from qreg.records.numerics import OperatorCount
@@ -297,8 +298,11 @@ def test_a_finding_more_takes_its_place(outcome: Outcome) -> None:
 
 
 def test_cases_that_were_not_judged() -> None:
-    assert no_baseline(build.snapshot()).outcome is Outcome.NO_BASELINE
-    assert no_baseline(build.snapshot()).notes
+    assert (
+        no_baseline(build.snapshot(), METHODS.info(build.CASE.method)).outcome
+        is Outcome.NO_BASELINE
+    )
+    assert no_baseline(build.snapshot(), METHODS.info(build.CASE.method)).notes
     verdict = failed(Failure(build.CASE, "it broke", "mend it", False, details="Traceback"))
     assert (verdict.outcome, verdict.details) == (Outcome.ERROR, "Traceback")
     assert verdict.notes == ("it broke", "mend it")

@@ -12,8 +12,9 @@ from qreg.errors import QregError, UnavailableError
 from qreg.measure.options import Options
 from qreg.migrate.records import FIT, Fate, Migration, Replacement
 from qreg.migrate.run import migrate, successor_pairs
+from qreg.quantization import METHODS
 from qreg.quantization.engines import available_engines
-from qreg.quantization.needs import need_torchao
+from qreg.quantization.needs import check_needs
 from qreg.records.case import Case
 from qreg.training.checkpoints import checkpoint_folders
 
@@ -37,7 +38,7 @@ def _of(found: Migration, method: str) -> Replacement:
 
 def _measured(method: str) -> Replacement:
     try:
-        need_torchao() if method.startswith(("pt2e", "torchao")) else None
+        check_needs(METHODS.info(method), HOME.engine)
     except UnavailableError as error:
         pytest.skip(str(error))
     return _of(_found(), method)
