@@ -236,6 +236,25 @@ def test_links_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_files_that_are_named_exist() -> None:
+    for page in PAGES:
+        if page.name != "CHANGELOG.md":
+            for name in re.findall(r"`((?:qreg|tests|docs)/[\w./]+\w/?)`", page.read_text()):
+                assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_files_of_the_ten_usual_changes_exist() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where a change goes")[2]
+    rows = re.findall(r"^\| an? [^|]+\|(.+)\|$", table, flags=re.M)
+    assert len(rows) == 10
+    for row in rows:
+        files = re.findall(r"`([\w/]+/(?:\w+|<name>)\.py)`", row)
+        assert files
+        for file in files:
+            place = ROOT / "qreg" / file
+            assert (place.parent if "<name>" in file else place).exists(), file
+
+
 def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
     for page in (ROOT / "docs").rglob("*.md"):
