@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +18,7 @@ from qreg.errors import ContractError, UnknownNameError
 T = TypeVar("T")
 
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_IN_LIBRARY = re.compile(r"[\w.-]+")
 
 
 def is_object_path(name: str) -> bool:
@@ -86,6 +88,8 @@ class Registry(Generic[T]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._paths: dict[str, str] = {}
+        self._libraries: dict[str, str] = {}
+        self._defined: dict[str, Callable[[], T]] = {}
 
     def register(self, name: str, path: str) -> None:
         """Add a name.
@@ -99,22 +103,50 @@ class Registry(Generic[T]):
             raise ValueError(f"{self.kind} '{name}': '{path}' is not package.module:object")
         self._paths[name] = path
 
+    def register_library(self, prefix: str, path: str) -> None:
+        """Add all names ``prefix:NAME``; a function at `path` returns what NAME stands for."""
+        if not is_object_path(path) or prefix in self._libraries:
+            raise ValueError(f"{self.kind} library '{prefix}': '{path}'")
+        self._libraries[prefix] = path
+
+    def define(self, definitions: Mapping[str, Callable[[], T]]) -> None:
+        """Replace the project's own names; each is with a function that returns the thing."""
+        self._defined = dict(definitions)
+
     def names(self) -> tuple[str, ...]:
-        """All names, in the order of registration."""
+        """All registered names, in the order of registration."""
         return tuple(self._paths)
 
+    def libraries(self) -> tuple[str, ...]:
+        """The prefixes of the libraries."""
+        return tuple(self._libraries)
+
+    def knows(self, name: str) -> bool:
+        """Whether `name` is registered, the project's, of a library, or an object path."""
+        prefix, colon, rest = name.partition(":")
+        in_library = bool(colon) and prefix in self._libraries and _IN_LIBRARY.fullmatch(rest)
+        named = name in self._paths or name in self._defined
+        return named or bool(in_library) or is_object_path(name)
+
     def check(self, name: str) -> str:
-        """Return `name` if it is known or an object path.
+        """Return `name` if it is known.
 
         Raises:
-            UnknownNameError: it is neither.
+            UnknownNameError: it is not.
         """
-        if name not in self._paths and not is_object_path(name):
-            raise UnknownNameError(self.kind, name, self._paths)
+        if not self.knows(name):
+            raise UnknownNameError(self.kind, name, (*self._paths, *self._defined))
         return name
 
     def get(self, name: str) -> T:
-        """Import and return what `name` stands for, a registered name or an object path."""
-        path = self._paths.get(self.check(name), name)
-        found: T = import_object(path, kind=self.kind)
+        """Import and return what `name` stands for."""
+        self.check(name)
+        if name in self._defined:
+            return self._defined[name]()
+        prefix, _, rest = name.partition(":")
+        found: T
+        if name not in self._paths and prefix in self._libraries:
+            found = import_object(self._libraries[prefix], kind=self.kind)(rest)
+        else:
+            found = import_object(self._paths.get(name, name), kind=self.kind)
         return found

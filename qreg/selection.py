@@ -6,15 +6,15 @@ import os
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qreg.data import DATASETS, get_dataset
 from qreg.errors import UnknownNameError
-from qreg.models import MODELS
+from qreg.models import MODELS, define_models
 from qreg.quantization import METHODS
 from qreg.quantization.engines import available_engines, check_engine, default_engine
 from qreg.records.case import Case
-from qreg.registry import is_object_path, let_import, module_folders
+from qreg.registry import Registry, is_object_path, let_import, module_folders
 from qreg.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,16 +35,16 @@ def select_cases(
     Raises:
         QregError: a name is neither in the settings nor registered.
     """
-    make_importable(settings)
+    use_project(settings)
     for registry, own in ((MODELS, settings.models), (METHODS, settings.methods)):
         for name in own:
             registry.check(name)
     known = [name for name, _ in dataset_sources(settings)]
     chosen_engines = split_names(engines) or settings.engines
     cases = gate_cases(
-        _chosen("dataset", datasets, known, DATASETS.names()),
-        _chosen("model", models, settings.models, MODELS.names()),
-        _chosen("method", methods, settings.methods, METHODS.names()),
+        _chosen(DATASETS, datasets, known),
+        _chosen(MODELS, models, settings.models),
+        _chosen(METHODS, methods, settings.methods),
         _engines(chosen_engines),
     )
     if split_names(methods):
@@ -56,8 +56,9 @@ def _left_out(case: Case, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(str(case), pattern) for pattern in patterns)
 
 
-def make_importable(settings: Settings) -> None:
-    """Let ``package.module:factory`` name what lies beside pyproject.toml, or in its ``src``."""
+def use_project(settings: Settings) -> None:
+    """Let names mean what the project says: its modules, and the models that it defines."""
+    define_models(settings.definitions)
     let_import(*module_folders(settings.root))
 
 
@@ -91,14 +92,13 @@ def split_names(names: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def _chosen(
-    kind: str, names: str, own: Iterable[str], registered: Iterable[str]
-) -> tuple[str, ...]:
-    known = dict.fromkeys((*own, *registered))
-    for name in split_names(names):
-        if name not in known and not is_object_path(name):
-            raise UnknownNameError(kind, name, known)
-    return split_names(names) or tuple(own)
+def _chosen(registry: Registry[Any], names: str, own: Iterable[str]) -> tuple[str, ...]:
+    own, chosen = tuple(own), split_names(names)
+    for name in chosen:
+        if name not in own and not registry.knows(name):
+            known = dict.fromkeys((*own, *registry.names()))
+            raise UnknownNameError(registry.kind, name, known)
+    return chosen or own
 
 
 def _engines(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from qreg.errors import QregError
 from qreg.files import shipped_folder
-from qreg.records.case import Case
+from qreg.records.case import Case, file_part
 
 SIDECARS = "sidecars"
 # What else lies where datasets and models have their folders.
@@ -47,7 +47,7 @@ def case_file(case: Case) -> Path:
 
 
 def _name(name: str) -> str:
-    part = name.replace(":", ".")
+    part = file_part(name)
     odd = part.startswith(".") or not part.isprintable() or set(part) & set("/\\@")
     if not part or odd or part in _TAKEN:
         raise QregError(

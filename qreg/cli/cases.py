@@ -15,9 +15,8 @@ from qreg.models import MODELS
 from qreg.quantization import METHODS
 from qreg.quantization.engines import ENGINES, check_engine
 from qreg.records.case import Case
-from qreg.registry import is_object_path
-from qreg.selection import dataset_sources, make_importable, select_cases
-from qreg.settings import Settings, read_settings
+from qreg.selection import dataset_sources, select_cases, use_project
+from qreg.settings import Settings, find_settings
 
 # the method's name ends at the last @: engines have none
 _NAME = re.compile(r"(?P<dataset>[^/]+)/(?P<model>[^/]+)/(?P<method>[^/]+)@(?P<engine>[^/@]+)")
@@ -61,10 +60,10 @@ def parse_case(name: str) -> Case:
 
 def project_settings() -> Settings:
     """What ``[tool.qreg]`` here says; without it, everything that is registered."""
-    settings = read_settings(Path("pyproject.toml")) or Settings(
+    settings = find_settings(Path.cwd()) or Settings(
         root=Path.cwd(), models=MODELS.names(), datasets=DATASETS.names(), engines=("all",)
     )
-    make_importable(settings)
+    use_project(settings)
     return settings
 
 
@@ -78,12 +77,8 @@ def chosen_root(args: argparse.Namespace) -> Path:
 def is_known(case: Case, settings: Settings) -> bool:
     """Whether each of its names is registered, the project's, or a user's own."""
     own = (name for name, _ in dataset_sources(settings))
-    kinds = (
-        (case.dataset, (*DATASETS.names(), *own)),
-        (case.model, MODELS.names()),
-        (case.method, METHODS.names()),
-    )
-    named = all(name in names or is_object_path(name) for name, names in kinds)
+    dataset = case.dataset in own or DATASETS.knows(case.dataset)
+    named = dataset and MODELS.knows(case.model) and METHODS.knows(case.method)
     return named and case.engine in ENGINES
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from qreg.errors import QregError
 from qreg.models import MODELS
 from qreg.quantization import METHODS
+from qreg.selection import use_project
+from qreg.settings import find_settings
 
 
 def add_action(
@@ -104,11 +106,14 @@ def set_threads(count: int) -> None:
 
 
 def check_model_and_methods(model: str, methods: tuple[str, ...]) -> None:
-    """Refuse unknown names before anything slow begins.
+    """Refuse unknown names before anything slow begins; the project's definitions are known.
 
     Raises:
         UnknownNameError: a name is neither registered nor an object path.
     """
+    settings = find_settings(Path.cwd())
+    if settings is not None:
+        use_project(settings)
     MODELS.check(model)
     for method in methods:
         METHODS.check(method)

@@ -47,10 +47,10 @@ class Plan:
         from qreg.baselines.store import Store
         from qreg.gate.judge import Judge
         from qreg.gate.observe import Gate
-        from qreg.selection import gate_options, make_importable
+        from qreg.selection import gate_options, use_project
 
         torch.set_num_threads(max(1, self.threads))
-        make_importable(self.settings)
+        use_project(self.settings)
         gate = Gate(gate_options(self.settings, data_dir=self.data_dir), full=self.full)
         return Judge(gate, Store(self.baselines), alpha=self.alpha)
 

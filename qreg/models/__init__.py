@@ -1,21 +1,29 @@
 """Model architectures by name, and the contract a factory keeps.
 
-The contract of a factory, the shipped ones' and a user's ``package.module:factory``:
+A name is one of the shipped, ``torchvision:resnet18``, ``torchvision.quantization:resnet18``,
+``timm:resnet10t``, ``package.module:factory``, or a name that ``[tool.qreg]`` defines, with
+keyword arguments or a file of weights. The contract of a factory:
 
-- called without arguments it returns a fresh, float `torch.nn.Module` with random weights;
-- the module maps float images (N, 3, H, W) to logits (N, classes), and N may be 1;
+- called without arguments, or with those of its definition, it returns a fresh, float
+  `torch.nn.Module`, with random weights or with its own;
+- the module maps float images (N, C, H, W) to logits (N, classes), and N may be 1;
 - layers that are to be fused are modules of their own, used once each (`nn.ReLU()`, not
   `functional.relu`); sums go through `torch.ao.nn.quantized.FloatFunctional`;
 - a `QuantStub` and `DeQuantStub` may be in it; where they are missing they are put around it;
-- a method ``fuse_model(is_qat)`` as torchvision's quantizable models have it is used for
-  fusing when there is one; else chains of Conv, BatchNorm and ReLU are found by torch.fx.
+- a method ``fuse_model`` as torchvision's quantizable models have it is used for fusing when
+  there is one, with ``is_qat`` where it takes that; else chains of Conv, BatchNorm and ReLU are
+  found by torch.fx.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qreg.errors import ContractError
+from qreg.models.source import ModelSource
+from qreg.records.weights import Weights, WeightsSource
 from qreg.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,9 +31,9 @@ if TYPE_CHECKING:
 
 
 class ModelFactory(Protocol):
-    """Builds a fresh float model with random weights."""
+    """Builds a fresh float model."""
 
-    def __call__(self) -> nn.Module: ...
+    def __call__(self, **arguments: Any) -> nn.Module: ...
 
 
 MODELS: Registry[ModelFactory] = Registry("model")
@@ -33,20 +41,71 @@ MODELS.register("simple_cnn", "qreg.models.simple_cnn:SimpleCNN")
 MODELS.register("linear_100", "qreg.models.linear_100:Linear100")
 MODELS.register("resnet20", "qreg.models.resnet20:ResNet20")
 MODELS.register("mobilenet_v2", "qreg.models.mobilenet_v2:mobilenet_v2")
+MODELS.register_library("torchvision", "qreg.models.torchvision_models:classifier")
+MODELS.register_library("torchvision.quantization", "qreg.models.torchvision_models:quantizable")
+MODELS.register_library("timm", "qreg.models.timm_models:network")
+_WEIGHTS: dict[str, ModelSource] = {}
+
+
+def define_models(sources: Iterable[ModelSource]) -> None:
+    """Let cases name these models, and no others that were defined before."""
+    defined = {source.name: source for source in sources}
+    _WEIGHTS.clear()
+    _WEIGHTS.update((name, one) for name, one in defined.items() if one.weights)
+    MODELS.define(
+        {
+            name: partial(_with_arguments, source)
+            for name, source in defined.items()
+            if source.arguments or name != source.factory
+        }
+    )
+
+
+def _with_arguments(source: ModelSource) -> ModelFactory:
+    factory = _factory(source.factory)
+    return partial(factory, **dict(source.arguments))
 
 
 def build_model(name: str, *, seed: int = 0) -> nn.Module:
     """Build a fresh float model, its random weights drawn from `seed`, in evaluation mode.
 
     Raises:
-        UnknownNameError: `name` is neither registered nor ``package.module:factory``.
-        ContractError: the factory needs arguments, or does not return a module.
+        UnknownNameError: `name` is not known; see `qreg.models`.
+        UnavailableError: the library it is from is not installed.
+        ContractError: the factory needs other arguments, or does not return a float module.
+        CheckpointError: its file of weights is missing or does not fit.
     """
+    from qreg.models.stubs import with_stubs
+
+    return with_stubs(_built(name, seed=seed)).eval()
+
+
+def brought_weights(name: str) -> Weights:
+    """The weights that `build_model` gives a model: from a file, its factory's, or random.
+
+    A factory brings weights if it builds the same ones whatever the seed.
+
+    Raises: as `build_model`.
+    """
+    from qreg.models.weights import state_digest
+
+    if name in _WEIGHTS and (path := _WEIGHTS[name].weights):
+        from qreg.data.files import file_sha256
+
+        return Weights(WeightsSource.FILE, file_sha256(path))
+    first = state_digest(_built(name, seed=0))
+    shipped = name in MODELS.names()
+    random = shipped or state_digest(_built(name, seed=1)) != first
+    return Weights(WeightsSource.RANDOM if random else WeightsSource.FACTORY, first)
+
+
+def _built(name: str, *, seed: int) -> nn.Module:
     import torch
 
-    factory = MODELS.get(name)
-    if not callable(factory):
-        raise ContractError(f"model '{name}' is not callable", hint=_HINT)
+    from qreg.models.contract import refuse_quantized
+    from qreg.models.weights import load_weights
+
+    factory = _factory(name)
     torch.manual_seed(seed)
     try:
         model = factory()
@@ -57,12 +116,20 @@ def build_model(name: str, *, seed: int = 0) -> nn.Module:
     if not isinstance(model, torch.nn.Module):
         found = type(model).__name__
         raise ContractError(f"model '{name}' returned {found}, not torch.nn.Module", hint=_HINT)
-    from qreg.models.stubs import with_stubs
+    refuse_quantized(model, name=name)
+    if name in _WEIGHTS and (path := _WEIGHTS[name].weights):
+        load_weights(model, path, name=name)
+    return model
 
-    return with_stubs(model).eval()
+
+def _factory(name: str) -> ModelFactory:
+    factory: Callable[..., nn.Module] = MODELS.get(name)
+    if not callable(factory):
+        raise ContractError(f"model '{name}' is not callable", hint=_HINT)
+    return factory
 
 
-_HINT = "a model is a function without arguments that returns a fresh float torch.nn.Module"
+_HINT = "a model is a function that returns a fresh float torch.nn.Module"
 
 
 def check_output(name: str, logits: object, *, batch: int, classes: int) -> None:

@@ -150,15 +150,16 @@ def _make(job: dict[str, Any], names: list[str]) -> Call:
 
 def options_of(job: dict[str, Any]) -> Any:
     """As this side's own ``[tool.qreg]`` says, unless the job does."""
+    from qreg import selection
     from qreg.models import MODELS
-    from qreg.selection import gate_options, make_importable
     from qreg.settings import Settings, read_settings
 
     settings = read_settings(Path("pyproject.toml"))
     settings = settings or Settings(root=Path.cwd(), models=MODELS.names())
-    make_importable(settings)
+    # named otherwise in revisions before 0.2
+    (getattr(selection, "use_project", None) or selection.make_importable)(settings)  # type: ignore[attr-defined]
     folders = {key: Path(job[key]) for key in ("data_dir", "checkpoints") if job[key]}
-    return gate_options(settings, **folders)
+    return selection.gate_options(settings, **folders)
 
 
 def _turns(told: int | None, turns: threading.Semaphore) -> tuple[Call, Call]:

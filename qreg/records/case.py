@@ -9,6 +9,11 @@ import traceback
 from dataclasses import dataclass
 
 
+def file_part(name: str) -> str:
+    """What a name of a case is called in file names: ``nets.net`` for ``nets:net``."""
+    return name.replace(":", ".")
+
+
 @dataclass(frozen=True, order=True)
 class Case:
     """The unit that is measured, stored and judged."""

@@ -13,6 +13,7 @@ from torch import nn
 from qreg.data.files import file_sha256
 from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
 from qreg.files import shipped_folder, write_atomically
+from qreg.records.case import file_part
 from qreg.training.recipe import Recipe, read_recipe, recipe_text
 from qreg.training.storage import pack, unpack
 
@@ -29,7 +30,7 @@ def checkpoint_folders(chosen: Path | None = None) -> tuple[Path, ...]:
 
 def checkpoint_path(folder: Path, model: str, dataset: str, kind: str) -> Path:
     """The file of one checkpoint. A user's ``package.module:factory`` has ':' replaced by '.'."""
-    return folder / dataset / model.replace(":", ".") / f"{kind}.safetensors"
+    return folder / dataset / file_part(model) / f"{kind}.safetensors"
 
 
 def find_checkpoint(folders: tuple[Path, ...], model: str, dataset: str, kind: str) -> Path:

@@ -8,7 +8,7 @@ import pytest
 
 from qreg.errors import QregError, UnknownNameError
 from qreg.quantization import DEFAULT_METHODS
-from qreg.settings import read_settings
+from qreg.settings import find_settings, read_settings
 
 
 def write(folder: Path, table: str) -> Path:
@@ -62,3 +62,62 @@ def test_a_misspelt_key_is_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="metods") as caught:
         read_settings(write(tmp_path, "[tool.qreg]\nmodels = ['a']\nmetods = ['static']\n"))
     assert "did you mean 'methods'" in caught.value.hint
+
+
+def test_models_with_arguments_and_weights(tmp_path: Path) -> None:
+    table = """[tool.qreg]
+    models = [
+        "simple_cnn",
+        {factory="nets:net", width=32},
+        {factory="timm:x-1", name="b", weights="w.pt"},
+    ]
+    """
+    found = read_settings(write(tmp_path, table))
+    assert found is not None
+    assert found.models == ("simple_cnn", "net-width=32", "b")
+    first, second = found.definitions
+    assert (first.factory, first.arguments, first.weights) == ("nets:net", (("width", 32),), None)
+    assert second.weights == tmp_path.resolve() / "w.pt"
+
+
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        ("[{width=3}]", "factory"),
+        ("[{factory='nets:net', weights=3}]", "text"),
+        ("[{factory='nets:net', name='a/b'}]", "a name is of"),
+        ("[{factory='resnet19'}]", "unknown model 'resnet19'"),
+        ("['nets:net', {factory='other:net', name='nets.net'}]", "same baselines"),
+        ("['nets:Net', 'nets:net']", "same baselines"),
+        ("['simple_cnn', 'simple_cnn']", "same baselines"),
+    ],
+)
+def test_a_definition_that_makes_no_sense_is_refused(
+    tmp_path: Path, models: str, says: str
+) -> None:
+    with pytest.raises(QregError, match=says) as caught:
+        read_settings(write(tmp_path, f"[tool.qreg]\nmodels = {models}\n"))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "datasets",
+    [["good.npz", "val/good.npz"], ["a/Photos.npz", "b/photos.npz"], ["photos.npz", "x/photos"]],
+)
+def test_two_datasets_of_one_file_name_are_refused(tmp_path: Path, datasets: list[str]) -> None:
+    table = f"[tool.qreg]\nmodels = ['simple_cnn']\ndatasets = {datasets}\n"
+    with pytest.raises(QregError, match="same baselines") as caught:
+        read_settings(write(tmp_path, table))
+    assert all(name in str(caught.value) for name in datasets)
+
+
+def test_the_nearest_table_upwards_is_the_projects(tmp_path: Path) -> None:
+    write(tmp_path, "[tool.qreg]\nmodels = ['simple_cnn']\n")
+    inner = tmp_path / "package" / "deep"
+    inner.mkdir(parents=True)
+    write(inner.parent, "[project]\nname = 'x'\n")
+    found = find_settings(inner)
+    assert found is not None
+    assert found.root == tmp_path.resolve()
+    (inner / ".git").mkdir()
+    assert find_settings(inner) is None

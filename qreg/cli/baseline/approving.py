@@ -17,7 +17,7 @@ from qreg.cli.cases import chosen_root, parse_case
 from qreg.errors import QregError
 from qreg.files import shipped_folder
 from qreg.git import current_commit
-from qreg.settings import read_settings
+from qreg.settings import find_settings
 
 
 def update(args: argparse.Namespace) -> int:
@@ -91,7 +91,7 @@ def _check_accepted(accepted: set[str], found: Proposals) -> None:
 def _own_store(args: argparse.Namespace) -> Store:
     chosen = chosen_root(args)
     named = args.baselines or os.environ.get("QREG_BASELINES")
-    if chosen == shipped_folder() and not named and not read_settings(Path("pyproject.toml")):
+    if chosen == shipped_folder() and not named and not find_settings(Path.cwd()):
         raise QregError(
             f"there is no folder baselines in {Path.cwd()}",
             hint="make it, or name another: --baselines DIR; those shipped with qreg are not yours",
