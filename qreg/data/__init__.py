@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from qreg.data.cache import cache_root
-from qreg.data.dataset import Dataset, Progress, Split, SplitName
+from qreg.data.dataset import Dataset, Progress
+from qreg.data.images import ImageSamples
+from qreg.data.samples import Batch, Rows, Samples, SplitName
 from qreg.errors import ContractError, DataError
 from qreg.registry import Registry
 
@@ -46,7 +49,7 @@ def load_split(
     data_dir: Path | None = None,
     download: bool = True,
     progress: Progress | None = None,
-) -> Split:
+) -> Samples:
     """Load a split, from `data_dir`, else from ``QREG_DATA_DIR``, else as the dataset does.
 
     Without `download` the last is only what was downloaded before.
@@ -61,20 +64,28 @@ def load_split(
     loaded = dataset.load(split, data_dir=data_dir, progress=progress)
     if len(loaded) == 0:
         raise DataError(f"the {split} split of {dataset.name} is empty", hint="add samples to it")
-    highest = int(loaded.labels.max())
-    if highest >= len(dataset.classes) or int(loaded.labels.min()) < 0:
+    if loaded.labels is not None:
+        _check_labels(dataset, loaded.labels)
+    if isinstance(loaded, ImageSamples):
+        return replace(loaded, mean=dataset.mean, std=dataset.std)
+    return loaded
+
+
+def _check_labels(dataset: Dataset, labels: Rows) -> None:
+    highest, count = int(labels.max()), len(dataset.classes)
+    if int(labels.min()) < 0 or (count and highest >= count):
         raise DataError(
-            f"{dataset.name} has a label {highest} and {len(dataset.classes)} classes",
+            f"{dataset.name} has a label {highest} and {count} classes",
             hint="labels are 0 .. classes - 1",
         )
-    return loaded
 
 
 __all__ = [
     "DATASETS",
+    "Batch",
     "Dataset",
     "Progress",
-    "Split",
+    "Samples",
     "SplitName",
     "get_dataset",
     "load_split",

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from qreg.data.dataset import Split
+from qreg.data.images import ImageSamples
 
 _FORMAT = 1  # 1: images.npy, labels.npy, index.npy, meta.json {"fingerprint"}
 _ARRAYS = ("images", "labels", "index")
@@ -32,7 +32,7 @@ def cache_root() -> Path:
     return Path(chosen) if chosen else platformdirs.user_cache_path("qreg", appauthor=False)
 
 
-def cached_split(key: str, build: Callable[[], Split]) -> Split:
+def cached_split(key: str, build: Callable[[], ImageSamples]) -> ImageSamples:
     """The split stored under `key`, mapped read-only; `build` makes it where it is not there.
 
     A folder that cannot be written (read-only home, full disk) costs only the time saved.
@@ -48,19 +48,19 @@ def cached_split(key: str, build: Callable[[], Split]) -> Split:
     return split
 
 
-def _read(folder: Path) -> Split | None:
+def _read(folder: Path) -> ImageSamples | None:
     if not folder.exists():
         return None
     try:
         arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in _ARRAYS}
-        split = Split(**arrays)
+        split = ImageSamples(**arrays)
         recorded = json.loads((folder / "meta.json").read_text())["fingerprint"]
     except _DAMAGE:
         return None
     return split if split.fingerprint() == recorded else None
 
 
-def _write(folder: Path, split: Split) -> None:
+def _write(folder: Path, split: ImageSamples) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(prefix=f"{folder.name}.half-", dir=folder.parent))
     try:

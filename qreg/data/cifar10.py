@@ -14,8 +14,10 @@ from urllib.error import HTTPError
 import numpy as np
 
 from qreg.data.cache import cache_root, cached_split
-from qreg.data.dataset import Dataset, Progress, Split, SplitName
+from qreg.data.dataset import Dataset, Progress
 from qreg.data.files import file_sha256, read_npz, stat_key
+from qreg.data.images import ImageSamples
+from qreg.data.samples import SplitName
 from qreg.errors import CorruptFileError, DataError, MissingDataError
 
 CLASSES = (
@@ -39,7 +41,7 @@ KNOWN_NPZ: dict[str, str] = {
 _TORCHVISION = "cifar-10-batches-py"
 
 
-def _load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> Split:
+def _load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> ImageSamples:
     folders = [data_dir, data_dir / "cifar10"] if data_dir else [cache_root() / "cifar10"]
     for folder in folders:
         if (folder / f"cifar10-{split}.npz").is_file():
@@ -65,23 +67,23 @@ def _tried(folders: list[Path], split: str) -> str:
     return ", ".join(f"{folder}/{name}" for folder in folders for name in names)
 
 
-def _from_npz(path: Path, split: SplitName) -> Split:
-    def build() -> Split:
+def _from_npz(path: Path, split: SplitName) -> ImageSamples:
+    def build() -> ImageSamples:
         beside = path.with_name(path.name + ".sha256").exists()
         pinned = None if beside else KNOWN_NPZ[split]
         arrays = read_npz(path, ("images", "labels", "index"), sha256=pinned)
         if missing := {"images", "labels", "index"} - set(arrays):
             raise DataError(f"{path}: no array {', '.join(sorted(missing))}", hint=_HINT)
         labels, index = arrays["labels"].astype(np.int64), arrays["index"].astype(np.int64)
-        return Split(images=arrays["images"], labels=labels, index=index)
+        return ImageSamples(images=arrays["images"], labels=labels, index=index)
 
     return cached_split(f"cifar10-{split}-{stat_key(path)}", build)
 
 
-def _from_torchvision(folder: Path, split: SplitName) -> Split:
+def _from_torchvision(folder: Path, split: SplitName) -> ImageSamples:
     batches = sorted((folder / _TORCHVISION).iterdir())
 
-    def build() -> Split:
+    def build() -> ImageSamples:
         from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
 
         try:
@@ -89,7 +91,7 @@ def _from_torchvision(folder: Path, split: SplitName) -> Split:
         except RuntimeError as error:
             raise _corrupt(folder) from error
         labels = np.asarray(found.targets, dtype=np.int64)
-        return Split(images=found.data, labels=labels, index=np.arange(len(labels)))
+        return ImageSamples(images=found.data, labels=labels, index=np.arange(len(labels)))
 
     return cached_split(f"cifar10-{split}-{stat_key(*batches)}", build)
 

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qreg.data.cache import cached_split
-from qreg.data.dataset import Dataset, Progress, Split, SplitName
+from qreg.data.dataset import Dataset, Progress
+from qreg.data.images import ImageSamples
+from qreg.data.samples import SplitName
 from qreg.data.shape_masks import SHAPES, Int
 
 CLASSES = (
@@ -114,11 +116,11 @@ def _draw(split: str, index: Int) -> npt.NDArray[np.uint8]:
     return images
 
 
-def generate(split: str, index: npt.ArrayLike, *, progress: Progress | None = None) -> Split:
+def generate(split: str, index: npt.ArrayLike, *, progress: Progress | None = None) -> ImageSamples:
     """Draw the images of the given canonical indices.
 
     Returns:
-        Split: images uint8 (N, 32, 32, 3), labels (N,), index (N,).
+        ImageSamples: images uint8 (N, 32, 32, 3), labels (N,), index (N,).
     """
     wanted = np.asarray(index, dtype=np.int64)
     images = np.empty((len(wanted), SIDE, SIDE, 3), dtype=np.uint8)
@@ -128,10 +130,10 @@ def generate(split: str, index: npt.ArrayLike, *, progress: Progress | None = No
         if progress is not None:
             progress(start + len(chunk), len(wanted))
     labels = (wanted % len(CLASSES)).astype(np.int64)
-    return Split(images=images, labels=labels, index=wanted)
+    return ImageSamples(images=images, labels=labels, index=wanted)
 
 
-def _load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> Split:
+def _load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> ImageSamples:
     key = f"shapes10-{split}-{SEED}-{_NOISE}"
     return cached_split(key, lambda: generate(split, np.arange(SIZES[split]), progress=progress))
 

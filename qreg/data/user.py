@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qreg.data.cache import cached_split
-from qreg.data.dataset import Dataset, Progress, Split, SplitName
+from qreg.data.dataset import Dataset, Progress
 from qreg.data.files import read_image, read_npz, stat_key
+from qreg.data.images import ImageSamples
+from qreg.data.samples import SplitName
 from qreg.errors import DataError, MissingDataError
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"}
@@ -45,7 +47,7 @@ def _archive(path: Path) -> Dataset:
     count = int(about["test_labels"].max(initial=-1)) + 1
     names = about.get("classes", np.arange(count))
 
-    def load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> Split:
+    def load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> ImageSamples:
         key = f"{path.stem}-{split}-{stat_key(path)}"
         return cached_split(key, lambda: _archive_split(path, split))
 
@@ -70,7 +72,7 @@ def _three(
     return float(values[0]), float(values[1]), float(values[2])
 
 
-def _archive_split(path: Path, split: str) -> Split:
+def _archive_split(path: Path, split: str) -> ImageSamples:
     names = (f"{split}_images", f"{split}_labels", f"{split}_index")
     arrays = read_npz(path, names)
     for name in names[:2]:
@@ -79,7 +81,7 @@ def _archive_split(path: Path, split: str) -> Split:
     labels = arrays[names[1]].astype(np.int64)
     index = arrays.get(names[2], np.arange(len(labels))).astype(np.int64)
     order = np.argsort(index, kind="stable")
-    return Split(images=arrays[names[0]][order], labels=labels[order], index=index[order])
+    return ImageSamples(images=arrays[names[0]][order], labels=labels[order], index=index[order])
 
 
 def _folder(path: Path) -> Dataset:
@@ -87,7 +89,7 @@ def _folder(path: Path) -> Dataset:
     if not classes:
         raise DataError(f"no {path}/test/<class>/ folders", hint=__doc__ or "")
 
-    def load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> Split:
+    def load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> ImageSamples:
         files = _image_files(path / split)
         key = f"{path.name}-{split}-{stat_key(*files)}"
         return cached_split(key, lambda: _folder_split(files, classes, progress))
@@ -102,7 +104,9 @@ def _image_files(folder: Path) -> list[Path]:
     return files
 
 
-def _folder_split(files: list[Path], classes: tuple[str, ...], progress: Progress | None) -> Split:
+def _folder_split(
+    files: list[Path], classes: tuple[str, ...], progress: Progress | None
+) -> ImageSamples:
     images = []
     for done, file in enumerate(files, start=1):
         if file.parent.name not in classes:
@@ -115,4 +119,4 @@ def _folder_split(files: list[Path], classes: tuple[str, ...], progress: Progres
             f"images of several sizes near {files[0].parent}", hint="resize them to one"
         )
     labels = np.array([classes.index(file.parent.name) for file in files], dtype=np.int64)
-    return Split(images=np.stack(images), labels=labels, index=np.arange(len(files)))
+    return ImageSamples(images=np.stack(images), labels=labels, index=np.arange(len(files)))

@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from unittest.mock import patch
 
-import torch
 from torch import nn
 
 from qreg.data import Dataset, get_dataset
+from qreg.data.inputs import Inputs
 from qreg.measure.options import Options
 from qreg.quantization import Context, Method, get_method
 from qreg.records.case import Case
@@ -116,7 +116,7 @@ def before(change: Callable[[nn.Module], None]) -> Injection:
     return changed_method(changed)
 
 
-Feed = Callable[[Iterator[torch.Tensor], Target], Iterator[torch.Tensor]]
+Feed = Callable[[Iterator[Inputs], Target], Iterator[Inputs]]
 
 
 def calibrated_on(feed: Feed) -> Injection:

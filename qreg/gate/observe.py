@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from qreg.data.batches import batches
+from qreg.data import inputs
+from qreg.data.inputs import Inputs
 from qreg.errors import QregError
 from qreg.gate.samples import Bench, open_bench
 from qreg.gate.speed_up import Pace
@@ -101,7 +102,7 @@ class Gate:
             environment=capture_environment(),
             checkpoint=subject.checkpoint,
             calibration=subject.calibration,
-            correct=int((predictions == bench.test.labels).sum()),
+            correct=int((predictions == bench.labels).sum()),
             predictions=tuple(predictions.tolist()),
             size=model_size(subject.model),
             numerics=self._numerics(subject, bench, logits),
@@ -114,7 +115,7 @@ class Gate:
         first = bench.first(_LAYER_IMAGES)
         layers = layer_numerics(subject.run, subject.model, subject.source, first)
         compiled = uncompiled(subject.model) is not subject.model
-        operators = count_operators(subject.run, first[:1], compiled=compiled)
+        operators = count_operators(subject.run, inputs.head(first, 1), compiled=compiled)
         single = _single(subject, first)
         return Numerics(
             images=bench.images,
@@ -142,10 +143,10 @@ class Gate:
 def all_logits(subject: Subject, bench: Bench) -> Array:
     """Logits of all of a bench's images, float32 (N, classes)."""
     classes, done, outs = len(bench.dataset.classes), 0, []
-    for images in batches(bench.test, bench.dataset, size=BATCH):
+    for batch in bench.test.batches(BATCH):
         bench.options.progress(done, len(bench.test), str(subject.case))
-        outs.append(subject.run(images)[:, :classes].float().numpy())
-        done += len(images)
+        outs.append(subject.run(batch.inputs)[:, :classes].float().numpy())
+        done += len(batch)
     return np.concatenate(outs)
 
 
@@ -159,13 +160,13 @@ def _reference_digest(subject: Subject, reference: Array) -> str:
 
 
 @torch.no_grad()
-def _single(subject: Subject, images: torch.Tensor) -> str:
+def _single(subject: Subject, first: Inputs) -> str:
     """Digest of the logits of the first images, each run alone."""
-    alone = images[:_SINGLE_IMAGES].split(1)
+    alone = inputs.singles(inputs.head(first, _SINGLE_IMAGES))
     return _kept(np.concatenate([subject.run(one).float().numpy() for one in alone])).digest
 
 
-def _reloaded(subject: Subject, images: torch.Tensor) -> str:
+def _reloaded(subject: Subject, first: Inputs) -> str:
     """The same after the model has loaded its own saved state; "" where it cannot.
 
     Where its state has changed by that, though the logits have not, the digest of that state.
@@ -176,7 +177,7 @@ def _reloaded(subject: Subject, images: torch.Tensor) -> str:
     except Exception:
         return ""
     again = _saved(subject)
-    return _single(subject, images) if again == saved else hashlib.sha256(again).hexdigest()
+    return _single(subject, first) if again == saved else hashlib.sha256(again).hexdigest()
 
 
 def _saved(subject: Subject) -> bytes:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 
-from qreg.data import Dataset, Split
-from qreg.data.batches import batches
+from qreg.data import Dataset, Samples
+from qreg.data.inputs import Inputs
+from qreg.data.samples import Rows
+from qreg.errors import DataError
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import Subject, open_workshop, prepare
 from qreg.records.case import Case, Failure
@@ -25,8 +25,15 @@ class Bench:
     """A dataset's test images and what its cases are made from."""
 
     dataset: Dataset
-    test: Split
+    test: Samples
     options: Options
+
+    @cached_property
+    def labels(self) -> Rows:
+        """The class of each sample (N,)."""
+        if self.test.labels is None:
+            raise DataError("targets that are no class labels", hint="give labels 0 .. classes - 1")
+        return self.test.labels
 
     @cached_property
     def images(self) -> Images:
@@ -34,8 +41,8 @@ class Bench:
         test = self.test
         return Images(
             index=tuple(test.index.tolist()),
-            labels=tuple(test.labels.tolist()),
-            digests=tuple(zlib.crc32(np.ascontiguousarray(image).data) for image in test.images),
+            labels=tuple(self.labels.tolist()),
+            digests=test.digests(),
         )
 
     @cached_property
@@ -44,9 +51,9 @@ class Bench:
         below = int(np.searchsorted(self.test.index, GATE_IMAGES))
         return below or min(GATE_IMAGES, len(self.test))
 
-    def first(self, count: int) -> torch.Tensor:
-        """The first `count` images as model inputs, float32 (count, 3, H, W)."""
-        return next(batches(self.test.head(count), self.dataset, size=count))
+    def first(self, count: int) -> Inputs:
+        """The first `count` samples as model inputs."""
+        return self.test.first(count).inputs
 
     def subject(self, case: Case) -> Subject | Failure:
         """The case made ready to run; see `qreg.measure.subject.prepare`."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from qreg.data import Dataset, Split
-from qreg.data.batches import batches
-from qreg.errors import UnavailableError
+from qreg.data import Dataset, Samples
+from qreg.data.inputs import Inputs
+from qreg.errors import DataError, UnavailableError
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import Subject, open_workshop, prepare
@@ -51,7 +51,8 @@ class Seen:
 
     runs: tuple[Run | Failure, ...]
     dataset: Dataset
-    test: Split
+    test: Samples
+    labels: Predictions
 
 
 def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Failure, ...]:
@@ -74,11 +75,17 @@ def run_cases(cases: Sequence[Case], options: Options) -> Seen:
     subjects = [one for one in made if isinstance(one, Subject)]
     runs = iter(_run_in_turn(subjects, dataset, test, options))
     seen = tuple(next(runs) if isinstance(one, Subject) else one for one in made)
-    return Seen(seen, dataset, test)
+    return Seen(seen, dataset, test, _labels(test))
+
+
+def _labels(test: Samples) -> Predictions:
+    if test.labels is None:
+        raise DataError("targets that are no class labels", hint="give labels 0 .. classes - 1")
+    return test.labels
 
 
 def _prepare_all(
-    cases: Sequence[Case], dataset: Dataset, test: Split, options: Options
+    cases: Sequence[Case], dataset: Dataset, test: Samples, options: Options
 ) -> list[Subject | Failure]:
     shop = open_workshop(dataset, test, options)
     made = []
@@ -95,20 +102,20 @@ def _prepare_all(
 
 @torch.no_grad()
 def _run_in_turn(
-    subjects: Sequence[Subject], dataset: Dataset, test: Split, options: Options
+    subjects: Sequence[Subject], dataset: Dataset, test: Samples, options: Options
 ) -> list[Run]:
     """Every subject on each batch before the next batch, so that their times compare."""
     logits: list[list[torch.Tensor]] = [[] for _ in subjects]
     seconds: list[list[float]] = [[] for _ in subjects]
     with _engine_kept():
-        for number, images in enumerate(batches(test, dataset, size=BATCH)):
+        for number, batch in enumerate(test.batches(BATCH)):
             for which, subject in enumerate(subjects):
                 start = time.perf_counter()
-                out = subject.run(images)
-                seconds[which].append((time.perf_counter() - start) / len(images) * BATCH)
+                out = subject.run(batch.inputs)
+                seconds[which].append((time.perf_counter() - start) / len(batch) * BATCH)
                 logits[which].append(out)
             options.progress(min((number + 1) * BATCH, len(test)), len(test), "test images")
-        single = _time_single(subjects, next(batches(test.head(1), dataset, size=1)))
+        single = _time_single(subjects, test.first(1).inputs)
     classes = len(dataset.classes)
     joined = (torch.cat(outs)[:, :classes] for outs in logits)
     return [
@@ -123,19 +130,18 @@ def _run_in_turn(
     ]
 
 
-def _time_single(subjects: Sequence[Subject], image: torch.Tensor) -> list[Seconds]:
+def _time_single(subjects: Sequence[Subject], image: Inputs) -> list[Seconds]:
     runs = [lambda s=subject: s.run(image) for subject in subjects]
     return time_in_turn(runs, rounds=_ROUNDS, calls=_CALLS, warm_up=_WARM_UP)
 
 
 def summarize(seen: Seen) -> tuple[Measurement | Failure, ...]:
     """What the runs say, each beside fp32 and its control."""
-    dataset, test = seen.dataset, seen.test
-    environment, fingerprint = capture_environment(), test.fingerprint()
+    environment, fingerprint = capture_environment(), seen.test.fingerprint()
     runs = [run for run in seen.runs if isinstance(run, Run)]
     by_method = {run.subject.method.name: run for run in reversed(runs)}
     return tuple(
-        _measurement(one, by_method, dataset, test, environment, fingerprint)
+        _measurement(one, by_method, seen, environment, fingerprint)
         if isinstance(one, Run)
         else one
         for one in seen.runs
@@ -145,8 +151,7 @@ def summarize(seen: Seen) -> tuple[Measurement | Failure, ...]:
 def _measurement(
     run: Run,
     by_method: dict[str, Run],
-    dataset: Dataset,
-    test: Split,
+    seen: Seen,
     environment: Environment,
     fingerprint: str,
 ) -> Measurement:
@@ -159,9 +164,13 @@ def _measurement(
         checkpoint=subject.checkpoint,
         calibration=subject.calibration,
         data_fingerprint=fingerprint,
-        accuracy=accuracy(run.predictions, test, classes=dataset.classes),
+        accuracy=accuracy(
+            run.predictions, seen.labels, seen.test.index, classes=seen.dataset.classes
+        ),
         agreements=tuple(
-            agreement(run.predictions, reference.predictions, test, name=name)
+            agreement(
+                run.predictions, reference.predictions, seen.labels, seen.test.index, name=name
+            )
             for name, reference in references.items()
         ),
         size=model_size(subject.model),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from qreg.data import Dataset, Split, SplitName, get_dataset, load_split
+from qreg.data import Dataset, Samples, SplitName, get_dataset, load_split
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Options:
         """
         return get_dataset(dict(self.sources).get(name, name))
 
-    def load(self, dataset: Dataset, split: SplitName) -> Split:
+    def load(self, dataset: Dataset, split: SplitName) -> Samples:
         """A split of a dataset, with the progress of decoding it."""
         return load_split(
             dataset,
@@ -47,7 +47,7 @@ class Options:
         )
 
 
-def load_test(dataset: Dataset, options: Options) -> Split:
+def load_test(dataset: Dataset, options: Options) -> Samples:
     """The test images that `options` ask for."""
     test = options.load(dataset, "test")
     return test.head(options.limit) if options.limit else test

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
-from qreg.data import Dataset, Split
-from qreg.data.batches import batches
+from qreg.data import Dataset, Samples
+from qreg.data.inputs import Inputs
 from qreg.errors import QregError, UnavailableError
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import Subject, open_workshop, prepare
@@ -31,10 +29,10 @@ def audit_case(case: Case, options: Options) -> tuple[LayerSaturation, ...]:
     test = load_test(dataset, options)
     subject = _prepared(case, dataset, test, options)
     with use_engine(case.engine):
-        return audit_saturation(subject.model, _shown(dataset, test, options), engine=case.engine)
+        return audit_saturation(subject.model, _shown(test, options), engine=case.engine)
 
 
-def _prepared(case: Case, dataset: Dataset, test: Split, options: Options) -> Subject:
+def _prepared(case: Case, dataset: Dataset, test: Samples, options: Options) -> Subject:
     options.progress(0, 1, f"making {case.method}")
     made = prepare(case, open_workshop(dataset, test, options))
     if isinstance(made, Subject):
@@ -44,9 +42,9 @@ def _prepared(case: Case, dataset: Dataset, test: Split, options: Options) -> Su
     raise QregError(f"{case}: {made.reason}\n{made.details}", hint=made.hint)
 
 
-def _shown(dataset: Dataset, test: Split, options: Options) -> Iterator[torch.Tensor]:
+def _shown(test: Samples, options: Options) -> Iterator[Inputs]:
     done = 0
-    for images in batches(test, dataset, size=_BATCH):
-        options.progress(done, len(test), "images")
-        yield images
-        done += len(images)
+    for batch in test.batches(_BATCH):
+        options.progress(done, len(test), "samples")
+        yield batch.inputs
+        done += len(batch)

@@ -6,12 +6,13 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from qreg.data import Dataset, Split
-from qreg.data.batches import batches
+from qreg.data import Dataset, Samples, inputs
+from qreg.data.inputs import Inputs
 from qreg.errors import MissingCheckpointError, QregError, UnavailableError
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import recorded_warnings
@@ -44,12 +45,11 @@ class Subject:
     calibration: tuple[int, ...]
     warnings: tuple[str, ...]
 
-    def run(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, classes) of a batch (N, 3, H, W), on this case's engine."""
+    def run(self, given: Inputs) -> Any:
+        """Outputs of a batch, on this case's engine; logits (N, classes) of a classifier."""
         # Kernels ask for the current engine at every call, not only when weights are packed.
         torch.backends.quantized.engine = self.case.engine
-        logits: torch.Tensor = self.model(images)
-        return logits
+        return inputs.call(self.model, given)
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class Workshop:
 
     Attributes:
         folders: where checkpoints are.
-        calibration: returns the calibration images; not called unless a method wants them.
-        sample: a batch of test images, to see that a model runs.
+        calibration: returns the calibration samples; not called unless a method wants them.
+        sample: a batch of test samples, to see that a model runs.
     """
 
     dataset: Dataset
     folders: tuple[Path, ...]
-    calibration: Callable[[], Split]
-    sample: torch.Tensor
+    calibration: Callable[[], Samples]
+    sample: Inputs
 
 
 def prepare(case: Case, shop: Workshop) -> Subject | Failure:
@@ -92,10 +92,10 @@ def _prepare(case: Case, shop: Workshop) -> Subject:
     method = get_method(case.method)
     observed: list[int] = []
 
-    def calibration() -> Iterator[torch.Tensor]:
+    def calibration() -> Iterator[Inputs]:
         split = shop.calibration()
         observed.extend(split.index.tolist())
-        return batches(split, shop.dataset, size=_CALIBRATION_BATCH)
+        return (batch.inputs for batch in split.batches(_CALIBRATION_BATCH))
 
     with use_engine(case.engine), recorded_warnings() as texts, torch.no_grad():
         check_needs(method, case.engine)
@@ -103,9 +103,9 @@ def _prepare(case: Case, shop: Workshop) -> Subject:
         source = copy.deepcopy(model)
         context = Context(case.engine, calibration, shop.sample)
         model = method.quantize(model.eval(), context).eval()
-        logits = model(shop.sample)
+        logits = inputs.call(model, shop.sample)
     classes = len(shop.dataset.classes)
-    check_output(case.model, logits, batch=len(shop.sample), classes=classes)
+    check_output(case.model, logits, batch=inputs.count(shop.sample), classes=classes)
     seen = tuple(dict.fromkeys(observed))
     return Subject(case, method, model, source, sha256, seen, tuple(sorted(texts)))
 
@@ -129,11 +129,10 @@ def _load(case: Case, method: Method, shop: Workshop) -> tuple[nn.Module, str]:
 CALIBRATION = range(512)
 
 
-def open_workshop(dataset: Dataset, test: Split, options: Options) -> Workshop:
+def open_workshop(dataset: Dataset, test: Samples, options: Options) -> Workshop:
     """What cases of this dataset are made from; calibration images are loaded when asked for."""
 
-    def calibration() -> Split:
+    def calibration() -> Samples:
         return options.load(dataset, "train").take(CALIBRATION)
 
-    sample = next(batches(test.head(2), dataset, size=2))
-    return Workshop(dataset, options.folders, calibration, sample)
+    return Workshop(dataset, options.folders, calibration, test.first(2).inputs)

@@ -5,27 +5,28 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from qreg.data.dataset import Split
 from qreg.records.measurement import Accuracy, ClassAccuracy
 from qreg.stats.intervals import wilson
 
+Whole = npt.NDArray[np.int64]
+
 
 def accuracy(
-    predictions: npt.NDArray[np.int64], split: Split, *, classes: tuple[str, ...]
+    predictions: Whole, labels: Whole, index: Whole, *, classes: tuple[str, ...]
 ) -> Accuracy:
-    """Score predictions (N,) of the split's N images, in its order."""
-    right = predictions == split.labels
+    """Score predictions (N,) by the labels (N,) of samples of these canonical indices (N,)."""
+    right = predictions == labels
     correct = int(right.sum())
-    low, high = wilson(correct, len(split))
+    low, high = wilson(correct, len(labels))
     return Accuracy(
         correct=correct,
-        total=len(split),
+        total=len(labels),
         low=low,
         high=high,
         classes=tuple(
-            ClassAccuracy(name, int(right[split.labels == c].sum()), int((split.labels == c).sum()))
+            ClassAccuracy(name, int(right[labels == c].sum()), int((labels == c).sum()))
             for c, name in enumerate(classes)
         ),
-        index=tuple(split.index.tolist()),
+        index=tuple(index.tolist()),
         predictions=tuple(predictions.tolist()),
     )

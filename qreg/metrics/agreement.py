@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from qreg.data.dataset import Split
 from qreg.records.measurement import Agreement, Flip
 from qreg.stats.intervals import paired_change
 from qreg.stats.mcnemar import detectable_drop, mcnemar
@@ -14,14 +13,19 @@ Predictions = npt.NDArray[np.int64]
 
 
 def agreement(
-    predictions: Predictions, reference: Predictions, split: Split, *, name: str
+    predictions: Predictions,
+    reference: Predictions,
+    labels: Predictions,
+    index: Predictions,
+    *,
+    name: str,
 ) -> Agreement:
-    """Compare predictions (N,) with those of the method `name` on the same N images."""
+    """Compare predictions (N,) with those of the method `name` on the same N samples."""
     rows = np.flatnonzero(predictions != reference)
     flips = tuple(
         Flip(
-            index=int(split.index[row]),
-            label=int(split.labels[row]),
+            index=int(index[row]),
+            label=int(labels[row]),
             reference=int(reference[row]),
             observed=int(predictions[row]),
         )
@@ -29,13 +33,13 @@ def agreement(
     )
     won = sum(flip.observed == flip.label for flip in flips)
     lost = sum(flip.reference == flip.label for flip in flips)
-    change, low, high = paired_change(won, lost, len(split))
+    change, low, high = paired_change(won, lost, len(labels))
     return Agreement(
         reference=name,
         change=change,
         low=low,
         high=high,
         p_value=mcnemar(won, lost),
-        detectable=detectable_drop(won + lost, len(split)),
+        detectable=detectable_drop(won + lost, len(labels)),
         flips=flips,
     )

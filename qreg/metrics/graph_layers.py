@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from qreg.data.inputs import Inputs, tensors
 from qreg.metrics.graphs import is_dequantize, is_quantize, layer_of, operator
 from qreg.metrics.tensors import affine, digest, sqnr
 from qreg.records.numerics import Layer, Quantizer
@@ -61,15 +62,15 @@ def _layer_name(node: fx.Node) -> str:
 
 @torch.no_grad()
 def graph_layers(
-    graph: fx.GraphModule, twin: Mapping[str, torch.Tensor], images: torch.Tensor
+    graph: fx.GraphModule, twin: Mapping[str, torch.Tensor], inputs: Inputs
 ) -> tuple[Layer, ...]:
-    """Describe the layers of a graph that is run on `images`, model inputs (N, 3, H, W).
+    """Describe the layers of a graph that is run on `inputs`.
 
     Args:
         twin: outputs of the float model's layers by name.
     """
     shown = {layer.shown(): layer for layer in layers_in(graph)}
-    twin = {**twin, _INPUT: images}
+    twin = {**twin, **_input_layers(inputs)}
     seen: list[Layer] = []
 
     class Watching(fx.Interpreter):
@@ -79,8 +80,14 @@ def graph_layers(
                 seen.append(_layer(graph, shown[n], value, twin))
             return value
 
-    Watching(graph).run(images)
+    Watching(graph).run(*tensors(inputs))
     return tuple(seen)
+
+
+def _input_layers(inputs: Inputs) -> dict[str, torch.Tensor]:
+    """Each input as the layer that it is called: ``input``, ``input#2``, ..."""
+    numbered = enumerate(tensors(inputs), start=1)
+    return {_INPUT if n == 1 else f"{_INPUT}#{n}": each for n, each in numbered}
 
 
 def _layer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from torch.ao import quantization as ao
 from torch.ao.nn.quantized import FloatFunctional, QFunctional
 
+from qreg.data.inputs import Inputs, Run, call
 from qreg.metrics.graph_layers import graph_layers, layers_in
 from qreg.metrics.graphs import exported_graph
 from qreg.metrics.tensors import digest, quantizer, sqnr
@@ -43,40 +45,40 @@ def float_twin(model: nn.Module, quantized: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def layer_numerics(
-    run: Callable[[torch.Tensor], torch.Tensor],
+    run: Run,
     model: nn.Module,
     source: nn.Module,
-    images: torch.Tensor,
+    inputs: Inputs,
 ) -> tuple[Layer, ...]:
     """Describe every layer of a model, in the order they run.
 
     Args:
         run: runs `model`.
         source: what it was quantized from; it is changed.
-        images: model inputs, float32 (N, 3, H, W).
     """
     twin = float_twin(source, model)
+    of_twin = partial(call, twin)
     if graph := exported_graph(model):
         run_in = {layer.name.partition("#")[0] for layer in layers_in(graph)}
-        return graph_layers(graph, layer_outputs(twin, twin, images, names=run_in), images)
+        return graph_layers(graph, layer_outputs(of_twin, twin, inputs, names=run_in), inputs)
     modules = dict(model.named_modules())
     names = {name for name, module in modules.items() if name and _is_layer(module)}
-    wanted = layer_outputs(twin, twin, images, names=names)
+    wanted = layer_outputs(of_twin, twin, inputs, names=names)
     layers: list[Layer] = []
 
     def describe(name: str, output: torch.Tensor) -> None:
         layers.append(_layer(name, modules, output, wanted.get(name)))
 
     with _watched(model, names, describe):
-        run(images)
+        run(inputs)
     return tuple(layers)
 
 
 @torch.no_grad()
 def layer_outputs(
-    run: Callable[[torch.Tensor], torch.Tensor],
+    run: Run,
     model: nn.Module,
-    images: torch.Tensor,
+    inputs: Inputs,
     *,
     names: set[str] | None = None,
 ) -> dict[str, torch.Tensor]:
@@ -89,7 +91,7 @@ def layer_outputs(
         outputs[name] = output.clone()  # a later layer may work in place
 
     with _watched(model, names, keep):
-        run(images)
+        run(inputs)
     return outputs
 
 

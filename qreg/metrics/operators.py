@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from qreg.data.inputs import Inputs, Run
 from qreg.records.numerics import OperatorCount
 
 _OPERATOR = re.compile(r"\w+::\w+")
@@ -40,27 +40,27 @@ class _Counting(TorchDispatchMode):
 
 @torch.no_grad()
 def count_operators(
-    run: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, *, compiled: bool = False
+    run: Run, inputs: Inputs, *, compiled: bool = False
 ) -> tuple[OperatorCount, ...]:
-    """Run once on model inputs (N, 3, H, W) and count the operators, sorted by name.
+    """Run once and count the operators, sorted by name.
 
     Args:
         compiled: `run` calls what `torch.compile` made; what it fused is no operator any more.
     """
     if compiled:
-        return _sorted(_profiled(run, images))
+        return _sorted(_profiled(run, inputs))
     with _Counting() as mode:
-        run(images)
+        run(inputs)
     return _sorted(mode.seen)
 
 
-def _profiled(run: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> Counter[str]:
+def _profiled(run: Run, inputs: Inputs) -> Counter[str]:
     """Under a dispatch mode dynamo would run the model as it was before it was compiled."""
     # else its library says on standard error that there is no GPU
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    run(images)
+    run(inputs)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
-        run(images)
+        run(inputs)
     return Counter(event.name for event in seen.events() if _OPERATOR.fullmatch(event.name))
 
 

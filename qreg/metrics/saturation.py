@@ -21,6 +21,7 @@ from torch import nn
 from torch.ao.nn import quantized as nnq
 from torch.ao.nn.quantized import dynamic as nnqd
 
+from qreg.data.inputs import Inputs, call
 from qreg.quantization.reference import Layout, PairSums, conv2d_in_pairs, linear_in_pairs
 from qreg.records.measurement import LayerSaturation
 
@@ -53,13 +54,13 @@ class LayerInput:
 
 
 def audit_saturation(
-    model: nn.Module, images: Iterable[torch.Tensor], *, engine: str
+    model: nn.Module, batches: Iterable[Inputs], *, engine: str
 ) -> tuple[LayerSaturation, ...]:
     """Count overflows in every quantized convolution and linear layer of a model.
 
     Args:
         model: quantized, in evaluation mode, run under the engine that is current.
-        images: model inputs, float32 (N, 3, H, W).
+        batches: model inputs.
         engine: whose kernel is predicted.
 
     Returns:
@@ -76,8 +77,8 @@ def audit_saturation(
             totals[key] = totals[key] + found if key in totals else found
 
     with torch.no_grad(), observed(model, count):
-        for batch in images:
-            model(batch)
+        for batch in batches:
+            call(model, batch)
     return tuple(totals.values())
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from qreg.checks.operators import layers_work
-from qreg.data.batches import batches
+from qreg.data import inputs
 from qreg.measure.comparison import Run, Seen, latencies, run_cases, summarize
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import say_once
@@ -108,12 +108,12 @@ def _made(run: Run | Failure, measured: Measurement | Failure, seen: Seen) -> _M
 @torch.no_grad()
 def _looked_into(run: Run, measured: Measurement, seen: Seen) -> _Made:
     """Operators and layers, when all times are taken."""
-    images = next(batches(seen.test.head(_LAYER_IMAGES), seen.dataset, size=_LAYER_IMAGES))
+    first = seen.test.first(_LAYER_IMAGES).inputs
     subject = run.subject
     with use_engine(subject.case.engine):
         compiled = uncompiled(subject.model) is not subject.model
-        operators = count_operators(subject.run, images[:1], compiled=compiled)
-        layers = layer_numerics(subject.run, subject.model, subject.source, images)
+        operators = count_operators(subject.run, inputs.head(first, 1), compiled=compiled)
+        layers = layer_numerics(subject.run, subject.model, subject.source, first)
     return _Made(Candidate(measured, layers_work(operators, layers)), run, layers)
 
 
@@ -139,7 +139,9 @@ def _missing(pair: Pair, failure: Failure) -> Replacement:
 
 def _judged(pair: Pair, before: _Made, now: _Made, seen: Seen, *, level: float) -> Replacement:
     old, new = pair
-    beside = agreement(now.run.predictions, before.run.predictions, seen.test, name=old.method)
+    beside = agreement(
+        now.run.predictions, before.run.predictions, seen.labels, seen.test.index, name=old.method
+    )
     work, same = now.candidate.work, now.run.digest == before.run.digest
     threads = now.candidate.measurement.environment.threads
     return Replacement(

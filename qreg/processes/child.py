@@ -135,7 +135,7 @@ def _make(job: dict[str, Any], names: list[str]) -> Call:
         dataset=dataset,
         folders=options.folders,
         calibration=lambda: options.load(dataset, "train").take(range(CALIBRATION)),
-        sample=images[:2],
+        sample=next(batches(test.head(2), dataset, size=2)),
     )
     made = subjects.prepare(case, shop)
     if not isinstance(made, subjects.Subject):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from qreg.data.inputs import Inputs, call
 from qreg.errors import UnavailableError
 
 Seen = dict[str, torch.Tensor]
@@ -33,7 +34,7 @@ def trained_float(trained: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def carry_ranges(trained: nn.Module, prepared: fx.GraphModule, example: torch.Tensor) -> None:
+def carry_ranges(trained: nn.Module, prepared: fx.GraphModule, example: Inputs) -> None:
     """Give each fake-quantizer of a prepared graph the state of its counterpart in `trained`.
 
     The two run with fake quantization off: counterparts are given the same tensor, bit by bit.
@@ -42,7 +43,7 @@ def carry_ranges(trained: nn.Module, prepared: fx.GraphModule, example: torch.Te
 
     Args:
         prepared: made from `trained_float(trained)`; changed in place.
-        example: model inputs (N, 3, H, W), not all alike.
+        example: model inputs, not all alike.
 
     Raises:
         UnavailableError: a fake-quantizer has no counterpart.
@@ -70,7 +71,7 @@ def _before(name: str, prepared: fx.GraphModule, given: Seen, learned: Seen) -> 
     )
 
 
-def _inputs(model: nn.Module, example: torch.Tensor) -> Seen:
+def _inputs(model: nn.Module, example: Inputs) -> Seen:
     """What each fake-quantizer is given first, in the order they run."""
     seen: Seen = {}
     fakes = [(n, m) for n, m in model.named_modules() if hasattr(m, "fake_quant_enabled")]
@@ -84,7 +85,7 @@ def _inputs(model: nn.Module, example: torch.Tensor) -> Seen:
     handles = [module.register_forward_pre_hook(hook(name)) for name, module in fakes]
     try:
         with _switched_off([module for _, module in fakes]):
-            model(example)
+            call(model, example)
     finally:
         for handle in handles:
             handle.remove()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.ao import quantization as ao
 from torch.ao.quantization import quantize_fx
 
+from qreg.data.inputs import arguments, call
 from qreg.quantization import METHODS
 from qreg.quantization.carry import carry_ranges, trained_float
 from qreg.quantization.eager import qat_qconfig, static_qconfig
@@ -18,23 +20,23 @@ from qreg.quantization.qat import QAT
 
 @torch.no_grad()
 def quantize_fx_static(
-    model: nn.Module, qconfig: ao.QConfig, calibration: Iterable[torch.Tensor]
+    model: nn.Module, qconfig: ao.QConfig, calibration: Iterable[Any]
 ) -> fx.GraphModule:
     """Trace a float model in evaluation mode, observe the calibration batches, convert."""
     batches = iter(calibration)
     first = next(batches)
     mapping = ao.QConfigMapping().set_global(qconfig)
-    prepared = quantize_fx.prepare_fx(model, mapping, (first,))
-    prepared(first)
-    for images in batches:
-        prepared(images)
+    prepared = quantize_fx.prepare_fx(model, mapping, arguments(first)[0])
+    call(prepared, first)
+    for inputs in batches:
+        call(prepared, inputs)
     return quantize_fx.convert_fx(prepared)
 
 
-def prepare_fx_qat(model: nn.Module, qconfig: ao.QConfig, example: torch.Tensor) -> fx.GraphModule:
+def prepare_fx_qat(model: nn.Module, qconfig: ao.QConfig, example: Any) -> fx.GraphModule:
     """Trace a float model and put fake quantization into it, to be trained."""
     mapping = ao.QConfigMapping().set_global(qconfig)
-    return quantize_fx.prepare_qat_fx(model.train(), mapping, (example,))
+    return quantize_fx.prepare_qat_fx(model.train(), mapping, arguments(example)[0])
 
 
 def convert_fx_qat(trained: fx.GraphModule) -> fx.GraphModule:

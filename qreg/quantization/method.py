@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from qreg.records.method import MethodInfo, Need
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
+
+    from qreg.data.inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,17 @@ class Context:
 
     Attributes:
         engine: the kernel backend, already set as PyTorch's current one.
-        calibration: yields the model inputs of the recorded calibration images, float32
-            (N, 3, H, W) each; nothing is loaded before it is called.
-        example: model inputs (2, 3, H, W) to trace a graph with; what they show changes nothing.
+        calibration: yields the model inputs of the recorded calibration samples, in batches;
+            nothing is loaded before it is called.
+        example: model inputs, two samples, to trace a graph with; what they show changes nothing.
             Without them the first calibration batch is taken.
     """
 
     engine: str
-    calibration: Callable[[], Iterator[torch.Tensor]]
-    example: torch.Tensor | None = None
+    calibration: Callable[[], Iterator[Inputs]]
+    example: Inputs | None = None
 
-    def to_trace(self) -> torch.Tensor:
+    def to_trace(self) -> Inputs:
         """A batch of model inputs."""
         return next(self.calibration()) if self.example is None else self.example
 

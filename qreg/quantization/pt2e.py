@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from qreg.data.inputs import arguments, call, head, repeated
 from qreg.quantization import METHODS
 from qreg.quantization.carry import carry_ranges, trained_float
 from qreg.quantization.method import Context, Method
@@ -20,10 +21,12 @@ from qreg.quantization.needs import unheard
 from qreg.quantization.qat import QAT
 
 
-def export_graph(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
-    """Export a model, in the mode it is in, for batches of any size; `example` has 2 images."""
+def export_graph(model: nn.Module, example: Any) -> fx.GraphModule:
+    """Export a model, in the mode it is in, for batches of any size; `example` has two samples."""
+    args, named = arguments(example)
     any_size = {0: torch.export.Dim("batch")}
-    exported = torch.export.export(model, (example,), dynamic_shapes=(any_size,))
+    shapes: Any = dict.fromkeys(named, any_size) or tuple(any_size for _ in args)
+    exported = torch.export.export(model, args, named, dynamic_shapes=shapes)
     graph = exported.module()
     assert isinstance(graph, fx.GraphModule)
     return graph
@@ -31,7 +34,7 @@ def export_graph(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
 
 @torch.no_grad()
 def quantize_pt2e_static(
-    model: nn.Module, example: torch.Tensor, calibration: Iterable[torch.Tensor]
+    model: nn.Module, example: Any, calibration: Iterable[Any]
 ) -> fx.GraphModule:
     """Export a float model in evaluation mode, observe the calibration batches, convert."""
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -41,12 +44,12 @@ def quantize_pt2e_static(
     config = x86.get_default_x86_inductor_quantization_config(reduce_range=True)
     quantizer = x86.X86InductorQuantizer().set_global(config)
     prepared = prepare_pt2e(export_graph(model, example), quantizer)
-    for images in calibration:
-        prepared(images)
+    for inputs in calibration:
+        call(prepared, inputs)
     return without_float_weights(convert_pt2e(prepared))
 
 
-def prepare_pt2e_qat(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
+def prepare_pt2e_qat(model: nn.Module, example: Any) -> fx.GraphModule:
     """Export a float model and put fake quantization into it, to be trained."""
     from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
@@ -78,18 +81,18 @@ def without_float_weights(graph: fx.GraphModule) -> fx.GraphModule:
 
 
 @torch.no_grad()
-def compile_int8(graph: fx.GraphModule, example: torch.Tensor) -> nn.Module:
+def compile_int8(graph: fx.GraphModule, example: Any) -> nn.Module:
     """Have inductor replace quantize, float operator, dequantize by int8 kernels.
 
-    Run it under `torch.no_grad()` too. It is compiled here for few images, for one and for many:
+    Run it under `torch.no_grad()` too. It is compiled here for few samples, for one and for many:
     inductor chooses other code for each.
     """
     from torch._inductor import config
 
     config.freezing = True  # of the whole process: dynamo and inductor both ask it, at each call
     compiled: Any = torch.compile(graph, dynamic=True)
-    for images in (example, example[:1], example.repeat(32, 1, 1, 1)):
-        compiled(images)
+    for inputs in (example, head(example, 1), repeated(example, 32)):
+        call(compiled, inputs)
     model: nn.Module = compiled
     return model
 

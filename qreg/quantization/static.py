@@ -1,4 +1,4 @@
-"""Static quantization: int8 weights and activations, ranges from calibration images."""
+"""Static quantization: int8 weights and activations, ranges from calibration samples."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ import torch
 from torch import nn
 from torch.ao import quantization as ao
 
+from qreg.data.inputs import call
 from qreg.quantization import METHODS
 from qreg.quantization.eager import Weights, fuse, static_qconfig
 from qreg.quantization.method import Context, Method
 
 
 @torch.no_grad()
-def quantize_eager_static(
-    model: Any, qconfig: ao.QConfig, calibration: Iterable[torch.Tensor]
-) -> nn.Module:
+def quantize_eager_static(model: Any, qconfig: ao.QConfig, calibration: Iterable[Any]) -> nn.Module:
     """Observe the calibration batches, convert; `model` has stubs, and its layers are fused."""
     model.qconfig = qconfig
     prepared = ao.prepare(model, inplace=True)
-    for images in calibration:
-        prepared(images)
+    for inputs in calibration:
+        call(prepared, inputs)
     quantized: nn.Module = ao.convert(prepared, inplace=True)
     return quantized
 
 
 def quantize_static(model: nn.Module, context: Context, *, weights: Weights) -> nn.Module:
-    """Fuse, observe the calibration images, convert."""
+    """Fuse, observe the calibration samples, convert."""
     qconfig = static_qconfig(context.engine, weights)
     return quantize_eager_static(fuse(model), qconfig, context.calibration())
 

@@ -14,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from qreg.data.batches import to_input
-from qreg.data.dataset import Dataset, Split
+from qreg.data import Batch, Samples, inputs
+from qreg.data.images import ImageSamples
+from qreg.data.samples import Rows
 from qreg.files import write_atomically
 from qreg.training.recipe import Recipe, recipe_text
 
@@ -42,8 +43,7 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
 
 def train(
     model: nn.Module,
-    split: Split,
-    dataset: Dataset,
+    split: Samples,
     recipe: Recipe,
     *,
     state_file: Path,
@@ -63,7 +63,7 @@ def train(
         nesterov=True,
     )
     for epoch in range(_restore(state_file, recipe, model, optimizer), recipe.epochs):
-        _train_epoch(model, optimizer, split, dataset, recipe, epoch, report)
+        _train_epoch(model, optimizer, split, recipe, epoch, report)
         _save(state_file, recipe, model, optimizer, epoch + 1)
     return model.eval().to(memory_format=torch.contiguous_format)
 
@@ -71,8 +71,7 @@ def train(
 def _train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    split: Split,
-    dataset: Dataset,
+    split: Samples,
     recipe: Recipe,
     epoch: int,
     report: Callable[[Step], None],
@@ -83,16 +82,23 @@ def _train_epoch(
     batches = math.ceil(len(order) / recipe.batch_size)
     for batch in range(batches):
         rows = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
-        pixels = split.images[rows]
-        inputs = to_input(_augment(pixels, rng) if recipe.augment else pixels, dataset)
+        given = _augmented(split, rows, rng) if recipe.augment else split.read(rows)
         rate = learning_rate(recipe, epoch * batches + batch, recipe.epochs * batches)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(inputs), torch.from_numpy(split.labels[rows]))
+        loss = nn.functional.cross_entropy(inputs.call(model, given.inputs), given.targets)
         loss.backward()
         optimizer.step()
         report(Step(epoch=epoch, batch=batch + 1, batches=batches, loss=loss.item()))
+
+
+def _augmented(samples: Samples, rows: Rows, rng: np.random.Generator) -> Batch:
+    if not isinstance(samples, ImageSamples):
+        return samples.read(rows)  # it is the data's own to augment what are no pixels
+    pixels = _augment(samples.images[rows], rng)
+    targets = torch.from_numpy(samples.labels[rows])
+    return Batch(samples.to_inputs(pixels), targets, samples.index[rows])
 
 
 def _augment(pixels: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:

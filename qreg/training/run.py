@@ -11,8 +11,7 @@ import torch
 from torch import nn
 from torch.ao import quantization as ao
 
-from qreg.data import Dataset, Progress, Split, load_split
-from qreg.data.batches import batches
+from qreg.data import Dataset, Progress, Samples, inputs, load_split
 from qreg.models import build_model
 from qreg.quantization import get_method
 from qreg.training.checkpoints import (
@@ -55,11 +54,11 @@ def make_checkpoint(
     model, recipe = _start(recipe, folders)
     path = checkpoint_path(folders[0], recipe.model, recipe.dataset, recipe.kind)
     state_file = path.with_suffix(".partial")
-    train(model, split, dataset, recipe, state_file=state_file, report=report)
+    train(model, split, recipe, state_file=state_file, report=report)
     model.apply(ao.disable_observer)
     model.load_state_dict(unpack(pack(model)))
     test = load_split(dataset, "test", data_dir=data_dir, progress=loading)
-    correct = _correct(model, test, dataset)
+    correct = _correct(model, test)
     done = save_checkpoint(path, model, replace(recipe, test_correct=correct, test_total=len(test)))
     state_file.unlink(missing_ok=True)
     return done
@@ -78,9 +77,9 @@ def _start(recipe: Recipe, folders: tuple[Path, ...]) -> tuple[nn.Module, Recipe
 
 
 @torch.no_grad()
-def _correct(model: nn.Module, split: Split, dataset: Dataset) -> int:
+def _correct(model: nn.Module, samples: Samples) -> int:
     model.eval()
-    predicted = [
-        model(images).argmax(dim=1) for images in batches(split, dataset, size=_EVALUATION_BATCH)
-    ]
-    return int((torch.cat(predicted).numpy() == split.labels).sum())
+    right = 0
+    for batch in samples.batches(_EVALUATION_BATCH):
+        right += int((inputs.call(model, batch.inputs).argmax(dim=1) == batch.targets).sum())
+    return right

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
-from qreg.data.batches import batches
+from qreg.data import inputs
+from qreg.data.inputs import Inputs
 from qreg.faults.fault import STATIC, Fault, Feed, Target, calibrated_on, patched
 
-Batches = Iterator[torch.Tensor]
+Batches = Iterator[Inputs]
 
 
 def _first(count: int) -> Fault:
     def feed(given: Batches, target: Target) -> Batches:
-        yield next(given)[:count]
+        yield inputs.head(next(given), count)
 
     return _fed(
         f"calibration-{count}",
@@ -25,6 +26,16 @@ def _first(count: int) -> Fault:
     )
 
 
+def _changed(change: Callable[[torch.Tensor, Target], torch.Tensor]) -> Feed:
+    """Each tensor of floats is changed."""
+
+    def feed(given: Batches, target: Target) -> Batches:
+        for batch in given:
+            yield inputs.mapped_float(batch, lambda each: change(each, target))
+
+    return feed
+
+
 def _pixels(images: torch.Tensor, target: Target) -> torch.Tensor:
     """The images before they were normalised, 0 to 1."""
     dataset = target.options.dataset(target.case.dataset)
@@ -32,21 +43,18 @@ def _pixels(images: torch.Tensor, target: Target) -> torch.Tensor:
     return images * std + mean
 
 
-def _unnormalised(given: Batches, target: Target) -> Batches:
-    return (_pixels(images, target) for images in given)
+def _raw(images: torch.Tensor, target: Target) -> torch.Tensor:
+    return 255 * _pixels(images, target)
 
 
-def _raw(given: Batches, target: Target) -> Batches:
-    return (255 * _pixels(images, target) for images in given)
-
-
-def _bgr(given: Batches, target: Target) -> Batches:
-    return (images.flip(1) for images in given)
+def _bgr(images: torch.Tensor, target: Target) -> torch.Tensor:
+    return images.flip(1)
 
 
 def _noise(given: Batches, target: Target) -> Batches:
     generator = torch.Generator().manual_seed(0)
-    return (torch.randn(images.shape, generator=generator) for images in given)
+    for batch in given:
+        yield inputs.mapped_float(batch, lambda x: torch.randn(x.shape, generator=generator))
 
 
 def _nothing(given: Batches, target: Target) -> Batches:
@@ -61,7 +69,7 @@ def _test_images(given: Batches, target: Target) -> Batches:
     list(given)  # the training images are recorded as observed
     dataset = target.options.dataset(target.case.dataset)
     test = target.options.load(dataset, "test").head(512)
-    return batches(test, dataset, size=64)
+    return (batch.inputs for batch in test.batches(64))
 
 
 def _fed(
@@ -80,9 +88,9 @@ def _fed(
 
 CALIBRATION = (
     *(_first(count) for count in (64, 8, 1)),
-    _fed("calibration-unnormalised", "ranges are observed on pixels 0 to 1", _unnormalised),
-    _fed("calibration-raw", "ranges are observed on pixels 0 to 255", _raw),
-    _fed("calibration-bgr", "ranges are observed on images in BGR order", _bgr),
+    _fed("calibration-unnormalised", "ranges are observed on pixels 0 to 1", _changed(_pixels)),
+    _fed("calibration-raw", "ranges are observed on pixels 0 to 255", _changed(_raw)),
+    _fed("calibration-bgr", "ranges are observed on images in BGR order", _changed(_bgr)),
     _fed("calibration-noise", "ranges are observed on Gaussian noise", _noise),
     _fed(
         "calibration-reordered",

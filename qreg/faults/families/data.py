@@ -9,22 +9,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qreg.data import Dataset, Progress, Split, SplitName
+from qreg.data import Dataset, Progress, Samples, SplitName
+from qreg.data.images import ImageSamples
 from qreg.faults.fault import Fault, after, changed_dataset
 from qreg.faults.surgery import change_input
 
 _ALL = ("fp32", "fp32-finetuned", "dynamic", "static", "static-per-tensor", "qat", "qat-per-tensor")
 
 
-def _test(change: Callable[[Split], Split]) -> Callable[[Dataset], Dataset]:
+def _test(change: Callable[[ImageSamples], ImageSamples]) -> Callable[[Dataset], Dataset]:
     """The dataset with another test split."""
 
     def changed(dataset: Dataset) -> Dataset:
         def load(
             split: SplitName, *, data_dir: Path | None, progress: Progress | None = None
-        ) -> Split:
+        ) -> Samples:
             loaded = dataset.load(split, data_dir=data_dir, progress=progress)
-            return change(loaded) if split == "test" else loaded
+            changes = split == "test" and isinstance(loaded, ImageSamples)
+            return change(loaded) if changes else loaded  # type: ignore[arg-type]
 
         return replace(dataset, load=load)
 
@@ -32,7 +34,7 @@ def _test(change: Callable[[Split], Split]) -> Callable[[Dataset], Dataset]:
 
 
 def _labels(share: float) -> Fault:
-    def shuffled(split: Split) -> Split:
+    def shuffled(split: ImageSamples) -> ImageSamples:
         """Evenly spread images, each with the label of the one before."""
         # one more, for labels may repeat with a period
         labels, rows = split.labels.copy(), np.arange(0, len(split), round(1 / share) + 1)
@@ -48,18 +50,18 @@ def _labels(share: float) -> Fault:
     )
 
 
-def _missing(split: Split) -> Split:
+def _missing(split: ImageSamples) -> ImageSamples:
     return split.take(np.delete(split.index, np.arange(100, 110)))
 
 
-def _one_off(split: Split) -> Split:
+def _one_off(split: ImageSamples) -> ImageSamples:
     """Every pixel below 255 is one brighter, as another JPEG decoder might have it."""
     images = np.array(split.images)
     images[images < 255] += 1
     return replace(split, images=images)
 
 
-def _bgr(split: Split) -> Split:
+def _bgr(split: ImageSamples) -> ImageSamples:
     return replace(split, images=np.ascontiguousarray(split.images[..., ::-1]))
 
 

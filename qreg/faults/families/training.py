@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 from torch.ao import quantization as ao
 
-from qreg.data.batches import batches
+from qreg.data import inputs
+from qreg.data.inputs import Inputs
 from qreg.faults.fault import QAT, Fault, Target, before, changed_method
 from qreg.measure.subject import CALIBRATION
 from qreg.models import build_model
@@ -18,10 +18,10 @@ from qreg.quantization import Context, Method, get_method
 from qreg.training.checkpoints import find_checkpoint, load_checkpoint
 
 
-def _images(target: Target) -> Iterator[torch.Tensor]:
+def _training_inputs(target: Target) -> Iterator[Inputs]:
     dataset = target.options.dataset(target.case.dataset)
     train = target.options.load(dataset, "train").take(CALIBRATION)
-    return batches(train, dataset, size=64)
+    return (batch.inputs for batch in train.batches(64))
 
 
 def _trained_in_float(target: Target) -> nn.Module:
@@ -57,8 +57,8 @@ def _observers_on(method: Method, target: Target) -> Method:
 
     def quantize(model: nn.Module, context: Context) -> nn.Module:
         model.apply(ao.enable_observer)
-        for images in _images(target):
-            model(images)
+        for given in _training_inputs(target):
+            inputs.call(model, given)
         return method.quantize(model, context)
 
     return replace(method, quantize=quantize)

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from qreg.data import inputs
+from qreg.data.inputs import Inputs, Run
 from qreg.upgrade.case_files import KINDS
 
-Run = Callable[[torch.Tensor], torch.Tensor]
 
-
-def write_artifacts(model: nn.Module, images: torch.Tensor, stem: str) -> dict[str, str]:
+def write_artifacts(model: nn.Module, images: Inputs, stem: str) -> dict[str, str]:
     """Write all kinds; returns of each why it could not be written, "" where it was."""
     return {
         kind: _attempt(partial(_WRITE[kind], model, images, _path(stem, kind))) for kind in KINDS
@@ -47,28 +47,29 @@ def _attempt(write: Callable[[], None]) -> str:
     return ""
 
 
-def _write_state(model: nn.Module, images: torch.Tensor, path: Path) -> None:
+def _write_state(model: nn.Module, images: Inputs, path: Path) -> None:
     torch.save(model.state_dict(), path)
 
 
 def _load_state(path: Path, skeleton: nn.Module) -> Run:
     skeleton.load_state_dict(torch.load(path, weights_only=True))
-    return skeleton
+    return partial(inputs.call, skeleton)
 
 
-def _write_script(model: nn.Module, images: torch.Tensor, path: Path) -> None:
-    traced: Any = torch.jit.trace(model, images, check_trace=False)
+def _write_script(model: nn.Module, images: Inputs, path: Path) -> None:
+    args, named = inputs.arguments(images)
+    given: Any = {"example_kwarg_inputs": named} if named else {"example_inputs": args}
+    traced: Any = torch.jit.trace(model, check_trace=False, **given)
     torch.jit.save(traced, str(path))
 
 
 def _load_script(path: Path, skeleton: nn.Module) -> Run:
     loaded: Any = torch.jit.load(str(path))
 
-    def run(images: torch.Tensor) -> torch.Tensor:
+    def run(images: Inputs) -> Any:
         # the first calls may be profiled and the next ones fused: as it is written is what counts
         with _unoptimized():
-            found: torch.Tensor = loaded(images)
-        return found
+            return inputs.call(loaded, images)
 
     return run
 
@@ -80,13 +81,12 @@ def _unoptimized() -> Iterator[None]:
         yield
 
 
-def _write_program(model: nn.Module, images: torch.Tensor, path: Path) -> None:
-    torch.export.save(torch.export.export(model, (images,)), path)
+def _write_program(model: nn.Module, images: Inputs, path: Path) -> None:
+    torch.export.save(torch.export.export(model, *inputs.arguments(images)), path)
 
 
 def _load_program(path: Path, skeleton: nn.Module) -> Run:
-    run: Run = torch.export.load(path).module()
-    return run
+    return partial(inputs.call, torch.export.load(path).module())
 
 
 _WRITE = {

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from qreg.baselines.store import Store
-from qreg.data import Split
-from qreg.data.batches import batches
+from qreg.data import Samples
 from qreg.gate.observe import Gate, all_logits
 from qreg.gate.samples import Bench
 from qreg.measure.subject import Subject, Workshop, prepare
@@ -81,7 +80,7 @@ def look_case(
         for letter, place, rows in states:
             skeleton.model.load_state_dict(load_state(place.file("state.safetensors")))
             chosen = bench.test.take(bench.test.index[rows])
-            images = next(batches(chosen, bench.dataset, size=len(chosen)))
+            images = chosen.first(len(chosen)).inputs
             path = own.file(f"look.{letter}.safetensors")
             write_outputs(path, skeleton.run, skeleton.model, images)
     return {}
@@ -113,11 +112,10 @@ def _attempt(work: Any) -> str:
 
 
 def _small_shop(bench: Bench) -> Workshop:
-    def calibration() -> Split:
+    def calibration() -> Samples:
         return bench.options.load(bench.dataset, "train").take(range(_CALIBRATION))
 
-    sample = next(batches(bench.test.head(2), bench.dataset, size=2))
-    return Workshop(bench.dataset, bench.options.folders, calibration, sample)
+    return Workshop(bench.dataset, bench.options.folders, calibration, bench.first(2))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
+from qreg.data.inputs import Inputs, Run
 from qreg.metrics.layers import layer_outputs
 from qreg.upgrade.reading import LOGITS
 
@@ -22,9 +23,9 @@ LAYER_IMAGES = 8
 
 def write_outputs(
     path: Path,
-    run: Callable[[torch.Tensor], torch.Tensor],
+    run: Run,
     model: nn.Module,
-    images: torch.Tensor,
+    images: Inputs,
     *,
     logits: Array | None = None,
 ) -> None:

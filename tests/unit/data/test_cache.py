@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from qreg.data.cache import cached_split
-from qreg.data.dataset import Split
+from qreg.data.images import ImageSamples
 
 
-def _split(value: int = 7) -> Split:
-    return Split(np.full((5, 4, 4, 3), value, np.uint8), np.arange(5), np.arange(5))
+def _split(value: int = 7) -> ImageSamples:
+    return ImageSamples(np.full((5, 4, 4, 3), value, np.uint8), np.arange(5), np.arange(5))
 
 
 class _Builder:
@@ -23,7 +23,7 @@ class _Builder:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self) -> Split:
+    def __call__(self) -> ImageSamples:
         self.count += 1
         return _split()
 
@@ -77,12 +77,12 @@ def test_a_folder_that_cannot_be_written_costs_only_time(
 _KILLED = """
 import numpy as np
 from qreg.data.cache import cached_split
-from qreg.data.dataset import Split
+from qreg.data.images import ImageSamples
 turn = 0
 while True:
     turn += 1
     images = np.full((500, 32, 32, 3), turn % 251, np.uint8)
-    cached_split(f"key-{turn}", lambda: Split(images, np.arange(500), np.arange(500)))
+    cached_split(f"key-{turn}", lambda: ImageSamples(images, np.arange(500), np.arange(500)))
 """
 
 
@@ -100,5 +100,5 @@ def test_kill_leaves_nothing_half_under_a_final_name(own_cache: Path) -> None:
         assert len(cached_split(folder.name.removesuffix("-v1"), fail)) == 500
 
 
-def _must_not_build() -> Split:
+def _must_not_build() -> ImageSamples:
     raise AssertionError("a finished entry was not whole")

@@ -3,17 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qreg.data.dataset import Split
+from qreg.data.images import ImageSamples
 from qreg.errors import DataError
 
 
-def _split(count: int = 6, **changes: object) -> Split:
+def _split(count: int = 6, **changes: object) -> ImageSamples:
     fields: dict[str, object] = {
         "images": np.arange(count * 12, dtype=np.uint8).reshape(count, 2, 2, 3),
         "labels": np.arange(count, dtype=np.int64) % 3,
         "index": np.arange(count, dtype=np.int64) * 10,
     }
-    return Split(**{**fields, **changes})  # type: ignore[arg-type]
+    return ImageSamples(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def test_take_goes_by_canonical_index_not_position() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qreg.data import get_dataset, load_split
-from qreg.data.dataset import Split
+from qreg.data.images import ImageSamples
 from qreg.errors import ContractError, CorruptFileError
 from qreg.files import shipped_folder
 from qreg.measure.subject import Subject, Workshop, prepare
@@ -91,7 +91,7 @@ def test_a_broken_contract_concerns_all_cases(
 def _shapes_shop(folder: Path) -> Workshop:
     dataset = get_dataset("shapes10")
 
-    def calibration() -> Split:
+    def calibration() -> ImageSamples:
         return load_split(dataset, "train").head(64)
 
     return Workshop(dataset, (folder,), calibration, torch.zeros(2, 3, 32, 32))

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch.ao import quantization as ao
 
-from qreg.data.dataset import Split
 from qreg.metrics.accuracy import accuracy
 from qreg.metrics.agreement import agreement
 from qreg.metrics.latency import latency, time_in_turn
@@ -14,14 +13,13 @@ from qreg.metrics.size import model_size
 from qreg.models import build_model
 
 
-def _split(labels: list[int]) -> Split:
-    count = len(labels)
-    index = np.arange(count) * 3
-    return Split(np.zeros((count, 1, 1, 3), np.uint8), np.array(labels), index)
+def _split(labels: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and canonical indices."""
+    return np.array(labels), np.arange(len(labels)) * 3
 
 
 def test_accuracy_counts_by_class_and_keeps_predictions_by_index() -> None:
-    found = accuracy(np.array([0, 1, 1, 2]), _split([0, 1, 2, 2]), classes=("a", "b", "c"))
+    found = accuracy(np.array([0, 1, 1, 2]), *_split([0, 1, 2, 2]), classes=("a", "b", "c"))
     assert (found.correct, found.total) == (3, 4)
     assert [(c.name, c.correct, c.total) for c in found.classes] == [
         ("a", 1, 1),
@@ -35,7 +33,7 @@ def test_accuracy_counts_by_class_and_keeps_predictions_by_index() -> None:
 
 def test_flips_name_the_image_and_both_predictions() -> None:
     split = _split([0, 1, 2, 2])
-    found = agreement(np.array([0, 2, 2, 0]), np.array([0, 1, 0, 1]), split, name="fp32")
+    found = agreement(np.array([0, 2, 2, 0]), np.array([0, 1, 0, 1]), *split, name="fp32")
     assert [(f.index, f.label, f.reference, f.observed) for f in found.flips] == [
         (3, 1, 1, 2),
         (6, 2, 0, 2),

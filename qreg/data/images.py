@@ -1,0 +1,97 @@
+"""Images of one size with a class label each, as arrays: decoded pixels, perhaps mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from qreg.data.samples import Batch, Rows, Samples, check_index
+from qreg.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+Pixels = npt.NDArray[np.uint8]
+Three = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSamples(Samples):
+    """Images.
+
+    The model's input is ``(pixel / 255 - mean) / std``, per channel.
+
+    Attributes:
+        images: uint8 (N, H, W, 3), perhaps mapped from a file.
+        labels: int64 (N,).
+        index: int64 (N,), canonical indices, ascending.
+    """
+
+    images: Pixels
+    labels: Rows
+    index: Rows
+    mean: Three = (0.0, 0.0, 0.0)
+    std: Three = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        count = len(self.index)
+        if self.images.ndim != 4 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
+            found = f"{self.images.dtype} {self.images.shape}"
+            raise DataError(f"images are {found}", hint="they must be uint8 of shape (N, H, W, 3)")
+        if not (len(self.images) == len(self.labels) == count):
+            found = f"{len(self.images)} images, {len(self.labels)} labels, {count} indices"
+            raise DataError(found, hint="there must be as many of each")
+        check_index(self.index)
+
+    def rows(self, rows: Rows) -> ImageSamples:
+        """The samples at these positions, ascending."""
+        return replace(
+            self, images=self.images[rows], labels=self.labels[rows], index=self.index[rows]
+        )
+
+    def take(self, index: npt.ArrayLike) -> ImageSamples:
+        """The samples with these canonical indices, those that are there, ascending."""
+        return self.rows(np.flatnonzero(np.isin(self.index, np.asarray(index))))
+
+    def head(self, count: int) -> ImageSamples:
+        """The first `count` samples, not copied."""
+        return replace(
+            self,
+            images=self.images[:count],
+            labels=self.labels[:count],
+            index=self.index[:count],
+        )
+
+    def read(self, rows: Rows) -> Batch:
+        """The samples at these positions as one batch."""
+        import torch
+
+        labels = torch.from_numpy(self.labels[rows])
+        return Batch(self.to_inputs(self.images[rows]), labels, self.index[rows])
+
+    def to_inputs(self, images: Pixels) -> torch.Tensor:
+        """uint8 (N, H, W, 3) to normalised float32 (N, 3, H, W), in channels_last memory order."""
+        import torch
+
+        # A copy, because a mapped cache is read-only and torch tensors cannot be.
+        pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float()
+        mean = torch.tensor(self.mean).view(1, 3, 1, 1)
+        std = torch.tensor(self.std).view(1, 3, 1, 1)
+        return pixels.div_(255.0).sub_(mean).div_(std)
+
+    def digests(self) -> tuple[int, ...]:
+        """CRC-32 of the pixels of each."""
+        return tuple(zlib.crc32(np.ascontiguousarray(image).data) for image in self.images)
+
+    def fingerprint(self) -> str:
+        """sha256 of index, labels and pixels, little-endian, in canonical order."""
+        digest = hashlib.sha256()
+        digest.update(np.ascontiguousarray(self.index, dtype="<i8").data)
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        digest.update(np.ascontiguousarray(self.images).data)
+        return digest.hexdigest()
