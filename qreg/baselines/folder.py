@@ -25,13 +25,24 @@ def baseline_root(chosen: Path | None = None, *, own: Path | None = None) -> Pat
     """Where baselines are.
 
     `chosen`, else ``QREG_BASELINES``, else the project's `own`, else ``baselines`` here if it is
-    there, else the shipped.
+    there, else those of the checkout that qreg runs from.
+
+    Raises:
+        QregError: none of these; an installed qreg brings checkpoints, and no baselines.
     """
     named = chosen or os.environ.get("QREG_BASELINES") or own
     if named:
         return Path(named)
-    here = Path("baselines")
-    return here if here.is_dir() else shipped_folder()
+    here, shipped = Path("baselines"), shipped_folder()
+    if here.is_dir():
+        return here
+    if not any(shipped.glob("*/*/*@*.json")):
+        raise QregError(
+            f"there is no folder baselines in {Path.cwd()}, and an installed qreg brings none",
+            hint="make it, or name another: --baselines DIR; those of the shipped models are in "
+            "a checkout of qreg",
+        )
+    return shipped
 
 
 def case_file(case: Case) -> Path:

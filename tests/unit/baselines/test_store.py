@@ -182,3 +182,15 @@ def test_where_baselines_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("QREG_BASELINES", os.fspath(tmp_path / "named"))
     assert baseline_root() == tmp_path / "named"
     assert baseline_root(tmp_path / "chosen") == tmp_path / "chosen"
+
+
+def test_an_installation_without_baselines_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QREG_BASELINES", raising=False)
+    (tmp_path / "installed" / "checkpoints" / "shapes10" / "linear_100").mkdir(parents=True)
+    monkeypatch.setattr("qreg.baselines.folder.shipped_folder", lambda: tmp_path / "installed")
+    with pytest.raises(QregError, match="an installed qreg brings none") as caught:
+        baseline_root()
+    assert "--baselines" in caught.value.hint
