@@ -35,7 +35,6 @@ _SHORT = {
     "migrate": "--limit 40 --threads 1",
     "train": "--epochs 1 --threads 1",
     "audit": "--images 4 --threads 1",
-    "selftest": "--faults bias-dropped --method static --clean-runs 0",
 }
 #: words of a command whose meaning is a machine's or a repository's own, or that take long
 _INSTEAD = {
@@ -51,10 +50,14 @@ _INSTEAD = {
 #: commands about two sides or a whole project: what is run for each, one after the other
 _CASE = "shapes10/linear_100/dynamic@x86"
 _FOR = {
-    "baseline show": [f"baseline show {_CASE}"],
-    "baseline diff": [f"baseline diff {_CASE}"],
+    "baseline show": [f"baseline show {_CASE} --baselines {ROOT / 'baselines'}"],
+    "baseline diff": [f"baseline diff {_CASE} --baselines {ROOT / 'baselines'}"],
     "baseline update": [
         f"baseline update --baselines own --reason short --category create {_CASE}"
+    ],
+    "selftest": [
+        "selftest --model linear_100 --faults bias-dropped --method static --clean-runs 0 "
+        "--json proof.json"
     ],
     "speed check": [f"speed check . . --pairs 8 --cases {_CASE}"],
     "speed record": [f"speed record --reference . --pairs 8 --cases {_CASE}"],
@@ -167,6 +170,43 @@ def _run(command: str, folder: Path) -> tuple[int, str]:
         del environment["QREG_DATA_DIR"]
     done = subprocess.run(
         [sys.executable, "-m", "qreg", *shlex.split(command)],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
+
+
+#: what makes a script that the pages name short
+_SCRIPTS = {
+    "docs/printed.py": "",
+    "tests/speed/gate_overhead.py": "--rounds 1 --models linear_100",
+    "tests/speed/compare_overhead.py": "--dataset shapes10 --rounds 1",
+    "tests/speed/judge_baselines.py": "--count 4",
+    "tests/speed/calibrate_penalty.py": "--series 2",
+    "tests.invariants.deviations": "",
+    "tests.invariants.odd_inputs": "",
+    "tests.invariants.real_kernels": "--images 1 --model linear_100",
+    "tests.faults.mutate_oracle": "--help",
+    "tests.faults.environment_noise": "--help",
+}
+
+
+def test_every_script_has_a_short_form() -> None:
+    named = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        named |= set(re.findall(r"python (\S+\.py)", text))
+        named |= set(re.findall(r"python -m ((?:tests|docs)\.[\w.]+\w)", text))
+    assert named - set(_SCRIPTS) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", _SCRIPTS)
+def test_the_script_runs(script: str) -> None:
+    target = [script] if script.endswith(".py") else ["-m", script]
+    done = subprocess.run(
+        [sys.executable, *target, *shlex.split(_SCRIPTS[script])],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip()
