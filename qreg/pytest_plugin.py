@@ -108,11 +108,11 @@ def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.It
 
 def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
     from qreg.baselines.folder import baseline_root
-    from qreg.gate.pool import Plan, Pool, can_fork
+    from qreg.gate.pool import JudgeOptions, Pool, can_fork
     from qreg.stats.holm import family_alpha
 
     config, cases = session.config, _cases(session)
-    plan = Plan(
+    options = JudgeOptions(
         settings=settings,
         baselines=baseline_root(config.option.qreg_baselines, own=settings.baselines),
         alpha=family_alpha(len(cases)),
@@ -122,8 +122,8 @@ def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
     )
     jobs = config.option.qreg_jobs
     # xdist's processes are enough
-    alone = jobs < 2 or hasattr(config, "workerinput") or not can_fork(plan.threads)
-    return plan.judge() if alone else Pool(plan, cases, jobs=jobs)
+    alone = jobs < 2 or hasattr(config, "workerinput") or not can_fork(options.threads)
+    return options.judge() if alone else Pool(options, cases, jobs=jobs)
 
 
 def _cases(session: pytest.Session) -> list[Case]:

@@ -69,11 +69,11 @@ def _under_torchao(
 
 
 def _closest(
-    held: Sequence[tuple[Environment, tuple[Approval, ...], T]], environment: Environment
+    baselines: Sequence[tuple[Environment, tuple[Approval, ...], T]], environment: Environment
 ) -> tuple[T, Basis] | None:
-    if not held:
+    if not baselines:
         return None
-    latest_first = sorted(held, key=lambda one: one[1][-1].date, reverse=True)
+    latest_first = sorted(baselines, key=lambda one: one[1][-1].date, reverse=True)
     then, _, closest = min(latest_first, key=lambda one: _distance(one[0], environment))
     return closest, _basis(then, environment)
 

@@ -27,7 +27,7 @@ class Category(Enum):
 
 
 @dataclass(frozen=True)
-class Change:
+class Proposal:
     """One proposed change.
 
     Attributes:
@@ -55,33 +55,33 @@ class Change:
         return self.verdict is not None and self.verdict.outcome is Outcome.REGRESSED
 
 
-def propose(now: Snapshot, before: Baseline | None, verdict: Verdict) -> Change | None:
+def propose(now: Snapshot, before: Baseline | None, verdict: Verdict) -> Proposal | None:
     """The change that makes `now` the baseline of its environment; None where nothing differs.
 
     Args:
         before: the baseline that `verdict` was judged against, None where the case has none.
     """
     if before is None:
-        return Change(Category.CREATE, now.case, "no baseline yet", verdict, now)
+        return Proposal(Category.CREATE, now.case, "no baseline yet", verdict, now)
     if not same_environment(before.snapshot.environment, now.environment):
         reason = verdict.basis.reason if verdict.basis else "none of this environment"
-        return Change(Category.CREATE, now.case, reason, verdict, now, before)
+        return Proposal(Category.CREATE, now.case, reason, verdict, now, before)
     category, reason = Category.FIX, _worst(verdict)
     if verdict.outcome is Outcome.PASS:
         category, reason = Category.UPDATE, _provenance(before, now.environment)
     if not reason:
         return None
-    return Change(category, now.case, reason, verdict, now, before, replaces=True)
+    return Proposal(category, now.case, reason, verdict, now, before, replaces=True)
 
 
 def trims(
     stored: Iterable[Case], known: Callable[[Case], bool], orphans: Iterable[Path]
-) -> tuple[Change, ...]:
+) -> tuple[Proposal, ...]:
     """What could be removed: files of cases that are not known, and orphans."""
     unknown = "a dataset, model, method or engine that qreg does not know"
-    gone = (Change(Category.TRIM, case, unknown) for case in stored if not known(case))
+    gone = (Proposal(Category.TRIM, case, unknown) for case in stored if not known(case))
     unused = "no baseline refers to it"
-    return (*gone, *(Change(Category.TRIM, None, unused, orphan=path) for path in orphans))
+    return (*gone, *(Proposal(Category.TRIM, None, unused, orphan=path) for path in orphans))
 
 
 def replaced(now: Snapshot, before: Baseline, outcome: Outcome) -> Replaced:
@@ -104,7 +104,7 @@ def replaced(now: Snapshot, before: Baseline, outcome: Outcome) -> Replaced:
     )
 
 
-def approved(change: Change, *, reason: str, date: str, commit: str) -> Baseline:
+def approved(change: Proposal, *, reason: str, date: str, commit: str) -> Baseline:
     """The baseline that an approved change writes.
 
     Raises:

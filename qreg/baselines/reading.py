@@ -17,7 +17,7 @@ from qreg.records.decode import MismatchError
 from qreg.records.numerics import Images
 
 
-class Reading:
+class BaselineReader:
     """Reads below one folder; images, which all cases of a dataset share, are read once."""
 
     def __init__(self, root: Path) -> None:

@@ -13,7 +13,7 @@ from qreg.baselines.applicable import same_environment
 from qreg.baselines.decoding import decode_baseline, decode_file
 from qreg.baselines.encoding import Encoded, encode, encode_promise, file_text
 from qreg.baselines.folder import SIDECARS, case_file, writing
-from qreg.baselines.reading import Reading
+from qreg.baselines.reading import BaselineReader
 from qreg.baselines.sidecar import decode_images
 from qreg.errors import QregError
 from qreg.files import write_atomically
@@ -27,7 +27,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._reading = Reading(root)
+        self._reading = BaselineReader(root)
 
     def path(self, case: Case) -> Path:
         """The file of a case.

@@ -38,7 +38,7 @@ def lowest(promise: Promise, *, exact: bool, alpha: float) -> float:
     return kept * expected(promise) - _t_quantile(alpha, degrees) * _error(promise)
 
 
-def can_be_told(promise: Promise) -> bool:
+def is_detectable(promise: Promise) -> bool:
     """Whether fp32's own speed would be found out, on another CPU too: else nothing is promised."""
     return lowest(promise, exact=False, alpha=PROMISE_LEVEL) > 0
 

@@ -107,12 +107,12 @@ def _report(args: argparse.Namespace) -> UpgradeReport:
     with progress_bar() as show, stop_when_terminated():
         show(0, 1, "choosing cases")
         from qreg.upgrade.check import check_upgrade
-        from qreg.upgrade.running import Request
+        from qreg.upgrade.running import UpgradeRequest
 
         settings = project_settings()
         cases = chosen_cases(args, settings)
         return check_upgrade(
-            Request(
+            UpgradeRequest(
                 cases=cases,
                 baseline=args.baseline,
                 candidate=args.candidate,
@@ -134,14 +134,14 @@ def _speed(
 
     from qreg.speed.check import check_speed
     from qreg.speed.compare.rule import make_plan
-    from qreg.speed.driver import Request
+    from qreg.speed.driver import SpeedRequest
 
     timed = tuple(one for one in cases if one.method in ("dynamic", "static")) or cases
     try:
         plan = make_plan(pairs=16, cases=len(timed), threads=1)
     except ValueError as error:
         raise QregError(f"--speed with {len(timed)} cases", hint="choose fewer cases") from error
-    request = Request(
+    request = SpeedRequest(
         cases=timed,
         plan=plan,
         seed=secrets.randbits(32),

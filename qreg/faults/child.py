@@ -24,7 +24,7 @@ from qreg.faults.fault import Target
 from qreg.faults.noise import noise
 from qreg.faults.results import TIERS, Judged, Observed
 from qreg.gate.observe import Gate
-from qreg.gate.promise import Looked, hold, look_at
+from qreg.gate.promise import PromiseObservation, with_promise, observe_promise
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options
 from qreg.quantization import method_info
@@ -38,7 +38,7 @@ RUN_OF = 52
 _APPROVED = Approval(reason="clean run", date="2000-01-01T00:00:00Z", commit="", qreg="")
 _ERROR = Judged(Outcome.ERROR)
 #: By tier: as in the same environment, and as in another.
-Looks = dict[bool, Looked | None]
+Looks = dict[bool, PromiseObservation | None]
 
 
 def main() -> None:
@@ -49,13 +49,13 @@ def main() -> None:
     options = Options(folders=tuple(args.folder), data_dir=args.data_dir, download=False)
     gate = Gate(options)
     cases = [Case(*case) for case in args.case]
-    if args.pace:
-        json.dump(_paces(cases, gate, args.pace), sys.stdout)
+    if args.speed_ups:
+        json.dump(_speed_ups_of(cases, gate, args.speed_ups), sys.stdout)
         return
     json.dump([_attempt(case, args, gate, options) for case in cases], sys.stdout)
 
 
-def _paces(cases: list[Case], gate: Gate, batch: int) -> list[dict[str, Any]]:
+def _speed_ups_of(cases: list[Case], gate: Gate, batch: int) -> list[dict[str, Any]]:
     where = asdict(capture_environment())
     seen = [(case, round(gate.log_speed_up(case, batch), 4)) for case in cases]
     return [{"case": asdict(c), "environment": where, "log_speed_up": log} for c, log in seen]
@@ -105,7 +105,7 @@ def _looks(seen: Snapshot, gate: Gate, store: Store) -> Looks:
         return gate.log_speed_up(seen.case, batch)
 
     return {
-        exact: look_at(held, one, look, alpha=alpha)
+        exact: observe_promise(held, one, look, alpha=alpha)
         for exact, one in ((True, where), (False, other))
     }
 
@@ -121,7 +121,7 @@ def _judged(seen: Snapshot, folder: Path, looks: Looks) -> Observed:
 
     def short(now: Snapshot, basis: Basis) -> Judged:
         verdict = judge(now, baseline, basis, method, alpha=alpha)
-        return _short(hold(verdict, looks.get(basis.exact), alpha=alpha))
+        return _short(with_promise(verdict, looks.get(basis.exact), alpha=alpha))
 
     return Observed(
         case=seen.case,

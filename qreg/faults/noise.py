@@ -14,7 +14,7 @@ from qreg.records.numerics import EQUAL_DB, Layer, Numerics, Quantizer
 
 
 @dataclass(frozen=True)
-class Noise:
+class EnvironmentNoise:
     """The largest differences of one case between two environments.
 
     Attributes:
@@ -34,9 +34,9 @@ class Noise:
     zero_point: int = 0
     flips: int = 0
 
-    def worst(self, other: Noise) -> Noise:
+    def worst(self, other: EnvironmentNoise) -> EnvironmentNoise:
         """The larger of both in everything."""
-        return Noise(
+        return EnvironmentNoise(
             sqnr_fall_db=max(self.sqnr_fall_db, other.sqnr_fall_db),
             logits_closer_db=min(self.logits_closer_db, other.logits_closer_db),
             float_logits_db=min(self.float_logits_db, other.float_logits_db),
@@ -46,7 +46,7 @@ class Noise:
         )
 
 
-def noise(now: Snapshot, before: Snapshot) -> Noise:
+def noise(now: Snapshot, before: Snapshot) -> EnvironmentNoise:
     """How far a measurement lies from another of the same case."""
     shared = shared_images(now, before)
     seen, expected = np.array(now.predictions), np.array(before.predictions)
@@ -54,7 +54,7 @@ def noise(now: Snapshot, before: Snapshot) -> Noise:
     pairs = [(x, there[x.name]) for x in now.numerics.layers if x.name in there]
     apart = distance_db(now.numerics.logits, before.numerics.logits, shared)
     quantized = _last_sqnr(before.numerics)
-    return Noise(
+    return EnvironmentNoise(
         sqnr_fall_db=max((_fall(here, old) for here, old in pairs), default=0.0),
         logits_closer_db=math.inf if quantized is None else apart - quantized,
         float_logits_db=apart if quantized is None else math.inf,

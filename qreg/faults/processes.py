@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from qreg.baselines.store import Store
-from qreg.checks.speed_up import can_be_told
+from qreg.checks.speed_up import is_detectable
 from qreg.errors import QregError
-from qreg.faults.noise import Noise
+from qreg.faults.noise import EnvironmentNoise
 from qreg.faults.results import TIERS, Judged, Observed
 from qreg.measure.environment import LIMITS
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
@@ -61,7 +61,8 @@ class Launcher:
         """
         batch = min(SPEED_UP_BATCHES)
         found = [
-            self._run(cases, ["--pace", str(batch)], (), self.threads) for _ in range(processes)
+            self._run(cases, ["--speed-ups", str(batch)], (), self.threads)
+            for _ in range(processes)
         ]
         where = found[0][0]["environment"]
         environment = Environment(**{**where, "limits": tuple(where["limits"])})
@@ -70,7 +71,7 @@ class Launcher:
             logs = tuple(one[number]["log_speed_up"] for one in found)
             made = Promise(case, environment, batch, logs, (_APPROVED,))
             Store(folder).write_promise(made)
-            told |= {case} if can_be_told(made) else set()
+            told |= {case} if is_detectable(made) else set()
         return told
 
     def faulty(
@@ -135,6 +136,6 @@ def _observed(plain: dict[str, Any]) -> Observed:
         tier: Judged(Outcome(plain[tier]["outcome"]), tuple(plain[tier]["checks"]))
         for tier in TIERS
     }
-    noise = Noise(**plain["noise"]) if plain["noise"] else None
+    noise = EnvironmentNoise(**plain["noise"]) if plain["noise"] else None
     case = Case(**plain["case"])
     return Observed(**{**plain, **tiers, "case": case, "noise": noise})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qreg.faults.noise import Noise
+from qreg.faults.noise import EnvironmentNoise
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
 
@@ -45,7 +45,7 @@ class Observed:
     other_float: Judged
     same_environment: bool = True
     unchanged: bool = False
-    noise: Noise | None = None
+    noise: EnvironmentNoise | None = None
     reason: str = ""
 
 

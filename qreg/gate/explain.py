@@ -15,7 +15,7 @@ from qreg.checks.tolerances import tolerances
 from qreg.checks.verdict import with_finding
 from qreg.errors import QregError
 from qreg.gate.observe import Gate
-from qreg.gate.samples import Bench
+from qreg.gate.samples import GateSamples
 from qreg.measure.saturation import audit_case
 from qreg.measure.subject import Subject
 from qreg.metrics.layers import float_twin
@@ -48,18 +48,18 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
         return _saturation(verdict, now, before, name, gate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        note = _confirmed(name, before, gate.bench(now.case.dataset))
+        note = _confirmed(name, before, gate.samples(now.case.dataset))
     verdict = replace(verdict, notes=(*verdict.notes, f"first layer that moved: {name}{note}"))
     return _saturation(verdict, now, before, name, gate)
 
 
-def _confirmed(name: str, before: Snapshot, bench: Bench) -> str:
-    subject = bench.subject(before.case)
+def _confirmed(name: str, before: Snapshot, samples: GateSamples) -> str:
+    subject = samples.subject(before.case)
     layer = next(layer for layer in before.numerics.layers if layer.name == name)
     if not isinstance(subject, Subject):
         return ""
     try:
-        share = _share(subject, layer, before, bench)
+        share = _share(subject, layer, before, samples)
     except Exception as error:
         return f" (putting it back failed: {type(error).__name__}: {error})"
     if share is None:
@@ -70,14 +70,14 @@ def _confirmed(name: str, before: Snapshot, bench: Bench) -> str:
 
 
 @torch.no_grad()
-def _share(subject: Subject, layer: Layer, before: Snapshot, bench: Bench) -> float | None:
+def _share(subject: Subject, layer: Layer, before: Snapshot, samples: GateSamples) -> float | None:
     """How much of the logits' squared difference from the baseline one layer is worth.
 
     Returns:
         A share, not finite where there is no difference to share out; None for a layer that
         cannot be put back.
     """
-    images, (rows, wanted) = bench.first(_SWAP_IMAGES), _wanted(before, bench)
+    images, (rows, wanted) = samples.first(_SWAP_IMAGES), _wanted(before, samples)
     classes = wanted.shape[1]
     with use_engine(subject.case.engine):
         apart = subject.run(images)[rows, :classes].numpy() - wanted
@@ -89,11 +89,11 @@ def _share(subject: Subject, layer: Layer, before: Snapshot, bench: Bench) -> fl
     return 1 - float(np.square(left, dtype=np.float64).sum()) / whole if whole else math.nan
 
 
-def _wanted(before: Snapshot, bench: Bench) -> tuple[list[int], npt.NDArray[np.float32]]:
+def _wanted(before: Snapshot, samples: GateSamples) -> tuple[list[int], npt.NDArray[np.float32]]:
     """Which of the first images the baseline has logits of, and those logits."""
     logits, images = before.numerics.logits, before.numerics.images
     kept = {index: row for row, index in enumerate(images.index[: logits.count])}
-    first = bench.test.index[:_SWAP_IMAGES].tolist()
+    first = samples.test.index[:_SWAP_IMAGES].tolist()
     rows = [row for row, index in enumerate(first) if index in kept]
     values = np.frombuffer(logits.values, "<f4").reshape(logits.count, logits.classes)
     return rows, values[[kept[first[row]] for row in rows]]
@@ -105,7 +105,7 @@ def _saturation(
     here, there = now.environment, before.environment
     if now.case.engine not in KERNELS or not _in_pairs(here) or _in_pairs(there):
         return verdict
-    options = replace(gate.bench(now.case.dataset).options, limit=_AUDIT_IMAGES)
+    options = replace(gate.samples(now.case.dataset).options, limit=_AUDIT_IMAGES)
     try:
         counted = audit_case(now.case, options)
     except QregError:

@@ -10,7 +10,7 @@ from qreg.checks.verdict import failed, judge, no_baseline
 from qreg.errors import MissingDataError, QregError
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
-from qreg.gate.promise import Looked, hold, look_at
+from qreg.gate.promise import PromiseObservation, with_promise, observe_promise
 from qreg.quantization import method_info
 from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.case import Case, Failure
@@ -53,11 +53,11 @@ class Judge:
         if before is None:
             return verdict
         explained = explain(verdict, now, before.snapshot, self._gate)
-        return hold(explained, self._looked(now), alpha=self._alpha)
+        return with_promise(explained, self._observed_promise(now), alpha=self._alpha)
 
-    def _looked(self, now: Snapshot) -> Looked | None:
+    def _observed_promise(self, now: Snapshot) -> PromiseObservation | None:
         """At the speed, of the model that was observed: where numbers moved, too."""
-        return look_at(
+        return observe_promise(
             self._store.promises(now.case),
             now.environment,
             lambda batch: self._gate.log_speed_up(now.case, batch),
@@ -66,11 +66,11 @@ class Judge:
 
 
 def judged(
-    now: Snapshot, held: Sequence[Baseline], *, alpha: float
+    now: Snapshot, baselines: Sequence[Baseline], *, alpha: float
 ) -> tuple[Baseline | None, Verdict]:
     """The baseline that applies, None where there is none, and the verdict by it."""
     method = method_info(now.case.method)
-    chosen = choose(held, now.environment, method)
+    chosen = choose(baselines, now.environment, method)
     if chosen is None:
         return None, no_baseline(now, method)
     before, basis = chosen

@@ -13,12 +13,12 @@ import torch
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
 from qreg.errors import QregError
-from qreg.gate.samples import Bench, open_bench
-from qreg.gate.speed_up import Pace
+from qreg.gate.samples import GateSamples, load_gate_samples
+from qreg.gate.speed_up import SpeedUps
 from qreg.measure.comparison import BATCH
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options
-from qreg.measure.recorded_warnings import plain_text, say_once
+from qreg.measure.recorded_warnings import plain_text, silence_one_time_warnings
 from qreg.measure.subject import Subject
 from qreg.metrics.graphs import uncompiled
 from qreg.metrics.layers import layer_numerics
@@ -43,17 +43,17 @@ class Gate:
 
     def __init__(self, options: Options, *, full: bool = False) -> None:
         self._options, self._full = options, full
-        self._benches: dict[str, Bench] = {}
+        self._samples: dict[str, GateSamples] = {}
         self._logits: dict[tuple[str, str], Array] = {}
-        self._pace = Pace(self.bench)
+        self._speed_ups = SpeedUps(self.samples)
         self._observed: Subject | None = None
-        say_once()
+        silence_one_time_warnings()
 
-    def bench(self, dataset: str) -> Bench:
+    def samples(self, dataset: str) -> GateSamples:
         """The dataset, loaded once."""
-        if dataset not in self._benches:
-            self._benches[dataset] = open_bench(dataset, self._options, full=self._full)
-        return self._benches[dataset]
+        if dataset not in self._samples:
+            self._samples[dataset] = load_gate_samples(dataset, self._options, full=self._full)
+        return self._samples[dataset]
 
     def observe(self, case: Case) -> Snapshot | Failure:
         """Make a case, run it and describe it.
@@ -67,9 +67,9 @@ class Gate:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those of making the case are recorded
-            bench = self.bench(case.dataset)
-            made = bench.subject(case)
-            return made if isinstance(made, Failure) else self.describe(made, bench)
+            samples = self.samples(case.dataset)
+            made = samples.subject(case)
+            return made if isinstance(made, Failure) else self.describe(made, samples)
 
     def log_speed_up(self, case: Case, batch: int) -> float:
         """Natural log of the speed-up over fp32 of the case that was observed.
@@ -81,70 +81,70 @@ class Gate:
         """
         made, self._observed = self._observed, None
         same = made is not None and made.case == case
-        return self._pace.log_speed_up(case, batch=batch, made=made if same else None)
+        return self._speed_ups.log_speed_up(case, batch=batch, made=made if same else None)
 
-    def describe(self, subject: Subject, bench: Bench) -> Snapshot | Failure:
+    def describe(self, subject: Subject, samples: GateSamples) -> Snapshot | Failure:
         """Run what was made already, and describe it as `observe` does; its source is changed."""
         try:
             with use_engine(subject.case.engine):
                 self._observed = subject
-                return self._snapshot(subject, bench)
+                return self._snapshot(subject, samples)
         except QregError:
             raise
         except Exception as error:
             return Failure.raised(subject.case, error)
 
-    def _snapshot(self, subject: Subject, bench: Bench) -> Snapshot:
-        logits = all_logits(subject, bench)
+    def _snapshot(self, subject: Subject, samples: GateSamples) -> Snapshot:
+        logits = all_logits(subject, samples)
         predictions = logits.argmax(axis=1)
         return Snapshot(
             case=subject.case,
             environment=capture_environment(),
             checkpoint=subject.checkpoint,
             calibration=subject.calibration,
-            correct=int((predictions == bench.labels).sum()),
+            correct=int((predictions == samples.labels).sum()),
             predictions=tuple(predictions.tolist()),
             size=model_size(subject.model),
-            numerics=self._numerics(subject, bench, logits),
+            numerics=self._numerics(subject, samples, logits),
             warnings=tuple(sorted({plain_text(text) for text in subject.warnings})),
         )
 
-    def _numerics(self, subject: Subject, bench: Bench, logits: Array) -> Numerics:
-        reference = self._reference(subject, bench, logits)
+    def _numerics(self, subject: Subject, samples: GateSamples, logits: Array) -> Numerics:
+        reference = self._reference(subject, samples, logits)
         moved = logits.argmax(axis=1) != reference.argmax(axis=1)
-        first = bench.first(_LAYER_IMAGES)
+        first = samples.first(_LAYER_IMAGES)
         layers = layer_numerics(subject.run, subject.model, subject.source, first)
         compiled = uncompiled(subject.model) is not subject.model
         operators = count_operators(subject.run, inputs.head(first, 1), compiled=compiled)
         single = _single(subject, first)
         return Numerics(
-            images=bench.images,
-            logits=_kept(logits[: bench.kept]),
+            images=samples.images,
+            logits=_kept(logits[: samples.kept]),
             single=single,
             reloaded=_reloaded(subject, first),
-            reference=_reference_digest(subject, reference[: bench.kept]),
-            disagreements=tuple(bench.test.index[moved].tolist()),
+            reference=_reference_digest(subject, reference[: samples.kept]),
+            disagreements=tuple(samples.test.index[moved].tolist()),
             layers=layers,
             operators=operators,
         )
 
-    def _reference(self, subject: Subject, bench: Bench, logits: Array) -> Array:
+    def _reference(self, subject: Subject, samples: GateSamples, logits: Array) -> Array:
         """fp32's logits of the same images, run once for all methods and engines."""
         case = subject.case
         key = (case.dataset, case.model)
         if case.method == "fp32":
             return self._logits.setdefault(key, logits)
         if key not in self._logits:
-            self._logits[key] = all_logits(self._pace.fp32(case), bench)
+            self._logits[key] = all_logits(self._speed_ups.fp32(case), samples)
         return self._logits[key]
 
 
 @torch.no_grad()
-def all_logits(subject: Subject, bench: Bench) -> Array:
+def all_logits(subject: Subject, samples: GateSamples) -> Array:
     """Logits of all of a bench's images, float32 (N, classes)."""
-    classes, done, outs = len(bench.dataset.classes), 0, []
-    for batch in bench.test.batches(BATCH):
-        bench.options.progress(done, len(bench.test), str(subject.case))
+    classes, done, outs = len(samples.dataset.classes), 0, []
+    for batch in samples.test.batches(BATCH):
+        samples.options.progress(done, len(samples.test), str(subject.case))
         outs.append(subject.run(batch.inputs)[:, :classes].float().numpy())
         done += len(batch)
     return np.concatenate(outs)

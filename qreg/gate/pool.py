@@ -24,7 +24,7 @@ Result = Verdict | Failure | MissingDataError
 
 
 @dataclass(frozen=True)
-class Plan:
+class JudgeOptions:
     """How to judge, for whatever process does it.
 
     Attributes:
@@ -58,15 +58,15 @@ class Plan:
 class Pool:
     """Verdicts of cases, worked on by several processes from the first question on."""
 
-    def __init__(self, plan: Plan, cases: Sequence[Case], *, jobs: int) -> None:
-        self._plan = plan
+    def __init__(self, options: JudgeOptions, cases: Sequence[Case], *, jobs: int) -> None:
+        self._options = options
         groups: dict[tuple[str, str], list[Case]] = {}
         for case in cases:
             groups.setdefault((case.dataset, case.model), []).append(case)
         self._executor = _executor(min(jobs, len(groups)))
         self._futures: dict[Case, Future[dict[Case, Result]]] = {}
         for group in groups.values():
-            future = _submit(self._executor, plan, tuple(group))
+            future = _submit(self._executor, options, tuple(group))
             self._futures.update(dict.fromkeys(group, future))
 
     def verdict(self, case: Case) -> Verdict | Failure:
@@ -78,7 +78,7 @@ class Pool:
         try:
             found = self._futures[case].result()[case]
         except BrokenProcessPool:
-            found = _alone(self._plan, case)
+            found = _alone(self._options, case)
         if isinstance(found, MissingDataError):
             raise found
         return found
@@ -102,19 +102,19 @@ def _executor(jobs: int) -> ProcessPoolExecutor:
 
 
 def _submit(
-    executor: ProcessPoolExecutor, plan: Plan, cases: tuple[Case, ...]
+    executor: ProcessPoolExecutor, options: JudgeOptions, cases: tuple[Case, ...]
 ) -> Future[dict[Case, Result]]:
     with warnings.catch_warnings():
         # Python warns of forking beside threads, which numpy has from its import on
         warnings.simplefilter("ignore", DeprecationWarning)
-        return executor.submit(_judge_all, plan, cases)
+        return executor.submit(_judge_all, options, cases)
 
 
-def _alone(plan: Plan, case: Case) -> Result:
+def _alone(options: JudgeOptions, case: Case) -> Result:
     """Judge a case in a process of its own, after one of its model has crashed."""
     with _executor(1) as executor:
         try:
-            return _submit(executor, plan, (case,)).result()[case]
+            return _submit(executor, options, (case,)).result()[case]
         except BrokenProcessPool:
             from qreg.checks.verdict import failed
 
@@ -122,8 +122,8 @@ def _alone(plan: Plan, case: Case) -> Result:
             return failed(Failure(case, reason, "", unavailable=False))
 
 
-def _judge_all(plan: Plan, cases: tuple[Case, ...]) -> dict[Case, Result]:
-    judge = plan.judge()
+def _judge_all(options: JudgeOptions, cases: tuple[Case, ...]) -> dict[Case, Result]:
+    judge = options.judge()
     found: dict[Case, Result] = {}
     for case in cases:
         try:

@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from qreg.baselines.applicable import choose_promise
-from qreg.checks.speed_up import can_be_told, check_promise, judge_promise, suspicious
+from qreg.checks.speed_up import check_promise, is_detectable, judge_promise, suspicious
 from qreg.checks.verdict import with_finding
 from qreg.records.baseline import Promise
 from qreg.records.case import Environment
 from qreg.records.verdict import PromiseCheck, Verdict
 
 #: Measures the log of the speed-up over fp32 at a batch size, anew at every call.
-Look = Callable[[int], float]
+MeasureLogSpeedUp = Callable[[int], float]
 
 
 @dataclass(frozen=True)
-class Looked:
+class PromiseObservation:
     """What was seen of a promise.
 
     Attributes:
@@ -29,26 +29,30 @@ class Looked:
     exact: bool
 
 
-def look_at(
-    promises: Sequence[Promise], environment: Environment, look: Look, *, alpha: float
-) -> Looked | None:
+def observe_promise(
+    promises: Sequence[Promise], environment: Environment, look: MeasureLogSpeedUp, *, alpha: float
+) -> PromiseObservation | None:
     """Look as often as it takes; None where nothing is promised."""
     chosen = choose_promise(promises, environment)
-    if chosen is None or not can_be_told(chosen[0]):
+    if chosen is None or not is_detectable(chosen[0]):
         return None
     promise, basis = chosen
     seen = [look(promise.batch)]
     while suspicious(seen, promise, exact=basis.exact, alpha=alpha):
         seen.append(look(promise.batch))
-    return Looked(check_promise(seen, promise, exact=basis.exact), promise, basis.exact)
+    return PromiseObservation(check_promise(seen, promise, exact=basis.exact), promise, basis.exact)
 
 
-def hold(verdict: Verdict, looked: Looked | None, *, alpha: float) -> Verdict:
+def with_promise(
+    verdict: Verdict, observation: PromiseObservation | None, *, alpha: float
+) -> Verdict:
     """The verdict, with what was seen of the promise."""
-    if looked is None:
+    if observation is None:
         return verdict
-    verdict = replace(verdict, promise=looked.check)
-    found = judge_promise(looked.check, looked.promise, exact=looked.exact, alpha=alpha)
+    verdict = replace(verdict, promise=observation.check)
+    found = judge_promise(
+        observation.check, observation.promise, exact=observation.exact, alpha=alpha
+    )
     for finding in found:
         verdict = with_finding(verdict, finding)
     return verdict

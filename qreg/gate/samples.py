@@ -12,7 +12,7 @@ from qreg.data.inputs import Inputs
 from qreg.data.samples import Rows
 from qreg.errors import DataError
 from qreg.measure.options import Options, load_test
-from qreg.measure.subject import Subject, open_workshop, prepare
+from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Images
 
@@ -21,7 +21,7 @@ GATE_IMAGES = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
+class GateSamples:
     """A dataset's test images and what its cases are made from."""
 
     dataset: Dataset
@@ -57,10 +57,10 @@ class Bench:
 
     def subject(self, case: Case) -> Subject | Failure:
         """The case made ready to run; see `qreg.measure.subject.prepare`."""
-        return prepare(case, open_workshop(self.dataset, self.test, self.options))
+        return prepare(case, case_setup(self.dataset, self.test, self.options))
 
 
-def open_bench(name: str, options: Options, *, full: bool) -> Bench:
+def load_gate_samples(name: str, options: Options, *, full: bool) -> GateSamples:
     """Load the gate's images of a dataset, or with `full` the whole test set.
 
     Raises:
@@ -71,4 +71,4 @@ def open_bench(name: str, options: Options, *, full: bool) -> Bench:
     if not full:
         chosen = test.take(np.arange(GATE_IMAGES))
         test = chosen if len(chosen) else test.head(GATE_IMAGES)
-    return Bench(dataset, test, options)
+    return GateSamples(dataset, test, options)

@@ -9,22 +9,22 @@ from functools import partial
 import torch
 
 from qreg.errors import QregError
-from qreg.gate.samples import Bench
+from qreg.gate.samples import GateSamples
 from qreg.measure.subject import Subject
 from qreg.metrics.speed_up import log_speed_up
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case, Failure
 
 
-class Pace:
+class SpeedUps:
     """Speed-ups over fp32, whose model is kept for further cases of the same model.
 
     Args:
-        bench: returns the dataset of a name, made ready.
+        samples: returns the dataset of a name, made ready.
     """
 
-    def __init__(self, bench: Callable[[str], Bench]) -> None:
-        self._bench = bench
+    def __init__(self, samples: Callable[[str], GateSamples]) -> None:
+        self._samples = samples
         self._float: Subject | None = None
 
     def fp32(self, case: Case) -> Subject:
@@ -62,13 +62,13 @@ class Pace:
         found = []
         with use_engine(case.engine):
             for batch in batches:
-                images = self._bench(case.dataset).first(batch)
+                images = self._samples(case.dataset).first(batch)
                 runs = (partial(subject.run, images), partial(reference.run, images))
                 found.append(log_speed_up(*runs))
         return found
 
     def _made(self, case: Case) -> Subject:
-        made = self._bench(case.dataset).subject(case)
+        made = self._samples(case.dataset).subject(case)
         if isinstance(made, Failure):
             raise QregError(f"{made.case}: {made.reason}\n{made.details}", hint=made.hint)
         return made

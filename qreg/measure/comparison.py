@@ -16,10 +16,10 @@ from qreg.data.inputs import Inputs
 from qreg.errors import DataError, UnavailableError
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options, load_test
-from qreg.measure.subject import Subject, open_workshop, prepare
+from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.metrics.accuracy import accuracy
 from qreg.metrics.agreement import Predictions, agreement
-from qreg.metrics.latency import Seconds, latency, time_in_turn
+from qreg.metrics.latency import Seconds, latency, time_interleaved
 from qreg.metrics.size import model_size
 from qreg.records.case import Case, Environment, Failure
 from qreg.records.measurement import Latency, Measurement
@@ -46,7 +46,7 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class CaseRuns:
     """What was seen of cases of one dataset and one model, on the same images."""
 
     runs: tuple[Run | Failure, ...]
@@ -67,15 +67,15 @@ def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Fail
     return summarize(run_cases(cases, options))
 
 
-def run_cases(cases: Sequence[Case], options: Options) -> Seen:
+def run_cases(cases: Sequence[Case], options: Options) -> CaseRuns:
     """Make the cases and run them in turn; see `measure`."""
     dataset = options.dataset(cases[0].dataset)
     test = load_test(dataset, options)
     made = _prepare_all(cases, dataset, test, options)
     subjects = [one for one in made if isinstance(one, Subject)]
-    runs = iter(_run_in_turn(subjects, dataset, test, options))
+    runs = iter(_run_interleaved(subjects, dataset, test, options))
     seen = tuple(next(runs) if isinstance(one, Subject) else one for one in made)
-    return Seen(seen, dataset, test, _labels(test))
+    return CaseRuns(seen, dataset, test, _labels(test))
 
 
 def _labels(test: Samples) -> Predictions:
@@ -87,11 +87,11 @@ def _labels(test: Samples) -> Predictions:
 def _prepare_all(
     cases: Sequence[Case], dataset: Dataset, test: Samples, options: Options
 ) -> list[Subject | Failure]:
-    shop = open_workshop(dataset, test, options)
+    setup = case_setup(dataset, test, options)
     made = []
     for number, case in enumerate(cases):
         options.progress(number, len(cases), f"making {case.method}")
-        made.append(prepare(case, shop))
+        made.append(prepare(case, setup))
         if number == 0 and isinstance(made[0], Failure):
             raise UnavailableError(
                 f"the reference {case} cannot be measured: {made[0].reason}\n{made[0].details}",
@@ -101,7 +101,7 @@ def _prepare_all(
 
 
 @torch.no_grad()
-def _run_in_turn(
+def _run_interleaved(
     subjects: Sequence[Subject], dataset: Dataset, test: Samples, options: Options
 ) -> list[Run]:
     """Every subject on each batch before the next batch, so that their times compare."""
@@ -132,10 +132,10 @@ def _run_in_turn(
 
 def _time_single(subjects: Sequence[Subject], image: Inputs) -> list[Seconds]:
     runs = [lambda s=subject: s.run(image) for subject in subjects]
-    return time_in_turn(runs, rounds=_ROUNDS, calls=_CALLS, warm_up=_WARM_UP)
+    return time_interleaved(runs, rounds=_ROUNDS, calls=_CALLS, warm_up=_WARM_UP)
 
 
-def summarize(seen: Seen) -> tuple[Measurement | Failure, ...]:
+def summarize(seen: CaseRuns) -> tuple[Measurement | Failure, ...]:
     """What the runs say, each beside fp32 and its control."""
     environment, fingerprint = capture_environment(), seen.test.fingerprint()
     runs = [run for run in seen.runs if isinstance(run, Run)]
@@ -151,7 +151,7 @@ def summarize(seen: Seen) -> tuple[Measurement | Failure, ...]:
 def _measurement(
     run: Run,
     by_method: dict[str, Run],
-    seen: Seen,
+    seen: CaseRuns,
     environment: Environment,
     fingerprint: str,
 ) -> Measurement:

@@ -38,7 +38,7 @@ def recorded_warnings() -> Iterator[set[str]]:
         texts.update(_TRIGGERED.sub("", str(warning.message)) for warning in caught)
 
 
-def say_once() -> None:
+def silence_one_time_warnings() -> None:
     """Let PyTorch say now, and unheard, what it says once a process of quantized tensors.
 
     Where kernels say it, it would stand on standard error in the middle of the work.

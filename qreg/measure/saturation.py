@@ -8,7 +8,7 @@ from qreg.data import Dataset, Samples
 from qreg.data.inputs import Inputs
 from qreg.errors import QregError, UnavailableError
 from qreg.measure.options import Options, load_test
-from qreg.measure.subject import Subject, open_workshop, prepare
+from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.metrics.saturation import audit_saturation
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
@@ -34,7 +34,7 @@ def audit_case(case: Case, options: Options) -> tuple[LayerSaturation, ...]:
 
 def _prepared(case: Case, dataset: Dataset, test: Samples, options: Options) -> Subject:
     options.progress(0, 1, f"making {case.method}")
-    made = prepare(case, open_workshop(dataset, test, options))
+    made = prepare(case, case_setup(dataset, test, options))
     if isinstance(made, Subject):
         return made
     if made.unavailable:

@@ -53,7 +53,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class CaseSetup:
     """What cases are made from.
 
     Attributes:
@@ -68,7 +68,7 @@ class Workshop:
     sample: Inputs
 
 
-def prepare(case: Case, shop: Workshop) -> Subject | Failure:
+def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
     """Build the model of a case, load its weights, quantize it and run it once.
 
     What is the case's own fault is returned: an engine or checkpoint that is not there, code
@@ -79,7 +79,7 @@ def prepare(case: Case, shop: Workshop) -> Subject | Failure:
             that does not keep its contract.
     """
     try:
-        return _prepare(case, shop)
+        return _prepare(case, setup)
     except (UnavailableError, MissingCheckpointError) as error:
         return Failure(case, str(error), error.hint, unavailable=True)
     except QregError:
@@ -88,34 +88,34 @@ def prepare(case: Case, shop: Workshop) -> Subject | Failure:
         return Failure.raised(case, error)
 
 
-def _prepare(case: Case, shop: Workshop) -> Subject:
+def _prepare(case: Case, setup: CaseSetup) -> Subject:
     method = get_method(case.method)
     observed: list[int] = []
 
     def calibration() -> Iterator[Inputs]:
-        split = shop.calibration()
+        split = setup.calibration()
         observed.extend(split.index.tolist())
         return (batch.inputs for batch in split.batches(_CALIBRATION_BATCH))
 
     with use_engine(case.engine), recorded_warnings() as texts, torch.no_grad():
         check_needs(method, case.engine)
-        model, sha256 = _load(case, method, shop)
+        model, sha256 = _load(case, method, setup)
         source = copy.deepcopy(model)
-        context = Context(case.engine, calibration, shop.sample)
+        context = Context(case.engine, calibration, setup.sample)
         model = method.quantize(model.eval(), context).eval()
-        logits = inputs.call(model, shop.sample)
-    classes = len(shop.dataset.classes)
-    check_output(case.model, logits, batch=inputs.count(shop.sample), classes=classes)
+        logits = inputs.call(model, setup.sample)
+    classes = len(setup.dataset.classes)
+    check_output(case.model, logits, batch=inputs.count(setup.sample), classes=classes)
     seen = tuple(dict.fromkeys(observed))
     return Subject(case, method, model, source, sha256, seen, tuple(sorted(texts)))
 
 
-def _load(case: Case, method: Method, shop: Workshop) -> tuple[nn.Module, str]:
+def _load(case: Case, method: Method, setup: CaseSetup) -> tuple[nn.Module, str]:
     def build() -> nn.Module:
         return method.skeleton(build_model(case.model))
 
     try:
-        path = find_checkpoint(shop.folders, case.model, shop.dataset.name, method.checkpoint)
+        path = find_checkpoint(setup.folders, case.model, setup.dataset.name, method.checkpoint)
     except MissingCheckpointError:
         if not is_object_path(case.model) or method.checkpoint != "fp32":
             raise
@@ -129,10 +129,10 @@ def _load(case: Case, method: Method, shop: Workshop) -> tuple[nn.Module, str]:
 CALIBRATION = range(512)
 
 
-def open_workshop(dataset: Dataset, test: Samples, options: Options) -> Workshop:
+def case_setup(dataset: Dataset, test: Samples, options: Options) -> CaseSetup:
     """What cases of this dataset are made from; calibration images are loaded when asked for."""
 
     def calibration() -> Samples:
         return options.load(dataset, "train").take(CALIBRATION)
 
-    return Workshop(dataset, options.folders, calibration, test.first(2).inputs)
+    return CaseSetup(dataset, options.folders, calibration, test.first(2).inputs)

@@ -73,14 +73,14 @@ def graph_layers(
     twin = {**twin, **_input_layers(inputs)}
     seen: list[Layer] = []
 
-    class Watching(fx.Interpreter):
+    class Recording(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
             if n in shown:
                 seen.append(_layer(graph, shown[n], value, twin))
             return value
 
-    Watching(graph).run(*tensors(inputs))
+    Recording(graph).run(*tensors(inputs))
     return tuple(seen)
 
 

@@ -13,7 +13,7 @@ from qreg.records.measurement import Latency
 Seconds = npt.NDArray[np.float64]
 
 
-def time_in_turn(
+def time_interleaved(
     runs: Sequence[Callable[[], object]],
     *,
     rounds: int,

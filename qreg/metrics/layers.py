@@ -69,7 +69,7 @@ def layer_numerics(
     def describe(name: str, output: torch.Tensor) -> None:
         layers.append(_layer(name, modules, output, wanted.get(name)))
 
-    with _watched(model, names, describe):
+    with _recorded(model, names, describe):
         run(inputs)
     return tuple(layers)
 
@@ -90,7 +90,7 @@ def layer_outputs(
     def keep(name: str, output: torch.Tensor) -> None:
         outputs[name] = output.clone()  # a later layer may work in place
 
-    with _watched(model, names, keep):
+    with _recorded(model, names, keep):
         run(inputs)
     return outputs
 
@@ -102,7 +102,7 @@ def _is_layer(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _watched(model: nn.Module, names: set[str], see: See) -> Iterator[None]:
+def _recorded(model: nn.Module, names: set[str], see: See) -> Iterator[None]:
     """Call `see` with each output; a module that runs again is ``name#2``, ``name#3``, ..."""
     handles = []
     for name, module in model.named_modules():

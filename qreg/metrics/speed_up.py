@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from qreg.metrics.latency import time_in_turn
+from qreg.metrics.latency import time_interleaved
 
 #: Images a call, of which the better one is kept: the small one's activations stay in a core's
 #: cache, where neighbours do not reach fp32; the large one is for models of many small layers.
@@ -21,7 +21,7 @@ def log_speed_up(run: Callable[[], object], reference: Callable[[], object]) -> 
     Times are the processor's, not the clock's: what waits for a processor does not count. With
     several threads it is the work of all of them.
     """
-    theirs, own = time_in_turn(
+    theirs, own = time_interleaved(
         (reference, run), rounds=_ROUNDS, calls=_CALLS, warm_up=_WARM_UP, clock=time.process_time
     )
     return math.log(float(theirs.min()) / float(own.min()))

@@ -150,7 +150,7 @@ def _row(one: Candidate, beside: Replacement | None) -> tuple[str, ...]:
     return (
         _name(measured.case),
         accuracy_cell(measured.accuracy),
-        *_beside(beside),
+        *_agreement(beside),
         f"{measured.size.file_bytes / MB:.2f}\n{measured.size.weight_bytes / MB:.3f}",
         "\n".join(f"{time.median_ms:.3f}" for time in measured.latencies),
         _speed(beside.latencies) if beside else "",
@@ -158,7 +158,7 @@ def _row(one: Candidate, beside: Replacement | None) -> tuple[str, ...]:
     )
 
 
-def _beside(one: Replacement | None) -> tuple[str, str, str]:
+def _agreement(one: Replacement | None) -> tuple[str, str, str]:
     if one is None or one.beside is None:
         return ("", "", "")
     chance = f"{one.beside.p_value:.2g}\n{one.detectable * 100:.2f}"

@@ -10,9 +10,9 @@ import torch
 
 from qreg.checks.operators import layers_work
 from qreg.data import inputs
-from qreg.measure.comparison import Run, Seen, latencies, run_cases, summarize
+from qreg.measure.comparison import Run, CaseRuns, latencies, run_cases, summarize
 from qreg.measure.options import Options
-from qreg.measure.recorded_warnings import say_once
+from qreg.measure.recorded_warnings import silence_one_time_warnings
 from qreg.metrics.agreement import agreement
 from qreg.metrics.graphs import uncompiled
 from qreg.metrics.layers import layer_numerics
@@ -28,7 +28,7 @@ from qreg.records.numerics import Layer
 
 # Images whose layers are looked at: enough to run them, their ranges are stored already.
 _LAYER_IMAGES = 4
-Pair = tuple[Case, Case]
+MethodPair = tuple[Case, Case]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class _Made:
 
 def successor_pairs(
     home: Case, methods: Sequence[str], engines: Sequence[str], *, compiled: bool = False
-) -> tuple[Pair, ...]:
+) -> tuple[MethodPair, ...]:
     """Each deprecated method on each engine, with each of its successors.
 
     Args:
@@ -62,7 +62,7 @@ def successor_pairs(
     )
 
 
-def migrate(home: Case, pairs: Sequence[Pair], options: Options) -> Migration:
+def migrate(home: Case, pairs: Sequence[MethodPair], options: Options) -> Migration:
     """Measure both of each pair together, and judge each successor.
 
     Args:
@@ -71,13 +71,13 @@ def migrate(home: Case, pairs: Sequence[Pair], options: Options) -> Migration:
     Raises:
         QregError: what concerns all cases; see `qreg.measure.comparison.measure`.
     """
-    say_once()
+    silence_one_time_warnings()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of making the cases are recorded
         return _migration(home, pairs, options)
 
 
-def _migration(home: Case, pairs: Sequence[Pair], options: Options) -> Migration:
+def _migration(home: Case, pairs: Sequence[MethodPair], options: Options) -> Migration:
     cases = tuple(dict.fromkeys((home, *(case for pair in pairs for case in pair))))
     seen = run_cases(cases, options)
     found = zip(seen.runs, summarize(seen), strict=True)
@@ -95,7 +95,7 @@ def _with(home: Case, method: str, engine: str) -> Case:
     return Case(home.dataset, home.model, method, engine)
 
 
-def _made(run: Run | Failure, measured: Measurement | Failure, seen: Seen) -> _Made | Failure:
+def _made(run: Run | Failure, measured: Measurement | Failure, seen: CaseRuns) -> _Made | Failure:
     if isinstance(run, Failure) or isinstance(measured, Failure):
         assert isinstance(run, Failure)  # what was run is summarized
         return run
@@ -106,7 +106,7 @@ def _made(run: Run | Failure, measured: Measurement | Failure, seen: Seen) -> _M
 
 
 @torch.no_grad()
-def _looked_into(run: Run, measured: Measurement, seen: Seen) -> _Made:
+def _looked_into(run: Run, measured: Measurement, seen: CaseRuns) -> _Made:
     """Operators and layers, when all times are taken."""
     first = seen.test.first(_LAYER_IMAGES).inputs
     subject = run.subject
@@ -118,7 +118,7 @@ def _looked_into(run: Run, measured: Measurement, seen: Seen) -> _Made:
 
 
 def _replacement(
-    pair: Pair, made: dict[Case, _Made | Failure], seen: Seen, *, level: float
+    pair: MethodPair, made: dict[Case, _Made | Failure], seen: CaseRuns, *, level: float
 ) -> Replacement:
     before, now = (made[case] for case in pair)
     for one in (now, before):
@@ -129,7 +129,7 @@ def _replacement(
     return _judged(pair, before, now, seen, level=level)
 
 
-def _missing(pair: Pair, failure: Failure) -> Replacement:
+def _missing(pair: MethodPair, failure: Failure) -> Replacement:
     old, new = pair
     of_old = f"{old.method} itself: " if failure.case == old else ""
     hint = f" ({failure.hint})" if failure.hint else ""
@@ -137,7 +137,7 @@ def _missing(pair: Pair, failure: Failure) -> Replacement:
     return Replacement(new, old, fate, f"{of_old}{failure.reason}{hint}", *_code(pair))
 
 
-def _judged(pair: Pair, before: _Made, now: _Made, seen: Seen, *, level: float) -> Replacement:
+def _judged(pair: MethodPair, before: _Made, now: _Made, seen: CaseRuns, *, level: float) -> Replacement:
     old, new = pair
     beside = agreement(
         now.run.predictions, before.run.predictions, seen.labels, seen.test.index, name=old.method
@@ -158,7 +158,7 @@ def _judged(pair: Pair, before: _Made, now: _Made, seen: Seen, *, level: float) 
     )
 
 
-def _code(pair: Pair) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
+def _code(pair: MethodPair) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
     """Old code, new code, and how the functions of both are called."""
     recipes = [get_method(case.method).recipe for case in pair]
     before, after = (snippet(recipe) for recipe in recipes)

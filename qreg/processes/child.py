@@ -77,7 +77,7 @@ def _measure(
     calls = _make_all(job, enter)
     if job["count"]:
         enter("counting")
-        _beside("counting")["count"](calls, job["calls"], job["rounds"], job["warm_up"])
+        _sibling("counting")["count"](calls, job["calls"], job["rounds"], job["warm_up"])
         return {"environment": vars(capture_environment())}
     enter("timing")
     if job["processor"] is not None:
@@ -97,14 +97,14 @@ def _make_all(job: dict[str, Any], enter: Callable[[str], None]) -> list[Call]:
     calls: list[Call] = []
     for names, extra in zip(job["cases"], job["extra"] or [(0, 1)] * len(job["cases"])):  # noqa: B905
         enter(f"making {names[0]}/{names[1]}/{names[2]}@{names[3]}")
-        slower = _beside("slowdowns") if extra[0] or job["serial"] else {}
+        slower = _sibling("slowdowns") if extra[0] or job["serial"] else {}
         call = _make(job, names)
         call = slower["with_layers"](call, *extra) if extra[0] else call
         calls.append(slower["on_one_thread"](call) if len(calls) in job["serial"] else call)
     return calls
 
 
-def _beside(name: str) -> dict[str, Any]:
+def _sibling(name: str) -> dict[str, Any]:
     """What a file beside this one defines: the side's qreg may not have it."""
     return runpy.run_path(str(Path(__file__).with_name(f"{name}.py")))
 
@@ -120,6 +120,11 @@ def _of_side(name: str, *old: str) -> Any:
     raise AssertionError("unreachable")
 
 
+def _attribute(module: Any, name: str, old: str) -> Any:
+    """A name in a module of the side's qreg, which may have it under its old name."""
+    return getattr(module, name, None) or getattr(module, old)
+
+
 def _make(job: dict[str, Any], names: list[str]) -> Call:
     import torch
 
@@ -127,17 +132,17 @@ def _make(job: dict[str, Any], names: list[str]) -> Call:
     from qreg.data.batches import batches
 
     subjects = _of_side("measure.subject", "prepare")
-    case, options = _of_side("records.case", "records").Case(*names), options_of(job)
+    case, options = _of_side("records.case", "records").Case(*names), job_options(job)
     dataset = get_dataset(dict(options.sources).get(case.dataset, case.dataset))
     test = _of_side("measure.options", "workshop").load_test(dataset, options)
     images = next(batches(test.head(job["batch"]), dataset, size=job["batch"]))
-    shop = subjects.Workshop(
+    setup = _attribute(subjects, "CaseSetup", "Workshop")(
         dataset=dataset,
         folders=options.folders,
         calibration=lambda: options.load(dataset, "train").take(range(CALIBRATION)),
         sample=next(batches(test.head(2), dataset, size=2)),
     )
-    made = subjects.prepare(case, shop)
+    made = subjects.prepare(case, setup)
     if not isinstance(made, subjects.Subject):
         raise RuntimeError(f"{made.reason} {made.hint}".strip())
 
@@ -148,7 +153,7 @@ def _make(job: dict[str, Any], names: list[str]) -> Call:
     return call
 
 
-def options_of(job: dict[str, Any]) -> Any:
+def job_options(job: dict[str, Any]) -> Any:
     """As this side's own ``[tool.qreg]`` says, unless the job does."""
     from qreg import selection
     from qreg.models import MODELS

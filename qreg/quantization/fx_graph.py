@@ -12,7 +12,7 @@ from torch.ao.quantization import quantize_fx
 
 from qreg.data.inputs import arguments, call
 from qreg.quantization import METHODS
-from qreg.quantization.carry import carry_ranges, trained_float
+from qreg.quantization.transfer import transfer_ranges, trained_float
 from qreg.quantization.eager import qat_qconfig, static_qconfig
 from qreg.quantization.method import Context, Method
 from qreg.quantization.qat import QAT
@@ -52,7 +52,7 @@ def _static(model: nn.Module, context: Context) -> nn.Module:
 def _qat(model: nn.Module, context: Context) -> nn.Module:
     example = context.to_trace()
     prepared = prepare_fx_qat(trained_float(model), qat_qconfig("per_channel"), example)
-    carry_ranges(model, prepared.eval(), example)
+    transfer_ranges(model, prepared.eval(), example)
     return convert_fx_qat(prepared)
 
 

@@ -43,7 +43,7 @@ def need_torchao() -> None:
         UnavailableError: it is not installed, too old, or does not fit this PyTorch.
     """
     try:
-        with unheard(), warnings.catch_warnings():
+        with logging_silenced(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _check(str(importlib.import_module("torchao").__version__))
             for name in _MODULES:
@@ -53,7 +53,7 @@ def need_torchao() -> None:
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
+def logging_silenced() -> Iterator[None]:
     """Keep log records of warnings off the terminal: of PyTorch's insides, not of the model."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

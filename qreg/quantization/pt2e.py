@@ -15,9 +15,9 @@ from torch import fx, nn
 
 from qreg.data.inputs import arguments, call, head, repeated
 from qreg.quantization import METHODS
-from qreg.quantization.carry import carry_ranges, trained_float
+from qreg.quantization.transfer import transfer_ranges, trained_float
 from qreg.quantization.method import Context, Method
-from qreg.quantization.needs import unheard
+from qreg.quantization.needs import logging_silenced
 from qreg.quantization.qat import QAT
 
 
@@ -105,12 +105,12 @@ def _static(model: nn.Module, context: Context) -> nn.Module:
 def _qat(model: nn.Module, context: Context) -> nn.Module:
     example = context.to_trace()
     prepared = prepare_pt2e_qat(trained_float(model), example)
-    carry_ranges(model, prepared, example)
+    transfer_ranges(model, prepared, example)
     return _evaluated(convert_pt2e_qat(prepared))
 
 
 def _compiled(model: nn.Module, context: Context, *, method: Any) -> nn.Module:
-    with unheard():
+    with logging_silenced():
         return compile_int8(method(model, context), context.to_trace())
 
 

@@ -11,8 +11,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qreg.baselines.changes import Change
-from qreg.checks.speed_up import can_be_told, expected, lowest, spread, times
+from qreg.baselines.changes import Proposal
+from qreg.checks.speed_up import expected, is_detectable, lowest, spread, times
 from qreg.checks.tolerances import PROMISE_LEVEL
 from qreg.records.baseline import Approval, Baseline, Promise, Snapshot
 from qreg.records.case import Environment
@@ -23,15 +23,16 @@ _STYLES = {Outcome.REGRESSED: "red", Outcome.ERROR: "red", Outcome.IMPROVED: "gr
 
 
 def baseline_parts(
-    held: Sequence[Baseline], promises: Sequence[Promise] = ()
+    baselines: Sequence[Baseline], promises: Sequence[Promise] = ()
 ) -> tuple[RenderableType, ...]:
     """What is held of one case: for each environment its approvals, figures and layers.
 
     Then, for each environment where it was measured, the speed-up that is promised.
     """
-    title = f"{held[0].snapshot.case}, {len(held)} environment{'' if len(held) == 1 else 's'}"
+    count = len(baselines)
+    title = f"{baselines[0].snapshot.case}, {count} environment{'' if count == 1 else 's'}"
     parts: list[RenderableType] = [Text(title, style="bold")]
-    for baseline in held:
+    for baseline in baselines:
         found = baseline.snapshot
         parts += [_environment(found.environment), _approvals(baseline.history)]
         parts += [*map(Text, _figures(found)), _layers(found.numerics.layers)]
@@ -50,7 +51,7 @@ def _promised(promises: Sequence[Promise]) -> list[RenderableType]:
     return parts
 
 
-def changes_table(changes: Sequence[Change], *, applied: bool) -> Table:
+def changes_table(changes: Sequence[Proposal], *, applied: bool) -> Table:
     """One row a change, by category."""
     table = _table("applied" if applied else "proposed", "category", "case", "verdict")
     for header in ("accuracy %", "why"):
@@ -64,7 +65,7 @@ def changes_table(changes: Sequence[Change], *, applied: bool) -> Table:
     return table
 
 
-def change_notes(changes: Sequence[Change], *, unchanged: int, applied: bool) -> tuple[str, ...]:
+def change_notes(changes: Sequence[Proposal], *, unchanged: int, applied: bool) -> tuple[str, ...]:
     """How many of what, and the next command."""
     counts = Counter(change.category.value for change in changes)
     found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no changes"
@@ -89,7 +90,7 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f}" if whole else "-"
 
 
-def _accuracy(change: Change) -> str:
+def _accuracy(change: Proposal) -> str:
     if change.now is None:
         return ""
     now = _percent(change.now.correct, len(change.now.predictions))
@@ -179,7 +180,7 @@ def promises_table(promises: Sequence[Promise]) -> Table:
             times(expected(one)),
             f"{times(low)}..{times(high)}",
             f"{math.expm1(spread(one)) * 100:.0f}",
-            *(limits if can_be_told(one) else ("none", "none")),
+            *(limits if is_detectable(one) else ("none", "none")),
         )
     return table
 
@@ -191,7 +192,7 @@ def promise_text(promise: Promise) -> str:
         f"{times(expected(promise))} as fast as fp32 at batch {promise.batch}, {times(low)} to "
         f"{times(high)} in {len(promise.log_speed_ups)} fresh processes"
     )
-    if not can_be_told(promise):
+    if not is_detectable(promise):
         return f"no speed-up is promised: {seen}; a fallback could not be told from it"
     here, there = (lowest(promise, exact=exact, alpha=PROMISE_LEVEL) for exact in (True, False))
     return f"promised speed-up: {seen}; at least {times(here)} here, {times(there)} elsewhere"

@@ -15,15 +15,15 @@ from qreg.processes.running import run_child
 from qreg.processes.sides import Side, open_side
 from qreg.records.case import Case, Environment
 from qreg.speed.compare.verdicts import drift
-from qreg.speed.driver import Request, Tally, call_counts, run_pairs, verdicts
-from qreg.speed.noise import Reading, read_noise
+from qreg.speed.driver import SpeedRequest, Tally, call_counts, run_pairs, verdicts
+from qreg.speed.noise import NoiseReading, read_noise
 from qreg.speed.records import Noise, SideRecord, SpeedRun
 
 # A side's first process may have to compile its modules and to make the dataset's cache.
 _PATIENCE = 3
 
 
-def check_speed(request: Request, baseline: str, candidate: str, project: Path) -> SpeedRun:
+def check_speed(request: SpeedRequest, baseline: str, candidate: str, project: Path) -> SpeedRun:
     """Compare the speed of cases on two sides, each a revision, an interpreter or ``.``.
 
     Raises:
@@ -44,7 +44,7 @@ def _sides(baseline: str, candidate: str, project: Path) -> Iterator[tuple[Side,
         yield first, second
 
 
-def _probe(request: Request, sides: tuple[Side, Side]) -> list[dict[str, Any]]:
+def _probe(request: SpeedRequest, sides: tuple[Side, Side]) -> list[dict[str, Any]]:
     """One process of each side, not counted: that it can be done, and how long a call takes."""
     found = []
     for number, (side, name) in enumerate(zip(sides, ("baseline", "candidate"), strict=True)):
@@ -63,7 +63,7 @@ def _tried(side: Side) -> str:
     return f"tried, in {side.folder}: PYTHONPATH={paths} {side.python}"
 
 
-def _calls(request: Request, probes: list[dict[str, Any]]) -> dict[Case, int]:
+def _calls(request: SpeedRequest, probes: list[dict[str, Any]]) -> dict[Case, int]:
     first, second = ([one["p50"] for one in probe["seconds"]] for probe in probes)
     counts = call_counts(tuple(map(max, first, second)))
     return dict(zip(request.cases, counts, strict=True))
@@ -77,10 +77,10 @@ def _record(side: Side, probe: dict[str, Any]) -> SideRecord:
 
 
 def _run(
-    request: Request,
+    request: SpeedRequest,
     tally: Tally,
     records: tuple[SideRecord, SideRecord],
-    started: Reading,
+    started: NoiseReading,
     load: float,
 ) -> SpeedRun:
     ended = read_noise()

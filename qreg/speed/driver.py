@@ -10,10 +10,10 @@ from qreg.processes.jobs import Job, LostError
 from qreg.processes.sides import Side
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
-from qreg.speed.compare.rule import FEWEST, Plan, describe, look_at
+from qreg.speed.compare.rule import FEWEST, SequentialPlan, describe, judge_look
 from qreg.speed.compare.verdicts import log_ratios, speed_verdict, times_of
 from qreg.speed.pairs import pair_orders, processor_of, run_pair
-from qreg.speed.records import CaseTimes, Pair, Speed, SpeedVerdict, Timing
+from qreg.speed.records import CaseTimes, ProcessPair, Speed, SpeedVerdict, Timing
 
 #: Bursts of calls in each process, and calls before each that are not timed: the two processes of
 #: a pair take turns, and the shorter a turn, the more alike is the noise that both see.
@@ -25,7 +25,7 @@ _FEWEST_CALLS, _MOST_CALLS = 40, 5000
 
 
 @dataclass(frozen=True)
-class Request:
+class SpeedRequest:
     """What is to be compared, and how.
 
     Attributes:
@@ -35,7 +35,7 @@ class Request:
     """
 
     cases: tuple[Case, ...]
-    plan: Plan
+    plan: SequentialPlan
     seed: int
     against: str = ""
     threads: int = 1
@@ -67,7 +67,7 @@ class Request:
 class Tally:
     """What a run has found so far."""
 
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: list[ProcessPair] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     decided: dict[Case, Speed] = field(default_factory=dict)
     interrupted: bool = False
@@ -81,7 +81,7 @@ def call_counts(seconds: Sequence[float]) -> tuple[int, ...]:
     return tuple(round(count / ROUNDS) for count in wanted)
 
 
-def run_pairs(request: Request, sides: tuple[Side, Side], calls: dict[Case, int]) -> Tally:
+def run_pairs(request: SpeedRequest, sides: tuple[Side, Side], calls: dict[Case, int]) -> Tally:
     """Run and judge pairs until every case is decided, the plan ends or the user interrupts."""
     tally, plan = Tally(), request.plan
     orders = pair_orders(request.seed)
@@ -99,7 +99,7 @@ def run_pairs(request: Request, sides: tuple[Side, Side], calls: dict[Case, int]
 
 def _keep_one(
     order: str,
-    request: Request,
+    request: SpeedRequest,
     sides: tuple[Side, Side],
     calls: dict[Case, int],
     tally: Tally,
@@ -123,10 +123,10 @@ def _run_pair(
     number: int,
     order: str,
     cases: Sequence[Case],
-    request: Request,
+    request: SpeedRequest,
     sides: tuple[Side, Side],
     calls: dict[Case, int],
-) -> Pair:
+) -> ProcessPair:
     counts = [calls[case] for case in cases]
     place = processor_of(number, threads=request.threads)
     chosen = {"A": list(map(request.baseline_case, cases)), "B": cases}
@@ -135,7 +135,7 @@ def _run_pair(
     result = run_pair(order, pair, jobs, timeout=request.timeout)
     found = {one: [_timing(**seconds) for seconds in result[one]["seconds"]] for one in order}
     times = map(CaseTimes, cases, found["A"], found["B"])
-    return Pair(order, tuple(times))
+    return ProcessPair(order, tuple(times))
 
 
 def _timing(*, p5: float, p50: float, p95: float, calls: int) -> Timing:
@@ -143,23 +143,23 @@ def _timing(*, p5: float, p50: float, p95: float, calls: int) -> Timing:
     return Timing(p5 * 1000, p50 * 1000, p95 * 1000, calls)
 
 
-def _look(request: Request, tally: Tally) -> None:
+def _look(request: SpeedRequest, tally: Tally) -> None:
     if len(tally.pairs) not in {look.pairs for look in request.plan.looks}:
         return
     open_cases = [case for case in request.cases if case not in tally.decided]
     ratios = [log_ratios(times_of(case, tally.pairs)) for case in open_cases]
     last = len(tally.pairs) == request.plan.pairs
-    for case, speed in zip(open_cases, look_at(ratios, request.plan), strict=True):
+    for case, speed in zip(open_cases, judge_look(ratios, request.plan), strict=True):
         if last or speed.outcome is not Outcome.INCONCLUSIVE:
             tally.decided[case] = speed
 
 
-def verdicts(request: Request, tally: Tally) -> tuple[SpeedVerdict, ...]:
+def verdicts(request: SpeedRequest, tally: Tally) -> tuple[SpeedVerdict, ...]:
     """A verdict of every case; those that an end before time left open are not judged."""
     return tuple(_verdict(case, request, tally) for case in request.cases)
 
 
-def _verdict(case: Case, request: Request, tally: Tally) -> SpeedVerdict:
+def _verdict(case: Case, request: SpeedRequest, tally: Tally) -> SpeedVerdict:
     times = times_of(case, tally.pairs)
     speed = tally.decided.get(case)
     error = "" if speed else tally.error

@@ -13,7 +13,7 @@ _STAT = Path("/proc/stat")
 
 
 @dataclass(frozen=True)
-class Reading:
+class NoiseReading:
     """Processor time until now, in seconds; NaN where the system does not say.
 
     Attributes:
@@ -27,7 +27,7 @@ class Reading:
     steal: float
     own: float
 
-    def since(self, before: Reading) -> tuple[float | None, float | None]:
+    def since(self, before: NoiseReading) -> tuple[float | None, float | None]:
         """Share of all processors' time that was stolen; processors that others kept busy."""
         passed = max(self.clock - before.clock, 1e-9)
         others = (self.busy - before.busy - (self.own - before.own)) / passed
@@ -37,7 +37,7 @@ class Reading:
         return max(0.0, stolen), max(0.0, others)
 
 
-def read_noise() -> Reading:
+def read_noise() -> NoiseReading:
     """A reading, from Linux's /proc/stat."""
     busy = steal = math.nan
     if _STAT.is_file():
@@ -47,4 +47,4 @@ def read_noise() -> Reading:
         busy = user + nice + system + irq + softirq
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     own = sum(one.ru_utime + one.ru_stime for one in spent)
-    return Reading(time.monotonic(), busy, steal, own)
+    return NoiseReading(time.monotonic(), busy, steal, own)

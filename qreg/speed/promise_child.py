@@ -19,40 +19,40 @@ def _measure(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any
     import torch
 
     from qreg.errors import QregError
-    from qreg.gate.samples import Bench, open_bench
-    from qreg.gate.speed_up import Pace
+    from qreg.gate.samples import GateSamples, load_gate_samples
+    from qreg.gate.speed_up import SpeedUps
     from qreg.measure.environment import capture_environment
-    from qreg.measure.subject import Subject, open_workshop, prepare
+    from qreg.measure.subject import Subject, case_setup, prepare
     from qreg.metrics.speed_up import SPEED_UP_BATCHES
     from qreg.records.case import Case, Failure
 
-    class Quick(Bench):
+    class Quick(GateSamples):
         """Kernels take as long whatever ranges they are given: a few images are enough."""
 
         def subject(self, case: Case) -> Subject | Failure:
-            shop = open_workshop(self.dataset, self.test, self.options)
+            setup = case_setup(self.dataset, self.test, self.options)
 
             def few() -> Any:
                 train = self.options.load(self.dataset, "train")
                 return train.take(range(child.CALIBRATION))
 
-            return prepare(case, replace(shop, calibration=few))
+            return prepare(case, replace(setup, calibration=few))
 
     torch.set_num_threads(job["threads"])
-    options = child.options_of(job)
+    options = child.job_options(job)
 
     @cache
-    def bench(name: str) -> Bench:
-        found = open_bench(name, options, full=False)
+    def samples(name: str) -> GateSamples:
+        found = load_gate_samples(name, options, full=False)
         return Quick(found.dataset, found.test, found.options)
 
-    pace = Pace(bench)
+    speed_ups = SpeedUps(samples)
     found: list[dict[str, Any]] = []
     for names in job["cases"]:
         case = Case(*names)
         enter(f"measuring {case}")
         try:
-            found.append({"log_speed_ups": pace.log_speed_ups(case, SPEED_UP_BATCHES)})
+            found.append({"log_speed_ups": speed_ups.log_speed_ups(case, SPEED_UP_BATCHES)})
         except QregError as error:
             found.append({"error": f"{error}".partition("\n")[0]})
     return {"environment": vars(capture_environment()), "found": found}

@@ -54,7 +54,7 @@ class PromiseRequest:
 
 
 @dataclass
-class Paces:
+class MeasuredSpeedUps:
     """What was seen, and why others could not be measured.
 
     Attributes:
@@ -68,7 +68,7 @@ class Paces:
     interrupted: bool = False
 
 
-def measure_paces(request: PromiseRequest, project: Path) -> Paces:
+def measure_speed_ups(request: PromiseRequest, project: Path) -> MeasuredSpeedUps:
     """Measure every case in so many fresh processes, a model at a time, round after round.
 
     So the processes of one case lie as far apart in time as the whole recording is long. One that
@@ -81,19 +81,19 @@ def measure_paces(request: PromiseRequest, project: Path) -> Paces:
     for case in request.cases:
         groups.setdefault((case.dataset, case.model), []).append(case)
     rounds = [group for _ in range(request.processes) for group in groups.values()]
-    paces, executor = Paces(), ThreadPoolExecutor(_JOBS)
+    measured, executor = MeasuredSpeedUps(), ThreadPoolExecutor(_JOBS)
     with open_side(HERE, project) as side:
         try:
             work = executor.map(lambda group: _run(request, side, group), rounds)
             for number, (group, result) in enumerate(zip(rounds, work, strict=True)):
                 request.progress(number + 1, len(rounds), f"{group[0].dataset}/{group[0].model}")
-                _take(paces, group, result)
+                _take(measured, group, result)
         except KeyboardInterrupt:
-            paces.interrupted = True
+            measured.interrupted = True
         finally:
             # those that run are waited for: they are few, and seconds from their end
             executor.shutdown(cancel_futures=True)
-    return paces
+    return measured
 
 
 def _run(request: PromiseRequest, side: Side, group: Sequence[Case]) -> dict[str, Any] | str:
@@ -104,17 +104,17 @@ def _run(request: PromiseRequest, side: Side, group: Sequence[Case]) -> dict[str
         return str(error)
 
 
-def _take(paces: Paces, group: Sequence[Case], result: dict[str, Any] | str) -> None:
+def _take(measured: MeasuredSpeedUps, group: Sequence[Case], result: dict[str, Any] | str) -> None:
     if isinstance(result, str):
-        paces.errors |= dict.fromkeys(group, result)
+        measured.errors |= dict.fromkeys(group, result)
         return
     where = result["environment"]
-    paces.environment = Environment(**{**where, "limits": tuple(where["limits"])})
+    measured.environment = Environment(**{**where, "limits": tuple(where["limits"])})
     for case, one in zip(group, result["found"], strict=True):
         if "error" in one:
-            paces.errors[case] = one["error"]
+            measured.errors[case] = one["error"]
             continue
-        seen = paces.log_speed_ups.setdefault(case, {batch: [] for batch in SPEED_UP_BATCHES})
+        seen = measured.log_speed_ups.setdefault(case, {batch: [] for batch in SPEED_UP_BATCHES})
         for batch, log_speed_up in zip(SPEED_UP_BATCHES, one["log_speed_ups"], strict=True):
             seen[batch].append(round(log_speed_up, 4))
 

@@ -35,7 +35,7 @@ class CaseTimes:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ProcessPair:
     """Two fresh processes, one of each side.
 
     Attributes:
@@ -145,7 +145,7 @@ class SpeedRun:
     baseline: SideRecord
     candidate: SideRecord
     verdicts: tuple[SpeedVerdict, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ProcessPair, ...]
     lost: tuple[str, ...]
     noise: Noise
     seed: int
@@ -156,7 +156,7 @@ class SpeedRun:
 
 
 @dataclass(frozen=True)
-class Night:
+class HistoryEntry:
     """One case's speed beside a pinned reference, as it was recorded.
 
     Attributes:

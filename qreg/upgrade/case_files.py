@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Place:
+class CaseFiles:
     """Where a side's files of one case are; the names are the same on both sides."""
 
     folder: Path

@@ -14,17 +14,23 @@ from typing import Any
 from qreg.processes.sides import Side, open_side
 from qreg.records.case import Environment
 from qreg.speed.records import SideRecord, SpeedRun
-from qreg.upgrade.compare.made import Pair
+from qreg.upgrade.compare.pair import CasePair
 from qreg.upgrade.compare.verdict import interface_changes, property_changes, verdict_of
-from qreg.upgrade.judging import judge_pairs, read_pairs, to_look_at, warned, with_looks
+from qreg.upgrade.judging import (
+    judge_pairs,
+    read_pairs,
+    unexplained_cases,
+    warning_answers,
+    with_inspections,
+)
 from qreg.upgrade.reading import read_answers
 from qreg.upgrade.records import UpgradeReport
 from qreg.upgrade.releases import is_version
-from qreg.upgrade.running import Request, run_task
+from qreg.upgrade.running import UpgradeRequest, run_task
 from qreg.upgrade.venvs import venv_python
 
 
-def check_upgrade(request: Request) -> UpgradeReport:
+def check_upgrade(request: UpgradeRequest) -> UpgradeReport:
     """Compare two PyTorch versions.
 
     Raises:
@@ -32,21 +38,21 @@ def check_upgrade(request: Request) -> UpgradeReport:
     """
     with _sides(request) as sides, tempfile.TemporaryDirectory(prefix="qreg-upgrade-") as folder:
         start = time.monotonic()
-        places = tuple(Path(folder, letter) for letter in "AB")
+        folders = tuple(Path(folder, letter) for letter in "AB")
         cases = [{"number": n, "names": astuple(one)} for n, one in enumerate(request.cases)]
-        environments = run_task(request, sides, places, "make", cases)
-        run_task(request, sides, places, "cross", cases)
-        pairs = read_pairs(request.cases, _labels(environments), places)
-        if unknown := to_look_at(pairs, cases):
-            run_task(request, sides, places, "look", unknown)
-            pairs = with_looks(pairs, places)
+        environments = run_task(request, sides, folders, "make", cases)
+        run_task(request, sides, folders, "cross", cases)
+        pairs = read_pairs(request.cases, _labels(environments), folders)
+        if unknown := unexplained_cases(pairs, cases):
+            run_task(request, sides, folders, "look", unknown)
+            pairs = with_inspections(pairs, folders)
         speed = request.speed(sides[0].python, sides[1].python) if request.speed else None
         records = tuple(map(_record, sides, environments))
-        return _report((records[0], records[1]), places, pairs, speed, start)
+        return _report((records[0], records[1]), folders, pairs, speed, start)
 
 
 @contextlib.contextmanager
-def _sides(request: Request) -> Iterator[tuple[Side, Side]]:
+def _sides(request: UpgradeRequest) -> Iterator[tuple[Side, Side]]:
     given = [_interpreter(x, request) for x in (request.baseline, request.candidate)]
     with ExitStack() as stack:
         opened = [
@@ -55,7 +61,7 @@ def _sides(request: Request) -> Iterator[tuple[Side, Side]]:
         yield opened[0], opened[1]
 
 
-def _interpreter(given: str, request: Request) -> str:
+def _interpreter(given: str, request: UpgradeRequest) -> str:
     return str(venv_python(given, show=request.progress)) if is_version(given) else given
 
 
@@ -73,13 +79,13 @@ def _record(side: Side, seen: dict[str, Any]) -> SideRecord:
 
 def _report(
     records: tuple[SideRecord, SideRecord],
-    places: Sequence[Path],
-    pairs: Sequence[Pair],
+    folders: Sequence[Path],
+    pairs: Sequence[CasePair],
     speed: SpeedRun | None,
     start: float,
 ) -> UpgradeReport:
-    asked = [[read_answers(place, kind) for place in places] for kind in _KINDS]
-    before, after = ((*asked[0][n], *warned(pairs, n)) for n in (0, 1))
+    asked = [[read_answers(files, kind) for files in folders] for kind in _KINDS]
+    before, after = ((*asked[0][n], *warning_answers(pairs, n)) for n in (0, 1))
     cases = judge_pairs(pairs)
     interface = interface_changes(before, after)
     invariants = tuple(change for pair in asked[1:] for change in property_changes(*pair))

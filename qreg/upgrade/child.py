@@ -39,27 +39,27 @@ def _cases(job: dict[str, Any]) -> None:
     from qreg.gate.observe import Gate
     from qreg.processes.forked import run_pieces
 
-    gate = Gate(child.options_of(job))
+    gate = Gate(child.job_options(job))
     for _, group in groupby(job["cases"], key=lambda one: one["names"][:2]):
         run_pieces([_piece(job, one, gate) for one in group], seconds=job["seconds"])
 
 
 def _piece(job: dict[str, Any], one: dict[str, Any], gate: Any) -> Any:
     from qreg.records.case import Case
-    from qreg.upgrade.case_files import Place
-    from qreg.upgrade.side.case import cross_case, look_case, make_case
+    from qreg.upgrade.case_files import CaseFiles
+    from qreg.upgrade.side.case import cross_case, inspect_case, make_case
 
     case = Case(*one["names"])
     own, first, second = (
-        Place(Path(job[name]), one["number"]) for name in ("folder", "first", "second")
+        CaseFiles(Path(job[name]), one["number"]) for name in ("folder", "first", "second")
     )
     other = second if own == first else first
     if job["task"] == "make":
         return own.file("make.json"), partial(make_case, case, gate, own)
     if job["task"] == "cross":
         return own.file("cross.json"), partial(cross_case, case, gate, own, other, first)
-    states = [(x, place, one[x]) for x, place in (("A", first), ("B", second)) if one[x]]
-    return own.file("look.json"), partial(look_case, case, gate, own, states)
+    states = [(x, files, one[x]) for x, files in (("A", first), ("B", second)) if one[x]]
+    return own.file("look.json"), partial(inspect_case, case, gate, own, states)
 
 
 if __name__ == "__main__":

@@ -12,59 +12,63 @@ from qreg.records.baseline import Approval, Baseline
 from qreg.records.case import Case
 from qreg.records.verdict import Verdict
 from qreg.stats.holm import family_alpha
-from qreg.upgrade.case_files import Place
-from qreg.upgrade.compare.case import images_to_look_at, judge_case
-from qreg.upgrade.compare.made import Pair
-from qreg.upgrade.reading import read_crossed, read_look, read_made
+from qreg.upgrade.case_files import CaseFiles
+from qreg.upgrade.compare.case import judge_case, unexplained_images
+from qreg.upgrade.compare.pair import CasePair
+from qreg.upgrade.reading import read_cross_run, read_inspection, read_side_result
 from qreg.upgrade.records import WORKS, Answer, CaseUpgrade
 
 APPROVED = Approval(reason="qreg upgrade", date="2000-01-01T00:00:00Z", commit="", qreg="")
 
 
 def read_pairs(
-    cases: Sequence[Case], names: tuple[str, str], places: Sequence[Path]
-) -> tuple[Pair, ...]:
+    cases: Sequence[Case], names: tuple[str, str], folders: Sequence[Path]
+) -> tuple[CasePair, ...]:
     """What both sides made and ran of each case."""
-    return tuple(_pair(n, case, names, places) for n, case in enumerate(cases))
+    return tuple(_pair(n, case, names, folders) for n, case in enumerate(cases))
 
 
-def _pair(number: int, case: Case, names: tuple[str, str], places: Sequence[Path]) -> Pair:
-    first, second = (Place(folder, number) for folder in places)
-    made = (read_made(case, first), read_made(case, second))
-    return Pair(case, names, made, (read_crossed(first), read_crossed(second)))
+def _pair(number: int, case: Case, names: tuple[str, str], folders: Sequence[Path]) -> CasePair:
+    first, second = (CaseFiles(folder, number) for folder in folders)
+    results = (read_side_result(case, first), read_side_result(case, second))
+    return CasePair(case, names, results, (read_cross_run(first), read_cross_run(second)))
 
 
-def to_look_at(pairs: Sequence[Pair], cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def unexplained_cases(
+    pairs: Sequence[CasePair], cases: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """The cases of which a layer is still to be found, each with images of A's and B's state."""
-    found = [dict(zip("AB", images_to_look_at(pair), strict=True)) for pair in pairs]
+    found = [dict(zip("AB", unexplained_images(pair), strict=True)) for pair in pairs]
     return [{**case, **rows} for case, rows in zip(cases, found, strict=True) if any(rows.values())]
 
 
-def with_looks(pairs: Sequence[Pair], places: Sequence[Path]) -> tuple[Pair, ...]:
+def with_inspections(pairs: Sequence[CasePair], folders: Sequence[Path]) -> tuple[CasePair, ...]:
     """The pairs with the outputs that were looked at."""
     return tuple(
-        replace(pair, looks=(read_look(n, "A", places), read_look(n, "B", places)))
+        replace(
+            pair, inspections=(read_inspection(n, "A", folders), read_inspection(n, "B", folders))
+        )
         for n, pair in enumerate(pairs)
     )
 
 
-def judge_pairs(pairs: Sequence[Pair]) -> tuple[CaseUpgrade, ...]:
+def judge_pairs(pairs: Sequence[CasePair]) -> tuple[CaseUpgrade, ...]:
     """Judge them all, as one run of the gate."""
     alpha = family_alpha(len(pairs))
     return tuple(judge_case(pair, _verdict(pair, alpha)) for pair in pairs)
 
 
-def _verdict(pair: Pair, alpha: float) -> Verdict | None:
+def _verdict(pair: CasePair, alpha: float) -> Verdict | None:
     """The regression gate's, A's snapshot being the baseline."""
-    before, now = (made.snapshot for made in pair.made)
+    before, now = (results.snapshot for results in pair.results)
     if before is None or now is None:
         return None
     return judged(now, (Baseline(before, (APPROVED,)),), alpha=alpha)[1]
 
 
-def warned(pairs: Sequence[Pair], side: int) -> Iterator[Answer]:
+def warning_answers(pairs: Sequence[CasePair], side: int) -> Iterator[Answer]:
     """What making the cases warned of, as answers like a probe's."""
     for pair in pairs:
-        snapshot = pair.made[side].snapshot
+        snapshot = pair.results[side].snapshot
         texts = snapshot.warnings if snapshot else ()
         yield Answer(str(pair.case), WORKS, warnings=texts, used_by=(pair.case.method,))

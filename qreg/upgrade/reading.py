@@ -12,44 +12,44 @@ from safetensors import safe_open
 
 from qreg.baselines.store import Store
 from qreg.records.case import Case
-from qreg.upgrade.case_files import KINDS, Place
+from qreg.upgrade.case_files import KINDS, CaseFiles
 from qreg.upgrade.compare.arrays import Array, Arrays
-from qreg.upgrade.compare.made import Crossed, Made
-from qreg.upgrade.records import Answer, Seen
+from qreg.upgrade.compare.pair import CrossRun, SideResult
+from qreg.upgrade.records import Answer, ObserverRecord
 
 LOGITS = "logits"
 _PACKED = "._packed_params._packed_params"
 
 
-def read_made(case: Case, place: Place) -> Made:
+def read_side_result(case: Case, files: CaseFiles) -> SideResult:
     """What a side made of a case."""
-    found = _json(place.file("make.json"))
+    found = _json(files.file("make.json"))
     if failure := _failure(found):
-        return Made(failure, unavailable=found.get("failure", {}).get("unavailable", False))
-    (baseline,) = Store(place.folder / "store").read(case)
-    return Made(
+        return SideResult(failure, unavailable=found.get("failure", {}).get("unavailable", False))
+    (baseline,) = Store(files.folder / "store").read(case)
+    return SideResult(
         snapshot=baseline.snapshot,
         seen=tuple(_seen(row) for row in found["seen"]),
-        state=dict(read_state(place.file("state.safetensors"))),
-        layers=read_outputs(place.file("own.safetensors"))[0],
+        state=dict(read_state(files.file("state.safetensors"))),
+        layers=read_outputs(files.file("own.safetensors"))[0],
         written=tuple(found["written"].items()),
     )
 
 
-def read_crossed(place: Place) -> Crossed:
+def read_cross_run(files: CaseFiles) -> CrossRun:
     """What a side ran of what both made; nothing where its process died."""
-    found = _json(place.file("cross.json"))
+    found = _json(files.file("cross.json"))
     names = ("control", "carried", *KINDS)
     if failure := _failure(found):
-        return Crossed(dict.fromkeys(names, failure), {}, {}, {})
+        return CrossRun(dict.fromkeys(names, failure), {}, {}, {})
     ran = [name for name in names if not found[name]]
-    carried = {n: read_outputs(place.file(f"{n}.safetensors")) for n in ran if n not in KINDS}
+    carried = {n: read_outputs(files.file(f"{n}.safetensors")) for n in ran if n not in KINDS}
     loaded = {
-        kind: read_outputs(place.file(f"loaded.{KINDS[kind]}.safetensors"))[1]
+        kind: read_outputs(files.file(f"loaded.{KINDS[kind]}.safetensors"))[1]
         for kind in ran
         if kind in KINDS
     }
-    return Crossed(
+    return CrossRun(
         failed=found,
         layers={name: outputs[0] for name, outputs in carried.items()},
         logits={name: outputs[1] for name, outputs in carried.items()},
@@ -57,10 +57,12 @@ def read_crossed(place: Place) -> Crossed:
     )
 
 
-def read_look(number: int, letter: str, places: Sequence[Path]) -> tuple[Arrays, Arrays] | None:
+def read_inspection(
+    number: int, letter: str, folders: Sequence[Path]
+) -> tuple[Arrays, Arrays] | None:
     """Outputs of a state, run by the side that made it, and by the other."""
     by = "AB".index(letter)
-    files = [Place(places[n], number).file(f"look.{letter}.safetensors") for n in (by, 1 - by)]
+    files = [CaseFiles(folders[n], number).file(f"look.{letter}.safetensors") for n in (by, 1 - by)]
     if not all(file.exists() for file in files):
         return None
     return read_outputs(files[0])[0], read_outputs(files[1])[0]
@@ -126,9 +128,9 @@ def _failure(found: Mapping[str, Any]) -> str:
     return str(found.get("died") or found.get("raised") or "")
 
 
-def _seen(row: dict[str, Any]) -> Seen:
+def _seen(row: dict[str, Any]) -> ObserverRecord:
     scales, zeros = tuple(row["scales"]), tuple(row["zero_points"])
-    return Seen(**{**row, "scales": scales, "zero_points": zeros})
+    return ObserverRecord(**{**row, "scales": scales, "zero_points": zeros})
 
 
 def _answer(path: Path, about: Mapping[str, Any]) -> Answer:

@@ -34,7 +34,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Change:
+class InterfaceChange:
     """One thing that is not the same on both sides.
 
     Attributes:
@@ -51,7 +51,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObserverRecord:
     """What an observer saw and said while a case was quantized.
 
     Attributes:
@@ -189,9 +189,9 @@ class UpgradeReport:
     reasons: tuple[str, ...]
     cases: tuple[CaseUpgrade, ...]
     probes: int
-    interface: tuple[Change, ...]
+    interface: tuple[InterfaceChange, ...]
     properties: int
-    invariants: tuple[Change, ...]
+    invariants: tuple[InterfaceChange, ...]
     speed: SpeedRun | None
     seconds: float
 

@@ -32,7 +32,7 @@ Speed = Callable[[str, str], SpeedRun]
 
 
 @dataclass(frozen=True)
-class Request:
+class UpgradeRequest:
     """What is to be compared.
 
     Attributes:
@@ -55,9 +55,9 @@ class Request:
 
 
 def run_task(
-    request: Request,
+    request: UpgradeRequest,
     sides: Sequence[Side],
-    places: Sequence[Path],
+    folders: Sequence[Path],
     task: str,
     cases: Sequence[dict[str, Any]],
 ) -> tuple[dict[str, Any], ...]:
@@ -74,14 +74,14 @@ def run_task(
             _Run(
                 option,
                 side,
-                stack.enter_context(_start(option, side, _job(request, places, n, task, cases))),
+                stack.enter_context(_start(option, side, _job(request, folders, n, task, cases))),
             )
             for n, (option, side) in enumerate(zip(_OPTIONS, sides, strict=True))
         ]
         limit = time.monotonic() + _SIDE * request.timeout
         while not all(one.ended() for one in running) and time.monotonic() < limit:
-            done = sum(1 for place in places for _ in place.glob(f"*.{task}.json"))
-            request.progress(done, len(places) * len(cases), _TASKS[task])
+            done = sum(1 for files in folders for _ in files.glob(f"*.{task}.json"))
+            request.progress(done, len(folders) * len(cases), _TASKS[task])
             time.sleep(_POLL_S)
         return tuple(one.environment() for one in running)
 
@@ -122,20 +122,20 @@ def _lost(option: str, side: Side, error: LostError) -> QregError:
 
 
 def _job(
-    request: Request,
-    places: Sequence[Path],
+    request: UpgradeRequest,
+    folders: Sequence[Path],
     number: int,
     task: str,
     cases: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    places[number].mkdir(exist_ok=True)
+    folders[number].mkdir(exist_ok=True)
     given = {"data_dir": request.data_dir, "checkpoints": request.checkpoints}
     return {
         "task": task,
         "cases": list(cases),
         "seconds": request.timeout,
-        "folder": str(places[number]),
-        "first": str(places[0]),
-        "second": str(places[1]),
+        "folder": str(folders[number]),
+        "first": str(folders[0]),
+        "second": str(folders[1]),
         **{name: str(path.resolve()) if path else "" for name, path in given.items()},
     }

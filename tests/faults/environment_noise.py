@@ -21,7 +21,7 @@ import torch
 from qreg.baselines.applicable import choose
 from qreg.baselines.store import Store
 from qreg.checks.verdict import judge
-from qreg.faults.noise import Noise, noise
+from qreg.faults.noise import EnvironmentNoise, noise
 from qreg.faults.settings import Setting, true_loss
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
@@ -52,7 +52,7 @@ def main() -> None:
     cases = select_cases(settings, engines=args.engines)
     gate = Gate(gate_options(settings))
     cpu = "another" if args.no_mkldnn else ""
-    verdicts, worst, lost = Counter[str](), Noise(), []
+    verdicts, worst, lost = Counter[str](), EnvironmentNoise(), []
     for case in cases:
         found = _judged(gate, case, alpha=family_alpha(len(cases)), cpu=cpu)
         if found is None:
@@ -67,7 +67,9 @@ def main() -> None:
     print(f"true losses, left out: {', '.join(lost) or 'none'}")
 
 
-def _judged(gate: Gate, case: Case, *, alpha: float, cpu: str) -> tuple[Verdict, Noise] | None:
+def _judged(
+    gate: Gate, case: Case, *, alpha: float, cpu: str
+) -> tuple[Verdict, EnvironmentNoise] | None:
     now = gate.observe(case)
     if not isinstance(now, Snapshot):
         return None
@@ -81,7 +83,7 @@ def _judged(gate: Gate, case: Case, *, alpha: float, cpu: str) -> tuple[Verdict,
     return verdict, noise(now, before.snapshot)
 
 
-def _row(verdicts: Counter[str], worst: Noise) -> str:
+def _row(verdicts: Counter[str], worst: EnvironmentNoise) -> str:
     outcomes = ", ".join(f"{count} {name}" for name, count in verdicts.most_common())
     return (
         f"{outcomes}: SQNR fall {worst.sqnr_fall_db:.2f} dB, logits closer "

@@ -78,12 +78,12 @@ TIMED = [case for case in CASES if case.engine == "x86" and case.method not in (
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_case_has_a_baseline_of_the_shipped_weights(case: Case) -> None:
-    held = STORE.read(case)
-    assert held, f"approve it: qreg baseline update --reason ... {case}"
+    baselines = STORE.read(case)
+    assert baselines, f"approve it: qreg baseline update --reason ... {case}"
     weights = checkpoint_path(
         ROOT / "checkpoints", case.model, case.dataset, get_method(case.method).checkpoint
     )
-    for baseline in held:
+    for baseline in baselines:
         snapshot = baseline.snapshot
         assert snapshot.checkpoint == hashlib.sha256(weights.read_bytes()).hexdigest()
         assert baseline.history[-1].reason
@@ -110,9 +110,9 @@ def test_quantization_costs_what_it_may_cost(case: Case) -> None:
 
 @pytest.mark.parametrize("case", TIMED, ids=str)
 def test_its_speed_beside_fp32_is_recorded(case: Case) -> None:
-    held = STORE.promises(case)
-    assert held, f"qreg baseline update --category promise --reason ... {case}"
-    assert all(promise.environment.threads == 1 for promise in held)
+    promises = STORE.promises(case)
+    assert promises, f"qreg baseline update --category promise --reason ... {case}"
+    assert all(promise.environment.threads == 1 for promise in promises)
 
 
 def test_nothing_is_left_over() -> None:

@@ -20,7 +20,7 @@ from qreg.baselines.store import Store
 from qreg.data.batches import batches
 from qreg.gate.judge import Judge
 from qreg.gate.observe import Gate
-from qreg.gate.samples import Bench
+from qreg.gate.samples import GateSamples
 from qreg.measure.comparison import BATCH
 from qreg.measure.subject import Subject
 from qreg.quantization.engines import use_engine
@@ -57,15 +57,15 @@ def main() -> None:
 def _round(gate: Gate, judge: Judge, cases: tuple[Case, ...]) -> str:
     bare = judged = 0.0
     for number, case in enumerate(cases):
-        subject = gate.bench(case.dataset).subject(case)
+        subject = gate.samples(case.dataset).subject(case)
         if not isinstance(subject, Subject):
             continue
         if number % 2:
-            bare += _bare(gate.bench(case.dataset), case)
+            bare += _bare(gate.samples(case.dataset), case)
             judged += _judged(judge, case)
         else:
             judged += _judged(judge, case)
-            bare += _bare(gate.bench(case.dataset), case)
+            bare += _bare(gate.samples(case.dataset), case)
     return f"bare loop {bare:.1f} s, gate {judged:.1f} s: {judged / bare:.3f} times"
 
 
@@ -78,17 +78,17 @@ def _judged(judge: Judge, case: Case) -> float:
 
 
 @torch.no_grad()
-def _bare(bench: Bench, case: Case) -> float:
+def _bare(samples: GateSamples, case: Case) -> float:
     start = time.perf_counter()
-    subject = bench.subject(case)
+    subject = samples.subject(case)
     assert isinstance(subject, Subject)
     right = 0
     with use_engine(case.engine):
-        for number, images in enumerate(batches(bench.test, bench.dataset, size=BATCH)):
+        for number, images in enumerate(batches(samples.test, samples.dataset, size=BATCH)):
             predicted = subject.run(images).argmax(dim=1).numpy()
-            labels = bench.test.labels[number * BATCH : number * BATCH + len(images)]
+            labels = samples.test.labels[number * BATCH : number * BATCH + len(images)]
             right += int((predicted == labels).sum())
-    assert 0 < right < len(bench.test)
+    assert 0 < right < len(samples.test)
     return time.perf_counter() - start
 
 

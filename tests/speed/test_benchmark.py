@@ -16,7 +16,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from qreg.errors import MissingDataError
-from qreg.gate.samples import Bench, open_bench
+from qreg.gate.samples import GateSamples, load_gate_samples
 from qreg.measure.comparison import BATCH
 from qreg.measure.environment import capture_environment
 from qreg.measure.subject import Subject
@@ -44,9 +44,9 @@ def _one_thread() -> Iterator[None]:
 
 
 @cache
-def _bench(dataset: str) -> Bench:
+def _bench(dataset: str) -> GateSamples:
     assert SETTINGS is not None
-    return open_bench(dataset, gate_options(SETTINGS), full=False)
+    return load_gate_samples(dataset, gate_options(SETTINGS), full=False)
 
 
 def _made(case: Case) -> Subject:

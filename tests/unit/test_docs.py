@@ -122,11 +122,11 @@ TIMED = (
     timings.SideRecord,
     timings.SpeedVerdict,
     timings.Speed,
-    timings.Pair,
+    timings.ProcessPair,
     timings.CaseTimes,
     timings.Timing,
     timings.Noise,
-    timings.Night,
+    timings.HistoryEntry,
 )
 
 
@@ -168,7 +168,7 @@ COMPARED = (
     upgrades.Difference,
     upgrades.Artifact,
     upgrades.Sizes,
-    upgrades.Change,
+    upgrades.InterfaceChange,
 )
 
 

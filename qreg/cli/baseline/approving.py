@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from qreg.baselines.changes import Change, approved
+from qreg.baselines.changes import Proposal, approved
 from qreg.baselines.store import Store
 from qreg.cli.baseline import promising
 from qreg.cli.baseline.proposing import Proposals, chosen_cases, proposals, proposed_trims
@@ -44,7 +44,7 @@ def update(args: argparse.Namespace) -> int:
     return int(wrong > 0)
 
 
-def print_changes(found: Proposals, changes: Sequence[Change], *, applied: bool) -> None:
+def print_changes(found: Proposals, changes: Sequence[Proposal], *, applied: bool) -> None:
     """Print what is proposed, or was applied, and what could not be measured."""
     from qreg.cli.terminal import console
     from qreg.report.baseline import change_notes, changes_table
@@ -117,7 +117,9 @@ def _wants_promises(args: argparse.Namespace) -> bool:
     return promising.CATEGORY in args.category
 
 
-def _apply(changes: Sequence[Change], store: Store, *, reason: str, date: str, commit: str) -> None:
+def _apply(
+    changes: Sequence[Proposal], store: Store, *, reason: str, date: str, commit: str
+) -> None:
     for change in changes:
         if change.now is not None:
             store.write(approved(change, reason=reason, date=date, commit=commit))
@@ -127,7 +129,7 @@ def _apply(changes: Sequence[Change], store: Store, *, reason: str, date: str, c
         store.remove_orphans()
 
 
-def _say_what_is_left(refused: Sequence[Change], store: Store) -> None:
+def _say_what_is_left(refused: Sequence[Proposal], store: Store) -> None:
     for change in refused:
         print(
             f"{change.case}: not applied, it has REGRESSED ({change.reason}); if that is meant: "

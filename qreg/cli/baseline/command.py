@@ -136,8 +136,8 @@ def run_show(args: argparse.Namespace) -> int:
     from qreg.report.baseline import baseline_parts
 
     store, case = Store(chosen_root(args)), parse_case(args.case)
-    held, promises = store.read(case), store.promises(case)
-    if not held:
+    baselines, promises = store.read(case), store.promises(case)
+    if not baselines:
         raise QregError(
             f"no baseline of {case} in {store.root}",
             hint=f"make one with: qreg baseline update --reason TEXT {case}",
@@ -146,7 +146,7 @@ def run_show(args: argparse.Namespace) -> int:
         print(store.path(case).read_text(), end="")
         return 0
     out = console()
-    for part in baseline_parts(held, promises):
+    for part in baseline_parts(baselines, promises):
         out.print(part, highlight=False)
     return 0
 

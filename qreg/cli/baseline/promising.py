@@ -17,7 +17,7 @@ from qreg.records.baseline import FEWEST_PROCESSES, Approval, Promise
 from qreg.records.case import Case
 
 if TYPE_CHECKING:
-    from qreg.speed.promises import Paces
+    from qreg.speed.promises import MeasuredSpeedUps
 
 CATEGORY = "promise"
 
@@ -37,20 +37,20 @@ def record(args: argparse.Namespace, store: Store, *, date: str, commit: str) ->
     cases = promising_cases(args, store)
     if not cases:
         raise QregError("no case with a baseline is named", hint="see: qreg baseline diff")
-    paces = _measured(args, cases)
+    measured = _measured(args, cases)
     approval = Approval(args.reason.strip(), date, commit, __version__)
-    made = [_promise(case, paces, store, approval) for case in cases if _enough(case, paces)]
+    made = [_promise(case, measured, store, approval) for case in cases if _enough(case, measured)]
     refused = [one for one in made if _fell(one, store, args.accept_regression)]
     for promise in made:
         if promise not in refused:
             store.write_promise(promise)
     console().print(promises_table([one for one in made if one not in refused]), highlight=False)
-    return len(refused) + _say_what_failed(cases, paces) + int(paces.interrupted)
+    return len(refused) + _say_what_failed(cases, measured) + int(measured.interrupted)
 
 
-def _measured(args: argparse.Namespace, cases: tuple[Case, ...]) -> Paces:
+def _measured(args: argparse.Namespace, cases: tuple[Case, ...]) -> MeasuredSpeedUps:
     from qreg.cli.terminal import progress_bar, stop_when_terminated
-    from qreg.speed.promises import PromiseRequest, check_processes, measure_paces
+    from qreg.speed.promises import PromiseRequest, check_processes, measure_speed_ups
 
     with progress_bar() as show, stop_when_terminated():
         request = PromiseRequest(
@@ -62,35 +62,35 @@ def _measured(args: argparse.Namespace, cases: tuple[Case, ...]) -> Paces:
             progress=show,
         )
         show(0, args.processes, "measuring in fresh processes")
-        return measure_paces(request, project_settings().root)
+        return measure_speed_ups(request, project_settings().root)
 
 
-def _enough(case: Case, paces: Paces) -> bool:
-    seen = paces.log_speed_ups.get(case, {})
+def _enough(case: Case, measured: MeasuredSpeedUps) -> bool:
+    seen = measured.log_speed_ups.get(case, {})
     return bool(seen) and all(len(logs) >= FEWEST_PROCESSES for logs in seen.values())
 
 
-def _promise(case: Case, paces: Paces, store: Store, approval: Approval) -> Promise:
+def _promise(case: Case, measured: MeasuredSpeedUps, store: Store, approval: Approval) -> Promise:
     """At the batch size where a fallback is told best."""
     from qreg.checks.speed_up import lowest
     from qreg.checks.tolerances import PROMISE_LEVEL
 
-    where = paces.environment
+    where = measured.environment
     assert where is not None
     earlier = [one for one in store.promises(case) if same_environment(one.environment, where)]
     history = (*(earlier[0].history if earlier else ()), approval)
-    seen = paces.log_speed_ups[case].items()
+    seen = measured.log_speed_ups[case].items()
     found = [Promise(case, where, batch, tuple(logs), history) for batch, logs in seen]
     return max(found, key=lambda one: lowest(one, exact=False, alpha=PROMISE_LEVEL))
 
 
 def _fell(now: Promise, store: Store, accepted: Sequence[str]) -> bool:
     """Whether it promises less than was approved, and nobody has accepted that by name."""
-    from qreg.checks.speed_up import can_be_told, expected, lowest, times
+    from qreg.checks.speed_up import expected, is_detectable, lowest, times
     from qreg.checks.tolerances import PROMISE_LEVEL
 
     chosen = choose_promise(store.promises(now.case), now.environment)
-    if chosen is None or not can_be_told(chosen[0]) or str(now.case) in accepted:
+    if chosen is None or not is_detectable(chosen[0]) or str(now.case) in accepted:
         return False
     limit = lowest(chosen[0], exact=chosen[1].exact, alpha=PROMISE_LEVEL)
     if expected(now) >= limit:
@@ -103,10 +103,10 @@ def _fell(now: Promise, store: Store, accepted: Sequence[str]) -> bool:
     return True
 
 
-def _say_what_failed(cases: Sequence[Case], paces: Paces) -> int:
-    if paces.interrupted:
+def _say_what_failed(cases: Sequence[Case], measured: MeasuredSpeedUps) -> int:
+    if measured.interrupted:
         print("qreg: interrupted; promised is what was measured often enough", file=sys.stderr)
-    lacking = [case for case in cases if not _enough(case, paces)]
+    lacking = [case for case in cases if not _enough(case, measured)]
     for case in lacking:
-        print(f"{case}: {paces.errors.get(case, 'not measured')}", file=sys.stderr)
+        print(f"{case}: {measured.errors.get(case, 'not measured')}", file=sys.stderr)
     return len(lacking)

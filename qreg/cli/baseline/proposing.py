@@ -22,7 +22,7 @@ from qreg.records.case import Case, Failure
 from qreg.selection import gate_options
 
 if TYPE_CHECKING:
-    from qreg.baselines.changes import Change
+    from qreg.baselines.changes import Proposal
     from qreg.baselines.store import Store
 
 Progress = Callable[[int, int, str], None]
@@ -38,7 +38,7 @@ class Proposals:
         failures: cases that could not be measured, or whose baselines could not be read.
     """
 
-    changes: tuple[Change, ...] = ()
+    changes: tuple[Proposal, ...] = ()
     unchanged: tuple[Case, ...] = ()
     failures: tuple[Failure, ...] = ()
 
@@ -71,7 +71,7 @@ def chosen_cases(args: argparse.Namespace, store: Store, names: Sequence[str]) -
     return tuple(case for case in stored if is_known(case, settings))
 
 
-def proposed_trims(args: argparse.Namespace, store: Store) -> tuple[Change, ...]:
+def proposed_trims(args: argparse.Namespace, store: Store) -> tuple[Proposal, ...]:
     """What could be removed: among the cases named, else all unless options choose others."""
     from qreg.baselines.changes import trims
 
@@ -110,19 +110,19 @@ def _observer(
 
 def _propose(
     case: Case, store: Store, observe: Callable[[Case], Snapshot | Failure], *, cases: int
-) -> Change | Case | Failure:
+) -> Proposal | Case | Failure:
     """A change, or the case itself where there is nothing to change."""
     from qreg.baselines.changes import propose
     from qreg.gate.judge import judged
     from qreg.stats.holm import family_alpha
 
     try:
-        held = store.read(case)
+        baselines = store.read(case)
         now = observe(case)
     except (CorruptFileError, MissingDataError) as error:
         missing = isinstance(error, MissingDataError)
         return Failure(case, str(error), error.hint, unavailable=missing)
     if isinstance(now, Failure):
         return now
-    before, verdict = judged(now, held, alpha=family_alpha(cases))
+    before, verdict = judged(now, baselines, alpha=family_alpha(cases))
     return propose(now, before, verdict) or case

@@ -16,7 +16,7 @@ from qreg.errors import QregError
 if TYPE_CHECKING:
     from qreg.records.case import Case
     from qreg.speed.calibration.trials import Scenario
-    from qreg.speed.driver import Request
+    from qreg.speed.driver import SpeedRequest
 
 _STORE = Path(".qreg") / "calibration.jsonl"
 _EPILOG = """\
@@ -113,11 +113,11 @@ def _scenarios(args: argparse.Namespace) -> list[Scenario]:
     return [SCENARIOS[name] for name in names]
 
 
-def _request(args: argparse.Namespace, cases: tuple[Case, ...]) -> Request:
+def _request(args: argparse.Namespace, cases: tuple[Case, ...]) -> SpeedRequest:
     from qreg.speed.compare.rule import make_plan
-    from qreg.speed.driver import Request
+    from qreg.speed.driver import SpeedRequest
 
-    return Request(
+    return SpeedRequest(
         cases=cases,
         plan=make_plan(cases=1, threads=args.threads),
         seed=0,

@@ -16,8 +16,8 @@ from qreg.errors import QregError
 if TYPE_CHECKING:
     from qreg.records.case import Case
     from qreg.records.verdict import Outcome
-    from qreg.speed.history.change_points import Change
-    from qreg.speed.records import Night
+    from qreg.speed.history.change_points import ChangePoint
+    from qreg.speed.records import HistoryEntry
 
 _PAIRS = 12
 _RECORD_EPILOG = """\
@@ -80,7 +80,7 @@ def run_record(args: argparse.Namespace) -> int:
     """Measure and append."""
     from qreg.cli.speed.output import exit_status, now, print_run
     from qreg.speed.compare.rule import single_look
-    from qreg.speed.history.nights import nights_of
+    from qreg.speed.history.entries import history_entries
     from qreg.speed.history.store import append, store_path
 
     run, plan = checked(args, args.reference, args.candidate, plan=single_look)
@@ -88,11 +88,11 @@ def run_record(args: argparse.Namespace) -> int:
     if run.interrupted:
         return exit_status(run, strict=False)
     root = project_settings().root
-    nights = nights_of(run, plan, root, time=now())
+    entries = history_entries(run, plan, root, time=now())
     path = store_path(args.store, root)
-    append(path, nights)
-    print(f"recorded {len(nights)} of {len(run.verdicts)} cases in {os.fspath(path)}")
-    return int(len(nights) < len(run.verdicts))
+    append(path, entries)
+    print(f"recorded {len(entries)} of {len(run.verdicts)} cases in {os.fspath(path)}")
+    return int(len(entries) < len(run.verdicts))
 
 
 def run_history(args: argparse.Namespace) -> int:
@@ -100,42 +100,42 @@ def run_history(args: argparse.Namespace) -> int:
     from qreg.speed.history.change_points import change_points, find_changes
     from qreg.speed.report.history import history_lines
 
-    shown = _nights(args)
+    shown = _entries(args)
     if args.plot and len(shown) != 1:
         raise QregError(f"--plot with {len(shown)} cases", hint="name one case")
     alerts = 0
-    for nights in shown.values():
-        starts = change_points([night.change for night in nights])
-        print("\n".join(history_lines(nights, starts)))
-        changes = find_changes(nights)
+    for entries in shown.values():
+        starts = change_points([entry.change for entry in entries])
+        print("\n".join(history_lines(entries, starts)))
+        changes = find_changes(entries)
         for change in changes:
             print(_change_text(change))
         if args.plot:
-            _write_plot(args.plot, nights, starts)
+            _write_plot(args.plot, entries, starts)
         if args.confirm and changes and changes[-1].by > 0:
             alerts += _alerts(changes[-1], args)
     return int(alerts > 0)
 
 
-def _nights(args: argparse.Namespace) -> dict[Case, tuple[Night, ...]]:
+def _entries(args: argparse.Namespace) -> dict[Case, tuple[HistoryEntry, ...]]:
     from qreg.speed.history.store import read, store_path
 
     path = store_path(args.store, project_settings().root)
-    nights, damaged = read(path)
+    entries, damaged = read(path)
     for line in damaged:
         print(f"{path}, line {line.number} is damaged: {line.reason}", file=sys.stderr)
-    kept = [n for n in nights if not args.cases or matches(n.case, args.cases)]
+    kept = [n for n in entries if not args.cases or matches(n.case, args.cases)]
     if not kept:
         raise QregError(f"{path} has no such nights", hint="record some: qreg speed record")
     # nights beside another reference are another series: the last one's counts
-    last = {night.case: night.reference for night in kept}
+    last = {entry.case: entry.reference for entry in kept}
     return {
         case: tuple(n for n in kept if n.case == case and n.reference == reference)[-args.last :]
         for case, reference in last.items()
     }
 
 
-def _change_text(change: Change) -> str:
+def _change_text(change: ChangePoint) -> str:
     before, after = change.before, change.after
     return (
         f"change {change.by * 100:+.1f} % between {before.time[:10]} ({before.commit or 'no git'}) "
@@ -144,19 +144,19 @@ def _change_text(change: Change) -> str:
     )
 
 
-def _write_plot(path: Path, nights: tuple[Night, ...], starts: tuple[int, ...]) -> None:
+def _write_plot(path: Path, entries: tuple[HistoryEntry, ...], starts: tuple[int, ...]) -> None:
     from qreg.files import write_atomically
     from qreg.speed.report.history import history_png
 
-    write_atomically(path, history_png(nights, starts))
+    write_atomically(path, history_png(entries, starts))
     print(f"wrote {os.fspath(path)}")
 
 
-def _alerts(change: Change, args: argparse.Namespace) -> bool:
+def _alerts(change: ChangePoint, args: argparse.Namespace) -> bool:
     """Whether the paired check finds the slowdown, now or when it was asked before."""
     from qreg.records.verdict import Outcome
     from qreg.speed.history.confirmations import find, store_of
-    from qreg.speed.history.nights import why_not_confirmed
+    from qreg.speed.history.entries import why_not_confirmed
     from qreg.speed.history.store import store_path
 
     if reason := why_not_confirmed(change):
@@ -169,7 +169,7 @@ def _alerts(change: Change, args: argparse.Namespace) -> bool:
     return outcome is Outcome.REGRESSED or (args.strict and outcome is not Outcome.PASS)
 
 
-def _confirm(change: Change, path: Path) -> Outcome:
+def _confirm(change: ChangePoint, path: Path) -> Outcome:
     """Run the paired check between the two commits, print it, and keep what it said."""
     from qreg.cli.speed.command import add_parser
     from qreg.cli.speed.output import now, print_run

@@ -13,7 +13,7 @@ from qreg.errors import QregError
 if TYPE_CHECKING:
     from qreg.records.case import Case
     from qreg.settings import Settings
-    from qreg.speed.compare.rule import Plan
+    from qreg.speed.compare.rule import SequentialPlan
     from qreg.speed.records import SpeedRun
 
 
@@ -44,8 +44,8 @@ def checked(
     baseline: str,
     candidate: str,
     *,
-    plan: Callable[..., Plan] | None = None,
-) -> tuple[SpeedRun, Plan]:
+    plan: Callable[..., SequentialPlan] | None = None,
+) -> tuple[SpeedRun, SequentialPlan]:
     """The run that the options ask for, with a progress bar, and its plan."""
     from qreg.cli.terminal import progress_bar, stop_when_terminated
 
@@ -53,12 +53,12 @@ def checked(
         show(0, args.pairs, "choosing cases")
         from qreg.quantization import METHODS
         from qreg.speed.check import check_speed
-        from qreg.speed.driver import Request
+        from qreg.speed.driver import SpeedRequest
 
         settings = project_settings()
         cases = chosen_cases(args, settings)
         against = METHODS.check(args.against) if getattr(args, "against", "") else ""
-        request = Request(
+        request = SpeedRequest(
             cases=cases,
             plan=_plan(args, cases, plan),
             seed=_seed(args.seed),
@@ -80,8 +80,8 @@ def _seed(given: int | None) -> int:
 
 
 def _plan(
-    args: argparse.Namespace, cases: tuple[Case, ...], given: Callable[..., Plan] | None
-) -> Plan:
+    args: argparse.Namespace, cases: tuple[Case, ...], given: Callable[..., SequentialPlan] | None
+) -> SequentialPlan:
     from qreg.speed.compare.rule import make_plan
 
     threads = {} if given else {"threads": args.threads}

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qreg.speed.compare.rule import Plan
+    from qreg.speed.compare.rule import SequentialPlan
     from qreg.speed.records import SpeedRun
 
 _INTERRUPTED = 130
 
 
-def print_run(run: SpeedRun, plan: Plan) -> None:
+def print_run(run: SpeedRun, plan: SequentialPlan) -> None:
     """The table, and what must be known beside it."""
     from qreg.cli.terminal import console
     from qreg.speed.report.check import speed_notes, speed_table

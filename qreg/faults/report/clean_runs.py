@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from qreg.faults.noise import Noise
+from qreg.faults.noise import EnvironmentNoise
 from qreg.faults.results import CleanRun, Proof
 from qreg.stats.intervals import clopper_pearson
 
@@ -44,9 +44,9 @@ def clean_table(runs: Sequence[CleanRun]) -> Table:
 
 
 def _cells(runs: Sequence[CleanRun]) -> tuple[str, ...]:
-    worst = Noise()
+    worst = EnvironmentNoise()
     for run in runs:
-        worst = worst.worst(run.observed.noise or Noise())
+        worst = worst.worst(run.observed.noise or EnvironmentNoise())
     return (
         str(len(runs)),
         str(sum(run.observed.same_environment for run in runs)),

@@ -19,7 +19,7 @@ from qreg.records.verdict import Outcome
 from qreg.speed.calibration.load import noise_load
 from qreg.speed.calibration.trials import Scenario, Trial, append_trials, outcome_so_far
 from qreg.speed.compare.rule import make_plan
-from qreg.speed.driver import Request, call_counts
+from qreg.speed.driver import SpeedRequest, call_counts
 from qreg.speed.noise import read_noise
 from qreg.speed.pairs import pair_orders, processor_of, run_pair
 
@@ -56,7 +56,7 @@ class _Seen:
 
 
 def set_up(
-    cases: Sequence[Case], scenarios: Sequence[Scenario], request: Request, side: Side
+    cases: Sequence[Case], scenarios: Sequence[Scenario], request: SpeedRequest, side: Side
 ) -> tuple[Entry, ...]:
     """Find out how long a call takes, and how many layers take a share of it.
 
@@ -74,7 +74,7 @@ def set_up(
     )
 
 
-def _probe(case: Case, request: Request, side: Side) -> list[float]:
+def _probe(case: Case, request: SpeedRequest, side: Side) -> list[float]:
     """Seconds of a call with each of `_LAYERS`."""
     copies = len(_LAYERS)
     job = request.job([case] * copies, [_PROBED] * copies, rounds=_BURSTS)
@@ -94,7 +94,7 @@ def _layers(share: float, seconds: Sequence[float]) -> int:
 
 def run_trials(
     entries: Sequence[Entry],
-    request: Request,
+    request: SpeedRequest,
     side: Side,
     *,
     numbers: range,
@@ -118,7 +118,7 @@ def run_trials(
 
 def _run(
     entries: Sequence[Entry],
-    request: Request,
+    request: SpeedRequest,
     side: Side,
     seed: int,
     progress: Callable[[int, int, str], None],
@@ -142,7 +142,9 @@ def _run(
     return seen
 
 
-def _pair(seen: Sequence[_Seen], request: Request, side: Side, order: str, number: int) -> None:
+def _pair(
+    seen: Sequence[_Seen], request: SpeedRequest, side: Side, order: str, number: int
+) -> None:
     """A pair of processes: A runs copies of the cases, B the cases with each scenario's fault."""
     entries = [one.entry for one in seen]
     counts = [one.calls for one in entries]

@@ -12,7 +12,7 @@ from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, parse
 from qreg.records.verdict import Outcome
 from qreg.speed.calibration.other_tools import PEERS
-from qreg.speed.compare.rule import Plan, look_at, make_plan
+from qreg.speed.compare.rule import SequentialPlan, judge_look, make_plan
 
 #: This project's rule, among its peers.
 OWN = "qreg speed check"
@@ -87,11 +87,11 @@ def says_slower(trial: Trial) -> dict[str, bool]:
     return {OWN: own, **{name: rule(*calls) for name, rule in PEERS.items()}}
 
 
-def outcome_so_far(ratios: Sequence[float], plan: Plan) -> Outcome:
+def outcome_so_far(ratios: Sequence[float], plan: SequentialPlan) -> Outcome:
     """What the first look that decides says; INCONCLUSIVE: none of those there were."""
     for look in plan.looks:
         if look.pairs <= len(ratios):
-            speed = look_at([ratios[: look.pairs]], plan, detectable=False)[0]
+            speed = judge_look([ratios[: look.pairs]], plan, detectable=False)[0]
             if speed.outcome is not Outcome.INCONCLUSIVE:
                 return speed.outcome
     return Outcome.INCONCLUSIVE

@@ -48,7 +48,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SequentialPlan:
     """When to look, and what counts; fixed before the first pair.
 
     Attributes:
@@ -79,7 +79,7 @@ def most_cases(looks: Sequence[Look]) -> int:
     return max(int(look.alpha * 2**look.pairs) for look in looks)
 
 
-def make_plan(*, cases: int, pairs: int = LOOKS[-1], threads: int = 1) -> Plan:
+def make_plan(*, cases: int, pairs: int = LOOKS[-1], threads: int = 1) -> SequentialPlan:
     """The plan for at most so many pairs: `LOOKS` as far as they go, and the last.
 
     Raises:
@@ -92,10 +92,14 @@ def make_plan(*, cases: int, pairs: int = LOOKS[-1], threads: int = 1) -> Plan:
     late = len(numbers) - len(early)
     spent = [*early, *([(FAMILY_ALPHA - sum(early)) / late] * late)]
     looks = tuple(map(Look, numbers, spent))
-    return Plan(looks, cases) if threads == 1 else Plan(looks, cases, LOOSE_THRESHOLD, LOOSE_MARGIN)
+    return (
+        SequentialPlan(looks, cases)
+        if threads == 1
+        else SequentialPlan(looks, cases, LOOSE_THRESHOLD, LOOSE_MARGIN)
+    )
 
 
-def single_look(*, pairs: int, cases: int) -> Plan:
+def single_look(*, pairs: int, cases: int) -> SequentialPlan:
     """The plan that always runs all its pairs, so that no estimate depends on when it ended.
 
     Raises:
@@ -103,11 +107,11 @@ def single_look(*, pairs: int, cases: int) -> Plan:
     """
     if pairs % 2 or pairs < FEWEST:
         raise ValueError(f"{pairs} pairs")
-    return Plan((Look(pairs, FAMILY_ALPHA),), cases)
+    return SequentialPlan((Look(pairs, FAMILY_ALPHA),), cases)
 
 
-def look_at(
-    ratios: Sequence[Sequence[float]], plan: Plan, *, detectable: bool = True
+def judge_look(
+    ratios: Sequence[Sequence[float]], plan: SequentialPlan, *, detectable: bool = True
 ) -> tuple[Speed, ...]:
     """Judge the cases that are still open, all after as many pairs; INCONCLUSIVE: go on.
 
@@ -133,7 +137,7 @@ def look_at(
     )
 
 
-def describe(ratios: Sequence[float], plan: Plan, *, detectable: bool = True) -> Speed:
+def describe(ratios: Sequence[float], plan: SequentialPlan, *, detectable: bool = True) -> Speed:
     """Everything but a judgement: at any number of pairs from `FEWEST` on."""
     low, high = shift_interval(ratios, level=LEVEL)
     smallest = detectable_shift(ratios, _reaches(plan)) if detectable else math.nan
@@ -150,7 +154,7 @@ def describe(ratios: Sequence[float], plan: Plan, *, detectable: bool = True) ->
     )
 
 
-def _reaches(plan: Plan) -> tuple[Reach, ...]:
+def _reaches(plan: SequentialPlan) -> tuple[Reach, ...]:
     """Each look's demands of one case, at the level of Holm's first step."""
     threshold, margin = math.log1p(plan.threshold), math.log1p(plan.margin)
     return tuple(
@@ -167,11 +171,13 @@ def _wilcoxon(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
     return float(stats.wilcoxon(signed, alternative="greater", method="exact").pvalue)
 
 
-def _judged(speed: Speed, slower: bool, faster: bool, plan: Plan, *, last: bool) -> Speed:
+def _judged(speed: Speed, slower: bool, faster: bool, plan: SequentialPlan, *, last: bool) -> Speed:
     return replace(speed, outcome=_outcome(speed, slower, faster, plan, last=last))
 
 
-def _outcome(speed: Speed, slower: bool, faster: bool, plan: Plan, *, last: bool) -> Outcome:
+def _outcome(
+    speed: Speed, slower: bool, faster: bool, plan: SequentialPlan, *, last: bool
+) -> Outcome:
     if slower and speed.change > plan.threshold:
         return Outcome.REGRESSED
     if faster and speed.change < -plan.threshold:

@@ -8,14 +8,14 @@ from statistics import median
 
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
-from qreg.speed.records import CaseTimes, Noise, Pair, Speed, SpeedVerdict
+from qreg.speed.records import CaseTimes, Noise, ProcessPair, Speed, SpeedVerdict
 
 #: Above these a machine is called noisy. Steal and drift of that size move single pairs by more
 #: than the practical threshold; half a processor of others' work leaves one for ours on two.
 NOISY_STEAL, NOISY_DRIFT, NOISY_OTHERS = 0.02, 0.05, 0.25
 
 
-def times_of(case: Case, pairs: Sequence[Pair]) -> tuple[CaseTimes, ...]:
+def times_of(case: Case, pairs: Sequence[ProcessPair]) -> tuple[CaseTimes, ...]:
     """A case's times, in the order of the pairs; a case that was decided is in the first ones."""
     return tuple(times for pair in pairs for times in pair.times if times.case == case)
 
@@ -48,7 +48,7 @@ def speed_verdict(
     )
 
 
-def drift(pairs: Sequence[Pair]) -> float:
+def drift(pairs: Sequence[ProcessPair]) -> float:
     """Change of both sides' times, as a share, from the first third of the pairs to the last."""
     third = len(pairs) // 3
     if not third:

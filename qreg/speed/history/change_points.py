@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qreg.errors import UnavailableError
-from qreg.speed.records import Night
+from qreg.speed.records import HistoryEntry
 
 #: What a further change point must gain, in units of the nights' own noise; calibrated by
 #: tests/speed/calibrate_penalty.py, whose table is in docs/evidence/speed.md: no clean series
@@ -24,7 +24,7 @@ _FINEST = 1e-4
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangePoint:
     """Where a case's speed changed.
 
     Attributes:
@@ -34,8 +34,8 @@ class Change:
         by: the change of the median, as a share.
     """
 
-    before: Night
-    after: Night
+    before: HistoryEntry
+    after: HistoryEntry
     by: float
 
 
@@ -61,14 +61,14 @@ def change_points(values: Sequence[float], *, penalty: float = PENALTY) -> tuple
     return tuple(int(index) for index in search.predict(pen=penalty)[:-1])
 
 
-def find_changes(nights: Sequence[Night]) -> tuple[Change, ...]:
+def find_changes(entries: Sequence[HistoryEntry]) -> tuple[ChangePoint, ...]:
     """The changes in one case's nights, the earliest first."""
-    values = [night.change for night in nights]
+    values = [entry.change for entry in entries]
     starts = change_points(values)
     bounds = (0, *starts, len(values))
     levels = [float(np.median(values[a:b])) for a, b in itertools.pairwise(bounds)]
     return tuple(
-        Change(nights[at - 2], nights[at + 1], (1 + new) / (1 + old) - 1)
+        ChangePoint(entries[at - 2], entries[at + 1], (1 + new) / (1 + old) - 1)
         for at, old, new in zip(starts, levels, levels[1:], strict=False)
     )
 

@@ -15,7 +15,7 @@ from qreg.files import append_lines, read_lines
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, parse
 from qreg.records.verdict import Outcome
-from qreg.speed.history.change_points import Change
+from qreg.speed.history.change_points import ChangePoint
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Confirmation:
     outcome: Outcome
 
 
-def store_of(nights: Path) -> Path:
+def store_of(entries: Path) -> Path:
     """The file of lines beside a store of nights."""
-    return nights.with_name(f"{nights.name}.confirmed.jsonl")
+    return entries.with_name(f"{entries.name}.confirmed.jsonl")
 
 
-def find(path: Path, change: Change) -> Confirmation | None:
+def find(path: Path, change: ChangePoint) -> Confirmation | None:
     """The last check of this change; one that decided nothing does not count."""
     key = (change.after.case, change.before.commit, change.after.commit)
     found = [one for one in _read(path) if (one.case, one.before, one.after) == key]

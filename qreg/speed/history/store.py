@@ -16,7 +16,7 @@ from pathlib import Path
 from qreg.errors import CorruptFileError
 from qreg.files import append_lines, read_lines
 from qreg.records.decode import MismatchError, decoder, parse
-from qreg.speed.records import Night
+from qreg.speed.records import HistoryEntry
 
 #: 1: format, and a night as in qreg.speed.records.
 FORMAT = 1
@@ -41,40 +41,40 @@ def store_path(given: Path | None, project: Path) -> Path:
     return path if path.suffix else path / _NAME
 
 
-def append(path: Path, nights: Sequence[Night]) -> None:
+def append(path: Path, entries: Sequence[HistoryEntry]) -> None:
     """Add nights; they are on the disk when this returns, and two writers do not mix.
 
     Raises:
         CorruptFileError: the database is not one.
     """
-    lines = [json.dumps({"format": FORMAT, **asdict(n)}, sort_keys=True) for n in nights]
+    lines = [json.dumps({"format": FORMAT, **asdict(n)}, sort_keys=True) for n in entries]
     if path.suffix in _DATABASES:
         _insert(path, lines)
     else:
         append_lines(path, lines)
 
 
-def read(path: Path) -> tuple[tuple[Night, ...], tuple[Damage, ...]]:
+def read(path: Path) -> tuple[tuple[HistoryEntry, ...], tuple[Damage, ...]]:
     """All nights in the order they were added, and the lines that are none.
 
     Raises:
         CorruptFileError: the database is not one.
     """
-    nights, damaged = [], []
+    entries, damaged = [], []
     for number, line in _lines(path):
         try:
-            nights.append(_night(line))
+            entries.append(_entry(line))
         except MismatchError as error:
             damaged.append(Damage(number, str(error)))
-    return tuple(nights), tuple(damaged)
+    return tuple(entries), tuple(damaged)
 
 
-def _night(line: bytes) -> Night:
+def _entry(line: bytes) -> HistoryEntry:
     content = parse(line)
     if type(content) is not dict or content.pop("format", None) != FORMAT:
         raise MismatchError(f"format {FORMAT}", line[:60].decode(errors="replace"))
-    night: Night = decoder(Night)(content)
-    return night
+    entry: HistoryEntry = decoder(HistoryEntry)(content)
+    return entry
 
 
 def _lines(path: Path) -> Iterable[tuple[int, bytes]]:

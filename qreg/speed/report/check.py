@@ -10,7 +10,7 @@ from rich.table import Table
 
 from qreg.records.verdict import Outcome
 from qreg.report.json_text import enveloped
-from qreg.speed.compare.rule import Plan
+from qreg.speed.compare.rule import SequentialPlan
 from qreg.speed.compare.verdicts import complaints
 from qreg.speed.records import SideRecord, Speed, SpeedRun, SpeedVerdict
 
@@ -37,7 +37,7 @@ def speed_table(run: SpeedRun) -> Table:
     return table
 
 
-def speed_notes(run: SpeedRun, plan: Plan) -> tuple[str, ...]:
+def speed_notes(run: SpeedRun, plan: SequentialPlan) -> tuple[str, ...]:
     """What a reader of the table must know, a sentence a line."""
     lines = [note for verdict in run.verdicts for note in verdict.notes][:1]
     if run.interrupted:
@@ -115,7 +115,7 @@ def _environments(baseline: SideRecord, candidate: SideRecord) -> str:
     return f"{revisions[0]} -> {revisions[1]}; {', '.join(differ) or same}."
 
 
-def _rule(plan: Plan) -> str:
+def _rule(plan: SequentialPlan) -> str:
     looks = ", ".join(str(look.pairs) for look in plan.looks)
     return (
         "change: Hodges-Lehmann over pairs of fresh processes, of the 5th percentile of calls, "

@@ -7,38 +7,38 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from qreg.errors import UnavailableError
-from qreg.speed.records import Night
+from qreg.speed.records import HistoryEntry
 
 _WIDTH, _COMMIT = 50, 10
 
 
-def history_lines(nights: Sequence[Night], starts: Sequence[int]) -> tuple[str, ...]:
+def history_lines(entries: Sequence[HistoryEntry], starts: Sequence[int]) -> tuple[str, ...]:
     """One line a night: when, at which commit, how much slower than the reference, and where.
 
     `starts` are the indices of the first night of each new level.
     """
-    low = min(0.0, *(night.low for night in nights))
-    high = max(0.0, *(night.high for night in nights)) + 1e-9
-    lines = [f"{nights[0].case}, slower than {_short(nights[0].reference)} by"]
-    for number, night in enumerate(nights):
+    low = min(0.0, *(entry.low for entry in entries))
+    high = max(0.0, *(entry.high for entry in entries)) + 1e-9
+    lines = [f"{entries[0].case}, slower than {_short(entries[0].reference)} by"]
+    for number, entry in enumerate(entries):
         if number in starts:
             lines.append(f"{'':23}-- change --")
-        lines.append(_line(night, low, high))
+        lines.append(_line(entry, low, high))
     return (*lines, f"{'':31}{low * 100:+.1f} %{high * 100:+{_WIDTH - 6}.1f} %")
 
 
-def _line(night: Night, low: float, high: float) -> str:
+def _line(entry: HistoryEntry, low: float, high: float) -> str:
     def column(value: float) -> int:
         return round((value - low) / (high - low) * (_WIDTH - 1))
 
     bar = [" "] * _WIDTH
     bar[column(0.0)] = ":"
-    for place in range(column(night.low), column(night.high) + 1):
+    for place in range(column(entry.low), column(entry.high) + 1):
         bar[place] = "-"
-    bar[column(night.change)] = "o"
-    noisy = " noisy" if night.noisy else ""
-    when = f"{night.time[:10]} {_short(night.commit):{_COMMIT}}"
-    return f"{when} {night.change * 100:+7.2f} % {''.join(bar).rstrip()}{noisy}"
+    bar[column(entry.change)] = "o"
+    noisy = " noisy" if entry.noisy else ""
+    when = f"{entry.time[:10]} {_short(entry.commit):{_COMMIT}}"
+    return f"{when} {entry.change * 100:+7.2f} % {''.join(bar).rstrip()}{noisy}"
 
 
 def _short(commit: str) -> str:
@@ -47,7 +47,7 @@ def _short(commit: str) -> str:
     return (name[:8] if is_hash else name[-30:]) + ("+" if name != commit else "")
 
 
-def history_png(nights: Sequence[Night], starts: Sequence[int]) -> bytes:
+def history_png(entries: Sequence[HistoryEntry], starts: Sequence[int]) -> bytes:
     """A PNG of change (%) with its interval over time, change points as vertical lines.
 
     Raises:
@@ -60,11 +60,11 @@ def history_png(nights: Sequence[Night], starts: Sequence[int]) -> bytes:
             "--plot needs matplotlib", hint="install it with: pip install 'qreg[plot]'"
         ) from error
     # matplotlib's dates are days since 1970
-    times = [datetime.fromisoformat(night.time).timestamp() / 86400 for night in nights]
-    values = [night.change * 100 for night in nights]
+    times = [datetime.fromisoformat(entry.time).timestamp() / 86400 for entry in entries]
+    values = [entry.change * 100 for entry in entries]
     spread = [
-        [100 * (night.change - night.low) for night in nights],
-        [100 * (night.high - night.change) for night in nights],
+        [100 * (entry.change - entry.low) for entry in entries],
+        [100 * (entry.high - entry.change) for entry in entries],
     ]
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -74,7 +74,7 @@ def history_png(nights: Sequence[Night], starts: Sequence[int]) -> bytes:
         axes.axvline((times[start - 1] + times[start]) / 2, color="C3")
     axes.xaxis_date()
     axes.set_ylabel("slower than the reference by (%)")
-    axes.set_title(f"{nights[0].case}; 99 % intervals", loc="left")
+    axes.set_title(f"{entries[0].case}; 99 % intervals", loc="left")
     axes.grid(alpha=0.3)
     figure.autofmt_xdate()
     buffer = io.BytesIO()

@@ -11,8 +11,8 @@ from qreg.records.baseline import Snapshot
 from qreg.records.verdict import Verdict
 from qreg.upgrade.compare.arrays import Array, first_difference, moved_images, moved_rows
 from qreg.upgrade.compare.files import compare_sizes, judge_files
-from qreg.upgrade.compare.made import Pair
 from qreg.upgrade.compare.observers import difference_text, quantizing_cause, rounding_only
+from qreg.upgrade.compare.pair import CasePair
 from qreg.upgrade.records import CaseUpgrade, Cause, Cell, Level
 
 # So many images' layers are enough to find the first that moved.
@@ -21,9 +21,9 @@ _LOOKED_AT = 8
 _TRUE_CHANGES = (Cause.OBSERVERS, Cause.CONVERT, Cause.SERIALIZATION, Cause.FAILS)
 
 
-def judge_case(pair: Pair, verdict: Verdict | None) -> CaseUpgrade:
+def judge_case(pair: CasePair, verdict: Verdict | None) -> CaseUpgrade:
     """Compare; `verdict` is the regression gate's, None where a side made nothing."""
-    first, second = pair.made
+    first, second = pair.results
     if first.failure or second.failure:
         return _failed(pair)
     controls = (_cell(pair, by=0, on=0), _cell(pair, by=1, on=1))
@@ -46,23 +46,23 @@ def judge_case(pair: Pair, verdict: Verdict | None) -> CaseUpgrade:
     return _levelled(found, pair)
 
 
-def images_to_look_at(pair: Pair) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def unexplained_images(pair: CasePair) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Of A's state and B's: images whose logits moved, where no layer is known that did."""
-    if any(made.failure for made in pair.made):
+    if any(results.failure for results in pair.results):
         return (), ()
     cells = (_cell(pair, by=0, on=1), _cell(pair, by=1, on=0))
     return _unexplained(pair, cells[0], 0), _unexplained(pair, cells[1], 1)
 
 
-def _unexplained(pair: Pair, cell: Cell, by: int) -> tuple[int, ...]:
+def _unexplained(pair: CasePair, cell: Cell, by: int) -> tuple[int, ...]:
     if cell.failed or not cell.moved or cell.first:
         return ()
-    wanted, seen = _logits(pair.made[by].snapshot), pair.crossed[1 - by].logits["carried"]
+    wanted, seen = _logits(pair.results[by].snapshot), pair.cross_runs[1 - by].logits["carried"]
     return tuple(moved_images(wanted, seen[: len(wanted), : wanted.shape[1]])[:_LOOKED_AT].tolist())
 
 
-def _failed(pair: Pair) -> CaseUpgrade:
-    first, second = pair.made
+def _failed(pair: CasePair) -> CaseUpgrade:
+    first, second = pair.results
     if not first.failure:
         text = f"it fails under {pair.names[1]}: {second.failure}"
         return CaseUpgrade(pair.case, Level.UNSAFE, causes=(Cause.FAILS,), findings=(text,))
@@ -70,20 +70,20 @@ def _failed(pair: Pair) -> CaseUpgrade:
     return CaseUpgrade(pair.case, None, unavailable=f"{first.failure}{also}")
 
 
-def _cell(pair: Pair, *, by: int, on: int) -> Cell:
+def _cell(pair: CasePair, *, by: int, on: int) -> Cell:
     """A state quantized by one side, carried and run on a side."""
     name = "control" if by == on else "carried"
-    names, crossed = (pair.names[by], pair.names[on]), pair.crossed[on]
-    failed = crossed.failed.get(name, "was not run")
+    names, cross_runs = (pair.names[by], pair.names[on]), pair.cross_runs[on]
+    failed = cross_runs.failed.get(name, "was not run")
     if failed:
         return Cell(*names, failed=failed)
-    own = pair.made[by]
-    wanted, seen = _logits(own.snapshot), crossed.logits[name]
+    own = pair.results[by]
+    wanted, seen = _logits(own.snapshot), cross_runs.logits[name]
     moved = moved_rows(wanted, seen[: len(wanted), : wanted.shape[1]])
-    first = first_difference(own.layers or {}, crossed.layers[name])
-    look = pair.looks[by] if by != on else None
-    if first is None and look:
-        first = first_difference(*look)
+    first = first_difference(own.layers or {}, cross_runs.layers[name])
+    inspection = pair.inspections[by] if by != on else None
+    if first is None and inspection:
+        first = first_difference(*inspection)
     return Cell(*names, images=len(wanted), moved=moved, first=first)
 
 
@@ -94,9 +94,9 @@ def _logits(snapshot: Snapshot | None) -> Array:
 
 
 def _causes(
-    pair: Pair, found: CaseUpgrade, controls: Sequence[Cell]
+    pair: CasePair, found: CaseUpgrade, controls: Sequence[Cell]
 ) -> Iterator[tuple[Cause, str]]:
-    first, second = pair.made
+    first, second = pair.results
     if found.quantizing:
         cause, text = quantizing_cause(first.seen, second.seen, found.quantizing)
         if cause is Cause.OBSERVERS and rounding_only(first.seen, second.seen):
@@ -130,13 +130,13 @@ def _kernels(cell: Cell) -> str:
     return f"{text}{where}logits of {cell.moved} of {cell.images} images"
 
 
-def _levelled(found: CaseUpgrade, pair: Pair) -> CaseUpgrade:
+def _levelled(found: CaseUpgrade, pair: CasePair) -> CaseUpgrade:
     failing = found.verdict is not None and found.verdict.outcome.fails
     if failing or any(cause in _TRUE_CHANGES for cause in found.causes):
         return replace(found, level=Level.UNSAFE)
     if found.causes:
         return replace(found, level=Level.DIFFERENT)
-    if not _same(pair.made[0].snapshot, pair.made[1].snapshot):
+    if not _same(pair.results[0].snapshot, pair.results[1].snapshot):
         text = "it computes otherwise, and no cell of the 2x2 says why"
         return replace(found, level=Level.DIFFERENT, findings=(*found.findings, text))
     return found

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 from qreg.records.measurement import Size
 from qreg.upgrade.compare.arrays import moved_rows
-from qreg.upgrade.compare.made import Crossed, Made, Pair
+from qreg.upgrade.compare.pair import CasePair, CrossRun, SideResult
 from qreg.upgrade.records import Artifact, Cell, Sizes
 
 STATE_DICT = "state dict"
 
 
-def judge_files(pair: Pair, cell: Cell) -> Iterator[Artifact]:
+def judge_files(pair: CasePair, cell: Cell) -> Iterator[Artifact]:
     """A's files in B, beside the same files in A."""
-    before, after = pair.crossed
-    for kind, reason in pair.made[0].written:
+    before, after = pair.cross_runs
+    for kind, reason in pair.results[0].written:
         unwritten = reason or before.failed.get(kind, "was not run")
         failed = after.failed.get(kind, "was not run")
         if unwritten:
@@ -26,7 +26,7 @@ def judge_files(pair: Pair, cell: Cell) -> Iterator[Artifact]:
             yield _outputs(kind, before, after, cell)
 
 
-def _outputs(kind: str, before: Crossed, after: Crossed, cell: Cell) -> Artifact:
+def _outputs(kind: str, before: CrossRun, after: CrossRun, cell: Cell) -> Artifact:
     wanted, seen = before.loaded[kind], after.loaded[kind]
     moved = moved_rows(wanted, seen)
     if not moved:
@@ -39,7 +39,7 @@ def _outputs(kind: str, before: Crossed, after: Crossed, cell: Cell) -> Artifact
     return Artifact(kind, "as the kernels" if expected else "different", details)
 
 
-def compare_sizes(first: Made, second: Made) -> Sizes | None:
+def compare_sizes(first: SideResult, second: SideResult) -> Sizes | None:
     """Bytes of the saved files, and of the tensors in them."""
     if first.snapshot is None or second.snapshot is None:
         return None

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from qreg.checks.tolerances import STORED_SCALE
-from qreg.upgrade.records import Cause, Difference, Seen
+from qreg.upgrade.records import Cause, Difference, ObserverRecord
 
 
 def quantizing_cause(
-    before: Sequence[Seen], after: Sequence[Seen], state: Difference
+    before: Sequence[ObserverRecord], after: Sequence[ObserverRecord], state: Difference
 ) -> tuple[Cause, str]:
     """What a difference of quantized states is put down to, and a sentence.
 
@@ -33,7 +33,7 @@ def quantizing_cause(
     return Cause.CONVERT, f"observers agree, and {difference_text(state)}"
 
 
-def rounding_only(before: Sequence[Seen], after: Sequence[Seen]) -> bool:
+def rounding_only(before: Sequence[ObserverRecord], after: Sequence[ObserverRecord]) -> bool:
     """Whether observers that were given equal floats differ in the last bits of scales at most."""
     pairs = [(a, b) for a, b in zip(before, after, strict=False) if a.inputs == b.inputs]
     known = len(before) == len(after) and all(a.kind == b.kind for a, b in pairs)
@@ -47,7 +47,9 @@ def difference_text(found: Difference) -> str:
     return f"{found.where}: {found.what} {found.before} -> {found.after}{share}{steps}"
 
 
-def _floats(here: Seen, before: Sequence[Seen], after: Sequence[Seen]) -> str:
+def _floats(
+    here: ObserverRecord, before: Sequence[ObserverRecord], after: Sequence[ObserverRecord]
+) -> str:
     moved = sum(not _agree(a, b) for a, b in zip(before, after, strict=False))
     return (
         f"what {_place(here)} is given while calibrating differs in float bits already; "
@@ -55,21 +57,21 @@ def _floats(here: Seen, before: Sequence[Seen], after: Sequence[Seen]) -> str:
     )
 
 
-def _agree(here: Seen, there: Seen) -> bool:
+def _agree(here: ObserverRecord, there: ObserverRecord) -> bool:
     return (here.scales, here.zero_points) == (there.scales, there.zero_points)
 
 
-def _close(here: Seen, there: Seen) -> bool:
+def _close(here: ObserverRecord, there: ObserverRecord) -> bool:
     if here.zero_points != there.zero_points or len(here.scales) != len(there.scales):
         return False
     return bool(np.allclose(here.scales, there.scales, rtol=STORED_SCALE, atol=0.0))
 
 
-def _place(seen: Seen) -> str:
+def _place(seen: ObserverRecord) -> str:
     return seen.name.removesuffix(".activation_post_process") or "a weight"
 
 
-def _said(seen: Seen) -> str:
+def _said(seen: ObserverRecord) -> str:
     if not seen.scales:
         return "nothing"
     channels = f" (of {len(seen.scales)})" if len(seen.scales) > 1 else ""

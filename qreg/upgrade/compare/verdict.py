@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from qreg.records.verdict import Outcome
 from qreg.speed.records import SpeedRun
-from qreg.upgrade.records import WORKS, Answer, CaseUpgrade, Cause, Change, Level
+from qreg.upgrade.records import WORKS, Answer, CaseUpgrade, Cause, InterfaceChange, Level
 
 HOLDS, UNAVAILABLE = "holds", "unavailable"
 _MISSING = re.compile(r"raises (AttributeError|ModuleNotFoundError|ImportError)")
@@ -17,24 +17,28 @@ _GOING = re.compile(r"deprecat|will be removed|no longer supported", re.IGNORECA
 BREAKING = ("removed", "breaks", "crashes")
 
 
-def interface_changes(before: Sequence[Answer], after: Sequence[Answer]) -> tuple[Change, ...]:
+def interface_changes(
+    before: Sequence[Answer], after: Sequence[Answer]
+) -> tuple[InterfaceChange, ...]:
     """What was removed, breaks, crashes, is deprecated, warns, or is called otherwise."""
     there = {answer.name: answer for answer in before}
     both = [(there[answer.name], answer) for answer in after if answer.name in there]
     outcomes = [change for pair in both for change in _outcome(*pair)]
     signatures = [
-        Change("signature", old.name, old.signature, new.signature, new.used_by)
+        InterfaceChange("signature", old.name, old.signature, new.signature, new.used_by)
         for old, new in both
         if old.signature and new.signature and old.signature != new.signature
     ]
     return (*outcomes, *_warnings(both), *signatures)
 
 
-def property_changes(before: Sequence[Answer], after: Sequence[Answer]) -> tuple[Change, ...]:
+def property_changes(
+    before: Sequence[Answer], after: Sequence[Answer]
+) -> tuple[InterfaceChange, ...]:
     """Properties that hold on one side only, and answers to odd inputs that are not the same."""
     there = {answer.name: answer.outcome for answer in before}
     return tuple(
-        Change(_side(there[x.name], x.outcome), x.name, there[x.name], x.outcome)
+        InterfaceChange(_side(there[x.name], x.outcome), x.name, there[x.name], x.outcome)
         for x in after
         if x.name in there and there[x.name] != x.outcome and _sides_differ(there[x.name], x)
     )
@@ -52,7 +56,7 @@ def _side(before: str, after: str) -> str:
     return "lost" if before == HOLDS else "won" if after == HOLDS else "other"
 
 
-def _outcome(old: Answer, new: Answer) -> Iterator[Change]:
+def _outcome(old: Answer, new: Answer) -> Iterator[InterfaceChange]:
     if old.outcome == new.outcome or WORKS not in (old.outcome, new.outcome):
         return
     if _NOT_INSTALLED in old.outcome + new.outcome:
@@ -63,10 +67,10 @@ def _outcome(old: Answer, new: Answer) -> Iterator[Change]:
         kind = "crashes"
     else:
         kind = "removed" if _MISSING.match(new.outcome) else "breaks"
-    yield Change(kind, new.name, old.outcome, new.outcome, new.used_by)
+    yield InterfaceChange(kind, new.name, old.outcome, new.outcome, new.used_by)
 
 
-def _warnings(both: Sequence[tuple[Answer, Answer]]) -> Iterator[Change]:
+def _warnings(both: Sequence[tuple[Answer, Answer]]) -> Iterator[InterfaceChange]:
     """Each distinct text that only the new version emits, and what emits it."""
     known = {text for old, _ in both for text in old.warnings}
     new: dict[str, list[Answer]] = {}
@@ -78,13 +82,13 @@ def _warnings(both: Sequence[tuple[Answer, Answer]]) -> Iterator[Change]:
         more = f" and {len(answers) - 1} more" if len(answers) > 1 else ""
         used = tuple(dict.fromkeys(name for answer in answers for name in answer.used_by))
         kind = "deprecated" if _GOING.search(text) else "warning"
-        yield Change(kind, f"{answers[0].name}{more}", "", text, used)
+        yield InterfaceChange(kind, f"{answers[0].name}{more}", "", text, used)
 
 
 def verdict_of(
     cases: Sequence[CaseUpgrade],
-    interface: Sequence[Change],
-    invariants: Sequence[Change],
+    interface: Sequence[InterfaceChange],
+    invariants: Sequence[InterfaceChange],
     speed: SpeedRun | None,
 ) -> tuple[Level, tuple[str, ...]]:
     """The level of an upgrade, and its reasons, the worst first."""
@@ -128,7 +132,7 @@ def _named(cases: Sequence[CaseUpgrade]) -> str:
 
 
 def _interface_reasons(
-    cases: Sequence[CaseUpgrade], interface: Sequence[Change]
+    cases: Sequence[CaseUpgrade], interface: Sequence[InterfaceChange]
 ) -> Iterator[tuple[Level, str]]:
     methods = {one.case.method for one in cases}
     for change in interface:
@@ -136,7 +140,7 @@ def _interface_reasons(
             yield Level.UNSAFE, f"{change.kind}: {change.name}: {change.after}"
 
 
-def _invariant_reasons(invariants: Sequence[Change]) -> Iterator[tuple[Level, str]]:
+def _invariant_reasons(invariants: Sequence[InterfaceChange]) -> Iterator[tuple[Level, str]]:
     hit = [one for one in invariants if one.kind in ("lost", "crashes", "other")]
     if hit:
         more = f" and {len(hit) - 1} more" if len(hit) > 1 else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qreg.gate.report import finding_lines
 from qreg.speed.report.check import speed_lines
-from qreg.upgrade.records import Artifact, CaseUpgrade, Change, Level, UpgradeReport
+from qreg.upgrade.records import Artifact, CaseUpgrade, InterfaceChange, Level, UpgradeReport
 
 _KINDS = ("removed", "crashes", "breaks", "not installed", "works now", "signature")
 
@@ -60,7 +60,7 @@ def _interface_lines(report: UpgradeReport) -> Iterator[str]:
     yield f"{report.probes} probes, each in a process of its own on both sides."
 
 
-def _both(change: Change) -> tuple[str, str]:
+def _both(change: InterfaceChange) -> tuple[str, str]:
     return f"before: {change.before}", f"after:  {change.after}"
 
 

@@ -14,16 +14,16 @@ import torch
 from qreg.baselines.store import Store
 from qreg.data import Samples
 from qreg.gate.observe import Gate, all_logits
-from qreg.gate.samples import Bench
-from qreg.measure.subject import Subject, Workshop, prepare
+from qreg.gate.samples import GateSamples
+from qreg.measure.subject import Subject, CaseSetup, prepare
 from qreg.quantization.engines import use_engine
 from qreg.records.baseline import Baseline
 from qreg.records.case import Case, Failure
-from qreg.upgrade.case_files import KINDS, Place
+from qreg.upgrade.case_files import KINDS, CaseFiles
 from qreg.upgrade.judging import APPROVED
 from qreg.upgrade.reading import LOGITS
 from qreg.upgrade.side.artifacts import load_artifact, write_artifacts
-from qreg.upgrade.side.observers import watched_observers
+from qreg.upgrade.side.observers import recorded_observers
 from qreg.upgrade.side.outputs import LAYER_IMAGES, write_arrays, write_outputs
 from qreg.upgrade.side.state import load_state, save_state
 
@@ -31,74 +31,74 @@ from qreg.upgrade.side.state import load_state, save_state
 _CALIBRATION = 16
 
 
-def make_case(case: Case, gate: Gate, place: Place) -> dict[str, Any]:
+def make_case(case: Case, gate: Gate, files: CaseFiles) -> dict[str, Any]:
     """Quantize a case and run it; leave its snapshot, state, outputs and artifacts behind."""
-    bench = gate.bench(case.dataset)
-    with _quiet(), watched_observers() as log:
-        made = bench.subject(case)
+    samples = gate.samples(case.dataset)
+    with _quiet(), recorded_observers() as log:
+        made = samples.subject(case)
     if isinstance(made, Failure):
         return {"failure": asdict(made)}
     with _quiet(), use_engine(case.engine):
         # traced with several images: what does not depend on their number must not be frozen to 1
-        images = bench.first(LAYER_IMAGES)
-        save_state(place.file("state.safetensors"), made.model.state_dict())
-        written = write_artifacts(made.model, images, place.stem)
-        write_outputs(place.file("own.safetensors"), made.run, made.model, images)
-        seen = gate.describe(made, bench)
+        images = samples.first(LAYER_IMAGES)
+        save_state(files.file("state.safetensors"), made.model.state_dict())
+        written = write_artifacts(made.model, images, files.stem)
+        write_outputs(files.file("own.safetensors"), made.run, made.model, images)
+        seen = gate.describe(made, samples)
     if isinstance(seen, Failure):
         return {"failure": asdict(seen)}
-    Store(place.folder / "store").write(Baseline(seen, (APPROVED,)))
+    Store(files.folder / "store").write(Baseline(seen, (APPROVED,)))
     return {"seen": log.rows(), "written": written}
 
 
-def cross_case(case: Case, gate: Gate, own: Place, other: Place, writer: Place) -> dict[str, Any]:
+def cross_case(case: Case, gate: Gate, own: CaseFiles, other: CaseFiles, writer: CaseFiles) -> dict[str, Any]:
     """Run what both sides quantized on this side, and load what `writer` wrote."""
-    bench = gate.bench(case.dataset)
+    samples = gate.samples(case.dataset)
     with _quiet():
-        skeleton = prepare(case, _small_shop(bench))
+        skeleton = prepare(case, _small_setup(samples))
     if isinstance(skeleton, Failure):
         return {"failure": asdict(skeleton)}
     found: dict[str, Any] = {}
     with _quiet(), use_engine(case.engine):
-        for name, place in (("control", own), ("carried", other)):
-            found[name] = _attempt(partial(_run_carried, name, skeleton, bench, own, place))
+        for name, files in (("control", own), ("carried", other)):
+            found[name] = _attempt(partial(_run_transferred, name, skeleton, samples, own, files))
         for kind in KINDS:
-            found[kind] = _attempt(partial(_run_artifact, kind, skeleton, bench, own, writer))
+            found[kind] = _attempt(partial(_run_artifact, kind, skeleton, samples, own, writer))
     return found
 
 
-def look_case(
-    case: Case, gate: Gate, own: Place, states: Sequence[tuple[str, Place, list[int]]]
+def inspect_case(
+    case: Case, gate: Gate, own: CaseFiles, states: Sequence[tuple[str, CaseFiles, list[int]]]
 ) -> dict[str, Any]:
     """Keep every layer's output of some images, of states by their letter."""
-    bench = gate.bench(case.dataset)
+    samples = gate.samples(case.dataset)
     with _quiet():
-        skeleton = prepare(case, _small_shop(bench))
+        skeleton = prepare(case, _small_setup(samples))
     if isinstance(skeleton, Failure):
         return {"failure": asdict(skeleton)}
     with _quiet(), use_engine(case.engine):
-        for letter, place, rows in states:
-            skeleton.model.load_state_dict(load_state(place.file("state.safetensors")))
-            chosen = bench.test.take(bench.test.index[rows])
+        for letter, files, rows in states:
+            skeleton.model.load_state_dict(load_state(files.file("state.safetensors")))
+            chosen = samples.test.take(samples.test.index[rows])
             images = chosen.first(len(chosen)).inputs
             path = own.file(f"look.{letter}.safetensors")
             write_outputs(path, skeleton.run, skeleton.model, images)
     return {}
 
 
-def _run_carried(name: str, skeleton: Subject, bench: Bench, own: Place, place: Place) -> None:
+def _run_transferred(name: str, skeleton: Subject, samples: GateSamples, own: CaseFiles, files: CaseFiles) -> None:
     """Put a state into the model that this side made, and run it."""
-    skeleton.model.load_state_dict(load_state(place.file("state.safetensors")))
-    images = bench.first(LAYER_IMAGES)
-    logits = all_logits(skeleton, bench)
+    skeleton.model.load_state_dict(load_state(files.file("state.safetensors")))
+    images = samples.first(LAYER_IMAGES)
+    logits = all_logits(skeleton, samples)
     path = own.file(f"{name}.safetensors")
     write_outputs(path, skeleton.run, skeleton.model, images, logits=logits)
 
 
 @torch.no_grad()
-def _run_artifact(kind: str, skeleton: Subject, bench: Bench, own: Place, writer: Place) -> None:
+def _run_artifact(kind: str, skeleton: Subject, samples: GateSamples, own: CaseFiles, writer: CaseFiles) -> None:
     run = load_artifact(kind, writer.stem, skeleton.model)
-    logits = run(bench.first(LAYER_IMAGES)).float().numpy()
+    logits = run(samples.first(LAYER_IMAGES)).float().numpy()
     write_arrays(own.file(f"loaded.{KINDS[kind]}.safetensors"), {LOGITS: logits})
 
 
@@ -111,11 +111,11 @@ def _attempt(work: Any) -> str:
     return ""
 
 
-def _small_shop(bench: Bench) -> Workshop:
+def _small_setup(samples: GateSamples) -> CaseSetup:
     def calibration() -> Samples:
-        return bench.options.load(bench.dataset, "train").take(range(_CALIBRATION))
+        return samples.options.load(samples.dataset, "train").take(range(_CALIBRATION))
 
-    return Workshop(bench.dataset, bench.options.folders, calibration, bench.first(2))
+    return CaseSetup(samples.dataset, samples.options.folders, calibration, samples.first(2))
 
 
 @contextmanager

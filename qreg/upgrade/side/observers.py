@@ -33,7 +33,7 @@ class Log:
     classes: dict[type, Any] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Fields of `qreg.upgrade.records.Seen`, as plain values."""
+        """Fields of `qreg.upgrade.records.ObserverRecord`, as plain values."""
         return [
             {
                 "name": entry.name,
@@ -47,7 +47,7 @@ class Log:
 
 
 @contextmanager
-def watched_observers() -> Iterator[Log]:
+def recorded_observers() -> Iterator[Log]:
     """Watch every observer that runs meanwhile, of whatever method."""
     log = Log()
     handle = nn.modules.module.register_module_forward_pre_hook(functools.partial(_see, log))

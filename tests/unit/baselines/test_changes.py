@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qreg import __version__
-from qreg.baselines.changes import Category, Change, approved, propose, replaced, trims
+from qreg.baselines.changes import Category, Proposal, approved, propose, replaced, trims
 from qreg.git import current_commit
 from qreg.records.verdict import Basis, Check, Finding, Outcome, Verdict
 from qreg.stats.mcnemar import mcnemar
@@ -103,7 +103,7 @@ def test_images_of_other_pixels_are_not_common() -> None:
 
 
 def test_a_blank_reason_is_no_reason() -> None:
-    change = Change(Category.CREATE, NOW.case, "", _verdict(Outcome.NO_BASELINE), NOW)
+    change = Proposal(Category.CREATE, NOW.case, "", _verdict(Outcome.NO_BASELINE), NOW)
     with pytest.raises(ValueError, match="reason"):
         approved(change, reason=" \n", date="", commit="")
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from qreg.checks.speed_up import (
     LOOKS,
-    can_be_told,
     check_promise,
     expected,
+    is_detectable,
     judge_promise,
     lowest,
     spread,
@@ -63,8 +63,8 @@ def test_a_fallback_is_found_and_the_promised_speed_passes(exact: bool) -> None:
 
 def test_it_is_suspicious_until_it_was_looked_at_often_enough() -> None:
     slow, fine = 0.0, math.log(2.9)
-    looked = [suspicious([slow] * n, THREE, exact=True, alpha=ALPHA) for n in range(1, LOOKS + 1)]
-    assert looked == [True] * (LOOKS - 1) + [False]
+    flags = [suspicious([slow] * n, THREE, exact=True, alpha=ALPHA) for n in range(1, LOOKS + 1)]
+    assert flags == [True] * (LOOKS - 1) + [False]
     assert not suspicious([slow, fine], THREE, exact=True, alpha=ALPHA)
     assert outcomes(*[slow] * (LOOKS - 1)) == []
     assert outcomes(slow, slow, fine) == []
@@ -81,13 +81,13 @@ def test_it_says_what_was_seen_and_what_may_be() -> None:
 
 
 def test_what_cannot_be_told_from_fp32_is_no_promise() -> None:
-    assert can_be_told(THREE)
+    assert is_detectable(THREE)
     as_fast = tuple(log - math.log(3) for log in THREE.log_speed_ups)
-    assert not can_be_told(replace(THREE, log_speed_ups=as_fast))
+    assert not is_detectable(replace(THREE, log_speed_ups=as_fast))
     slower = tuple(-log for log in THREE.log_speed_ups)
-    assert not can_be_told(replace(THREE, log_speed_ups=slower))
+    assert not is_detectable(replace(THREE, log_speed_ups=slower))
     wide = tuple(math.log(3) + 10 * (log - math.log(3)) for log in THREE.log_speed_ups)
-    assert not can_be_told(replace(THREE, log_speed_ups=wide))
+    assert not is_detectable(replace(THREE, log_speed_ups=wide))
 
 
 def test_numbers_that_agree_too_well_are_not_believed() -> None:

@@ -3,14 +3,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from qreg.faults.noise import Noise, noise
+from qreg.faults.noise import EnvironmentNoise, noise
 from tests.unit.baselines import build
 
 BEFORE = build.snapshot()
 
 
 def test_a_measurement_lies_at_no_distance_from_itself() -> None:
-    assert noise(BEFORE, BEFORE) == Noise()
+    assert noise(BEFORE, BEFORE) == EnvironmentNoise()
 
 
 def test_the_largest_difference_of_any_layer_counts() -> None:
@@ -33,6 +33,8 @@ def test_the_largest_difference_of_any_layer_counts() -> None:
 
 
 def test_the_worst_of_two_is_the_worst_in_everything() -> None:
-    one = Noise(sqnr_fall_db=1.0, logits_closer_db=20.0, flips=3)
-    other = Noise(logits_closer_db=12.0, float_logits_db=90.0, scale=0.1, zero_point=1, flips=2)
-    assert one.worst(other) == Noise(1.0, 12.0, 90.0, 0.1, 1, 3)
+    one = EnvironmentNoise(sqnr_fall_db=1.0, logits_closer_db=20.0, flips=3)
+    other = EnvironmentNoise(
+        logits_closer_db=12.0, float_logits_db=90.0, scale=0.1, zero_point=1, flips=2
+    )
+    assert one.worst(other) == EnvironmentNoise(1.0, 12.0, 90.0, 0.1, 1, 3)

@@ -10,7 +10,7 @@ import pytest
 
 from qreg.errors import QregError
 from qreg.faults.child import _plain
-from qreg.faults.noise import Noise
+from qreg.faults.noise import EnvironmentNoise
 from qreg.faults.processes import Launcher
 from qreg.faults.results import Judged, Observed
 from qreg.faults.settings import SETTINGS, true_loss
@@ -43,7 +43,7 @@ def _ends(monkeypatch: pytest.MonkeyPatch, status: int, output: str = "") -> _En
 
 def test_what_was_observed_comes_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Judged(Outcome.REGRESSED, ("layers",))
-    seen = Observed(CASE, found, Judged(Outcome.PASS), found, noise=Noise(flips=2))
+    seen = Observed(CASE, found, Judged(Outcome.PASS), found, noise=EnvironmentNoise(flips=2))
     ends = _ends(monkeypatch, 0, json.dumps([_plain(seen)]))
     assert LAUNCHER.faulty(CASE, "one-code", HERE) == seen
     assert ends.command[ends.command.index("--fault") + 1] == "one-code"

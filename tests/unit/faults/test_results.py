@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from qreg.faults.noise import Noise
+from qreg.faults.noise import EnvironmentNoise
 from qreg.faults.report.clean_runs import clean_notes, clean_table
 from qreg.faults.report.proof_json import proof_text
 from qreg.faults.report.tables import fault_notes, fault_table, share_table, size_table
@@ -24,7 +24,7 @@ CAUGHT = FaultRun(
     size="x1.01",
     description="a scale",
     unchanged_because="",
-    observed=Observed(CASE, FOUND, FOUND, PASS, noise=Noise(flips=3)),
+    observed=Observed(CASE, FOUND, FOUND, PASS, noise=EnvironmentNoise(flips=3)),
 )
 MISSED = replace(CAUGHT, fault="missed", observed=Observed(CASE, PASS, PASS, PASS))
 UNCHANGED = replace(
@@ -39,7 +39,9 @@ CRASHED = replace(
 )
 SILENT = CleanRun("fresh process", "first", Observed(CASE, PASS, FOUND, FOUND))
 ELSEWHERE = CleanRun(
-    "AVX2", "first", Observed(CASE, FOUND, PASS, PASS, same_environment=False, noise=Noise())
+    "AVX2",
+    "first",
+    Observed(CASE, FOUND, PASS, PASS, same_environment=False, noise=EnvironmentNoise()),
 )
 ALARM = CleanRun("AVX2", "own", Observed(CASE, FOUND, PASS, PASS))
 

@@ -109,7 +109,7 @@ def test_what_is_observed_is_what_plain_torch_gives(gate: Gate, nets: str, colou
     found = _snapshot(gate, colours, "static")
     dataset = get_dataset(str(colours))
     test = load_split(dataset, "test")
-    subject = gate.bench(str(colours)).subject(found.case)
+    subject = gate.samples(str(colours)).subject(found.case)
     assert isinstance(subject, Subject)
     torch.backends.quantized.engine = "x86"
     with torch.no_grad():

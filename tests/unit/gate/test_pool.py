@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qreg.errors import MissingDataError
-from qreg.gate.pool import Plan, Pool
+from qreg.gate.pool import JudgeOptions, Pool
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome, Verdict
 from qreg.selection import select_cases
@@ -24,7 +24,7 @@ def crash(model, context):
 
 
 @pytest.fixture
-def plan(tmp_path: Path, colours: Path, nets: str) -> Plan:
+def options(tmp_path: Path, colours: Path, nets: str) -> JudgeOptions:
     shutil.copy(colours, tmp_path / "colours.npz")
     with (tmp_path / f"{nets}.py").open("a") as file:
         file.write(_CRASH)
@@ -35,20 +35,22 @@ def plan(tmp_path: Path, colours: Path, nets: str) -> Plan:
         methods=("fp32", f"{nets}:crash", "dynamic"),
         engines=("qnnpack",),
     )
-    return Plan(settings, tmp_path / "baselines", alpha=0.005, data_dir=tmp_path)
+    return JudgeOptions(settings, tmp_path / "baselines", alpha=0.005, data_dir=tmp_path)
 
 
 @pytest.fixture
-def pool(plan: Plan) -> Iterator[Pool]:
+def pool(options: JudgeOptions) -> Iterator[Pool]:
     missing = Case("cifar10", "simple_cnn", "fp32", "qnnpack")
-    found = Pool(plan, (*select_cases(plan.settings), missing), jobs=2)
+    found = Pool(options, (*select_cases(options.settings), missing), jobs=2)
     yield found
     found.close()
 
 
-def test_a_crash_costs_its_own_case_and_missing_data_is_said(plan: Plan, pool: Pool) -> None:
+def test_a_crash_costs_its_own_case_and_missing_data_is_said(
+    options: JudgeOptions, pool: Pool
+) -> None:
     outcomes = []
-    for case in select_cases(plan.settings):
+    for case in select_cases(options.settings):
         verdict = pool.verdict(case)
         assert isinstance(verdict, Verdict)
         outcomes.append(verdict.outcome)

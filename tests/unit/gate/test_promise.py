@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from qreg.checks.speed_up import LOOKS
-from qreg.gate.promise import hold, look_at
+from qreg.gate.promise import observe_promise, with_promise
 from qreg.gate.report import next_command, promise_line, verdict_record
 from qreg.records.verdict import Check, Outcome, Verdict
 from tests.unit.baselines import build
@@ -33,7 +33,9 @@ def looking(*seen: float) -> tuple[Callable[[int], float], list[int]]:
 def held(*seen: float, cpu: str = build.ENVIRONMENT.cpu) -> tuple[Verdict, list[int]]:
     look, batches = looking(*seen)
     where = replace(build.ENVIRONMENT, cpu=cpu)
-    return hold(PASSED, look_at((THREE,), where, look, alpha=ALPHA), alpha=ALPHA), batches
+    return with_promise(
+        PASSED, observe_promise((THREE,), where, look, alpha=ALPHA), alpha=ALPHA
+    ), batches
 
 
 def test_a_kept_promise_is_looked_at_once() -> None:
@@ -68,10 +70,10 @@ def test_where_nothing_is_promised_nothing_is_measured() -> None:
     def look(batch: int) -> float:
         raise AssertionError("measured")
 
-    assert look_at((), build.ENVIRONMENT, look, alpha=ALPHA) is None
+    assert observe_promise((), build.ENVIRONMENT, look, alpha=ALPHA) is None
     slow = replace(THREE, log_speed_ups=(0.01, -0.01, 0.0, 0.02))
-    assert look_at((slow,), build.ENVIRONMENT, look, alpha=ALPHA) is None
-    assert hold(PASSED, None, alpha=ALPHA) == PASSED
+    assert observe_promise((slow,), build.ENVIRONMENT, look, alpha=ALPHA) is None
+    assert with_promise(PASSED, None, alpha=ALPHA) == PASSED
 
 
 def test_the_run_says_who_kept_it_and_of_whom_nothing_is_promised() -> None:

@@ -10,7 +10,7 @@ import torch
 from qreg.data import get_dataset
 from qreg.errors import MissingDataError
 from qreg.gate.observe import Gate
-from qreg.gate.samples import GATE_IMAGES, Bench, open_bench
+from qreg.gate.samples import GATE_IMAGES, GateSamples, load_gate_samples
 from qreg.measure.options import Options
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Case
@@ -46,9 +46,9 @@ def test_the_gates_images_and_whose_logits_are_kept(
     own_cache: Path, tmp_path: Path, index: range, full: bool, seen: int, kept: int
 ) -> None:
     path = _dataset(tmp_path / "some.npz", np.array(index))
-    bench = open_bench(str(path), Options(folders=()), full=full)
-    assert (len(bench.test), bench.kept) == (seen, kept)
-    assert bench.images.index == tuple(index)[:seen]
+    samples = load_gate_samples(str(path), Options(folders=()), full=full)
+    assert (len(samples.test), samples.kept) == (seen, kept)
+    assert samples.images.index == tuple(index)[:seen]
 
 
 def test_beyond_the_gates_images_predictions_are_kept_and_logits_are_not(
@@ -73,29 +73,29 @@ def test_beyond_the_gates_images_predictions_are_kept_and_logits_are_not(
 
 
 def test_images_are_named_by_their_pixels(own_cache: Path, colours: Path) -> None:
-    bench = open_bench(str(colours), Options(folders=()), full=False)
+    samples = load_gate_samples(str(colours), Options(folders=()), full=False)
     pixels = np.load(colours)["test_images"]
-    assert bench.images.digests == tuple(zlib.crc32(image.tobytes()) for image in pixels)
-    assert bench.images.labels == tuple(n % 4 for n in range(40))
+    assert samples.images.digests == tuple(zlib.crc32(image.tobytes()) for image in pixels)
+    assert samples.images.labels == tuple(n % 4 for n in range(40))
 
 
 def test_first_images_are_model_inputs(own_cache: Path, colours: Path) -> None:
-    bench = open_bench(str(colours), Options(folders=()), full=False)
-    first = bench.first(3)
+    samples = load_gate_samples(str(colours), Options(folders=()), full=False)
+    first = samples.first(3)
     assert (first.shape, first.dtype) == ((3, 3, 32, 32), torch.float32)
     pixel = np.load(colours)["test_images"][2, 5, 7].astype(float)
     assert first[2, :, 5, 7].numpy() == pytest.approx((pixel / 255 - 0.5) / 0.25, abs=1e-5)
-    assert len(bench.first(1000)) == 40
+    assert len(samples.first(1000)) == 40
 
 
 def test_a_limit_and_a_source_are_kept_to(own_cache: Path, colours: Path) -> None:
     options = Options(folders=(), limit=7, sources=(("mine", str(colours)),))
-    bench = open_bench("mine", options, full=True)
-    assert isinstance(bench, Bench)
-    assert (len(bench.test), bench.dataset.name) == (7, get_dataset(str(colours)).name)
+    samples = load_gate_samples("mine", options, full=True)
+    assert isinstance(samples, GateSamples)
+    assert (len(samples.test), samples.dataset.name) == (7, get_dataset(str(colours)).name)
     assert GATE_IMAGES == 1000, "baselines rest on it"
 
 
 def test_no_data(own_cache: Path) -> None:
     with pytest.raises(MissingDataError, match="no dataset at"):
-        open_bench("nowhere.npz", Options(folders=()), full=False)
+        load_gate_samples("nowhere.npz", Options(folders=()), full=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from qreg.measure.recorded_warnings import plain_text, recorded_warnings, say_once
+from qreg.measure.recorded_warnings import plain_text, recorded_warnings, silence_one_time_warnings
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_recording_within_a_recording(capfd: pytest.CaptureFixture[str]) -> None
 
 _KERNEL = """
 import torch
-from qreg.measure.recorded_warnings import recorded_warnings, say_once
+from qreg.measure.recorded_warnings import recorded_warnings, silence_one_time_warnings
 from torch.ao.quantization import quantize_dynamic
-say_once()
+silence_one_time_warnings()
 with recorded_warnings():
     model = quantize_dynamic(torch.nn.Sequential(torch.nn.Linear(2, 2)))
 model.state_dict()
@@ -115,5 +115,5 @@ def test_what_is_said_once_is_not_said_later(tmp_path: Path) -> None:
     )
     assert done.stderr == ""
     with warnings.catch_warnings(record=True) as caught:
-        say_once()
+        silence_one_time_warnings()
     assert caught == []

@@ -8,7 +8,7 @@ from torch.ao import quantization as ao
 
 from qreg.metrics.accuracy import accuracy
 from qreg.metrics.agreement import agreement
-from qreg.metrics.latency import latency, time_in_turn
+from qreg.metrics.latency import latency, time_interleaved
 from qreg.metrics.size import model_size
 from qreg.models import build_model
 
@@ -80,7 +80,7 @@ def test_latency_is_per_image_and_paired() -> None:
 def test_runs_are_timed_in_turn() -> None:
     order: list[str] = []
     runs = [lambda: order.append("a"), lambda: order.append("b")]
-    found = time_in_turn(runs, rounds=2, calls=2, warm_up=1)
+    found = time_interleaved(runs, rounds=2, calls=2, warm_up=1)
     assert "".join(order) == "aaabbb" * 2
     assert [times.shape for times in found] == [(2, 2), (2, 2)]
     assert all((times >= 0).all() for times in found)

@@ -16,7 +16,7 @@ INT8 = layers_work([OperatorCount("quantized::linear", 2)], ())
 FLOAT = layers_work([OperatorCount("aten::addmm", 2)], ())
 
 
-def _beside(won: int, lost: int) -> Agreement:
+def _agreement(won: int, lost: int) -> Agreement:
     flips = [Flip(i, 1, 0, 1) for i in range(won)] + [Flip(i, 1, 1, 0) for i in range(lost)]
     change = (won - lost) / 1000
     return Agreement("static", change, -1.0, 1.0, mcnemar(won, lost), 0.1, tuple(flips))
@@ -32,17 +32,17 @@ def _beside(won: int, lost: int) -> Agreement:
     ],
 )
 def test_a_drop_beyond_chance_is_a_loss(won: int, lost: int, fate: Fate) -> None:
-    found = judge_replacement(_beside(won, lost), INT8, same_bits=False, level=0.01)
+    found = judge_replacement(_agreement(won, lost), INT8, same_bits=False, level=0.01)
     assert found is fate
 
 
 def test_equal_bits_are_said_to_be() -> None:
-    assert judge_replacement(_beside(0, 0), INT8, same_bits=True, level=0.01) is Fate.SAME
+    assert judge_replacement(_agreement(0, 0), INT8, same_bits=True, level=0.01) is Fate.SAME
 
 
 def test_a_successor_that_quantizes_nothing_is_named_however_accurate() -> None:
     for won, lost, same in ((0, 0, True), (60, 20, False)):
-        found = judge_replacement(_beside(won, lost), FLOAT, same_bits=same, level=0.01)
+        found = judge_replacement(_agreement(won, lost), FLOAT, same_bits=same, level=0.01)
         assert found is Fate.NOTHING
 
 
@@ -54,12 +54,14 @@ def test_the_level_is_shared_out() -> None:
 
 
 def test_the_detectable_drop_is_that_of_the_test_that_judges() -> None:
-    beside = _beside(20, 25)
+    beside = _agreement(20, 25)
     drops = [detectable_change(beside, 1000, level=level) for level in (0.05, 0.005)]
     assert 0 < drops[0] < drops[1]
     # that many losses more, half of the flips being wins: found
     more = round(drops[0] * 1000)
-    assert judge_replacement(_beside(22, 22 + more), INT8, same_bits=False, level=0.05) is Fate.LOST
+    assert (
+        judge_replacement(_agreement(22, 22 + more), INT8, same_bits=False, level=0.05) is Fate.LOST
+    )
 
 
 def test_work_is_told_by_what_computes_it() -> None:

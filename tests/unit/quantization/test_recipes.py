@@ -13,7 +13,7 @@ from torch import nn
 from qreg.data.batches import batches
 from qreg.errors import UnavailableError
 from qreg.measure.options import Options
-from qreg.measure.subject import Subject, open_workshop, prepare
+from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.migrate.snippet import snippet
 from qreg.models import build_model
 from qreg.quantization import DEPRECATED, METHODS, get_method, successors
@@ -47,13 +47,13 @@ def _subject(method: str) -> tuple[Subject, torch.Tensor, list[torch.Tensor]]:
     """The case as qreg makes it, test images, and what it was calibrated on."""
     dataset = OPTIONS.dataset("shapes10")
     test = OPTIONS.load(dataset, "test").head(OPTIONS.limit)
-    shop = open_workshop(dataset, test, OPTIONS)
-    made = prepare(Case("shapes10", "simple_cnn", method, "x86"), shop)
+    setup = case_setup(dataset, test, OPTIONS)
+    made = prepare(Case("shapes10", "simple_cnn", method, "x86"), setup)
     if isinstance(made, Failure) and made.unavailable:
         pytest.skip(made.reason)
     assert isinstance(made, Subject), made
     images = next(batches(test, dataset, size=OPTIONS.limit))
-    return made, images, list(batches(shop.calibration(), dataset, size=64))
+    return made, images, list(batches(setup.calibration(), dataset, size=64))
 
 
 def _given(method: str, source: nn.Module, images: torch.Tensor, calibration: Any) -> list[Any]:

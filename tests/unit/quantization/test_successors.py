@@ -14,11 +14,11 @@ from torch import nn
 
 from qreg.data.batches import batches
 from qreg.measure.options import Options
-from qreg.measure.subject import Subject, open_workshop, prepare
+from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.metrics.layers import layer_numerics
 from qreg.metrics.size import model_size
-from qreg.quantization.carry import carry_ranges, trained_float
 from qreg.quantization.engines import available_engines
+from qreg.quantization.transfer import trained_float, transfer_ranges
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Layer, Quantizer
 from qreg.training.checkpoints import checkpoint_folders
@@ -49,7 +49,7 @@ def _images() -> torch.Tensor:
 def _made(model: str, method: str, engine: str = "x86") -> Subject | Failure:
     dataset = OPTIONS.dataset("shapes10")
     test = OPTIONS.load(dataset, "test").head(2)
-    return prepare(Case("shapes10", model, method, engine), open_workshop(dataset, test, OPTIONS))
+    return prepare(Case("shapes10", model, method, engine), case_setup(dataset, test, OPTIONS))
 
 
 def _subject(model: str, method: str) -> Subject:
@@ -157,7 +157,7 @@ def test_the_float_model_in_a_trained_one_is_left_alone() -> None:
     assert all(torch.equal(t, before[n]) for n, t in source.state_dict().items())
     switches = _switches(source)
     assert any(switches)
-    carry_ranges(source, torch.fx.symbolic_trace(nn.ReLU()), _images()[:2])
+    transfer_ranges(source, torch.fx.symbolic_trace(nn.ReLU()), _images()[:2])
     assert _switches(source) == switches
 
 

@@ -12,18 +12,18 @@ from qreg.records.verdict import Outcome
 from qreg.speed.check import check_speed
 from qreg.speed.compare.rule import make_plan
 from qreg.speed.compare.verdicts import complaints, drift, log_ratios, times_of
-from qreg.speed.driver import Request, call_counts
-from qreg.speed.noise import Reading, read_noise
+from qreg.speed.driver import SpeedRequest, call_counts
+from qreg.speed.noise import NoiseReading, read_noise
 from qreg.speed.pairs import pair_orders
-from qreg.speed.records import CaseTimes, Noise, Pair, SpeedRun, Timing
+from qreg.speed.records import CaseTimes, Noise, ProcessPair, SpeedRun, Timing
 from tests.unit.speed.fake import CASES, ENVIRONMENT, fake_python, log_of
 
 
-def request(*, pairs: int = 16, cases: tuple[Case, ...] = CASES, **more: object) -> Request:
-    return Request(cases, make_plan(pairs=pairs, cases=len(cases)), seed=3, **more)  # type: ignore[arg-type]
+def request(*, pairs: int = 16, cases: tuple[Case, ...] = CASES, **more: object) -> SpeedRequest:
+    return SpeedRequest(cases, make_plan(pairs=pairs, cases=len(cases)), seed=3, **more)  # type: ignore[arg-type]
 
 
-def check(tmp_path: Path, asked: Request, *, a: dict, b: dict) -> SpeedRun:
+def check(tmp_path: Path, asked: SpeedRequest, *, a: dict, b: dict) -> SpeedRun:
     sides = (fake_python(tmp_path / "a", **a), fake_python(tmp_path / "b", **b))
     return check_speed(asked, *sides, tmp_path)
 
@@ -132,11 +132,11 @@ def test_calls_fit_the_time_they_take() -> None:
     assert call_counts([0.001] * 20) == (15,) * 20
 
 
-def pair(baseline: float, candidate: float) -> Pair:
+def pair(baseline: float, candidate: float) -> ProcessPair:
     def timing(ms: float) -> Timing:
         return Timing(ms, ms, ms, 10)
 
-    return Pair("AB", (CaseTimes(CASES[0], timing(baseline), timing(candidate)),))
+    return ProcessPair("AB", (CaseTimes(CASES[0], timing(baseline), timing(candidate)),))
 
 
 def test_drift_is_that_of_both_sides() -> None:
@@ -157,10 +157,10 @@ def test_a_noisy_machine_is_said() -> None:
 
 
 def test_readings_of_the_processors() -> None:
-    steal, others = Reading(10, 28, 1, 3).since(Reading(0, 10, 0, 0))
+    steal, others = NoiseReading(10, 28, 1, 3).since(NoiseReading(0, 10, 0, 0))
     assert steal == pytest.approx(0.1 / (os.cpu_count() or 1))
     assert others == pytest.approx(1.5)
-    assert Reading(10, float("nan"), 1, 3).since(Reading(0, 0, 0, 0)) == (None, None)
+    assert NoiseReading(10, float("nan"), 1, 3).since(NoiseReading(0, 0, 0, 0)) == (None, None)
     assert read_noise().clock > 0
 
 
@@ -168,4 +168,4 @@ def test_records_refuse_contradictions() -> None:
     with pytest.raises(ValueError, match="contradict"):
         Timing(2.0, 1.0, 3.0, 5)
     with pytest.raises(ValueError, match="order"):
-        Pair("AA", ())
+        ProcessPair("AA", ())

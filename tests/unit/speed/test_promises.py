@@ -11,7 +11,7 @@ from qreg.metrics.speed_up import SPEED_UP_BATCHES
 from qreg.processes.jobs import LostError
 from qreg.records.case import Case
 from qreg.speed import promises
-from qreg.speed.promises import PromiseRequest, check_processes, measure_paces
+from qreg.speed.promises import PromiseRequest, check_processes, measure_speed_ups
 from tests.unit.speed.fake import CASES, ENVIRONMENT
 
 ROOT = Path(__file__).parents[3]
@@ -20,7 +20,7 @@ LINEAR = [Case("shapes10", "linear_100", method, "x86") for method in ("static",
 
 @pytest.mark.slow
 def test_real_processes_measure_real_cases() -> None:
-    seen = measure_paces(PromiseRequest((LINEAR[0],), processes=2), ROOT)
+    seen = measure_speed_ups(PromiseRequest((LINEAR[0],), processes=2), ROOT)
     assert {b: len(logs) for b, logs in seen.log_speed_ups[LINEAR[0]].items()} == dict.fromkeys(
         SPEED_UP_BATCHES, 2
     )
@@ -58,7 +58,7 @@ def test_a_model_at_a_time_round_after_round(children: Any) -> None:
         return found(job, number / 10, 1.0)
 
     children(run)
-    seen = measure_paces(PromiseRequest(CASES, processes=3), ROOT)
+    seen = measure_speed_ups(PromiseRequest(CASES, processes=3), ROOT)
     assert asked == [(CASES[0],), (CASES[1],)] * 3
     small, large = SPEED_UP_BATCHES
     assert seen.log_speed_ups[CASES[1]] == {small: [0.1, 0.3, 0.5], large: [1.0] * 3}
@@ -73,7 +73,7 @@ def test_processes_and_cases_that_are_lost_are_said(children: Any) -> None:
         return found(job, 1.0, 1.0)
 
     children(run)
-    seen = measure_paces(PromiseRequest(CASES, processes=3), ROOT)
+    seen = measure_speed_ups(PromiseRequest(CASES, processes=3), ROOT)
     assert [len(logs) for logs in seen.log_speed_ups[CASES[0]].values()] == [2, 2]
     assert "SIGSEGV" in seen.errors[CASES[0]]
     assert seen.errors[CASES[1]] == "no checkpoint"
@@ -93,7 +93,7 @@ def test_an_interruption_keeps_what_is_finished(children: Any) -> None:
 
     children(run)
     request = PromiseRequest(CASES, processes=500, progress=stop_at_five)
-    seen = measure_paces(request, ROOT)
+    seen = measure_speed_ups(request, ROOT)
     assert seen.interrupted
     assert [len(seen.log_speed_ups[case][8]) for case in CASES] == [2, 2]
     assert len(started) < 1000

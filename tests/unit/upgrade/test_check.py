@@ -11,7 +11,7 @@ from qreg.errors import QregError
 from qreg.records.case import Case
 from qreg.upgrade.check import check_upgrade
 from qreg.upgrade.records import CaseUpgrade, Cause, Level, UpgradeReport
-from qreg.upgrade.running import Request
+from qreg.upgrade.running import UpgradeRequest
 from tests.unit.upgrade.doctored import doctored_python
 
 ROOT = Path(__file__).parents[3]
@@ -64,8 +64,8 @@ m.load = load
 }
 
 
-def _request(candidate: str, cases: tuple[Case, ...] = CASES) -> Request:
-    return Request(cases, sys.executable, candidate, ROOT, timeout=60)
+def _request(candidate: str, cases: tuple[Case, ...] = CASES) -> UpgradeRequest:
+    return UpgradeRequest(cases, sys.executable, candidate, ROOT, timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from qreg.baselines.store import Store
 from qreg.cli import main
 from qreg.records.case import Case
-from qreg.speed.promises import Paces, PromiseRequest
+from qreg.speed.promises import MeasuredSpeedUps, PromiseRequest
 from tests.unit.baselines import build
 
 FAST = [1.1 + 0.01 * (n % 3) for n in range(12)]
@@ -28,11 +28,11 @@ class World:
         self.answer: Answer = lambda case: {8: FAST, 32: SLOW}
         self.asked: list[PromiseRequest] = []
 
-    def measure(self, request: PromiseRequest, project: Path) -> Paces:
+    def measure(self, request: PromiseRequest, project: Path) -> MeasuredSpeedUps:
         self.asked.append(request)
         logs = {case: self.answer(case) for case in request.cases}
         errors = {case: "it raised" for case, seen in logs.items() if not seen}
-        return Paces(build.ENVIRONMENT, {c: s for c, s in logs.items() if s}, errors)
+        return MeasuredSpeedUps(build.ENVIRONMENT, {c: s for c, s in logs.items() if s}, errors)
 
     def update(self, *more: str) -> int:
         words = ["baseline", "update", "--baselines", str(self.store.root), "--reason", "fast"]
@@ -46,7 +46,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     found = World(tmp_path / "baselines")
     for case in (build.CASE, FP32):
         found.store.write(build.baseline(build.snapshot(case=case)))
-    monkeypatch.setattr("qreg.speed.promises.measure_paces", found.measure)
+    monkeypatch.setattr("qreg.speed.promises.measure_speed_ups", found.measure)
     return found
 
 

@@ -12,7 +12,7 @@ from qreg.faults.families.left_float import FloatLayer
 from qreg.faults.fault import Injection, Target, after
 from qreg.faults.surgery import name_of, replace_module, weighted
 from qreg.gate.observe import Gate
-from qreg.gate.promise import Looked, hold, look_at
+from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
 from qreg.measure.environment import capture_environment
 from qreg.quantization.engines import available_engines
 from qreg.records.baseline import Approval, Promise, Snapshot
@@ -44,11 +44,11 @@ def _reference_kernels(model: nn.Module) -> None:
         replace_module(model, name_of(model, layer), FloatLayer(layer))
 
 
-def _looked(gate: Gate) -> Looked | None:
+def _observed_promise(gate: Gate) -> PromiseObservation | None:
     def look(batch: int) -> float:
         return gate.log_speed_up(CASE, batch)
 
-    return look_at((PROMISE,), build.ENVIRONMENT, look, alpha=ALPHA)
+    return observe_promise((PROMISE,), build.ENVIRONMENT, look, alpha=ALPHA)
 
 
 FALLBACKS = {
@@ -66,19 +66,21 @@ def test_a_fallback_breaks_the_promise(fallback: str) -> None:
         )
     inject: Injection = FALLBACKS[fallback]
     with inject(Target(CASE, OPTIONS)):
-        looked = _looked(Gate(OPTIONS))
-    verdict = hold(Verdict(CASE, Outcome.PASS), looked, alpha=ALPHA)
-    assert verdict.outcome is Outcome.REGRESSED, looked
+        observation = _observed_promise(Gate(OPTIONS))
+    verdict = with_promise(Verdict(CASE, Outcome.PASS), observation, alpha=ALPHA)
+    assert verdict.outcome is Outcome.REGRESSED, observation
     assert [finding.check for finding in verdict.findings] == [Check.SPEED_UP]
     assert verdict.promise
     assert verdict.promise.looks == LOOKS
 
 
 def test_int8_keeps_it() -> None:
-    looked = _looked(Gate(OPTIONS))
-    assert looked
-    assert hold(Verdict(CASE, Outcome.PASS), looked, alpha=ALPHA).outcome is Outcome.PASS
-    assert looked.check.observed > 0.6 * _LOG_SPEED_UP
+    observation = _observed_promise(Gate(OPTIONS))
+    assert observation
+    assert (
+        with_promise(Verdict(CASE, Outcome.PASS), observation, alpha=ALPHA).outcome is Outcome.PASS
+    )
+    assert observation.check.observed > 0.6 * _LOG_SPEED_UP
 
 
 def test_slow_kernels_change_no_number() -> None:

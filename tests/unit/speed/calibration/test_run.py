@@ -27,10 +27,10 @@ from qreg.speed.calibration.trials import (
     says_slower,
 )
 from qreg.speed.compare.rule import make_plan
-from qreg.speed.driver import Request
+from qreg.speed.driver import SpeedRequest
 from tests.unit.speed.fake import CASES, fake_python, log_of
 
-REQUEST = Request(CASES[:1], make_plan(cases=1), seed=0)
+REQUEST = SpeedRequest(CASES[:1], make_plan(cases=1), seed=0)
 
 
 def trial(shift: float, scenario: str = "A/A", seed: int = 0) -> Trial:
@@ -55,7 +55,7 @@ def run(
     tmp_path: Path,
     numbers: range,
     *,
-    request: Request = REQUEST,
+    request: SpeedRequest = REQUEST,
     names: tuple[str, ...] = USUAL,
     **fake: object,
 ) -> tuple[Trial, ...]:
@@ -110,7 +110,7 @@ def test_both_sides_of_a_pair_are_on_one_processor(tmp_path: Path) -> None:
 
 
 def test_with_threads_a_case_may_lose_them(tmp_path: Path) -> None:
-    threads = Request(CASES[:1], make_plan(cases=1, threads=2), seed=0, threads=2)
+    threads = SpeedRequest(CASES[:1], make_plan(cases=1, threads=2), seed=0, threads=2)
     found = run(tmp_path, range(1), request=threads, names=USUAL_THREADS)
     assert {one.threads for one in found} == {2}
     jobs = [entry["job"] for entry in log_of(str(tmp_path / "a"))][1:]
@@ -120,7 +120,7 @@ def test_with_threads_a_case_may_lose_them(tmp_path: Path) -> None:
 
 def test_the_method_of_a_fault_is_not_run_against_itself(tmp_path: Path) -> None:
     fp32 = replace(CASES[0], method="fp32")
-    asked = Request((fp32,), make_plan(cases=1), seed=0)
+    asked = SpeedRequest((fp32,), make_plan(cases=1), seed=0)
     assert [t.scenario for t in run(tmp_path, range(1), request=asked, names=("A/A", "fp32"))] == [
         "A/A"
     ]

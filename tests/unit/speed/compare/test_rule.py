@@ -9,7 +9,14 @@ from scipy import stats
 
 from qreg.records.verdict import Outcome
 from qreg.speed.compare import rule as rule
-from qreg.speed.compare.rule import Look, Plan, describe, look_at, make_plan, most_cases
+from qreg.speed.compare.rule import (
+    Look,
+    SequentialPlan,
+    describe,
+    judge_look,
+    make_plan,
+    most_cases,
+)
 from qreg.speed.pairs import pair_orders
 
 EVEN = [-0.001, 0.0012, -0.0008, 0.0009, 0.0004, -0.0003, 0.0006, -0.0007]
@@ -38,13 +45,13 @@ def test_a_plan_that_could_find_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="3 cases"):
         make_plan(pairs=8, cases=3)
     with pytest.raises(ValueError, match="spend"):
-        Plan((Look(8, 0.05),), cases=1)
+        SequentialPlan((Look(8, 0.05),), cases=1)
 
 
 def test_slower_faster_and_neither() -> None:
     plan = make_plan(cases=1)
     slower, faster, same, little = (
-        look_at([shifted(by)], plan)[0] for by in (0.03, -0.03, 0.0, 0.006)
+        judge_look([shifted(by)], plan)[0] for by in (0.03, -0.03, 0.0, 0.006)
     )
     assert slower.outcome is Outcome.REGRESSED
     assert slower.change == pytest.approx(0.03, abs=2e-4)
@@ -60,22 +67,22 @@ def test_slower_faster_and_neither() -> None:
 
 def test_what_is_not_clear_goes_on_and_ends_inconclusive() -> None:
     plan = make_plan(cases=1)
-    wide = [look_at([shifted(0.0, spread=60, pairs=n)], plan)[0] for n in (8, 12, 16)]
+    wide = [judge_look([shifted(0.0, spread=60, pairs=n)], plan)[0] for n in (8, 12, 16)]
     assert [one.outcome for one in wide] == [Outcome.INCONCLUSIVE] * 3
     assert wide[-1].detectable > 0.03
 
 
 def test_a_gain_that_is_not_yet_significant_is_waited_for() -> None:
     plan = make_plan(cases=10)
-    early = look_at([shifted(-0.05)] * 10, plan)
-    late = look_at([shifted(-0.05, pairs=12)] * 10, plan)
+    early = judge_look([shifted(-0.05)] * 10, plan)
+    late = judge_look([shifted(-0.05, pairs=12)] * 10, plan)
     assert {one.outcome for one in early} == {Outcome.INCONCLUSIVE}
     assert {one.outcome for one in late} == {Outcome.IMPROVED}
 
 
 def test_decided_cases_still_count_in_the_family() -> None:
-    alone = look_at([shifted(0.05)], make_plan(cases=1))[0]
-    one_of_two = look_at([shifted(0.05)], make_plan(cases=2))[0]
+    alone = judge_look([shifted(0.05)], make_plan(cases=1))[0]
+    one_of_two = judge_look([shifted(0.05)], make_plan(cases=2))[0]
     assert alone.outcome is Outcome.REGRESSED
     assert one_of_two.outcome is Outcome.INCONCLUSIVE
     assert one_of_two.detectable >= alone.detectable
@@ -83,7 +90,7 @@ def test_decided_cases_still_count_in_the_family() -> None:
 
 def test_no_look_that_was_not_planned() -> None:
     with pytest.raises(ValueError, match="no look at 10"):
-        look_at([shifted(0.1, pairs=10)], make_plan(cases=1))
+        judge_look([shifted(0.1, pairs=10)], make_plan(cases=1))
     assert describe(shifted(0.1, pairs=10), make_plan(cases=1)).outcome is Outcome.INCONCLUSIVE
 
 
@@ -117,7 +124,7 @@ def _run(kind: str, slowdown: float, seed: int) -> Outcome:
     signs = np.array([1 if next(orders) == "AB" else -1 for _ in range(plan.pairs)])
     ratios = math.log1p(slowdown) + signs * (noise[:, 1] - noise[:, 0])
     for look in plan.looks:
-        found = look_at([ratios[: look.pairs].tolist()], plan)[0]
+        found = judge_look([ratios[: look.pairs].tolist()], plan)[0]
         if found.outcome is not Outcome.INCONCLUSIVE:
             break
     return found.outcome
@@ -149,7 +156,7 @@ def test_the_detectable_slowdown_is_found_as_often_as_it_says() -> None:
     hits = 0
     for _ in range(150):
         ratios = shift + rng.choice(seen, 16)
-        looks = (look_at([ratios[:n].tolist()], plan)[0].outcome for n in (8, 12, 16))
+        looks = (judge_look([ratios[:n].tolist()], plan)[0].outcome for n in (8, 12, 16))
         hits += next((o for o in looks if o is not Outcome.INCONCLUSIVE), None) is Outcome.REGRESSED
     low, high = stats.binomtest(hits, 150).proportion_ci(0.99)
     assert low <= 0.95 <= high
@@ -163,11 +170,11 @@ def test_detectable_grows_with_spread_and_never_is_below_the_threshold() -> None
 
 
 def test_speeds_are_plain_values() -> None:
-    found = look_at([shifted(0.0)], make_plan(cases=1))[0]
+    found = judge_look([shifted(0.0)], make_plan(cases=1))[0]
     assert all(isinstance(v, float | int | Outcome) for v in dataclasses.astuple(found))
 
 
 def test_several_threads_have_a_looser_gate() -> None:
     loose = make_plan(cases=1, threads=2)
-    assert look_at([shifted(0.04)], loose)[0].outcome is Outcome.PASS
-    assert look_at([shifted(0.06)], loose)[0].outcome is Outcome.REGRESSED
+    assert judge_look([shifted(0.04)], loose)[0].outcome is Outcome.PASS
+    assert judge_look([shifted(0.06)], loose)[0].outcome is Outcome.REGRESSED

@@ -17,14 +17,14 @@ from qreg.errors import CorruptFileError
 from qreg.records.verdict import Outcome
 from qreg.speed.history.change_points import change_points, find_changes
 from qreg.speed.history.confirmations import Confirmation, find, keep, store_of
-from qreg.speed.history.nights import why_not_confirmed
+from qreg.speed.history.entries import why_not_confirmed
 from qreg.speed.history.store import append, read, store_path
-from qreg.speed.records import Night
+from qreg.speed.records import HistoryEntry
 from qreg.speed.report.history import history_lines, history_png
 from tests.unit.speed.fake import CASES, ENVIRONMENT, fake_python, log_of
 
 
-def night(number: int, change: float = 0.0, **more: object) -> Night:
+def entry(number: int, change: float = 0.0, **more: object) -> HistoryEntry:
     fields: dict = {
         "time": f"2026-{1 + number // 28:02}-{1 + number % 28:02}T03:00:00+00:00",
         "case": CASES[0],
@@ -37,20 +37,20 @@ def night(number: int, change: float = 0.0, **more: object) -> Night:
         "pairs": 12,
         "candidate_ms": 0.4,
     }
-    return Night(**{**fields, **more})
+    return HistoryEntry(**{**fields, **more})
 
 
-def series(count: int = 24, step_at: int = 99, by: float = 0.03) -> list[Night]:
+def series(count: int = 24, step_at: int = 99, by: float = 0.03) -> list[HistoryEntry]:
     noise = np.random.default_rng(2).normal(0, 0.004, count)
-    return [night(n, float(noise[n]) + (by if n >= step_at else 0)) for n in range(count)]
+    return [entry(n, float(noise[n]) + (by if n >= step_at else 0)) for n in range(count)]
 
 
 @pytest.mark.parametrize("name", ["n.jsonl", "n.sqlite"])
 def test_what_is_appended_is_read_in_order(tmp_path: Path, name: str) -> None:
     path = tmp_path / "new" / name
-    append(path, [night(0), night(1, 0.02, noisy=("drift",))])
-    append(path, [night(2)])
-    assert read(path) == ((night(0), night(1, 0.02, noisy=("drift",)), night(2)), ())
+    append(path, [entry(0), entry(1, 0.02, noisy=("drift",))])
+    append(path, [entry(2)])
+    assert read(path) == ((entry(0), entry(1, 0.02, noisy=("drift",)), entry(2)), ())
 
 
 def test_where_it_lies(tmp_path: Path) -> None:
@@ -63,18 +63,18 @@ def test_where_it_lies(tmp_path: Path) -> None:
 
 def test_damaged_lines_are_reported_by_number_and_the_rest_read(tmp_path: Path) -> None:
     path = tmp_path / "n.jsonl"
-    append(path, [night(n) for n in range(5)])
+    append(path, [entry(n) for n in range(5)])
     lines = path.read_text().splitlines(keepends=True)
     lines[1] = lines[1].replace('"pairs": 12', '"pairs": -12')
     lines[2] = lines[2].replace('"format": 1', '"format": 9')
     path.write_text("".join(lines)[:-30])
-    nights, damaged = read(path)
-    assert nights == (night(0), night(3))
+    entries, damaged = read(path)
+    assert entries == (entry(0), entry(3))
     assert [line.number for line in damaged] == [2, 3, 5]
     assert "pairs" in damaged[0].reason
-    append(path, [night(6)])
-    nights, damaged = read(path)
-    assert nights == (night(0), night(3), night(6))
+    append(path, [entry(6)])
+    entries, damaged = read(path)
+    assert entries == (entry(0), entry(3), entry(6))
     assert [line.number for line in damaged] == [2, 3, 5]
 
 
@@ -89,7 +89,7 @@ def test_any_content_can_be_read(tmp_path: Path, content: bytes) -> None:
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "n.db"
     path.write_text("something else, and long enough to be looked at" * 50)
-    for work in (lambda: read(path), lambda: append(path, [night(0)])):
+    for work in (lambda: read(path), lambda: append(path, [entry(0)])):
         with pytest.raises(CorruptFileError, match="SQLite"):
             work()
     assert path.read_text().startswith("something else")
@@ -97,7 +97,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
 
 def _write(path: Path, first: int) -> None:
     for number in range(first, first + 25):
-        append(path, [night(number)])
+        append(path, [entry(number)])
 
 
 @pytest.mark.parametrize("name", ["n.jsonl", "n.sqlite"])
@@ -109,9 +109,9 @@ def test_two_writers_do_not_mix(tmp_path: Path, name: str) -> None:
         writer.start()
     for writer in writers:
         writer.join(60)
-    nights, damaged = read(path)
+    entries, damaged = read(path)
     assert not damaged
-    assert sorted(int(n.commit, 16) for n in nights) == [*range(25), *range(100, 125)]
+    assert sorted(int(n.commit, 16) for n in entries) == [*range(25), *range(100, 125)]
 
 
 @pytest.mark.parametrize("name", ["n.jsonl", pytest.param("n.sqlite", marks=pytest.mark.slow)])
@@ -119,8 +119,8 @@ def test_a_killed_writer_costs_one_line_at_most(tmp_path: Path, name: str) -> No
     path, root = tmp_path / name, Path(__file__).parents[4]
     code = (
         "from pathlib import Path\nfrom qreg.speed.history.store import append\n"
-        "from tests.unit.speed.history.test_history import night\nn = 0\n"
-        f"while True:\n    append(Path({str(path)!r}), [night(n)])\n    n += 1\n"
+        "from tests.unit.speed.history.test_history import entry\nn = 0\n"
+        f"while True:\n    append(Path({str(path)!r}), [entry(n)])\n    n += 1\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(root)}
     writer = subprocess.Popen([sys.executable, "-c", code], env=environment)
@@ -132,10 +132,10 @@ def test_a_killed_writer_costs_one_line_at_most(tmp_path: Path, name: str) -> No
     writer.wait()
     before = read(path)[0]
     assert len(before) > 3
-    append(path, [night(999)])
-    nights, damaged = read(path)
+    append(path, [entry(999)])
+    entries, damaged = read(path)
     assert len(damaged) <= 1
-    assert nights == (*before, night(999))
+    assert entries == (*before, entry(999))
 
 
 def test_a_step_is_found_within_five_nights_and_a_clean_series_is_quiet() -> None:
@@ -240,8 +240,8 @@ def test_what_cannot_be_checked_is_no_alert_unless_strict(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     store = tmp_path / "n.jsonl"
-    nights = [dataclasses.replace(one, commit="same") for one in series(25, step_at=20)]
-    append(store, nights)
+    entries = [dataclasses.replace(one, commit="same") for one in series(25, step_at=20)]
+    append(store, entries)
     command = ["speed", "history", "--store", str(store), "--confirm"]
     assert main(command) == 0
     assert "NOT CHECKED: both nights are of one commit" in capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 from qreg.records.verdict import Check, Finding, Outcome, Verdict
 from qreg.upgrade.compare.arrays import first_difference, moved_rows
 from qreg.upgrade.compare.case import judge_case
-from qreg.upgrade.compare.made import Pair
+from qreg.upgrade.compare.pair import CasePair
 from qreg.upgrade.records import CaseUpgrade, Cause, Level
 from tests.unit.upgrade.compare.upgrade_pair import (
     KINDS,
@@ -18,18 +18,18 @@ from tests.unit.upgrade.compare.upgrade_pair import (
     SEEN,
     SNAPSHOT,
     STATE,
-    crossed,
+    cross_runs,
     logits,
-    made,
     moved,
     pair,
+    results,
 )
 
 PASS = Verdict(SNAPSHOT.case, Outcome.PASS)
 OTHER_SCALE = moved(STATE, ("conv1", "scale"), 0.01)
 
 
-def _judged(of: Pair, verdict: Verdict = PASS) -> CaseUpgrade:
+def _judged(of: CasePair, verdict: Verdict = PASS) -> CaseUpgrade:
     return judge_case(of, verdict)
 
 
@@ -46,7 +46,7 @@ def test_equal_in_everything() -> None:
 
 def test_an_observer_that_says_something_else_of_equal_floats() -> None:
     seen = _other_seen(1, scales=(0.26,))
-    found = _judged(pair(b=made(seen=seen, state=OTHER_SCALE)))
+    found = _judged(pair(b=results(seen=seen, state=OTHER_SCALE)))
     assert (found.level, found.causes) == (Level.UNSAFE, (Cause.OBSERVERS,))
     assert "HistogramObserver at conv1 gives scale 0.26, zero point 0" in found.findings[0]
     assert "conv1: scale 0.125 -> 0.135" in found.findings[1]
@@ -54,26 +54,26 @@ def test_an_observer_that_says_something_else_of_equal_floats() -> None:
 
 def test_an_observers_last_bits_are_noise() -> None:
     seen = _other_seen(1, scales=(0.25 * (1 + 1e-7),))
-    found = _judged(pair(b=made(seen=seen, state=moved(STATE, ("conv1", "scale"), 1e-8))))
+    found = _judged(pair(b=results(seen=seen, state=moved(STATE, ("conv1", "scale"), 1e-8))))
     assert (found.level, found.causes) == (Level.DIFFERENT, (Cause.FLOAT,))
 
 
 def test_another_observer() -> None:
-    found = _judged(pair(b=made(seen=_other_seen(0, kind="MinMaxObserver"), state=OTHER_SCALE)))
+    found = _judged(pair(b=results(seen=_other_seen(0, kind="MinMaxObserver"), state=OTHER_SCALE)))
     assert found.causes == (Cause.OBSERVERS,)
     assert "MinMaxObserver instead of a HistogramObserver" in found.findings[0]
 
 
 def test_floats_that_differed_before_the_observer() -> None:
     seen = _other_seen(1, inputs="dd", scales=(0.26,))
-    found = _judged(pair(b=made(seen=seen, state=OTHER_SCALE)))
+    found = _judged(pair(b=results(seen=seen, state=OTHER_SCALE)))
     assert (found.level, found.causes) == (Level.DIFFERENT, (Cause.FLOAT,))
     assert "conv1" in found.findings[0]
     assert "1 of 3 observers" in found.findings[0]
 
 
 def test_convert_where_observers_agree() -> None:
-    found = _judged(pair(b=made(state=moved(STATE, ("conv1", "weight codes"), 2))))
+    found = _judged(pair(b=results(state=moved(STATE, ("conv1", "weight codes"), 2))))
     assert (found.level, found.causes) == (Level.UNSAFE, (Cause.CONVERT,))
     assert "conv1: weight codes 5 -> 7 (1 of 6), 2 LSB at most" in found.findings[0]
 
@@ -82,7 +82,7 @@ def test_convert_where_observers_agree() -> None:
 def test_kernels(side: str) -> None:
     other = logits()
     other[2, 1] += 0.5
-    ran = crossed(
+    ran = cross_runs(
         layers={"control": LAYERS, "carried": moved(LAYERS, ("conv1", "output"), 1)},
         logits={"control": logits(), "carried": other},
     )
@@ -118,8 +118,8 @@ def test_what_is_on_one_side_only_or_of_another_shape() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_with_other_outputs(kind: str) -> None:
-    loaded = {**crossed().loaded, kind: crossed().loaded[kind] + 1}
-    found = _judged(pair(on_b=crossed(loaded=loaded)))
+    loaded = {**cross_runs().loaded, kind: cross_runs().loaded[kind] + 1}
+    found = _judged(pair(on_b=cross_runs(loaded=loaded)))
     assert (found.level, found.causes) == (Level.UNSAFE, (Cause.SERIALIZATION,))
     assert kind in found.findings[0]
 
@@ -127,9 +127,9 @@ def test_a_file_with_other_outputs(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_differs_as_the_kernels_do(kind: str) -> None:
     other = logits() + np.float32(0.5)
-    ran = crossed(
+    ran = cross_runs(
         logits={"control": logits(), "carried": other},
-        loaded={**crossed().loaded, kind: other[:8]},
+        loaded={**cross_runs().loaded, kind: other[:8]},
     )
     found = _judged(pair(on_b=ran))
     assert found.causes == (Cause.KERNELS,)
@@ -137,29 +137,29 @@ def test_a_file_that_differs_as_the_kernels_do(kind: str) -> None:
 
 
 def test_a_file_that_is_not_loaded() -> None:
-    failed = {**crossed().failed, "TorchScript": "RuntimeError: no"}
-    found = _judged(pair(on_b=crossed(failed=failed)))
+    failed = {**cross_runs().failed, "TorchScript": "RuntimeError: no"}
+    found = _judged(pair(on_b=cross_runs(failed=failed)))
     assert found.causes == (Cause.SERIALIZATION,)
     assert "TorchScript: not loaded: RuntimeError: no" in found.findings[0]
 
 
 def test_a_file_that_a_cannot_write_or_load_itself_is_no_loss() -> None:
-    failed = {**crossed().failed, "exported program": "RuntimeError: no"}
+    failed = {**cross_runs().failed, "exported program": "RuntimeError: no"}
     unwritten = tuple((kind, "no" if kind == "TorchScript" else "") for kind in KINDS)
-    found = _judged(pair(made(written=unwritten), on_a=crossed(failed=failed)))
+    found = _judged(pair(results(written=unwritten), on_a=cross_runs(failed=failed)))
     assert found.level is Level.SAFE
     assert [file.outcome for file in found.artifacts] == ["equal", "not written", "not written"]
 
 
 def test_a_state_that_b_cannot_run() -> None:
-    failed = {**crossed().failed, "carried": "was killed by SIGSEGV"}
-    found = _judged(pair(on_b=crossed(failed=failed)))
+    failed = {**cross_runs().failed, "carried": "was killed by SIGSEGV"}
+    found = _judged(pair(on_b=cross_runs(failed=failed)))
     assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
     assert "was killed by SIGSEGV" in found.findings[0]
 
 
 def test_a_state_that_is_not_the_whole_model_accuses_nobody() -> None:
-    ran = crossed(logits={"control": logits() + 1, "carried": logits() + 1})
+    ran = cross_runs(logits={"control": logits() + 1, "carried": logits() + 1})
     found = _judged(pair(on_a=ran, on_b=ran))
     assert Cause.KERNELS not in found.causes
     assert "not all of it" in found.findings[0]
@@ -175,13 +175,13 @@ def test_the_gate_has_the_last_word(verdict: Outcome) -> None:
 
 def test_what_nobody_explains_is_not_called_equal() -> None:
     numerics = replace(SNAPSHOT.numerics, single="0" * 64)
-    found = _judged(pair(b=made(snapshot=replace(SNAPSHOT, numerics=numerics))))
+    found = _judged(pair(b=results(snapshot=replace(SNAPSHOT, numerics=numerics))))
     assert found.level is Level.DIFFERENT
     assert "no cell of the 2x2" in found.findings[-1]
 
 
 def test_failures() -> None:
-    broken = made(failure="RuntimeError: no", snapshot=None)
+    broken = results(failure="RuntimeError: no", snapshot=None)
     found = judge_case(pair(b=broken), None)
     assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
     assert "it fails under 2: RuntimeError: no" in found.findings

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from qreg.records.case import Case
 from qreg.upgrade.compare.verdict import interface_changes, property_changes, verdict_of
-from qreg.upgrade.records import WORKS, Answer, CaseUpgrade, Cause, Change, Level
+from qreg.upgrade.records import WORKS, Answer, CaseUpgrade, Cause, InterfaceChange, Level
 
 CASE = Case("shapes10", "simple_cnn", "static", "x86")
 GOOD = Answer("torch.thing", WORKS, "(x)", used_by=("static",))
@@ -92,7 +92,7 @@ def test_verdicts() -> None:
 
 
 def test_what_is_removed_matters_to_who_needs_it() -> None:
-    removed = Change("removed", "torch.thing", WORKS, "raises AttributeError", ("static",))
+    removed = InterfaceChange("removed", "torch.thing", WORKS, "raises AttributeError", ("static",))
     assert verdict_of([_case(Level.SAFE)], [removed], (), None)[0] is Level.UNSAFE
     other = replace(removed, used_by=("fx-static",))
     assert verdict_of([_case(Level.SAFE)], [other], (), None)[0] is Level.SAFE
@@ -101,7 +101,7 @@ def test_what_is_removed_matters_to_who_needs_it() -> None:
 
 
 def test_properties_that_are_lost_are_not_called_safe() -> None:
-    lost, won = (Change(kind, kind, "a", "b") for kind in ("lost", "won"))
+    lost, won = (InterfaceChange(kind, kind, "a", "b") for kind in ("lost", "won"))
     level, reasons = verdict_of([_case(Level.SAFE)], (), [won, lost], None)
     assert level is Level.DIFFERENT
     assert "lost: a -> b" in reasons[0]

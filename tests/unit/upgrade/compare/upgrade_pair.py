@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from qreg.records.numerics import Logits
-from qreg.upgrade.compare.made import Crossed, Made, Pair
-from qreg.upgrade.records import Seen
+from qreg.upgrade.compare.pair import CasePair, CrossRun, SideResult
+from qreg.upgrade.records import ObserverRecord
 from tests.unit.baselines import build
 
 SNAPSHOT = build.snapshot()
@@ -24,9 +24,9 @@ LAYERS = {
     ("conv1", "output"): np.arange(8, dtype=np.uint8) + 3,
 }
 SEEN = (
-    Seen("quant.activation_post_process", "HistogramObserver", "aa", (0.5,), (3,)),
-    Seen("conv1.activation_post_process", "HistogramObserver", "bb", (0.25,), (0,)),
-    Seen("", "PerChannelMinMaxObserver", "cc", (0.5, 0.25), (0, 0)),
+    ObserverRecord("quant.activation_post_process", "HistogramObserver", "aa", (0.5,), (3,)),
+    ObserverRecord("conv1.activation_post_process", "HistogramObserver", "bb", (0.25,), (0,)),
+    ObserverRecord("", "PerChannelMinMaxObserver", "cc", (0.5, 0.25), (0, 0)),
 )
 KINDS = ("state dict", "TorchScript", "exported program")
 
@@ -36,9 +36,9 @@ def logits(snapshot: Any = SNAPSHOT) -> Any:
     return np.frombuffer(found.values, dtype="<f4").reshape(found.count, found.classes).copy()
 
 
-def made(**changes: Any) -> Made:
+def results(**changes: Any) -> SideResult:
     """A side's; of `changes` those of Made."""
-    found = Made(
+    found = SideResult(
         snapshot=SNAPSHOT,
         seen=SEEN,
         state=STATE,
@@ -48,9 +48,9 @@ def made(**changes: Any) -> Made:
     return replace(found, **changes)
 
 
-def crossed(**changes: Any) -> Crossed:
+def cross_runs(**changes: Any) -> CrossRun:
     """Runs that are all as they should be."""
-    found = Crossed(
+    found = CrossRun(
         failed=dict.fromkeys(("control", "carried", *KINDS), ""),
         layers={"control": LAYERS, "carried": LAYERS},
         logits={"control": logits(), "carried": logits()},
@@ -60,15 +60,15 @@ def crossed(**changes: Any) -> Crossed:
 
 
 def pair(
-    a: Made | None = None,
-    b: Made | None = None,
+    a: SideResult | None = None,
+    b: SideResult | None = None,
     *,
-    on_a: Crossed | None = None,
-    on_b: Crossed | None = None,
-) -> Pair:
+    on_a: CrossRun | None = None,
+    on_b: CrossRun | None = None,
+) -> CasePair:
     """A case under versions 1 and 2."""
-    both = (a or made(), b or made()), (on_a or crossed(), on_b or crossed())
-    return Pair(SNAPSHOT.case, ("1", "2"), *both)
+    both = (a or results(), b or results()), (on_a or cross_runs(), on_b or cross_runs())
+    return CasePair(SNAPSHOT.case, ("1", "2"), *both)
 
 
 def moved(arrays: Mapping[Any, Any], place: Any, step: Any = 1) -> dict[Any, Any]:

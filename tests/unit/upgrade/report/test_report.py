@@ -7,7 +7,15 @@ from html.parser import HTMLParser
 import pytest
 
 from qreg.records.case import Case
-from qreg.upgrade.records import Artifact, Cause, Cell, Change, Difference, Level, UpgradeReport
+from qreg.upgrade.records import (
+    Artifact,
+    Cause,
+    Cell,
+    Difference,
+    InterfaceChange,
+    Level,
+    UpgradeReport,
+)
 from qreg.upgrade.report.html_page import upgrade_html
 from qreg.upgrade.report.markdown import upgrade_markdown
 from qreg.upgrade.report.sections import sections
@@ -17,8 +25,8 @@ from tests.unit.upgrade.report.upgrade_report import CASE, REPORT, case
 
 _MOVED = Cell("1", "2", images=10, moved=3, first=Difference("conv1", "output", "1", "2", 1, 8, 1))
 _DIES = Cell("2", "1", failed="was killed by SIGSEGV")
-_REMOVED = Change("removed", "torch.gone", "works", "raises AttributeError", ("static",))
-_LOST = Change("lost", "NaN is refused", "holds", "broken: NaN")
+_REMOVED = InterfaceChange("removed", "torch.gone", "works", "raises AttributeError", ("static",))
+_LOST = InterfaceChange("lost", "NaN is refused", "holds", "broken: NaN")
 _CODES = {"causes": (Cause.CONVERT,), "findings": ("codes moved",)}
 UNSAFE = replace(
     REPORT,
@@ -31,7 +39,7 @@ UNSAFE = replace(
         ),
         case(None, case=replace(CASE, method="qat"), verdict=None, unavailable="no checkpoint"),
     ),
-    interface=(_REMOVED, Change("deprecated", "torch.old", "", "will be removed")),
+    interface=(_REMOVED, InterfaceChange("deprecated", "torch.old", "", "will be removed")),
     invariants=(_LOST,),
 )
 

@@ -6,17 +6,19 @@ from dataclasses import fields
 from pathlib import Path
 
 from qreg.git import current_commit
-from qreg.speed.compare.rule import Plan
+from qreg.speed.compare.rule import SequentialPlan
 from qreg.speed.compare.verdicts import complaints
-from qreg.speed.history.change_points import Change
-from qreg.speed.records import Night, SpeedRun
+from qreg.speed.history.change_points import ChangePoint
+from qreg.speed.records import HistoryEntry, SpeedRun
 
 
-def nights_of(run: SpeedRun, plan: Plan, project: Path, *, time: str) -> tuple[Night, ...]:
+def history_entries(
+    run: SpeedRun, plan: SequentialPlan, project: Path, *, time: str
+) -> tuple[HistoryEntry, ...]:
     """A night of each case whose pairs are all there."""
     commit = run.candidate.commit or current_commit(project)
     return tuple(
-        Night(
+        HistoryEntry(
             time=time,
             case=verdict.case,
             commit=commit,
@@ -34,7 +36,7 @@ def nights_of(run: SpeedRun, plan: Plan, project: Path, *, time: str) -> tuple[N
     )
 
 
-def why_not_confirmed(change: Change) -> str:
+def why_not_confirmed(change: ChangePoint) -> str:
     """Why two commits cannot be compared to explain a change; "" if they can."""
     before, after = change.before, change.after
     names = [

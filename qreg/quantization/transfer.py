@@ -17,7 +17,7 @@ from torch import fx, nn
 from qreg.data.inputs import Inputs, call
 from qreg.errors import UnavailableError
 
-Seen = dict[str, torch.Tensor]
+QuantizerInputs = dict[str, torch.Tensor]
 
 
 def trained_float(trained: nn.Module) -> nn.Module:
@@ -34,7 +34,7 @@ def trained_float(trained: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def carry_ranges(trained: nn.Module, prepared: fx.GraphModule, example: Inputs) -> None:
+def transfer_ranges(trained: nn.Module, prepared: fx.GraphModule, example: Inputs) -> None:
     """Give each fake-quantizer of a prepared graph the state of its counterpart in `trained`.
 
     The two run with fake quantization off: counterparts are given the same tensor, bit by bit.
@@ -55,11 +55,11 @@ def carry_ranges(trained: nn.Module, prepared: fx.GraphModule, example: Inputs) 
         prepared.get_submodule(name).load_state_dict(sources[found].state_dict())
 
 
-def _same(tensor: torch.Tensor, learned: Seen) -> str:
+def _same(tensor: torch.Tensor, learned: QuantizerInputs) -> str:
     return next((name for name, seen in learned.items() if torch.equal(seen, tensor)), "")
 
 
-def _before(name: str, prepared: fx.GraphModule, given: Seen, learned: Seen) -> str:
+def _before(name: str, prepared: fx.GraphModule, given: QuantizerInputs, learned: QuantizerInputs) -> str:
     node = next((n for n in prepared.graph.nodes if n.target == name), None)
     while node is not None and node.all_input_nodes:
         node = node.all_input_nodes[0]
@@ -71,9 +71,9 @@ def _before(name: str, prepared: fx.GraphModule, given: Seen, learned: Seen) -> 
     )
 
 
-def _inputs(model: nn.Module, example: Inputs) -> Seen:
+def _inputs(model: nn.Module, example: Inputs) -> QuantizerInputs:
     """What each fake-quantizer is given first, in the order they run."""
-    seen: Seen = {}
+    seen: QuantizerInputs = {}
     fakes = [(n, m) for n, m in model.named_modules() if hasattr(m, "fake_quant_enabled")]
 
     def hook(name: str) -> Callable[[nn.Module, Any], None]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Case
 from qreg.upgrade.compare.arrays import Array, Arrays
-from qreg.upgrade.records import Seen
+from qreg.upgrade.records import ObserverRecord
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class SideResult:
     """What a side made of a case, and how it ran there.
 
     Attributes:
@@ -23,14 +23,14 @@ class Made:
     failure: str = ""
     unavailable: bool = False
     snapshot: Snapshot | None = None
-    seen: tuple[Seen, ...] = ()
+    seen: tuple[ObserverRecord, ...] = ()
     state: Arrays | None = None
     layers: Arrays | None = None
     written: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class Crossed:
+class CrossRun:
     """What a side ran of both sides' states, and of the files that A wrote.
 
     Attributes:
@@ -46,16 +46,16 @@ class Crossed:
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class CasePair:
     """One case on both sides; A is the baseline, and the first.
 
     Attributes:
-        looks: of A's state and B's: every layer's output of images that were found to move, run
-            by the side that quantized it and by the other; None where there was no need.
+        inspections: for A's state and B's, the outputs of every layer on images whose logits
+            moved, run by the side that quantized it and by the other; None where not needed.
     """
 
     case: Case
     names: tuple[str, str]
-    made: tuple[Made, Made]
-    crossed: tuple[Crossed, Crossed]
-    looks: tuple[tuple[Arrays, Arrays] | None, tuple[Arrays, Arrays] | None] = (None, None)
+    results: tuple[SideResult, SideResult]
+    cross_runs: tuple[CrossRun, CrossRun]
+    inspections: tuple[tuple[Arrays, Arrays] | None, tuple[Arrays, Arrays] | None] = (None, None)
