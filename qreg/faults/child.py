@@ -24,7 +24,7 @@ from qreg.faults.fault import Target
 from qreg.faults.noise import noise
 from qreg.faults.results import TIERS, Judged, Observed
 from qreg.gate.observe import Gate
-from qreg.gate.promise import PromiseObservation, with_promise, observe_promise
+from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options
 from qreg.quantization import method_info
@@ -68,7 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--fault", default="")
     parser.add_argument("--against", type=Path, help="judge by the baselines in this folder")
     parser.add_argument("--record", type=Path, help="put what was observed in this folder")
-    parser.add_argument("--pace", type=int, default=0, help="batch size of a speed-up over fp32")
+    parser.add_argument("--speed-ups", type=int, default=0, help="batch size of a speed-up over fp32")
     parser.add_argument("--folder", type=Path, action="append", default=[])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--threads", type=int, default=0)

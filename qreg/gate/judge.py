@@ -10,7 +10,7 @@ from qreg.checks.verdict import failed, judge, no_baseline
 from qreg.errors import MissingDataError, QregError
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
-from qreg.gate.promise import PromiseObservation, with_promise, observe_promise
+from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
 from qreg.quantization import method_info
 from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.case import Case, Failure

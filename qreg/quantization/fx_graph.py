@@ -12,10 +12,10 @@ from torch.ao.quantization import quantize_fx
 
 from qreg.data.inputs import arguments, call
 from qreg.quantization import METHODS
-from qreg.quantization.transfer import transfer_ranges, trained_float
 from qreg.quantization.eager import qat_qconfig, static_qconfig
 from qreg.quantization.method import Context, Method
 from qreg.quantization.qat import QAT
+from qreg.quantization.transfer import trained_float, transfer_ranges
 
 
 @torch.no_grad()

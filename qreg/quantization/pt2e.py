@@ -15,10 +15,10 @@ from torch import fx, nn
 
 from qreg.data.inputs import arguments, call, head, repeated
 from qreg.quantization import METHODS
-from qreg.quantization.transfer import transfer_ranges, trained_float
 from qreg.quantization.method import Context, Method
 from qreg.quantization.needs import logging_silenced
 from qreg.quantization.qat import QAT
+from qreg.quantization.transfer import trained_float, transfer_ranges
 
 
 def export_graph(model: nn.Module, example: Any) -> fx.GraphModule:

@@ -47,7 +47,7 @@ def test_a_users_method(own_cache: Path, nets: str, colours: Path, tmp_path: Pat
 def test_a_sample_that_is_observed_twice_counts_once(
     own_cache: Path, nets: str, colours: Path, tmp_path: Path
 ) -> None:
-    made = prepare(_case("make_net", "tiny_nets:observes_twice"), _shop(colours, tmp_path))
+    made = prepare(_case("make_net", "tiny_nets:observes_twice"), _setup(colours, tmp_path))
     assert isinstance(made, Subject)
     assert made.calibration == tuple(range(32))
 
