@@ -68,7 +68,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--fault", default="")
     parser.add_argument("--against", type=Path, help="judge by the baselines in this folder")
     parser.add_argument("--record", type=Path, help="put what was observed in this folder")
-    parser.add_argument("--speed-ups", type=int, default=0, help="batch size of a speed-up over fp32")
+    parser.add_argument(
+        "--speed-ups", type=int, default=0, help="batch size of a speed-up over fp32"
+    )
     parser.add_argument("--folder", type=Path, action="append", default=[])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--threads", type=int, default=0)

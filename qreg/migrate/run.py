@@ -10,7 +10,7 @@ import torch
 
 from qreg.checks.operators import layers_work
 from qreg.data import inputs
-from qreg.measure.comparison import Run, CaseRuns, latencies, run_cases, summarize
+from qreg.measure.comparison import CaseRuns, Run, latencies, run_cases, summarize
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import silence_one_time_warnings
 from qreg.metrics.agreement import agreement
@@ -137,7 +137,9 @@ def _missing(pair: MethodPair, failure: Failure) -> Replacement:
     return Replacement(new, old, fate, f"{of_old}{failure.reason}{hint}", *_code(pair))
 
 
-def _judged(pair: MethodPair, before: _Made, now: _Made, seen: CaseRuns, *, level: float) -> Replacement:
+def _judged(
+    pair: MethodPair, before: _Made, now: _Made, seen: CaseRuns, *, level: float
+) -> Replacement:
     old, new = pair
     beside = agreement(
         now.run.predictions, before.run.predictions, seen.labels, seen.test.index, name=old.method

@@ -59,7 +59,9 @@ def _same(tensor: torch.Tensor, learned: QuantizerInputs) -> str:
     return next((name for name, seen in learned.items() if torch.equal(seen, tensor)), "")
 
 
-def _before(name: str, prepared: fx.GraphModule, given: QuantizerInputs, learned: QuantizerInputs) -> str:
+def _before(
+    name: str, prepared: fx.GraphModule, given: QuantizerInputs, learned: QuantizerInputs
+) -> str:
     node = next((n for n in prepared.graph.nodes if n.target == name), None)
     while node is not None and node.all_input_nodes:
         node = node.all_input_nodes[0]

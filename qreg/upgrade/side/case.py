@@ -15,7 +15,7 @@ from qreg.baselines.store import Store
 from qreg.data import Samples
 from qreg.gate.observe import Gate, all_logits
 from qreg.gate.samples import GateSamples
-from qreg.measure.subject import Subject, CaseSetup, prepare
+from qreg.measure.subject import CaseSetup, Subject, prepare
 from qreg.quantization.engines import use_engine
 from qreg.records.baseline import Baseline
 from qreg.records.case import Case, Failure
@@ -51,7 +51,9 @@ def make_case(case: Case, gate: Gate, files: CaseFiles) -> dict[str, Any]:
     return {"seen": log.rows(), "written": written}
 
 
-def cross_case(case: Case, gate: Gate, own: CaseFiles, other: CaseFiles, writer: CaseFiles) -> dict[str, Any]:
+def cross_case(
+    case: Case, gate: Gate, own: CaseFiles, other: CaseFiles, writer: CaseFiles
+) -> dict[str, Any]:
     """Run what both sides quantized on this side, and load what `writer` wrote."""
     samples = gate.samples(case.dataset)
     with _quiet():
@@ -86,7 +88,9 @@ def inspect_case(
     return {}
 
 
-def _run_transferred(name: str, skeleton: Subject, samples: GateSamples, own: CaseFiles, files: CaseFiles) -> None:
+def _run_transferred(
+    name: str, skeleton: Subject, samples: GateSamples, own: CaseFiles, files: CaseFiles
+) -> None:
     """Put a state into the model that this side made, and run it."""
     skeleton.model.load_state_dict(load_state(files.file("state.safetensors")))
     images = samples.first(LAYER_IMAGES)
@@ -96,7 +100,9 @@ def _run_transferred(name: str, skeleton: Subject, samples: GateSamples, own: Ca
 
 
 @torch.no_grad()
-def _run_artifact(kind: str, skeleton: Subject, samples: GateSamples, own: CaseFiles, writer: CaseFiles) -> None:
+def _run_artifact(
+    kind: str, skeleton: Subject, samples: GateSamples, own: CaseFiles, writer: CaseFiles
+) -> None:
     run = load_artifact(kind, writer.stem, skeleton.model)
     logits = run(samples.first(LAYER_IMAGES)).float().numpy()
     write_arrays(own.file(f"loaded.{KINDS[kind]}.safetensors"), {LOGITS: logits})
