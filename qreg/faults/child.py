@@ -19,6 +19,7 @@ import torch
 from qreg.baselines.applicable import choose
 from qreg.baselines.store import Store
 from qreg.checks.verdict import judge
+from qreg.diagnosis.run import raised_failure
 from qreg.faults import get_faults
 from qreg.faults.fault import Target
 from qreg.faults.noise import noise
@@ -86,7 +87,7 @@ def _attempt(case: Case, args: argparse.Namespace, gate: Gate, options: Options)
             if args.against and isinstance(seen, Snapshot):
                 looks = _looks(seen, gate, Store(args.against))
     except Exception as error:
-        seen = Failure.raised(case, error)
+        seen = raised_failure(case, error)
     if isinstance(seen, Failure):
         sys.stderr.write(seen.details)
         return _plain(Observed(case, _ERROR, _ERROR, _ERROR, reason=seen.reason))

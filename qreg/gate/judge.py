@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from qreg.baselines.applicable import choose
 from qreg.baselines.store import Store
 from qreg.checks.verdict import failed, judge, no_baseline
+from qreg.diagnosis.run import raised_failure
 from qreg.errors import MissingDataError, QregError
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
@@ -43,7 +44,7 @@ class Judge:
         except QregError as error:
             return failed(Failure(case, str(error), error.hint, unavailable=False))
         except Exception as error:
-            return failed(Failure.raised(case, error))
+            return failed(raised_failure(case, error))
 
     def _verdict(self, case: Case, baselines: tuple[Baseline, ...]) -> Verdict | Failure:
         now = self._gate.observe(case)

@@ -12,6 +12,7 @@ import torch
 
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
+from qreg.diagnosis.run import raised_failure
 from qreg.errors import QregError
 from qreg.gate.samples import GateSamples, load_gate_samples
 from qreg.gate.speed_up import SpeedUps
@@ -92,7 +93,7 @@ class Gate:
         except QregError:
             raise
         except Exception as error:
-            return Failure.raised(subject.case, error)
+            return raised_failure(subject.case, error)
 
     def _snapshot(self, subject: Subject, samples: GateSamples) -> Snapshot:
         logits = all_logits(subject, samples)

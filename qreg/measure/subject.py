@@ -13,6 +13,7 @@ from torch import nn
 
 from qreg.data import Dataset, Samples, inputs
 from qreg.data.inputs import Inputs
+from qreg.diagnosis.run import raised_failure
 from qreg.errors import MissingCheckpointError, QregError, UnavailableError
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import recorded_warnings
@@ -85,7 +86,7 @@ def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
     except QregError:
         raise
     except Exception as error:
-        return Failure.raised(case, error)
+        return raised_failure(case, error)
 
 
 def _prepare(case: Case, setup: CaseSetup) -> Subject:

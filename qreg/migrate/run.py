@@ -10,6 +10,7 @@ import torch
 
 from qreg.checks.operators import layers_work
 from qreg.data import inputs
+from qreg.diagnosis.run import raised_failure
 from qreg.measure.comparison import CaseRuns, Run, latencies, run_cases, summarize
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import silence_one_time_warnings
@@ -102,7 +103,7 @@ def _made(run: Run | Failure, measured: Measurement | Failure, seen: CaseRuns) -
     try:
         return _looked_into(run, measured, seen)
     except Exception as error:
-        return Failure.raised(measured.case, error)
+        return raised_failure(measured.case, error)
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ Only the standard library may be imported here.
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 
 
@@ -58,6 +57,8 @@ class Failure:
     Attributes:
         unavailable: the machine lacks something; otherwise code raised.
         details: the traceback, where code raised.
+        where: the layer and the line of its author's code, "" where they are not known.
+        operator: what that line asked for, "" where no operator is to blame.
     """
 
     case: Case
@@ -65,10 +66,5 @@ class Failure:
     hint: str
     unavailable: bool
     details: str = ""
-
-    @classmethod
-    def raised(cls, case: Case, error: Exception) -> Failure:
-        """The failure of a case whose code raised, with its traceback."""
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        details = "".join(traceback.format_exception(error))
-        return cls(case, reason, "", unavailable=False, details=details)
+    where: str = ""
+    operator: str = ""

@@ -1,0 +1,219 @@
+"""What an exception of quantization means, a known kind at a time. Pure: facts in, lines out."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+
+from qreg.diagnosis.records import Diagnosis, Raised
+
+#: The methods that rewrite a network instead of asking its author to.
+REWRITING = "fx-static or pt2e-static"
+_COULD_NOT = re.compile(
+    r"Could not run '(?P<space>\w+)::(?P<name>\w+)(?:\.\w+)?' with arguments from the "
+    r"'(?P<backend>\w+)' backend"
+)
+_SYMBOLS = {
+    "Add": "+", "Sub": "-", "Mult": "*", "Div": "/", "MatMult": "@", "Pow": "**",
+    "FloorDiv": "//", "Mod": "%",
+}  # fmt: skip
+#: What FloatFunctional can do, by the operator's name in aten.
+_FUNCTIONAL = {
+    "add": "add", "add_": "add", "mul": "mul", "mul_": "mul", "cat": "cat", "_cat": "cat",
+    "matmul": "matmul", "bmm": "matmul", "mm": "matmul", "iadd": "add",
+    "sub": "", "div": "",
+}  # fmt: skip
+#: Functions without a quantized kernel whose module eager mode replaces by a quantized one.
+_MODULES = {"hardswish": "Hardswish", "layer_norm": "LayerNorm", "group_norm": "GroupNorm",
+            "instance_norm": "InstanceNorm2d", "batch_norm": "BatchNorm2d"}  # fmt: skip
+_ATEN = {"native_batch_norm": "batch_norm", "native_layer_norm": "layer_norm",
+         "native_group_norm": "group_norm", "_softmax": "softmax",
+         "_native_batch_norm_legit": "batch_norm"}  # fmt: skip
+#: Reasons and advice are of one line; a longer text of PyTorch's is cut here.
+_LONGEST = 160
+
+
+def diagnose(raised: Raised) -> Diagnosis:
+    """The first known kind that the facts fit; else the exception's own first line."""
+    for kind in _KINDS:
+        if found := kind(raised):
+            operator, reason, advice = found
+            return Diagnosis(where(raised.layer, raised.source), operator, reason, advice)
+    raise AssertionError("the last kind fits all")
+
+
+def where(layer: str, source: str) -> str:
+    """``layer1.0 (nets.py:12)``, or the one of the two that is known."""
+    return f"{layer} ({source})" if layer and source else layer or source
+
+
+def one_line(text: str) -> str:
+    """The first sentence or line of a longer text."""
+    line = next((one.strip() for one in text.splitlines() if one.strip()), "")
+    line = re.split(r"(?<=[a-z)\]'])\. (?=[A-Z])", line)[0].rstrip(".")
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3].rstrip()}..."
+
+
+def called(code: str) -> str:
+    """The operator of an expression or statement: ``+``, ``view``, ``if``; "" if there is none."""
+    try:
+        tree = ast.parse(code if not code.rstrip().endswith(":") else f"{code} pass")
+    except SyntaxError:
+        return "if" if re.match(r"(el)?if |while |assert ", code) else ""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.If, ast.IfExp, ast.While, ast.Assert)):
+            return "if"
+        if isinstance(node, (ast.BinOp, ast.AugAssign)):
+            return _SYMBOLS.get(type(node.op).__name__, "")
+        if isinstance(node, ast.Call):
+            name = node.func
+            return name.attr if isinstance(name, ast.Attribute) else getattr(name, "id", "")
+    return ""
+
+
+Found = tuple[str, str, str] | None
+
+
+def _quote(raised: Raised) -> str:
+    """The code in question, where it is short enough to be recognised."""
+    code = raised.code.strip()
+    return f" in `{code}`" if 0 < len(code) <= 60 else ""
+
+
+def _operator(raised: Raised, name: str = "") -> str:
+    """As the author wrote it: a module's class, an operator's sign, a function's name."""
+    return raised.layer_kind or called(raised.code) or _ATEN.get(name, name).rstrip("_")
+
+
+def _float_into_quantized(raised: Raised) -> Found:
+    found = _COULD_NOT.search(raised.message)
+    if not found or found["space"] != "quantized" or found["backend"] != "CPU":
+        return None
+    name = f"quantized::{found['name']}"
+    reason = f"{raised.layer_kind or name} is quantized and is given a float tensor"
+    advice = f"put a QuantStub before it, or use {REWRITING}, which quantize its input themselves"
+    return name, reason, advice
+
+
+def _no_kernel(raised: Raised) -> Found:
+    found = _COULD_NOT.search(raised.message)
+    if not found or not found["backend"].startswith("Quantized"):
+        return None
+    name, aten = _operator(raised, found["name"]), found["name"].rstrip("_")
+    reason = f"{name} has no kernel for quantized tensors{_quote(raised)}"
+    if name in _MODULES:
+        return name, reason, f"use the module nn.{_MODULES[name]}, or {REWRITING}"
+    if aten in _FUNCTIONAL and name.strip("_") in (*_SYMBOLS.values(), *_FUNCTIONAL):
+        return name, reason, _functional(_FUNCTIONAL[aten])
+    return name, reason, _keep_float(name)
+
+
+def _functional(method: str) -> str:
+    if not method:
+        return (
+            f"dequantize before it and quantize after it (DeQuantStub, QuantStub), or use "
+            f"{REWRITING}"
+        )
+    return (
+        f"make it a module: self.f = torch.ao.nn.quantized.FloatFunctional(), then "
+        f"self.f.{method}(...); or use {REWRITING}, which need no change"
+    )
+
+
+def _keep_float(name: str) -> str:
+    return (
+        f"leave {name} in float: a DeQuantStub before it and a QuantStub after it; or use "
+        f"{REWRITING}, which do so"
+    )
+
+
+def _scalar(raised: Raised) -> Found:
+    if "empty_strided not supported on quantized tensors" in raised.message:
+        name = _operator(raised)
+        reason = f"{name} with a number or a copy has no kernel for quantized tensors"
+        method = {"+": "add_scalar", "*": "mul_scalar"}.get(name, "")
+        return name, f"{reason}{_quote(raised)}", _functional(method)
+    if "promoteTypes with quantized numbers" in raised.message:
+        name = _operator(raised)
+        reason = f"{name} of a quantized and a float tensor{_quote(raised)}"
+        return name, reason, f"quantize both (QuantStub) or neither, or use {REWRITING}"
+    if "Got QUInt8" in raised.message or "Got QInt8" in raised.message:
+        name = _operator(raised)
+        return (
+            name,
+            f"{name} has no kernel for quantized tensors{_quote(raised)}",
+            _keep_float(name),
+        )
+    return None
+
+
+def _view(raised: Raised) -> Found:
+    if "view size is not compatible" not in raised.message:
+        return None
+    reason = f"view needs another memory order than channels_last{_quote(raised)}"
+    return "view", reason, "write reshape (or flatten) for view: it copies only where it must"
+
+
+def _control_flow(raised: Raised) -> Found:
+    if raised.tracer != "fx" and "TraceError" not in raised.kind:
+        return None
+    name = called(raised.code)
+    if "inputs to control flow" in raised.message:
+        name = "if"
+        what = "a branch depends on the input's values, which torch.fx cannot trace"
+    elif "iterated" in raised.message:
+        what = "a tensor is unpacked or looped over, which torch.fx cannot trace"
+    elif "Proxy" in raised.message:
+        what = "a number is taken out of a tensor, which torch.fx cannot trace"
+    else:
+        return None
+    advice = "use pt2e-static, which exports the model instead; or torch.fx.wrap that function"
+    return name, f"{what}{_quote(raised)}", advice
+
+
+def _export(raised: Raised) -> Found:
+    if raised.tracer != "export":
+        return None
+    if "GuardOnDataDependentSymNode" in raised.kind or "data-dependent" in raised.message:
+        what = "the branch or size depends on the input's values, which torch.export cannot follow"
+        return called(raised.code), f"{what}{_quote(raised)}", "use torch.where or torch.cond there"
+    if "Constraints violated" in raised.message or "specialized" in raised.message:
+        what = "the model fixes the batch size, and torch.export finds a graph for that one only"
+        return "", what, "compute with x.shape[0] as it is: no int(), no loop over the batch"
+    text = one_line(raised.message) or raised.kind[0]
+    return called(raised.code), f"torch.export: {text}", _OTHERS
+
+
+def _per_channel(raised: Raised) -> Found:
+    if "Per channel weight observer is not supported" not in raised.message:
+        return None
+    reason = "weights of transposed convolutions cannot be quantized per channel"
+    return "conv_transpose", reason, "use static-per-tensor"
+
+
+def _memory(raised: Raised) -> Found:
+    if "MemoryError" not in raised.kind and "can't allocate memory" not in raised.message:
+        return None
+    return "", f"out of memory: {one_line(raised.message)}", "use a smaller input or batch"
+
+
+def _other(raised: Raised) -> Found:
+    text = one_line(raised.message)
+    name = "" if raised.kind[0] == "KeyError" else called(raised.code)
+    reason = f"{raised.kind[0]}: {text}" if text else raised.kind[0]
+    return name, f"{reason}{_quote(raised)}", _OTHERS
+
+
+_OTHERS = "run with --traceback to see where; `qreg check MODEL` tells which methods work"
+_KINDS: tuple[Callable[[Raised], Found], ...] = (
+    _float_into_quantized,
+    _no_kernel,
+    _scalar,
+    _view,
+    _control_flow,
+    _export,
+    _per_channel,
+    _memory,
+    _other,
+)

@@ -1,0 +1,263 @@
+"""Reading an exception: which module of the model, which line of its author's code.
+
+The innermost module is found in the traceback's own frames, so that nothing has to be attached
+to a model before it runs, and the same holds while it is traced, calibrated or run.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import linecache
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from qreg.diagnosis.records import Diagnosis, Raised
+from qreg.diagnosis.rule import diagnose
+from qreg.metrics.graphs import layer_of
+from qreg.models.stubs import Stubbed
+from qreg.records.case import Case, Failure
+
+Frame = tuple[FrameType, int, int]  # a frame, the line and the instruction where it stood
+# dynamo reports the author's line in the text, because no frame of the author's ran
+_QUOTED = re.compile(r'from user code:.*File "(?P<file>[^"]+)", line (?P<line>\d+)', re.DOTALL)
+_STUBS = inspect.getfile(Stubbed)
+_EXPORTING = ("torch.export", "torch._export", "torch._dynamo", "torch._functorch")
+
+
+def diagnosis_of(error: BaseException) -> Diagnosis:
+    """Where an exception comes from, why, and what to do; it must have a traceback."""
+    return diagnose(raised_facts(error))
+
+
+def raised_failure(case: Case, error: Exception) -> Failure:
+    """The failure of a case whose code raised, diagnosed, with its traceback."""
+    found = diagnosis_of(error)
+    details = "".join(traceback.format_exception(error))
+    return Failure(
+        case,
+        found.reason,
+        found.advice,
+        unavailable=False,
+        details=details,
+        where=found.where,
+        operator=found.operator,
+    )
+
+
+def raised_facts(error: BaseException) -> Raised:
+    """The facts of an exception: kinds, text, innermost module, innermost line of the author's."""
+    frames = _frames(error)
+    stood = _stood(frames)
+    source, code, own = _authors_line(frames, stood)
+    if not source:
+        source, code = _quoted_line(str(error)) if not code else ("", code)
+    return Raised(
+        kind=tuple(kind.__name__ for kind in type(error).__mro__),
+        message=str(error).strip() or _assertion(error),
+        layer=_graph_layer(frames) or stood.path,
+        layer_kind="" if stood.module is None or own else type(stood.module).__name__,
+        source=source,
+        code=code,
+        tracer=_tracer(frames, error),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Stood:
+    """The innermost module that ran, its path in the model, and where among the frames."""
+
+    module: nn.Module | None
+    path: str
+    place: int
+
+
+def _frames(error: BaseException) -> list[Frame]:
+    """Outermost first; of the exception that caused this one where that came from a model."""
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None and cause not in chain:
+        chain.append(cause)
+    for one in reversed(chain):
+        frames = list(_walk(one.__traceback__))
+        if any(_module_of(frame) is not None for frame, _, _ in frames):
+            return [*frames, *_inside_graph(frames)]
+    return list(_walk(error.__traceback__))
+
+
+def _walk(tb: TracebackType | None) -> Iterator[Frame]:
+    while tb is not None:
+        yield tb.tb_frame, tb.tb_lineno, tb.tb_lasti
+        tb = tb.tb_next
+
+
+def _inside_graph(frames: list[Frame]) -> list[Frame]:
+    """What torch.fx cuts off a traceback that ends in a graph: the graph's own line, run again."""
+    frame = frames[-1][0]
+    graph = _self(frame)
+    if frame.f_code.co_name not in ("call_wrapped", "__call__"):
+        return []
+    given = next((f for f, _, _ in reversed(frames) if f.f_code.co_name == "call_wrapped"), None)
+    graph = None if given is None else _self(given)
+    if given is None or not isinstance(graph, fx.GraphModule):
+        return []
+    try:
+        with torch.no_grad():
+            graph.forward(*given.f_locals.get("args", ()), **given.f_locals.get("kwargs", {}))
+    except Exception as again:
+        return list(_walk(again.__traceback__))[1:]
+    return []
+
+
+def _module_of(frame: FrameType) -> nn.Module | None:
+    found = frame.f_locals.get("self")
+    return found if isinstance(found, nn.Module) else None
+
+
+def _stood(frames: list[Frame]) -> _Stood:
+    ran = [(n, found) for n, (f, _, _) in enumerate(frames) if (found := _module_of(f)) is not None]
+    own = [one for one in ran if not type(one[1]).__module__.startswith(_EXPORTING)]
+    if not own:
+        return _Stood(None, "", len(frames))
+    root = next((module for _, module in own if isinstance(module, Stubbed)), own[0][1])
+    paths: dict[int, str] = {}
+    for name, module in root.named_modules():
+        paths.setdefault(id(module), name)
+    innermost = next((m for _, m in reversed(own) if id(m) in paths), root)
+    path = paths[id(innermost)]
+    if isinstance(root, Stubbed):  # the author's model stands between stubs
+        path = path.removeprefix("model").lstrip(".")
+    return _Stood(innermost, path, next(n for n, m in own if m is innermost))
+
+
+def _authors_line(frames: list[Frame], stood: _Stood) -> tuple[str, str, bool]:
+    """The innermost line in a model that is neither PyTorch's nor qreg's: source, code.
+
+    The third says whether it is the innermost module's own, and not a call of that module.
+    """
+    first = next((n for n, one in enumerate(frames) if _module_of(one[0]) is not None), None)
+    for place in reversed(range(len(frames) if first is None else first, len(frames))):
+        frame, line, instruction = frames[place]
+        if _is_authors(frame.f_code.co_filename):
+            source = f"{_shown(frame.f_code.co_filename)}:{line}"
+            return source, _expression(frame, line, instruction), place >= stood.place
+    node, text = _graph_node(frames)
+    found = _last_of(str(node.meta.get("stack_trace", ""))) if node is not None else None
+    return (*found, True) if found else ("", text, True)
+
+
+def _graph_layer(frames: list[Frame]) -> str:
+    node, _ = _graph_node(frames)
+    return "" if node is None else layer_of(node).removeprefix("model.").removeprefix("model")
+
+
+def _graph_node(frames: list[Frame]) -> tuple[fx.Node | None, str]:
+    """The operator of a traced graph that ran, or was looked at; and its line."""
+    for frame, line, _ in reversed(frames):
+        graph = _self(frame)
+        if isinstance(graph, fx.GraphModule) and "eval_with_key" in frame.f_code.co_filename:
+            text = linecache.getline(frame.f_code.co_filename, line, frame.f_globals)
+            text = text.partition(";")[0].strip()
+            name = text.partition(" = ")[0].partition(":")[0]
+            return next((n for n in graph.graph.nodes if n.name == name), None), text
+        nodes = [one for one in frame.f_locals.values() if isinstance(one, fx.Node)]
+        if nodes and (traced := [n for n in nodes if n.meta.get("nn_module_stack")]):
+            return traced[-1], ""
+    return None, ""
+
+
+def _assertion(error: BaseException) -> str:
+    """What was asserted, of an assertion without a text."""
+    if not isinstance(error, AssertionError):
+        return ""
+    last = list(_walk(error.__traceback__))[-1:]
+    return " ".join(linecache.getline(f.f_code.co_filename, n).strip() for f, n, _ in last)
+
+
+def _last_of(trace: str) -> tuple[str, str] | None:
+    found = re.findall(r'File "([^"]+)", line (\d+)', trace)
+    for file, line in reversed(found):
+        if _is_authors(file):
+            return f"{_shown(file)}:{line}", linecache.getline(file, int(line)).strip()
+    return None
+
+
+def _quoted_line(text: str) -> tuple[str, str]:
+    quoted = _last_of(text[found.start() :]) if (found := _QUOTED.search(text)) else None
+    return quoted or ("", "")
+
+
+@cache
+def _carriers() -> tuple[str, ...]:
+    """Folders of code that only carries a model: PyTorch's, torchao's, qreg's own."""
+    own = Path(__file__).resolve().parents[1]
+    folders = [Path(torch.__file__).parent]
+    spec = importlib.util.find_spec("torchao")
+    if spec is not None and spec.origin:
+        folders.append(Path(spec.origin).parent)
+    folders += [one for one in own.iterdir() if one.name not in ("models", "__pycache__")]
+    return tuple(f"{path}{os.sep}" if path.is_dir() else str(path) for path in folders)
+
+
+def _is_authors(file: str) -> bool:
+    if file.startswith("<") or file == _STUBS:
+        return False
+    path = str(Path(file).resolve())
+    # what is installed lies inside the standard library's folder, and is some author's
+    standard = path.startswith(f"{Path(os.__file__).parent}{os.sep}")
+    return not (standard and "site-packages" not in path) and not path.startswith(_carriers())
+
+
+def _shown(file: str) -> str:
+    """Relative to the current folder, or from the installed package on."""
+    path = Path(file).resolve()
+    if path.is_relative_to(Path.cwd()):
+        return os.fspath(path.relative_to(Path.cwd()))
+    for place in sys.path:
+        if place and path.is_relative_to(folder := Path(place).resolve()):
+            return os.fspath(path.relative_to(folder))
+    return path.name
+
+
+def _expression(frame: FrameType, line: int, instruction: int) -> str:
+    """What was evaluated, as narrow as the interpreter knows it; else its whole line."""
+    text = linecache.getline(frame.f_code.co_filename, line).strip()
+    positions = getattr(frame.f_code, "co_positions", None)
+    if positions is None or instruction < 0:  # Python 3.10 knows lines only
+        return text
+    start, end, left, right = list(positions())[instruction // 2]
+    if start is None or start != end or left is None or right is None:
+        return text
+    whole = linecache.getline(frame.f_code.co_filename, start).encode()
+    return _parsed(whole[left:right].decode(errors="replace")) or text
+
+
+def _parsed(text: str) -> str:
+    try:
+        ast.parse(text.strip(), mode="exec")
+    except SyntaxError:
+        return ""
+    return text.strip()
+
+
+def _tracer(frames: list[Frame], error: BaseException) -> str:
+    modules = {str(frame.f_globals.get("__name__", "")) for frame, _, _ in frames}
+    modules |= {kind.__module__ for kind in type(error).__mro__}
+    if any(name.startswith((*_EXPORTING, "torch.fx.experimental")) for name in modules):
+        return "export"
+    return "fx" if any(isinstance(_self(frame), fx.Tracer) for frame, _, _ in frames) else ""
+
+
+def _self(frame: FrameType) -> Any:
+    return frame.f_locals.get("self")
