@@ -10,11 +10,15 @@ from collections.abc import Iterable
 
 
 class QregError(Exception):
-    """An error the user can act on: ``str(error)`` is one line, ``hint`` says what to do."""
+    """An error the user can act on: ``str(error)`` is one line, ``hint`` says what to do.
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    Args:
+        details: the traceback of code that is not qreg's, shown where it is asked for.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", details: str = "") -> None:
         super().__init__(message)
-        self.hint = hint
+        self.hint, self.details = hint, details
 
 
 class UnknownNameError(QregError):

@@ -181,7 +181,8 @@ class CaseItem(pytest.Item):
         self.user_properties.append((_PROPERTY, json.dumps(verdict_record(verdict))))
         strict = self.config.option.qreg_strict and verdict.outcome is not Outcome.PASS
         if verdict.outcome.fails or strict:
-            raise NotApprovedError(verdict_lines(verdict))
+            verbose = self.config.get_verbosity() >= 2
+            raise NotApprovedError(verdict_lines(verdict, traceback=verbose))
 
     def _judge(self) -> Judge | Pool:
         stash = self.config.stash

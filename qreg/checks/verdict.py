@@ -64,7 +64,7 @@ def no_baseline(now: Snapshot, method: MethodInfo) -> Verdict:
 
 def failed(failure: Failure) -> Verdict:
     """The verdict on a case that could not be observed."""
-    notes = (failure.reason, *([failure.hint] if failure.hint else []))
+    notes = (failure.text, *([failure.hint] if failure.hint else []))
     return Verdict(failure.case, Outcome.ERROR, notes=notes, details=failure.details)
 
 

@@ -41,7 +41,19 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (compare, train, audit, baseline, speed, upgrade, migrate, selftest):
         command.add_parser(subparsers)
+    _add_traceback(parser)
     return parser
+
+
+def _add_traceback(parser: argparse.ArgumentParser) -> None:
+    """--traceback, for each command and each of its actions."""
+    below = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    for actions in below:
+        for one in dict.fromkeys(actions.choices.values()):
+            _add_traceback(one)
+    if not below:
+        what = "show the traceback of a model's code that raised"
+        parser.add_argument("--traceback", action="store_true", help=what)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"qreg: {error}", file=sys.stderr)
         if error.hint:
             print(f"  {error.hint}", file=sys.stderr)
+        if error.details and args.traceback:
+            print(error.details, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("qreg: interrupted; what was finished is kept", file=sys.stderr)

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     check_model_and_methods(args.model, methods)
     positive_or_zero("--limit", args.limit)
     results = _measure(args, methods, engines)
-    _print(results)
+    _print(results, traceback=args.traceback)
     if args.json:
         write_file(args.json, _json(results))
     if args.plot:
@@ -142,7 +142,7 @@ def _measure(
         return measure(cases, options)
 
 
-def _print(results: tuple[Measurement | Failure, ...]) -> None:
+def _print(results: tuple[Measurement | Failure, ...], *, traceback: bool) -> None:
     from qreg.cli.terminal import console
     from qreg.records.case import Failure
     from qreg.report.comparison import comparison_notes, comparison_table, failure_lines
@@ -154,7 +154,7 @@ def _print(results: tuple[Measurement | Failure, ...]) -> None:
     for line in failure_lines(results):
         print(line, file=sys.stderr)
     for result in results:
-        if isinstance(result, Failure) and result.details:
+        if traceback and isinstance(result, Failure) and result.details:
             print(result.details, file=sys.stderr)
 
 

@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     check_model_and_methods(args.model, methods)
     positive_or_zero("--limit", args.limit)
     found = _migrate(args, methods, engines)
-    _print(found, code=not args.no_code)
+    _print(found, code=not args.no_code, traceback=args.traceback)
     _write(args, found)
     return 0 if found.fit else 1
 
@@ -134,7 +134,7 @@ def _migrate(
         return migrate(home, pairs, options)
 
 
-def _print(found: Migration, *, code: bool) -> None:
+def _print(found: Migration, *, code: bool, traceback: bool) -> None:
     from rich.padding import Padding
 
     from qreg.migrate.report import headline, migration_notes, migration_table, verdict_lines
@@ -150,7 +150,7 @@ def _print(found: Migration, *, code: bool) -> None:
     if code:
         _print_code(found)
     for failure in found.failures:
-        if failure.details:
+        if traceback and failure.details:
             print(f"{failure.case}:\n{failure.details}", file=sys.stderr)
 
 

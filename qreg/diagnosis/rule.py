@@ -200,9 +200,10 @@ def _memory(raised: Raised) -> Found:
 
 def _other(raised: Raised) -> Found:
     text = one_line(raised.message)
-    name = "" if raised.kind[0] == "KeyError" else called(raised.code)
     reason = f"{raised.kind[0]}: {text}" if text else raised.kind[0]
-    return name, f"{reason}{_quote(raised)}", _OTHERS
+    if raised.code.startswith("raise"):  # the author's own words say it all
+        return "", reason, _OTHERS
+    return called(raised.code), f"{reason}{_quote(raised)}", _OTHERS
 
 
 _OTHERS = "run with --traceback to see where; `qreg check MODEL` tells which methods work"

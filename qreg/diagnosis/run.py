@@ -154,7 +154,7 @@ def _authors_line(frames: list[Frame], stood: _Stood) -> tuple[str, str, bool]:
             return source, _expression(frame, line, instruction), place >= stood.place
     node, text = _graph_node(frames)
     found = _last_of(str(node.meta.get("stack_trace", ""))) if node is not None else None
-    return (*found, True) if found else ("", text, True)
+    return (*found, True) if found else ("", text, bool(text))
 
 
 def _graph_layer(frames: list[Frame]) -> str:

@@ -28,7 +28,7 @@ def accuracy_text(found: AccuracyChange) -> str:
     )
 
 
-def verdict_lines(verdict: Verdict) -> tuple[str, ...]:
+def verdict_lines(verdict: Verdict, *, traceback: bool = False) -> tuple[str, ...]:
     """Everything a reader needs to know of a case that did not simply pass."""
     lines = [headline(verdict)]
     if verdict.basis:
@@ -37,7 +37,8 @@ def verdict_lines(verdict: Verdict) -> tuple[str, ...]:
     lines += [f"  {note}" for note in verdict.notes]
     if verdict.moved:
         lines.append(f"  {_moved_text(verdict.moved)}")
-    lines += [f"  | {line}" for line in verdict.details.rstrip().splitlines()]
+    if traceback:
+        lines += [f"  | {line}" for line in verdict.details.rstrip().splitlines()]
     if command := next_command(verdict):
         lines.append(f"  next: {command}")
     return tuple(lines)
@@ -66,6 +67,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "moved": [list(astuple(image)) for image in verdict.moved],
         "short": list(short_lines(verdict)),
         "lines": list(verdict_lines(verdict)),
+        "traceback": verdict.details,
     }
 
 

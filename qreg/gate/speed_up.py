@@ -70,5 +70,5 @@ class SpeedUps:
     def _made(self, case: Case) -> Subject:
         made = self._samples(case.dataset).subject(case)
         if isinstance(made, Failure):
-            raise QregError(f"{made.case}: {made.reason}\n{made.details}", hint=made.hint)
+            raise QregError(f"{made.case}: {made.text}", hint=made.hint, details=made.details)
         return made

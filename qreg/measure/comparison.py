@@ -94,8 +94,9 @@ def _prepare_all(
         made.append(prepare(case, setup))
         if number == 0 and isinstance(made[0], Failure):
             raise UnavailableError(
-                f"the reference {case} cannot be measured: {made[0].reason}\n{made[0].details}",
+                f"the reference {case} cannot be measured: {made[0].text}",
                 hint=made[0].hint,
+                details=made[0].details,
             )
     return made
 

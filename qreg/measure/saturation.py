@@ -38,8 +38,8 @@ def _prepared(case: Case, dataset: Dataset, test: Samples, options: Options) -> 
     if isinstance(made, Subject):
         return made
     if made.unavailable:
-        raise UnavailableError(f"{case}: {made.reason}", hint=made.hint)
-    raise QregError(f"{case}: {made.reason}\n{made.details}", hint=made.hint)
+        raise UnavailableError(f"{case}: {made.text}", hint=made.hint)
+    raise QregError(f"{case}: {made.text}", hint=made.hint, details=made.details)
 
 
 def _shown(test: Samples, options: Options) -> Iterator[Inputs]:

@@ -135,7 +135,7 @@ def _missing(pair: MethodPair, failure: Failure) -> Replacement:
     of_old = f"{old.method} itself: " if failure.case == old else ""
     hint = f" ({failure.hint})" if failure.hint else ""
     fate = Fate.UNAVAILABLE if failure.unavailable else Fate.FAILED
-    return Replacement(new, old, fate, f"{of_old}{failure.reason}{hint}", *_code(pair))
+    return Replacement(new, old, fate, f"{of_old}{failure.text}{hint}", *_code(pair))
 
 
 def _judged(

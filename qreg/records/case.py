@@ -68,3 +68,8 @@ class Failure:
     details: str = ""
     where: str = ""
     operator: str = ""
+
+    @property
+    def text(self) -> str:
+        """Layer and line where they are known, and the reason, in one line."""
+        return f"{self.where}: {self.reason}" if self.where else self.reason

@@ -77,10 +77,10 @@ def environment_note(measured: Measurement) -> str:
 
 
 def failure_lines(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
-    """Why cases were not measured, a line each."""
+    """Why cases were not measured and what to do, two lines each."""
     return tuple(
-        f"{failure.case}: {'unavailable' if failure.unavailable else 'failed'}: {failure.reason}"
-        + (f" ({failure.hint})" if failure.hint else "")
+        f"{failure.case}: {'unavailable' if failure.unavailable else 'failed'}: {failure.text}"
+        + (f"\n  {failure.hint}" if failure.hint else "")
         for failure in results
         if isinstance(failure, Failure)
     )

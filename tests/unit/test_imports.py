@@ -21,6 +21,8 @@ RULES = (
     "qreg.speed.compare",
     "qreg.upgrade.compare",
     "qreg.migrate.rule",
+    "qreg.diagnosis.rule",
+    "qreg.check.rule",
 )
 #: Nothing imports them.
 TOPS = ("qreg.cli", "qreg.pytest_plugin", "qreg.__main__")

@@ -36,7 +36,7 @@ def update(args: argparse.Namespace) -> int:
     commit = current_commit(Path.cwd())
     _apply(applied, store, reason=args.reason, date=date, commit=commit)
     if set(args.category) != {promising.CATEGORY}:
-        print_changes(found, applied, applied=True)
+        print_changes(found, applied, applied=True, traceback=args.traceback)
     _say_what_is_left(refused, store)
     wrong = len(refused) + len(found.failures)
     if _wants_promises(args):
@@ -44,7 +44,9 @@ def update(args: argparse.Namespace) -> int:
     return int(wrong > 0)
 
 
-def print_changes(found: Proposals, changes: Sequence[Proposal], *, applied: bool) -> None:
+def print_changes(
+    found: Proposals, changes: Sequence[Proposal], *, applied: bool, traceback: bool
+) -> None:
     """Print what is proposed, or was applied, and what could not be measured."""
     from qreg.cli.terminal import console
     from qreg.report.baseline import change_notes, changes_table
@@ -56,7 +58,7 @@ def print_changes(found: Proposals, changes: Sequence[Proposal], *, applied: boo
     for note in change_notes(changes, unchanged=len(found.unchanged), applied=applied):
         out.print(note, style="dim", highlight=False)
     for failure, line in zip(found.failures, failure_lines(found.failures), strict=True):
-        print(line, *filter(None, [failure.details]), sep="\n", file=sys.stderr)
+        print(line, *([failure.details] if traceback else []), sep="\n", file=sys.stderr)
 
 
 def _check_approval(args: argparse.Namespace) -> None:

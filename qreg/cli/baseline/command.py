@@ -160,7 +160,7 @@ def run_diff(args: argparse.Namespace) -> int:
     store = Store(chosen_root(args))
     found = proposals(args, store, chosen_cases(args, store, args.cases))
     changes = (*found.changes, *proposed_trims(args, store))
-    print_changes(found, changes, applied=False)
+    print_changes(found, changes, applied=False, traceback=args.traceback)
     return int(bool(changes or found.failures))
 
 

@@ -82,7 +82,7 @@ def test_an_engine_that_is_not_here_leaves_the_other_rows(
     argv = ["compare", "--model", "linear_100", "--limit", "50", "--methods", "dynamic"]
     assert main([*argv, "--engine", "x86,fbgemm"]) == 1
     captured = capsys.readouterr()
-    assert "engine 'fbgemm' is not in this PyTorch (engines here: x86)" in captured.err
+    assert "engine 'fbgemm' is not in this PyTorch\n  engines here: x86" in captured.err
     assert captured.out.count("dynamic") >= 2
 
 
@@ -128,14 +128,22 @@ def test_training_does_not_replace_a_checkpoint_unasked(
     assert main([*argv, "--force"]) == 0
 
 
-def test_a_users_model_that_raises_is_shown_with_its_traceback(
-    nets: str, colours: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("traceback", [False, True])
+def test_a_users_model_that_raises_names_the_operator(
+    nets: str,
+    colours: Path,
+    own_cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    traceback: bool,
 ) -> None:
     argv = ["compare", "--model", "tiny_nets:make_branching", "--dataset", str(colours)]
-    assert main([*argv, "--methods", "dynamic,static"]) == 1
+    asked = ["--traceback"] if traceback else []
+    assert main([*argv, "--methods", "dynamic,static", *asked]) == 1
     captured = capsys.readouterr()
     assert "failed" in captured.out
-    assert "Traceback" in captured.err
+    assert "tiny_nets.py:18: + has no kernel for quantized tensors" in captured.err
+    assert "fx-static" in captured.err
+    assert ("Traceback" in captured.err) is traceback
     assert "dynamic" in captured.out
 
 

@@ -99,7 +99,7 @@ def test_notes_say_what_the_reader_must_know() -> None:
 
 def test_failures_say_why_and_what_to_do() -> None:
     assert failure_lines([measurement(), FAILURE]) == (
-        "shapes10/simple_cnn/static@qnnpack: unavailable: no engine (engines here: x86)",
+        "shapes10/simple_cnn/static@qnnpack: unavailable: no engine\n  engines here: x86",
     )
     raised = replace(FAILURE, unavailable=False, hint="")
     assert failure_lines([raised]) == ("shapes10/simple_cnn/static@qnnpack: failed: no engine",)

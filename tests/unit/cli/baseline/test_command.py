@@ -238,7 +238,8 @@ def test_data_that_is_not_here_leaves_the_other_datasets(
 
     monkeypatch.setattr(world, "observe", observe)
     assert _update("*/simple_cnn/qat@x86") == 1
-    assert "cifar10/simple_cnn/qat@x86: unavailable: no cifar10 (get it)" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "cifar10/simple_cnn/qat@x86: unavailable: no cifar10\n  get it" in captured.err
     assert world.store.cases() == (QAT,)
 
 
@@ -248,7 +249,8 @@ def test_a_failure_and_a_damaged_file_leave_the_others(
     world.broken = {QAT}
     assert _update(*NAMES) == 1
     captured = capsys.readouterr()
-    assert "Traceback: here" in captured.err
+    assert "it raised" in captured.err
+    assert "Traceback" not in captured.err
     assert world.store.cases() == (build.CASE,)
     sidecar = world.store.root / "shapes10" / "sidecars"
     for path in sidecar.iterdir():
