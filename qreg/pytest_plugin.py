@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qreg.errors import MissingDataError, QregError
+from qreg.names import Names, positive
 
 if TYPE_CHECKING:
     from qreg.gate.judge import Judge
@@ -40,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(
             f"--qreg-{kind}",
             f"--qreg-{kind}s",
+            action=Names,
             metavar="A,B,...",
             help=f"only these {kind}s; for engines also: all (default: [tool.qreg])",
         )
@@ -48,10 +50,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--qreg-full", action="store_true", help="the whole test set")
     group.addoption("--qreg-strict", action="store_true", help="whatever is not PASS fails")
     group.addoption("--qreg-require-data", action="store_true", help="a missing dataset fails")
-    group.addoption("--qreg-threads", type=int, default=1, metavar="N", help="default: 1")
+    group.addoption("--qreg-threads", type=positive, default=1, metavar="N", help="default: 1")
     group.addoption(
         "--qreg-jobs",
-        type=int,
+        type=positive,
         default=min(4, os.cpu_count() or 1),
         metavar="N",
         help="processes that judge (default: %(default)s)",
@@ -98,7 +100,7 @@ def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.It
         return
     parent = Cases.from_parent(session, name="qreg", nodeid="qreg")
     kinds = ("dataset", "model", "method", "engine")
-    chosen = {f"{kind}s": config.getoption(f"qreg_{kind}") or "" for kind in kinds}
+    chosen = {f"{kind}s": config.getoption(f"qreg_{kind}") for kind in kinds}
     for case in select_cases(settings, **chosen):
         item = CaseItem.from_parent(parent, name=str(case), case=case, settings=settings)
         item.add_marker(pytest.mark.regression)
@@ -108,22 +110,22 @@ def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.It
 
 def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
     from qreg.baselines.folder import baseline_root
-    from qreg.gate.pool import JudgeOptions, Pool, can_fork
+    from qreg.gate.pool import JudgeRequest, Pool, can_fork
+    from qreg.measure.options import Options
     from qreg.stats.holm import family_alpha
 
     config, cases = session.config, _cases(session)
-    options = JudgeOptions(
+    request = JudgeRequest(
         settings=settings,
         baselines=baseline_root(config.option.qreg_baselines, own=settings.baselines),
         alpha=family_alpha(len(cases)),
-        data_dir=config.option.qreg_data_dir,
-        threads=config.option.qreg_threads,
+        options=Options(data_dir=config.option.qreg_data_dir, threads=config.option.qreg_threads),
         full=config.option.qreg_full,
     )
     jobs = config.option.qreg_jobs
     # xdist's processes are enough
-    alone = jobs < 2 or hasattr(config, "workerinput") or not can_fork(options.threads)
-    return options.judge() if alone else Pool(options, cases, jobs=jobs)
+    alone = jobs < 2 or hasattr(config, "workerinput") or not can_fork(request.options.threads)
+    return request.judge() if alone else Pool(request, cases, jobs=jobs)
 
 
 def _cases(session: pytest.Session) -> list[Case]:

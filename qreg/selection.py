@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qreg.data import DATASETS, get_dataset
 from qreg.errors import UnknownNameError
+from qreg.measure.options import Options
 from qreg.models import MODELS, define_models
 from qreg.quantization import METHODS
 from qreg.quantization.engines import available_engines, check_engine, default_engine
@@ -17,20 +18,16 @@ from qreg.records.case import Case
 from qreg.registry import Registry, is_object_path, let_import, module_folders
 from qreg.settings import Settings
 
-if TYPE_CHECKING:
-    from qreg.measure.options import Options
-    from qreg.records.case import Case
-
 
 def select_cases(
     settings: Settings,
     *,
-    datasets: str = "",
-    models: str = "",
-    methods: str = "",
-    engines: str = "",
+    datasets: Sequence[str] = (),
+    models: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    engines: Sequence[str] = (),
 ) -> tuple[Case, ...]:
-    """The settings' cases that these comma-separated names leave; "" leaves all of a kind.
+    """The settings' cases that these names leave; none leaves all of a kind.
 
     Raises:
         QregError: a name is neither in the settings nor registered.
@@ -40,14 +37,13 @@ def select_cases(
         for name in own:
             registry.check(name)
     known = [name for name, _ in dataset_sources(settings)]
-    chosen_engines = split_names(engines) or settings.engines
     cases = gate_cases(
         _chosen(DATASETS, datasets, known),
         _chosen(MODELS, models, settings.models),
         _chosen(METHODS, methods, settings.methods),
-        _engines(chosen_engines),
+        _engines(tuple(engines) or settings.engines),
     )
-    if split_names(methods):
+    if methods:
         return cases
     return tuple(case for case in cases if not _left_out(case, settings.leave_out))
 
@@ -72,37 +68,29 @@ def dataset_sources(settings: Settings) -> tuple[tuple[str, str], ...]:
     return tuple(sources)
 
 
-def gate_options(
-    settings: Settings, *, data_dir: Path | None = None, checkpoints: Path | None = None
-) -> Options:
-    """How the gate measures: nothing is downloaded."""
-    from qreg.measure.options import Options
-    from qreg.training.checkpoints import checkpoint_folders
-
-    return Options(
-        folders=checkpoint_folders(checkpoints or settings.checkpoints),
-        data_dir=data_dir or settings.data_dir,
+def gate_options(settings: Settings, given: Options | None = None) -> Options:
+    """How a project's cases are measured: nothing is downloaded; the settings say what is open."""
+    given = given or Options()
+    return replace(
+        given,
+        data_dir=given.data_dir or settings.data_dir,
+        checkpoints=given.checkpoints or settings.checkpoints,
         download=False,
-        sources=dataset_sources(settings),
+        sources=given.sources or dataset_sources(settings),
     )
 
 
-def split_names(names: str) -> tuple[str, ...]:
-    """The names in a comma-separated list."""
-    return tuple(name.strip() for name in names.split(",") if name.strip())
-
-
-def _chosen(registry: Registry[Any], names: str, own: Iterable[str]) -> tuple[str, ...]:
-    own, chosen = tuple(own), split_names(names)
-    for name in chosen:
+def _chosen(registry: Registry[Any], names: Sequence[str], own: Iterable[str]) -> tuple[str, ...]:
+    own = tuple(own)
+    for name in names:
         if name not in own and not registry.knows(name):
             known = dict.fromkeys((*own, *registry.names()))
             raise UnknownNameError(registry.kind, name, known)
-    return chosen or own
+    return tuple(names) or own
 
 
 def _engines(names: tuple[str, ...]) -> tuple[str, ...]:
-    if names == ("all",):
+    if "all" in names:
         return available_engines()
     return tuple(check_engine(name) for name in names) or (default_engine(),)
 

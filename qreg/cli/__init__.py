@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from qreg import __version__
 from qreg.cli import audit, compare, migrate, selftest, train, upgrade
 from qreg.cli.baseline import command as baseline
+from qreg.cli.options import Parser
 from qreg.cli.speed import command as speed
 from qreg.errors import QregError
 
@@ -31,7 +32,7 @@ exit status: 0 done; 1 done, but some case could not be measured; 2 not done, wi
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="qreg",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -58,8 +59,8 @@ def _add_traceback(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    args = build_parser().parse_args(argv)
     try:
+        args = build_parser().parse_args(argv)
         status: int = args.run(args)
     except QregError as error:
         print(f"qreg: {error}", file=sys.stderr)

@@ -9,9 +9,10 @@ from qreg.cli.options import (
     add_data_options,
     add_thread_option,
     check_model_and_methods,
-    set_threads,
+    options_of,
 )
 from qreg.errors import QregError
+from qreg.names import Once, positive
 from qreg.quantization.engines import ENGINES, check_engine
 
 if TYPE_CHECKING:
@@ -46,17 +47,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_data_options(saturation)
     saturation.add_argument(
-        "--method", default="static", metavar="NAME", help="(default: %(default)s)"
+        "--method", action=Once, default="static", metavar="NAME", help="(default: %(default)s)"
     )
     saturation.add_argument(
         "--engine",
+        action=Once,
         default="",
         metavar="NAME",
         help=f"of {', '.join(ENGINES)} (default: the first that this machine has)",
     )
     saturation.add_argument(
         "--images",
-        type=int,
+        "--limit",
+        dest="limit",
+        type=positive,
         default=64,
         metavar="N",
         help="the first N test images by canonical index (default: %(default)s)",
@@ -70,10 +74,8 @@ def run(args: argparse.Namespace) -> int:
     check_model_and_methods(args.model, (args.method,))
     if args.engine:
         check_engine(args.engine)
-    if args.images < 1:
-        raise QregError(f"--images {args.images}", hint="give a positive number")
     found, case = _count(args)
-    _print(found, case, args.images)
+    _print(found, case, args.limit)
     return int(any(layer.overflows for layer in found if not layer.halved))
 
 
@@ -83,20 +85,13 @@ def _count(args: argparse.Namespace) -> tuple[tuple[LayerSaturation, ...], Case]
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
-        from qreg.measure.options import Options
         from qreg.measure.saturation import audit_case
         from qreg.quantization.engines import default_engine
         from qreg.records.case import Case
-        from qreg.training.checkpoints import checkpoint_folders
 
-        set_threads(args.threads)
+        options = options_of(args, show)
+        options.apply_threads()
         case = Case(args.dataset, args.model, args.method, args.engine or default_engine())
-        options = Options(
-            folders=checkpoint_folders(args.checkpoints),
-            data_dir=args.data_dir,
-            limit=args.images,
-            progress=show,
-        )
         return audit_case(case, options), case
 
 

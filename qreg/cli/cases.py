@@ -12,6 +12,7 @@ from qreg.cli.options import add_place_options
 from qreg.data import DATASETS
 from qreg.errors import QregError, UnknownNameError
 from qreg.models import MODELS
+from qreg.names import Names
 from qreg.quantization import METHODS
 from qreg.quantization.engines import ENGINES, check_engine
 from qreg.records.case import Case
@@ -35,8 +36,8 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{kind}",
             f"--{kind}s",
+            action=Names,
             dest=f"{kind}s",
-            default="",
             metavar="A,B,...",
             help=f"of {', '.join(names)}{f', or {own}' if own else ''}",
         )

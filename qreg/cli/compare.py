@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING
 
 from qreg.cli.options import (
     add_data_options,
+    add_engine_option,
+    add_limit_option,
+    add_method_option,
     add_thread_option,
     check_model_and_methods,
-    positive_or_zero,
-    set_threads,
+    chosen_engines,
+    options_of,
 )
 from qreg.cli.terminal import write_file
 from qreg.quantization import METHODS
-from qreg.quantization.engines import ENGINES, check_engine
-from qreg.selection import split_names
+from qreg.quantization.engines import default_engine
 
 if TYPE_CHECKING:
     from qreg.records.case import Case, Failure
     from qreg.records.measurement import Measurement
 
 # of the methods that are measured unless some are named, those with a scale for each channel
-_DEFAULT_METHODS = ",".join(i.name for i in METHODS.facts() if i.default and not i.per_tensor)
+_DEFAULT_METHODS = tuple(i.name for i in METHODS.facts() if i.default and not i.per_tensor)
 _EPILOG = """\
 examples:
   qreg compare
@@ -48,12 +50,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_options(parser)
-    parser.add_argument(
-        "--methods",
-        default=_DEFAULT_METHODS,
-        metavar="A,B,...",
-        help=f"of {', '.join(METHODS.names())}, or package.module:method; fp32 is always "
-        "measured (default: %(default)s)",
+    add_method_option(
+        parser,
+        _DEFAULT_METHODS,
+        f"of {', '.join(METHODS.names())}, or package.module:method; fp32 is always measured",
     )
     parser.add_argument(
         "--weights",
@@ -61,15 +61,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="per_channel",
         help="per_tensor: static and qat stand for static-per-tensor and qat-per-tensor",
     )
-    parser.add_argument(
-        "--engine",
-        default="",
-        metavar="A,B,...",
-        help=f"of {', '.join(ENGINES)}, or all (default: the first that this machine has)",
-    )
-    parser.add_argument(
-        "--limit", type=int, default=0, metavar="N", help="only the first N test images"
-    )
+    add_engine_option(parser)
+    add_limit_option(parser)
     add_thread_option(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG, accuracy by size")
@@ -79,9 +72,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     methods = _methods(args.methods, args.weights)
-    engines = tuple(check_engine(e) for e in split_names(args.engine) if e != "all")
+    engines = chosen_engines(args.engines)
     check_model_and_methods(args.model, methods)
-    positive_or_zero("--limit", args.limit)
     results = _measure(args, methods, engines)
     _print(results, traceback=args.traceback)
     if args.json:
@@ -93,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
     return 1 if _failed(results) else 0
 
 
-def _methods(names: str, weights: str) -> tuple[str, ...]:
-    chosen = ["fp32", *split_names(names)]
+def _methods(names: tuple[str, ...], weights: str) -> tuple[str, ...]:
+    chosen = ["fp32", *names]
     if weights == "per_tensor":
         variants = {info.variant_of: info.name for info in METHODS.facts() if info.per_tensor}
         chosen = [variants.get(name, name) for name in chosen]
@@ -123,22 +115,10 @@ def _measure(
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
         from qreg.measure.comparison import measure
-        from qreg.measure.options import Options
-        from qreg.quantization.engines import available_engines, default_engine
-        from qreg.training.checkpoints import checkpoint_folders
 
-        set_threads(args.threads)
-        if args.engine.strip() == "all":
-            engines = available_engines()
-        cases = _cases(
-            args.dataset, args.model, methods, engines or (default_engine(),), default_engine()
-        )
-        options = Options(
-            folders=checkpoint_folders(args.checkpoints),
-            data_dir=args.data_dir,
-            limit=args.limit,
-            progress=show,
-        )
+        options = options_of(args, show)
+        options.apply_threads()
+        cases = _cases(args.dataset, args.model, methods, engines, default_engine())
         return measure(cases, options)
 
 

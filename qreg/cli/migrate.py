@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 from qreg.cli.options import (
     add_data_options,
+    add_engine_option,
+    add_limit_option,
+    add_method_option,
     add_thread_option,
     check_model_and_methods,
-    positive_or_zero,
-    set_threads,
+    chosen_engines,
+    options_of,
 )
 from qreg.cli.terminal import console, write_file
-from qreg.errors import QregError, UnknownNameError
+from qreg.errors import UnknownNameError
 from qreg.quantization import DEPRECATED
-from qreg.quantization.engines import ENGINES, available_engines, check_engine, default_engine
-from qreg.selection import split_names
+from qreg.quantization.engines import default_engine
 
 if TYPE_CHECKING:
     from qreg.migrate.records import Migration
@@ -63,50 +65,32 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--methods",
-        default=",".join(DEPRECATED),
-        metavar="A,B,...",
-        help="the deprecated methods (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--engine",
-        default="",
-        metavar="A,B,...",
-        help=f"of {', '.join(ENGINES)}, or all (default: the first that this machine has)",
-    )
+    add_method_option(parser, tuple(DEPRECATED), "the deprecated methods")
+    add_engine_option(parser)
     parser.add_argument(
         "--compiled",
         action="store_true",
         help="with the successors that torch.compile finishes, too: takes minutes, and a C++ "
         "compiler",
     )
-    parser.add_argument(
-        "--limit", type=int, default=0, metavar="N", help="only the first N test images"
-    )
+    add_limit_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, judge and print."""
-    methods, engines = _methods(args.methods), split_names(args.engine)
-    for engine in engines:
-        check_engine(engine) if engine != "all" else None
+    methods, engines = _methods(args.methods), chosen_engines(args.engines)
     check_model_and_methods(args.model, methods)
-    positive_or_zero("--limit", args.limit)
     found = _migrate(args, methods, engines)
     _print(found, code=not args.no_code, traceback=args.traceback)
     _write(args, found)
     return 0 if found.fit else 1
 
 
-def _methods(names: str) -> tuple[str, ...]:
-    methods = tuple(dict.fromkeys(split_names(names)))
-    for name in methods:
+def _methods(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
         if name not in DEPRECATED:
             raise UnknownNameError("deprecated method", name, DEPRECATED)
-    if not methods:
-        raise QregError("--methods names none", hint=f"choose of {', '.join(DEPRECATED)}")
-    return methods
+    return names
 
 
 def _migrate(
@@ -116,21 +100,13 @@ def _migrate(
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
-        from qreg.measure.options import Options
         from qreg.migrate.run import migrate, successor_pairs
         from qreg.records.case import Case
-        from qreg.training.checkpoints import checkpoint_folders
 
-        set_threads(args.threads)
+        options = options_of(args, show)
+        options.apply_threads()
         home = Case(args.dataset, args.model, "fp32", default_engine())
-        chosen = available_engines() if "all" in engines else engines or (home.engine,)
-        pairs = successor_pairs(home, methods, chosen, compiled=args.compiled)
-        options = Options(
-            folders=checkpoint_folders(args.checkpoints),
-            data_dir=args.data_dir,
-            limit=args.limit,
-            progress=show,
-        )
+        pairs = successor_pairs(home, methods, engines, compiled=args.compiled)
         return migrate(home, pairs, options)
 
 

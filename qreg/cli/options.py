@@ -1,16 +1,30 @@
-"""Options that several commands have."""
+"""Options that several commands have: what they are called, converted to, and made into."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from qreg.errors import QregError
 from qreg.models import MODELS
+from qreg.names import Names, Once, positive, positive_or_zero
+from qreg.progress import Progress, no_progress
 from qreg.quantization import METHODS
+from qreg.quantization.engines import ENGINES, available_engines, check_engine, default_engine
 from qreg.selection import use_project
 from qreg.settings import find_settings
+
+if TYPE_CHECKING:
+    from qreg.measure.options import Options
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are the project's: one line, and what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise QregError(message.removeprefix("argument "), hint=f"see: {self.prog} --help")
 
 
 def add_action(
@@ -27,17 +41,77 @@ def add_action(
 
 
 def add_numbers(parser: argparse.ArgumentParser, numbers: Mapping[str, tuple[int, str]]) -> None:
-    """Options that take a whole number: name to its default and what it is."""
+    """Options that take a whole number: name to its default and what it is.
+
+    0 may be given where it is the default.
+    """
     for name, (default, what) in numbers.items():
         parser.add_argument(
-            f"--{name}", type=int, default=default, metavar="N", help=f"{what} (default: {default})"
+            f"--{name}",
+            type=positive if default else positive_or_zero,
+            default=default,
+            metavar="N",
+            help=f"{what} (default: {default})",
         )
+
+
+def add_method_option(
+    parser: argparse.ArgumentParser,
+    default: tuple[str, ...],
+    what: str,
+    *,
+    among: tuple[str, ...] | None = None,
+) -> None:
+    """--methods; `what` is its help."""
+    parser.add_argument(
+        "--methods",
+        "--method",
+        action=Names,
+        default=default,
+        among=among,
+        metavar="A,B,...",
+        help=f"{what} (default: {','.join(default)})",
+    )
+
+
+def add_engine_option(parser: argparse.ArgumentParser) -> None:
+    """--engines; see `chosen_engines`."""
+    parser.add_argument(
+        "--engines",
+        "--engine",
+        action=Names,
+        metavar="A,B,...",
+        help=f"of {', '.join(ENGINES)}, or all (default: the first that this machine has)",
+    )
+
+
+def chosen_engines(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The engines that --engines names; the machine's first where it names none.
+
+    Raises:
+        UnknownNameError: there is no such engine.
+    """
+    if "all" in names:
+        return available_engines()
+    return tuple(check_engine(name) for name in names) or (default_engine(),)
+
+
+def add_limit_option(parser: argparse.ArgumentParser) -> None:
+    """--limit."""
+    parser.add_argument(
+        "--limit",
+        type=positive_or_zero,
+        default=0,
+        metavar="N",
+        help="only the first N test images",
+    )
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """--model, --dataset, --data-dir and --checkpoints."""
     parser.add_argument(
         "--model",
+        action=Once,
         default="simple_cnn",
         metavar="NAME",
         help=f"{', '.join(MODELS.names())}, or your own package.module:factory "
@@ -45,6 +119,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dataset",
+        action=Once,
         default="shapes10",
         metavar="NAME",
         help="shapes10 (made by code), cifar10 (downloaded once), a folder of images, an npz "
@@ -75,34 +150,20 @@ def add_thread_option(parser: argparse.ArgumentParser, *, default: int = 0) -> N
     """--threads; 0 is as PyTorch chooses."""
     parser.add_argument(
         "--threads",
-        type=int,
+        type=positive_or_zero,
         default=default,
         metavar="N",
         help=f"threads of PyTorch's kernels (default: {default or 'as PyTorch chooses'})",
     )
 
 
-def positive_or_zero(option: str, number: int) -> int:
-    """Return `number` if it is not negative; 0 stands for the default.
+def options_of(args: argparse.Namespace, progress: Progress = no_progress) -> Options:
+    """How to measure, as the command's options say, of those that it has."""
+    from qreg.measure.options import Options
 
-    Raises:
-        QregError: it is negative.
-    """
-    if number < 0:
-        raise QregError(f"{option} {number}", hint="give a positive number")
-    return number
-
-
-def set_threads(count: int) -> None:
-    """Set PyTorch's threads where a number was asked for.
-
-    Raises:
-        QregError: the number is negative.
-    """
-    if positive_or_zero("--threads", count):
-        import torch
-
-        torch.set_num_threads(count)
+    names = ("data_dir", "checkpoints", "threads", "batch", "limit")
+    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    return Options(**given, progress=progress)
 
 
 def check_model_and_methods(model: str, methods: tuple[str, ...]) -> None:

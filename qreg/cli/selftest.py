@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import add_case_options
-from qreg.cli.options import add_thread_option, check_model_and_methods, positive_or_zero
+from qreg.cli.options import add_thread_option, check_model_and_methods, chosen_engines, options_of
 from qreg.errors import QregError
-from qreg.quantization.engines import available_engines, check_engine, default_engine
-from qreg.selection import split_names
+from qreg.names import Names, positive_or_zero
+from qreg.quantization.engines import available_engines
 
 if TYPE_CHECKING:
     from qreg.faults.results import Proof
     from qreg.records.case import Case
 
-_METHODS = "fp32,static,dynamic,qat"
+_METHODS = ("fp32", "static", "dynamic", "qat")
 _DESCRIPTION = f"""\
 Put faults into the quantization of a model, one at a time, each in a fresh process, and show
 which of the gate's checks find it: bit by bit, as in the same environment, and statistically,
@@ -26,8 +26,8 @@ as on another machine. Then run the cases without a fault, in fresh processes, w
 threads and as on other CPUs, and count false alarms. Baselines are recorded for it in a
 temporary folder; the approved ones are neither read nor changed.
 
-Without options: simple_cnn on shapes10, {_METHODS}, on the first engine that this machine has;
-without faults on all engines. That takes about 20 minutes.
+Without options: simple_cnn on shapes10, {",".join(_METHODS)}, on the first engine that this
+machine has; without faults on all engines. That takes about 20 minutes.
 """
 _EPILOG = """\
 examples:
@@ -53,13 +53,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_case_options(parser)
     parser.add_argument(
         "--faults",
-        default="",
+        "--fault",
+        action=Names,
         metavar="A,B,...",
         help="only these, or none (default: all that fit the cases)",
     )
     parser.add_argument(
         "--clean-runs",
-        type=int,
+        type=positive_or_zero,
         default=1,
         metavar="N",
         help="runs without a fault in each setting (default: %(default)s)",
@@ -71,8 +72,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the proof and print it."""
-    positive_or_zero("--clean-runs", args.clean_runs)
-    positive_or_zero("--threads", args.threads)
     proof = _proof(args)
     _print(proof)
     if args.json:
@@ -92,21 +91,15 @@ def _proof(args: argparse.Namespace) -> Proof:
         from qreg.faults import get_faults
         from qreg.faults.processes import Launcher
         from qreg.faults.selftest import Selftest
-        from qreg.training.checkpoints import checkpoint_folders
 
-        chosen = () if args.faults == "none" else get_faults(split_names(args.faults))
+        chosen = () if args.faults == ("none",) else get_faults(args.faults)
         test = Selftest(
-            launcher=Launcher(
-                folders=checkpoint_folders(args.checkpoints),
-                data_dir=args.data_dir,
-                threads=args.threads,
-            ),
-            cases=_cases(args, split_names(args.engines or default_engine())),
+            launcher=Launcher(options_of(args, show)),
+            cases=_cases(args, chosen_engines(args.engines)),
             clean_cases=_clean_cases(args),
             faults=chosen,
             clean_runs=args.clean_runs,
             folder=Path(folder),
-            show=show,
         )
         return test.run()
 
@@ -114,18 +107,15 @@ def _proof(args: argparse.Namespace) -> Proof:
 def _cases(args: argparse.Namespace, engines: tuple[str, ...]) -> tuple[Case, ...]:
     from qreg.selection import gate_cases
 
-    models = split_names(args.models or "simple_cnn")
-    methods = split_names(args.methods or _METHODS)
+    models, methods = args.models or ("simple_cnn",), args.methods or _METHODS
     for model in models:
         check_model_and_methods(model, methods)
-    for engine in engines:
-        check_engine(engine)
-    return gate_cases(split_names(args.datasets or "shapes10"), models, methods, engines)
+    return gate_cases(args.datasets or ("shapes10",), models, methods, engines)
 
 
 def _clean_cases(args: argparse.Namespace) -> tuple[Case, ...]:
     """All engines: a false alarm of one may be none of another."""
-    return _cases(args, split_names(args.engines) or available_engines())
+    return _cases(args, chosen_engines(args.engines) if args.engines else available_engines())
 
 
 def _print(proof: Proof) -> None:

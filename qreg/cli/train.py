@@ -11,9 +11,10 @@ from qreg.cli.options import (
     add_data_options,
     add_thread_option,
     check_model_and_methods,
-    set_threads,
+    options_of,
 )
 from qreg.errors import CheckpointError
+from qreg.names import Once, positive, positive_or_zero
 from qreg.training.recipe import KINDS
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_data_options(parser)
     parser.add_argument(
         "--method",
+        action=Once,
         default="fp32",
         choices=KINDS,
         help="the kind of checkpoint (default: %(default)s)",
@@ -51,9 +53,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where to write it (default: as --checkpoints)"
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's")
+    parser.add_argument("--epochs", type=positive, metavar="N", help="instead of the recipe's")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="instead of the recipe's")
-    parser.add_argument("--seed", type=int, metavar="N", help="instead of the recipe's")
+    parser.add_argument(
+        "--seed", type=positive_or_zero, metavar="N", help="instead of the recipe's"
+    )
     parser.add_argument("--list", action="store_true", help="print the checkpoints there are")
     parser.add_argument("--force", action="store_true", help="replace a checkpoint that is there")
     add_thread_option(parser)
@@ -70,15 +74,15 @@ def run(args: argparse.Namespace) -> int:
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
         from qreg.data import get_dataset
-        from qreg.training.checkpoints import checkpoint_folders, checkpoint_path
+        from qreg.training.checkpoints import checkpoint_path
         from qreg.training.run import make_checkpoint
 
-        set_threads(args.threads)
-        dataset = get_dataset(args.dataset).name
-        folders = checkpoint_folders(args.checkpoints)
-        recipe = _recipe(args, folders, dataset)
-        folders = (args.out, *folders) if args.out else folders
-        path = checkpoint_path(folders[0], args.model, dataset, args.method)
+        options = options_of(args, show)
+        options.apply_threads()
+        dataset = get_dataset(args.dataset)
+        recipe = _recipe(args, options.folders, dataset.name)
+        out = args.out or options.folders[0]
+        path = checkpoint_path(out, args.model, dataset.name, args.method)
         if path.exists() and not args.force:
             raise CheckpointError(
                 f"{path} is there already", hint="give --out DIR, or --force to replace it"
@@ -90,10 +94,9 @@ def run(args: argparse.Namespace) -> int:
 
         done = make_checkpoint(
             recipe,
-            dataset=get_dataset(args.dataset),
-            folders=folders,
-            data_dir=args.data_dir,
-            loading=lambda done, total: show(done, total, "images"),
+            dataset=dataset,
+            options=options,
+            out=out,
             report=report,
         )
     share = done.test_correct / done.test_total

@@ -14,16 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qreg.cli.options import options_of
 from qreg.cli.speed.options import add_selection
 from qreg.errors import QregError
+from qreg.names import positive
 
 if TYPE_CHECKING:
+    from qreg.progress import Progress
     from qreg.records.case import Case
     from qreg.settings import Settings
     from qreg.speed.records import SpeedRun
     from qreg.upgrade.records import UpgradeReport
 
-Progress = Callable[[int, int, str], None]
 _DESCRIPTION = """\
 Compare quantized models under two PyTorch versions: what still runs, whether the numbers are
 equal, whose fault a difference is (observers, convert, kernels, serialization), what files of the
@@ -76,7 +78,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_selection(parser)
     parser.add_argument(
         "--timeout",
-        type=int,
+        type=positive,
         default=120,
         metavar="N",
         help="seconds that one case may take (default: %(default)s)",
@@ -92,8 +94,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print, write."""
-    if args.timeout < 1:
-        raise QregError(f"--timeout {args.timeout}", hint="give a positive number of seconds")
     report = _report(args)
     _print(report)
     _write(args, report)
@@ -117,11 +117,9 @@ def _report(args: argparse.Namespace) -> UpgradeReport:
                 baseline=args.baseline,
                 candidate=args.candidate,
                 project=settings.root,
+                options=options_of(args, show),
                 timeout=args.timeout,
-                data_dir=args.data_dir,
-                checkpoints=args.checkpoints,
                 speed=_speed(args, cases, settings, show) if args.speed else None,
-                progress=show,
             )
         )
 
@@ -145,9 +143,7 @@ def _speed(
         cases=timed,
         plan=plan,
         seed=secrets.randbits(32),
-        data_dir=args.data_dir,
-        checkpoints=args.checkpoints,
-        progress=show,
+        options=options_of(args, show),
     )
     return lambda baseline, candidate: check_speed(request, baseline, candidate, settings.root)
 
@@ -204,7 +200,7 @@ def chosen_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ..
     from qreg.selection import dataset_sources
 
     if not args.engines and settings.engines in ((), ("all",)):
-        args.engines = default_engine()
+        args.engines = (default_engine(),)
     among = optioned_cases(args, settings)
     if args.cases:
         return named_cases(args.cases, among, settings)

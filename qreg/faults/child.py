@@ -14,8 +14,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from qreg.baselines.applicable import choose
 from qreg.baselines.store import Store
 from qreg.checks.verdict import judge
@@ -45,9 +43,8 @@ Looks = dict[bool, PromiseObservation | None]
 def main() -> None:
     """Observe, and print what was found as a list of one object a case."""
     args = _arguments()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    options = Options(folders=tuple(args.folder), data_dir=args.data_dir, download=False)
+    options = Options.of_plain(json.loads(args.options))
+    options.apply_threads()
     gate = Gate(options)
     cases = [Case(*case) for case in args.case]
     if args.speed_ups:
@@ -72,9 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--speed-ups", type=int, default=0, help="batch size of a speed-up over fp32"
     )
-    parser.add_argument("--folder", type=Path, action="append", default=[])
-    parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--options", required=True, help="of qreg.measure, as JSON")
     return parser.parse_args()
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from qreg.errors import QregError
 from qreg.faults.noise import EnvironmentNoise
 from qreg.faults.results import TIERS, Judged, Observed
 from qreg.measure.environment import LIMITS
+from qreg.measure.options import Options
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
 from qreg.records.baseline import Approval, Promise
 from qreg.records.case import Case, Environment
@@ -28,16 +29,9 @@ _APPROVED = Approval("clean runs", "2000-01-01T00:00:00Z", "", "")
 
 @dataclass(frozen=True)
 class Launcher:
-    """What all processes are given.
+    """Starts the processes; all are given the same options."""
 
-    Attributes:
-        folders: where checkpoints are.
-        threads: of PyTorch's kernels, 0 as it chooses.
-    """
-
-    folders: tuple[Path, ...]
-    data_dir: Path | None = None
-    threads: int = 0
+    options: Options
 
     def record(self, cases: Sequence[Case], folder: Path, *, limits: Sequence[str] = ()) -> None:
         """Record clean baselines into a folder.
@@ -45,7 +39,7 @@ class Launcher:
         Raises:
             QregError: a case could not be observed.
         """
-        found = self._run(cases, ["--record", str(folder)], limits, self.threads)
+        found = self._run(cases, ["--record", str(folder)], limits, self.options.threads)
         for one in found:
             if one.get("reason"):
                 raise QregError(
@@ -61,7 +55,7 @@ class Launcher:
         """
         batch = min(SPEED_UP_BATCHES)
         found = [
-            self._run(cases, ["--speed-ups", str(batch)], (), self.threads)
+            self._run(cases, ["--speed-ups", str(batch)], (), self.options.threads)
             for _ in range(processes)
         ]
         where = found[0][0]["environment"]
@@ -84,7 +78,7 @@ class Launcher:
         """
         more = ["--fault", fault, "--against", str(against)]
         try:
-            return _observed(self._run([case], more, limits, self.threads)[0])
+            return _observed(self._run([case], more, limits, self.options.threads)[0])
         except KilledError as error:
             died = Judged(Outcome.ERROR)
             return Observed(case, died, died, died, reason=str(error))
@@ -100,7 +94,7 @@ class Launcher:
     ) -> tuple[Observed, ...]:
         """Judge clean cases, in one process, by baselines in a folder; record them in another."""
         more = ["--against", str(against), *(["--record", str(record)] if record else [])]
-        found = self._run(cases, more, limits, threads or self.threads)
+        found = self._run(cases, more, limits, threads or self.options.threads)
         return tuple(_observed(one) for one in found)
 
     def _run(
@@ -109,10 +103,8 @@ class Launcher:
         command = [sys.executable, "-m", "qreg.faults.child", *more]
         for case in cases:
             command += ["--case", case.dataset, case.model, case.method, case.engine]
-        for folder in self.folders:
-            command += ["--folder", str(folder)]
-        command += ["--data-dir", str(self.data_dir)] if self.data_dir else []
-        command += ["--threads", str(threads)]
+        options = replace(self.options, threads=threads, download=False)
+        command += ["--options", json.dumps(options.plain())]
         done = subprocess.run(command, env=_environment(limits), capture_output=True, text=True)
         if done.returncode:
             last = done.stderr.strip().splitlines()[-_LINES:]

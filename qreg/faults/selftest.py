@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from qreg.records.case import Case
 # What a promise rests on; see `qreg baseline update --category promise`.
 _PROCESSES = 12
 _BUSY = "no speed-up could be promised: the machine is too busy"
-Show = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ class Selftest:
         clean_cases: those that are run clean.
         clean_runs: how often, in each setting.
         folder: empty, for clean baselines.
-        show: called with (done, total, what) as the work goes on.
     """
 
     launcher: Launcher
@@ -37,7 +35,6 @@ class Selftest:
     faults: tuple[Fault, ...]
     clean_runs: int
     folder: Path
-    show: Show
 
     def run(self) -> Proof:
         """Run all of it.
@@ -77,7 +74,7 @@ class Selftest:
             wanted |= dict.fromkeys(((), case) for case in self.clean_cases)
         groups = dict.fromkeys((limits, case.engine) for limits, case in wanted)
         for number, (limits, engine) in enumerate(groups):
-            self.show(number, len(groups), f"clean baselines on {engine}")
+            self.launcher.options.progress(number, len(groups), f"clean baselines on {engine}")
             cases = [case for its, case in wanted if (its, case.engine) == (limits, engine)]
             self.launcher.record(cases, self._home(limits), limits=limits)
 
@@ -86,14 +83,16 @@ class Selftest:
         quantized = [case for case in dict.fromkeys(cases) if case.method != "fp32"]
         told: set[Case] = set()
         for number, engine in enumerate(dict.fromkeys(case.engine for case in quantized)):
-            self.show(number, 0, f"speed-ups on {engine}")
+            self.launcher.options.progress(number, 0, f"speed-ups on {engine}")
             chosen = [case for case in quantized if case.engine == engine]
             told |= self.launcher.promise(chosen, self._home(()), processes=_PROCESSES)
         return told
 
     def _inject(self, pairs: Sequence[tuple[Fault, Case]]) -> Iterator[FaultRun]:
         for number, (fault, case) in enumerate(pairs):
-            self.show(number, len(pairs), f"{fault.name} in {case.method}@{case.engine}")
+            self.launcher.options.progress(
+                number, len(pairs), f"{fault.name} in {case.method}@{case.engine}"
+            )
             home = self._home(fault.limits)
             seen = self.launcher.faulty(case, fault.name, home, limits=fault.limits)
             yield FaultRun(
@@ -109,7 +108,7 @@ class Selftest:
         engines = dict.fromkeys(case.engine for case in self.clean_cases)
         plan = [(s, e, n) for s in SETTINGS for e in engines for n in range(self.clean_runs)]
         for number, (setting, engine, _) in enumerate(plan):
-            self.show(number, len(plan), f"clean, {setting.name}, {engine}")
+            self.launcher.options.progress(number, len(plan), f"clean, {setting.name}, {engine}")
             yield from self._clean_of(setting, engine)
 
     def _clean_of(self, setting: Setting, engine: str) -> Iterator[CleanRun]:

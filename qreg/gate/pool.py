@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.errors import MissingDataError
+from qreg.measure.options import ONE_THREAD, Options
 from qreg.records.case import Case, Failure
 from qreg.records.verdict import Verdict
 from qreg.settings import Settings
@@ -24,41 +25,38 @@ Result = Verdict | Failure | MissingDataError
 
 
 @dataclass(frozen=True)
-class JudgeOptions:
+class JudgeRequest:
     """How to judge, for whatever process does it.
 
     Attributes:
         alpha: the level of each test.
-        threads: of PyTorch's kernels, in each process.
+        options: how to measure, in each process; the settings say the rest.
         full: the whole test set.
     """
 
     settings: Settings
     baselines: Path
     alpha: float
-    data_dir: Path | None = None
-    threads: int = 1
+    options: Options = ONE_THREAD
     full: bool = False
 
     def judge(self) -> Judge:
         """A judge, in this process."""
-        import torch
-
         from qreg.baselines.store import Store
         from qreg.gate.judge import Judge
         from qreg.gate.observe import Gate
         from qreg.selection import gate_options, use_project
 
-        torch.set_num_threads(max(1, self.threads))
+        self.options.apply_threads()
         use_project(self.settings)
-        gate = Gate(gate_options(self.settings, data_dir=self.data_dir), full=self.full)
+        gate = Gate(gate_options(self.settings, self.options), full=self.full)
         return Judge(gate, Store(self.baselines), alpha=self.alpha)
 
 
 class Pool:
     """Verdicts of cases, worked on by several processes from the first question on."""
 
-    def __init__(self, options: JudgeOptions, cases: Sequence[Case], *, jobs: int) -> None:
+    def __init__(self, options: JudgeRequest, cases: Sequence[Case], *, jobs: int) -> None:
         self._options = options
         groups: dict[tuple[str, str], list[Case]] = {}
         for case in cases:
@@ -102,7 +100,7 @@ def _executor(jobs: int) -> ProcessPoolExecutor:
 
 
 def _submit(
-    executor: ProcessPoolExecutor, options: JudgeOptions, cases: tuple[Case, ...]
+    executor: ProcessPoolExecutor, options: JudgeRequest, cases: tuple[Case, ...]
 ) -> Future[dict[Case, Result]]:
     with warnings.catch_warnings():
         # Python warns of forking beside threads, which numpy has from its import on
@@ -110,7 +108,7 @@ def _submit(
         return executor.submit(_judge_all, options, cases)
 
 
-def _alone(options: JudgeOptions, case: Case) -> Result:
+def _alone(options: JudgeRequest, case: Case) -> Result:
     """Judge a case in a process of its own, after one of its model has crashed."""
     with _executor(1) as executor:
         try:
@@ -122,7 +120,7 @@ def _alone(options: JudgeOptions, case: Case) -> Result:
             return failed(Failure(case, reason, "", unavailable=False))
 
 
-def _judge_all(options: JudgeOptions, cases: tuple[Case, ...]) -> dict[Case, Result]:
+def _judge_all(options: JudgeRequest, cases: tuple[Case, ...]) -> dict[Case, Result]:
     judge = options.judge()
     found: dict[Case, Result] = {}
     for case in cases:

@@ -1,12 +1,19 @@
-"""How to measure: what every command and the gate share."""
+"""How to measure: what every command, the gate and every child process share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from qreg.data import Dataset, Samples, SplitName, get_dataset, load_split
+from qreg.progress import Progress, no_progress
+from qreg.records.decode import MismatchError, decoder
+
+#: Calibration samples at most, unless said.
+CALIBRATION = 512
+#: As many where only time or operators count: kernels take as long whatever ranges they are given.
+FEW_CALIBRATION = 16
 
 
 @dataclass(frozen=True)
@@ -14,18 +21,48 @@ class Options:
     """How to measure.
 
     Attributes:
-        limit: only the first images by canonical index; 0 for all.
-        download: whether a dataset may be downloaded.
+        data_dir: where datasets are already; None: ``QREG_DATA_DIR``, else as the dataset does.
+        checkpoints: where trained weights are looked for first; see `folders`.
+        threads: of PyTorch's kernels; 0 as PyTorch chooses.
+        batch: inputs a call; 0 for what the command usually takes.
+        calibration: how many calibration samples, at most.
+        limit: only the first test samples by canonical index; 0 for all.
         sources: where datasets are from that are not called by a registered name or a path.
+        download: whether a dataset may be downloaded.
         progress: called with (done, total, what) as the work goes on.
     """
 
-    folders: tuple[Path, ...]
     data_dir: Path | None = None
+    checkpoints: Path | None = None
+    threads: int = 0
+    batch: int = 0
+    calibration: int = CALIBRATION
     limit: int = 0
-    download: bool = True
     sources: tuple[tuple[str, str], ...] = ()
-    progress: Callable[[int, int, str], None] = lambda *_: None
+    download: bool = True
+    progress: Progress = field(default=no_progress, compare=False)
+
+    def __post_init__(self) -> None:
+        numbers = {name: getattr(self, name) for name in ("threads", "batch", "limit")}
+        for name, number in numbers.items():
+            if number < 0:
+                raise ValueError(f"{name} {number}")
+        if self.calibration < 1:
+            raise ValueError(f"calibration {self.calibration}")
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where checkpoints are looked for, in order."""
+        from qreg.training.checkpoints import checkpoint_folders
+
+        return checkpoint_folders(self.checkpoints)
+
+    def apply_threads(self) -> None:
+        """Set the threads of PyTorch's kernels in this process, where a number is asked for."""
+        if self.threads:
+            import torch
+
+            torch.set_num_threads(self.threads)
 
     def dataset(self, name: str) -> Dataset:
         """The dataset of that name, from its source where it has one.
@@ -45,6 +82,51 @@ class Options:
             download=self.download,
             progress=lambda done, total: self.progress(done, total, f"{split} images"),
         )
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it to another process, in whatever folder that runs; without progress."""
+        found = {one.name: getattr(self, one.name) for one in fields(self)}
+        del found["progress"]
+        found["sources"] = [list(pair) for pair in self.sources]
+        return found | {name: _text(found[name]) for name in ("data_dir", "checkpoints")}
+
+    @classmethod
+    def of_plain(cls, value: object, *, progress: Progress = no_progress) -> Options:
+        """The options that `plain` returned.
+
+        Raises:
+            MismatchError: it returned something else.
+        """
+        found: _Plain = decoder(_Plain)(value)
+        given = {one.name: getattr(found, one.name) for one in fields(found)}
+        paths = {name: Path(given[name]) if given[name] else None for name in _PATHS}
+        try:
+            return cls(**(given | paths), progress=progress)
+        except ValueError as error:
+            raise MismatchError("options that agree with themselves", str(error)) from error
+
+
+#: Of what is timed, unless said.
+ONE_THREAD = Options(threads=1, batch=1)
+_PATHS = ("data_dir", "checkpoints")
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """The schema of `Options.plain`: paths are texts."""
+
+    data_dir: str
+    checkpoints: str
+    threads: int
+    batch: int
+    calibration: int
+    limit: int
+    sources: tuple[tuple[str, str], ...]
+    download: bool
+
+
+def _text(path: Path | None) -> str:
+    return str(path.resolve()) if path else ""
 
 
 def load_test(dataset: Dataset, options: Options) -> Samples:

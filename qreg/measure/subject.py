@@ -125,15 +125,19 @@ def _load(case: Case, method: Method, setup: CaseSetup) -> tuple[nn.Module, str]
     return model, recipe.sha256
 
 
-#: Canonical training indices whose ranges the static methods observe: those of them that the
-#: dataset has. Every known copy of cifar10 has them all.
-CALIBRATION = range(512)
+def calibration_index(count: int) -> range:
+    """Canonical training indices whose ranges the static methods observe, `count` at most.
+
+    Those of them that the dataset has: every known copy of cifar10 has the first 512.
+    """
+    return range(count)
 
 
 def case_setup(dataset: Dataset, test: Samples, options: Options) -> CaseSetup:
     """What cases of this dataset are made from; calibration images are loaded when asked for."""
 
     def calibration() -> Samples:
-        return options.load(dataset, "train").take(CALIBRATION)
+        index = calibration_index(options.calibration)
+        return options.load(dataset, "train").take(index)
 
     return CaseSetup(dataset, options.folders, calibration, test.first(2).inputs)

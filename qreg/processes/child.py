@@ -22,8 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: Calibration images: kernels take as long whatever ranges they are given.
-CALIBRATION = 16
+#: Calibration samples: kernels take as long whatever ranges they are given.
+_CALIBRATION = 16
+_FOLDERS = ("data_dir", "checkpoints")
 Call = Callable[[], object]
 
 
@@ -73,7 +74,7 @@ def _measure(
     import qreg
 
     capture_environment = _of_side("measure.environment", "environment").capture_environment
-    torch.set_num_threads(job["threads"])
+    torch.set_num_threads(job["options"]["threads"])
     calls = _make_all(job, enter)
     if job["count"]:
         enter("counting")
@@ -135,11 +136,12 @@ def _make(job: dict[str, Any], names: list[str]) -> Call:
     case, options = _of_side("records.case", "records").Case(*names), job_options(job)
     dataset = get_dataset(dict(options.sources).get(case.dataset, case.dataset))
     test = _of_side("measure.options", "workshop").load_test(dataset, options)
-    images = next(batches(test.head(job["batch"]), dataset, size=job["batch"]))
+    batch = job["options"]["batch"] or 1
+    images = next(batches(test.head(batch), dataset, size=batch))
     setup = _attribute(subjects, "CaseSetup", "Workshop")(
         dataset=dataset,
         folders=options.folders,
-        calibration=lambda: options.load(dataset, "train").take(range(CALIBRATION)),
+        calibration=lambda: options.load(dataset, "train").take(range(_CALIBRATION)),
         sample=next(batches(test.head(2), dataset, size=2)),
     )
     made = subjects.prepare(case, setup)
@@ -154,7 +156,7 @@ def _make(job: dict[str, Any], names: list[str]) -> Call:
 
 
 def job_options(job: dict[str, Any]) -> Any:
-    """As this side's own ``[tool.qreg]`` says, unless the job does."""
+    """As this side's own ``[tool.qreg]`` says, unless the job's options do."""
     from qreg import selection
     from qreg.models import MODELS
     from qreg.settings import Settings, read_settings
@@ -163,8 +165,11 @@ def job_options(job: dict[str, Any]) -> Any:
     settings = settings or Settings(root=Path.cwd(), models=MODELS.names())
     # named otherwise in revisions before 0.2
     (getattr(selection, "use_project", None) or selection.make_importable)(settings)  # type: ignore[attr-defined]
-    folders = {key: Path(job[key]) for key in ("data_dir", "checkpoints") if job[key]}
-    return selection.gate_options(settings, **folders)
+    made: Any = selection.gate_options
+    given = job["options"]
+    if of_plain := getattr(_of_side("measure.options", "workshop").Options, "of_plain", None):
+        return made(settings, of_plain(given))
+    return made(settings, **{key: Path(given[key]) for key in _FOLDERS if given[key]})
 
 
 def _turns(told: int | None, turns: threading.Semaphore) -> tuple[Call, Call]:

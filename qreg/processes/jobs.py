@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from qreg.measure.options import Options
 from qreg.processes import child
 from qreg.processes.sides import Side
 from qreg.records.case import Case
@@ -28,7 +29,7 @@ class Job:
     Attributes:
         calls: in each round, of each case.
         warm_up: calls before them that are not timed.
-        data_dir, checkpoints: "" for what the side's own settings say.
+        options: how to measure; the side's own settings say the rest.
         extra: how many layers more, and in every how manyth call, of each case.
         serial: places of the cases that run on one thread, whatever the process has.
         keep: of each case's calls so many are returned.
@@ -40,10 +41,7 @@ class Job:
     calls: tuple[int, ...]
     rounds: int
     warm_up: int
-    threads: int
-    batch: int
-    data_dir: str = ""
-    checkpoints: str = ""
+    options: Options
     extra: tuple[tuple[int, int], ...] = ()
     serial: tuple[int, ...] = ()
     keep: int = 0
@@ -53,7 +51,9 @@ class Job:
     @property
     def content(self) -> dict[str, Any]:
         """As the child reads it."""
-        return {**asdict(self), "cases": list(map(astuple, self.cases))}
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        cases = list(map(astuple, self.cases))
+        return {**plain, "cases": cases, "options": self.options.plain()}
 
 
 class LostError(Exception):

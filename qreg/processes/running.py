@@ -31,7 +31,7 @@ def run_child(
         LostError: it could not be started, crashed, hung for `timeout` seconds, or said that it
             failed.
     """
-    with started(side, script, job.content, threads=job.threads, under=under) as running:
+    with started(side, script, job.content, threads=job.options.threads, under=under) as running:
         return running.result(timeout=timeout)
 
 

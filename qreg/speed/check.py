@@ -48,7 +48,7 @@ def _probe(request: SpeedRequest, sides: tuple[Side, Side]) -> list[dict[str, An
     """One process of each side, not counted: that it can be done, and how long a call takes."""
     found = []
     for number, (side, name) in enumerate(zip(sides, ("baseline", "candidate"), strict=True)):
-        request.progress(0, request.plan.pairs, f"looking at the {name}")
+        request.options.progress(0, request.plan.pairs, f"looking at the {name}")
         cases = request.cases if number else tuple(map(request.baseline_case, request.cases))
         job = request.job(cases, [3] * len(cases), rounds=1)
         try:
@@ -94,8 +94,8 @@ def _run(
         lost=tuple(tally.lost),
         noise=noise,
         seed=request.seed,
-        threads=request.threads,
-        batch=request.batch,
+        threads=request.options.threads,
+        batch=request.options.batch,
         seconds=ended.clock - started.clock,
         interrupted=tally.interrupted,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
+from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.jobs import Job, LostError
 from qreg.processes.sides import Side
 from qreg.records.case import Case
@@ -30,20 +30,16 @@ class SpeedRequest:
 
     Attributes:
         against: the method that the baseline's side runs instead of the case's own; "" for it.
+        options: how to measure; its calibration samples do not count.
         timeout: seconds that one process may take.
-        progress: called with (done, total, what) as the work goes on.
     """
 
     cases: tuple[Case, ...]
     plan: SequentialPlan
     seed: int
+    options: Options = ONE_THREAD
     against: str = ""
-    threads: int = 1
-    batch: int = 1
     timeout: float = 60.0
-    data_dir: Path | None = None
-    checkpoints: Path | None = None
-    progress: Callable[[int, int, str], None] = lambda *_: None
 
     def job(self, cases: Sequence[Case], calls: Sequence[int], *, rounds: int = ROUNDS) -> Job:
         """A child's job."""
@@ -52,10 +48,7 @@ class SpeedRequest:
             calls=tuple(calls),
             rounds=rounds,
             warm_up=WARM_UP,
-            threads=self.threads,
-            batch=self.batch,
-            data_dir=str(self.data_dir.resolve()) if self.data_dir else "",
-            checkpoints=str(self.checkpoints.resolve()) if self.checkpoints else "",
+            options=self.options,
         )
 
     def baseline_case(self, case: Case) -> Case:
@@ -108,7 +101,7 @@ def _keep_one(
     open_cases = [case for case in request.cases if case not in tally.decided]
     while not tally.error:
         what = f"{len(open_cases)} case{'s' * (len(open_cases) > 1)} open"
-        request.progress(len(tally.pairs), request.plan.pairs, what)
+        request.options.progress(len(tally.pairs), request.plan.pairs, what)
         try:
             number = len(tally.pairs)
             tally.pairs.append(_run_pair(number, order, open_cases, request, sides, calls))
@@ -128,7 +121,7 @@ def _run_pair(
     calls: dict[Case, int],
 ) -> ProcessPair:
     counts = [calls[case] for case in cases]
-    place = processor_of(number, threads=request.threads)
+    place = processor_of(number, threads=request.options.threads)
     chosen = {"A": list(map(request.baseline_case, cases)), "B": cases}
     jobs = {one: replace(request.job(chosen[one], counts), processor=place) for one in order}
     pair = dict(zip("AB", sides, strict=True))

@@ -6,11 +6,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qreg.errors import QregError
+from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.jobs import Job, LostError
 from qreg.processes.running import run_child
 from qreg.processes.sides import Side, open_side
@@ -28,17 +29,14 @@ class CountRequest:
 
     Attributes:
         calls: of each case, in each burst.
+        options: how to measure; callgrind counts one thread.
         timeout: seconds that one process may take; most of them go into importing PyTorch.
-        progress: called with (done, total, what) as the work goes on.
     """
 
     cases: tuple[Case, ...]
+    options: Options = ONE_THREAD
     calls: int = 10
-    batch: int = 1
     timeout: float = 900.0
-    data_dir: Path | None = None
-    checkpoints: Path | None = None
-    progress: Callable[[int, int, str], None] = lambda *_: None
 
 
 def count_instructions(
@@ -57,7 +55,7 @@ def count_instructions(
         )
     found = []
     for number, given in enumerate(sides):
-        request.progress(number, len(sides), f"counting {given}, minutes")
+        request.options.progress(number, len(sides), f"counting {given}, minutes")
         with open_side(given, project) as side:
             found.append(_counted(request, side, valgrind))
     before = found[0] if len(found) > 1 else ((),) * len(request.cases)
@@ -91,10 +89,7 @@ def _job(request: CountRequest) -> Job:
         rounds=_BURSTS,
         warm_up=_WARM_UP,
         # callgrind is told by one thread, and counts that one
-        threads=1,
-        batch=request.batch,
-        data_dir=str(request.data_dir.resolve()) if request.data_dir else "",
-        checkpoints=str(request.checkpoints.resolve()) if request.checkpoints else "",
+        options=replace(request.options, threads=1),
         count=True,
     )
 

@@ -34,7 +34,9 @@ def run_pair(
         running = {}
         for letter in order:
             job = jobs[letter]
-            child = started(sides[letter], CHILD, job.content, threads=job.threads, turns=True)
+            child = started(
+                sides[letter], CHILD, job.content, threads=job.options.threads, turns=True
+            )
             with _named(letter):
                 running[letter] = stack.enter_context(child)
         _take_turns(order, running, jobs[order[0]].rounds, timeout)

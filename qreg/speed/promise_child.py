@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -16,35 +15,19 @@ from qreg.processes import child
 
 def _measure(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any]:
     enter("importing torch")
-    import torch
-
     from qreg.errors import QregError
     from qreg.gate.samples import GateSamples, load_gate_samples
     from qreg.gate.speed_up import SpeedUps
     from qreg.measure.environment import capture_environment
-    from qreg.measure.subject import Subject, case_setup, prepare
     from qreg.metrics.speed_up import SPEED_UP_BATCHES
-    from qreg.records.case import Case, Failure
+    from qreg.records.case import Case
 
-    class Quick(GateSamples):
-        """Kernels take as long whatever ranges they are given: a few images are enough."""
-
-        def subject(self, case: Case) -> Subject | Failure:
-            setup = case_setup(self.dataset, self.test, self.options)
-
-            def few() -> Any:
-                train = self.options.load(self.dataset, "train")
-                return train.take(range(child.CALIBRATION))
-
-            return prepare(case, replace(setup, calibration=few))
-
-    torch.set_num_threads(job["threads"])
     options = child.job_options(job)
+    options.apply_threads()
 
     @cache
     def samples(name: str) -> GateSamples:
-        found = load_gate_samples(name, options, full=False)
-        return Quick(found.dataset, found.test, found.options)
+        return load_gate_samples(name, options, full=False)
 
     speed_ups = SpeedUps(samples)
     found: list[dict[str, Any]] = []

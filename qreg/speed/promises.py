@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from qreg.errors import QregError
+from qreg.measure.options import FEW_CALIBRATION, ONE_THREAD, Options
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
 from qreg.processes.jobs import Job, LostError
 from qreg.processes.running import run_child
@@ -28,16 +29,12 @@ class PromiseRequest:
     Attributes:
         processes: of each case.
         timeout: seconds that one process may take, for all cases of a model.
-        progress: called with (done, total, what) as the work goes on.
     """
 
     cases: tuple[Case, ...]
     processes: int
-    threads: int = 1
+    options: Options = ONE_THREAD
     timeout: float = 600.0
-    data_dir: Path | None = None
-    checkpoints: Path | None = None
-    progress: Callable[[int, int, str], None] = lambda *_: None
 
     def job(self, cases: Sequence[Case]) -> Job:
         """A child's job."""
@@ -46,10 +43,7 @@ class PromiseRequest:
             calls=(),
             rounds=0,
             warm_up=0,
-            threads=self.threads,
-            batch=max(SPEED_UP_BATCHES),
-            data_dir=str(self.data_dir.resolve()) if self.data_dir else "",
-            checkpoints=str(self.checkpoints.resolve()) if self.checkpoints else "",
+            options=replace(self.options, calibration=FEW_CALIBRATION),
         )
 
 
@@ -86,7 +80,9 @@ def measure_speed_ups(request: PromiseRequest, project: Path) -> MeasuredSpeedUp
         try:
             work = executor.map(lambda group: _run(request, side, group), rounds)
             for number, (group, result) in enumerate(zip(rounds, work, strict=True)):
-                request.progress(number + 1, len(rounds), f"{group[0].dataset}/{group[0].model}")
+                request.options.progress(
+                    number + 1, len(rounds), f"{group[0].dataset}/{group[0].model}"
+                )
                 _take(measured, group, result)
         except KeyboardInterrupt:
             measured.interrupted = True

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.ao import quantization as ao
 
-from qreg.data import Dataset, Progress, Samples, inputs, load_split
+from qreg.data import Dataset, Samples, inputs
+from qreg.measure.options import Options
 from qreg.models import build_model
 from qreg.quantization import get_method
 from qreg.training.checkpoints import (
@@ -31,20 +32,20 @@ def make_checkpoint(
     recipe: Recipe,
     *,
     dataset: Dataset,
-    folders: tuple[Path, ...],
-    data_dir: Path | None = None,
-    loading: Progress | None = None,
+    options: Options,
+    out: Path,
     report: Callable[[Step], None],
 ) -> Recipe:
-    """Train what the recipe says and write it into the first of `folders`.
+    """Train what the recipe says and write it into the folder `out`.
 
-    Fine-tuned kinds start from the fp32 checkpoint found in `folders`. Finished epochs of an
-    interrupted run of the same recipe are kept; its state file goes when the checkpoint is there.
+    Fine-tuned kinds start from the fp32 checkpoint found there, else where `options` say.
+    Finished epochs of an interrupted run of the same recipe are kept; its state file goes when
+    the checkpoint is there.
 
     Returns:
         Recipe: completed with sha256, test accuracy and what it was trained on.
     """
-    split = load_split(dataset, "train", data_dir=data_dir, progress=loading)
+    split, folders = options.load(dataset, "train"), (out, *options.folders)
     recipe = replace(
         recipe,
         torch=torch.__version__.partition("+")[0],
@@ -52,12 +53,12 @@ def make_checkpoint(
         train_images=len(split),
     )
     model, recipe = _start(recipe, folders)
-    path = checkpoint_path(folders[0], recipe.model, recipe.dataset, recipe.kind)
+    path = checkpoint_path(out, recipe.model, recipe.dataset, recipe.kind)
     state_file = path.with_suffix(".partial")
     train(model, split, recipe, state_file=state_file, report=report)
     model.apply(ao.disable_observer)
     model.load_state_dict(unpack(pack(model)))
-    test = load_split(dataset, "test", data_dir=data_dir, progress=loading)
+    test = options.load(dataset, "test")
     correct = _correct(model, test)
     done = save_checkpoint(path, model, replace(recipe, test_correct=correct, test_total=len(test)))
     state_file.unlink(missing_ok=True)

@@ -62,7 +62,7 @@ def _sides(request: UpgradeRequest) -> Iterator[tuple[Side, Side]]:
 
 
 def _interpreter(given: str, request: UpgradeRequest) -> str:
-    return str(venv_python(given, show=request.progress)) if is_version(given) else given
+    return str(venv_python(given, show=request.options.progress)) if is_version(given) else given
 
 
 def _labels(environments: Sequence[dict[str, Any]]) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qreg.errors import QregError
+from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.jobs import LostError
 from qreg.processes.running import Running, started
 from qreg.processes.sides import Side
@@ -40,18 +41,15 @@ class UpgradeRequest:
         project: the folder in which cases are made.
         timeout: seconds that one piece of work may take, and 20 times that all of a side's.
         speed: compares the speed of two interpreters; None where it is not asked for.
-        progress: called with (done, total, what) as the work goes on.
     """
 
     cases: tuple[Case, ...]
     baseline: str
     candidate: str
     project: Path
+    options: Options = ONE_THREAD
     timeout: int = 120
-    data_dir: Path | None = None
-    checkpoints: Path | None = None
     speed: Speed | None = None
-    progress: Callable[[int, int, str], None] = lambda *_: None
 
 
 def run_task(
@@ -81,7 +79,7 @@ def run_task(
         limit = time.monotonic() + _SIDE * request.timeout
         while not all(one.ended() for one in running) and time.monotonic() < limit:
             done = sum(1 for files in folders for _ in files.glob(f"*.{task}.json"))
-            request.progress(done, len(folders) * len(cases), _TASKS[task])
+            request.options.progress(done, len(folders) * len(cases), _TASKS[task])
             time.sleep(_POLL_S)
         return tuple(one.environment() for one in running)
 
@@ -129,7 +127,6 @@ def _job(
     cases: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     folders[number].mkdir(exist_ok=True)
-    given = {"data_dir": request.data_dir, "checkpoints": request.checkpoints}
     return {
         "task": task,
         "cases": list(cases),
@@ -137,5 +134,5 @@ def _job(
         "folder": str(folders[number]),
         "first": str(folders[0]),
         "second": str(folders[1]),
-        **{name: str(path.resolve()) if path else "" for name, path in given.items()},
+        "options": request.options.plain(),
     }

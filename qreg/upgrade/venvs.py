@@ -20,11 +20,11 @@ from filelock import FileLock
 
 from qreg.data.cache import cache_root
 from qreg.errors import QregError
+from qreg.progress import Progress, no_progress
 from qreg.upgrade.releases import optional_requirements, requirements
 
 _ASK = "import json, torch; print(json.dumps(torch.__version__))"
 _STEPS = 4
-Show = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Venv:
         return self.folder.with_name(f"{self.folder.name}.half")
 
 
-def venv_python(version: str, *, show: Show = lambda *_: None) -> Path:
+def venv_python(version: str, *, show: Progress = no_progress) -> Path:
     """The interpreter of the version's environment, which is made if it is not there.
 
     A second process waits until the first has made it.
@@ -82,7 +82,7 @@ def _locked(venv: Venv) -> FileLock:
         ) from error
 
 
-def _make(venv: Venv, show: Show) -> None:
+def _make(venv: Venv, show: Progress) -> None:
     shutil.rmtree(venv.half, ignore_errors=True)
     try:
         _build(venv, show)
@@ -97,7 +97,7 @@ def _make(venv: Venv, show: Show) -> None:
         shutil.rmtree(venv.half, ignore_errors=True)
 
 
-def _build(venv: Venv, show: Show) -> None:
+def _build(venv: Venv, show: Progress) -> None:
     name = f"torch {venv.version}"
     show(0, _STEPS, f"{name}: making an environment")
     _run([sys.executable, "-m", "venv", str(venv.half)], f"no environment for {name}")

@@ -32,7 +32,7 @@ def test_every_model_with_every_method_fp32_first(tmp_path: Path) -> None:
 
 def test_names_leave_only_those(tmp_path: Path) -> None:
     found = select_cases(
-        settings(tmp_path), models="resnet20", methods="qat, static", engines="qnnpack"
+        settings(tmp_path), models=("resnet20",), methods=("qat", "static"), engines=("qnnpack",)
     )
     assert [str(case) for case in found] == [
         "shapes10/resnet20/qat@qnnpack",
@@ -47,14 +47,16 @@ def test_what_is_left_out_is_there_when_its_method_is_named(tmp_path: Path) -> N
         "simple_cnn/static",
         "resnet20/fp32",
     ]
-    named = select_cases(own, methods="static", models="resnet20")
+    named = select_cases(own, methods=("static",), models=("resnet20",))
     assert [f"{case.model}/{case.method}" for case in named] == ["resnet20/static"]
 
 
 def test_all_engines_are_those_of_this_machine(tmp_path: Path) -> None:
     import torch
 
-    found = select_cases(settings(tmp_path), models="resnet20", methods="fp32", engines="all")
+    found = select_cases(
+        settings(tmp_path), models=("resnet20",), methods=("fp32",), engines=("all",)
+    )
     supported = set(torch.backends.quantized.supported_engines)
     assert {case.engine for case in found} == supported & {"x86", "fbgemm", "onednn", "qnnpack"}
 
@@ -62,7 +64,7 @@ def test_all_engines_are_those_of_this_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["datasets", "models", "methods", "engines"])
 def test_unknown_names_are_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UnknownNameError, match="nonsense"):
-        select_cases(settings(tmp_path), **{kind: "nonsense"})
+        select_cases(settings(tmp_path), **{kind: ("nonsense",)})
 
 
 def test_an_unknown_name_in_the_settings_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from qreg.cli.cases import add_case_options, chosen_root, parse_case
 from qreg.cli.options import add_action, add_thread_option
 from qreg.errors import QregError
+from qreg.names import Names, positive
 
 _CATEGORIES = ("create", "fix", "update", "trim", "promise")
 # with fewer the tails of Student's t are too long to tell a fallback from anything
@@ -99,14 +100,15 @@ def _add_approving(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
     parser.add_argument(
         "--category",
-        type=_categories,
-        default=(),
+        "--categories",
+        action=Names,
+        among=_CATEGORIES,
         metavar="A,B,...",
         help=f"all changes of these categories, of {', '.join(_CATEGORIES)}",
     )
     parser.add_argument(
         "--processes",
-        type=int,
+        type=positive,
         default=_PROCESSES,
         metavar="N",
         help="fresh processes that a promise rests on (default: %(default)s)",
@@ -114,19 +116,10 @@ def _add_approving(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-regression",
         nargs="+",
-        action="extend",
-        default=[],
+        action=Names,
         metavar="CASE",
         help="approve these cases although they have REGRESSED",
     )
-
-
-def _categories(names: str) -> tuple[str, ...]:
-    found = tuple(name.strip() for name in names.split(","))
-    for name in found:
-        if name not in _CATEGORIES:
-            raise argparse.ArgumentTypeError(f"'{name}' is not of {', '.join(_CATEGORIES)}")
-    return found
 
 
 def run_show(args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from qreg.baselines.applicable import choose_promise, same_environment
 from qreg.baselines.store import Store
 from qreg.cli.baseline.proposing import chosen_cases
 from qreg.cli.cases import project_settings
+from qreg.cli.options import options_of
 from qreg.errors import QregError
 from qreg.records.baseline import FEWEST_PROCESSES, Approval, Promise
 from qreg.records.case import Case
@@ -56,10 +57,7 @@ def _measured(args: argparse.Namespace, cases: tuple[Case, ...]) -> MeasuredSpee
         request = PromiseRequest(
             cases=cases,
             processes=check_processes(args.processes, FEWEST_PROCESSES),
-            threads=args.threads,
-            data_dir=args.data_dir,
-            checkpoints=args.checkpoints,
-            progress=show,
+            options=options_of(args, show),
         )
         show(0, args.processes, "measuring in fresh processes")
         return measure_speed_ups(request, project_settings().root)

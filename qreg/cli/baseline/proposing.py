@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import (
@@ -15,8 +15,9 @@ from qreg.cli.cases import (
     optioned_cases,
     project_settings,
 )
-from qreg.cli.options import set_threads
+from qreg.cli.options import options_of
 from qreg.errors import CorruptFileError, MissingDataError
+from qreg.progress import Progress
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Case, Failure
 from qreg.selection import gate_options
@@ -24,8 +25,6 @@ from qreg.selection import gate_options
 if TYPE_CHECKING:
     from qreg.baselines.changes import Proposal
     from qreg.baselines.store import Store
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -91,14 +90,14 @@ def _observer(
 ) -> Callable[[Case], Snapshot | Failure]:
     from qreg.gate.observe import Gate
 
-    set_threads(args.threads)
     number = 0
 
     def progress(done: int, total: int, what: str) -> None:
         show(done, total, f"{number}/{len(cases)} {what}")
 
-    options = gate_options(project_settings(), data_dir=args.data_dir, checkpoints=args.checkpoints)
-    gate = Gate(replace(options, progress=progress), full=True)
+    options = gate_options(project_settings(), options_of(args, progress))
+    options.apply_threads()
+    gate = Gate(options, full=True)
 
     def observe(case: Case) -> Snapshot | Failure:
         nonlocal number

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import project_settings
-from qreg.cli.options import add_numbers
+from qreg.cli.options import add_numbers, options_of
 from qreg.cli.speed.options import add_selection, chosen_cases
 from qreg.errors import QregError
+from qreg.names import Names, positive_or_zero
 
 if TYPE_CHECKING:
+    from qreg.measure.options import Options
     from qreg.records.case import Case
     from qreg.speed.calibration.trials import Scenario
     from qreg.speed.driver import SpeedRequest
@@ -53,8 +55,14 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument(
+        "--trials",
+        type=positive_or_zero,
+        default=1,
+        metavar="N",
+        help="more of them, of each case; 0 to print what there is (default: %(default)s)",
+    )
     numbers = {
-        "trials": (1, "more of them, of each case"),
         "load": (0, "noise processes that run meanwhile, seeded"),
         "threads": (1, "threads of PyTorch's kernels"),
         "batch": (1, "images a call"),
@@ -62,7 +70,11 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     }
     add_numbers(parser, numbers)
     parser.add_argument(
-        "--scenarios", nargs="+", metavar="NAME", help="(default: those that the threads can show)"
+        "--scenarios",
+        nargs="+",
+        action=Names,
+        metavar="NAME",
+        help="(default: those that the threads can show)",
     )
     parser.add_argument(
         "--store", type=Path, default=_STORE, metavar="FILE", help="(default: %(default)s)"
@@ -73,9 +85,6 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Run trials, and print all there are."""
-    for name in ("trials", "load", "threads", "batch"):
-        if getattr(args, name) < (name in ("threads", "batch")):
-            raise QregError(f"--{name} {getattr(args, name)}", hint="give a larger number")
     if args.trials:
         _run_trials(args)
     _print(args.store)
@@ -88,8 +97,8 @@ def _run_trials(args: argparse.Namespace) -> None:
     from qreg.speed.calibration.run import run_trials, set_up
 
     settings, scenarios = project_settings(), _scenarios(args)
-    request = _request(args, chosen_cases(args, settings))
     with progress_bar() as show, stop_when_terminated(), open_side(HERE, settings.root) as side:
+        request = _request(args, chosen_cases(args, settings), options_of(args, show))
         show(0, 1, "timing the layers that make slowdowns")
         run_trials(
             set_up(request.cases, scenarios, request, side),
@@ -98,7 +107,6 @@ def _run_trials(args: argparse.Namespace) -> None:
             numbers=_numbers(args.store, args.trials),
             load=args.load,
             store=args.store,
-            progress=show,
         )
 
 
@@ -113,7 +121,7 @@ def _scenarios(args: argparse.Namespace) -> list[Scenario]:
     return [SCENARIOS[name] for name in names]
 
 
-def _request(args: argparse.Namespace, cases: tuple[Case, ...]) -> SpeedRequest:
+def _request(args: argparse.Namespace, cases: tuple[Case, ...], options: Options) -> SpeedRequest:
     from qreg.speed.compare.rule import make_plan
     from qreg.speed.driver import SpeedRequest
 
@@ -121,11 +129,8 @@ def _request(args: argparse.Namespace, cases: tuple[Case, ...]) -> SpeedRequest:
         cases=cases,
         plan=make_plan(cases=1, threads=args.threads),
         seed=0,
-        threads=args.threads,
-        batch=args.batch,
+        options=options,
         timeout=args.timeout,
-        data_dir=args.data_dir,
-        checkpoints=args.checkpoints,
     )
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import project_settings
-from qreg.cli.options import add_action, add_numbers
+from qreg.cli.options import add_action, add_numbers, options_of
 from qreg.cli.speed.options import add_selection, chosen_cases
 from qreg.errors import QregError
 
@@ -48,9 +48,6 @@ def run(args: argparse.Namespace) -> int:
     """Count and print."""
     if len(args.sides) not in (0, 2):
         raise QregError(f"sides {' '.join(args.sides)}", hint="give two, or none for what is here")
-    for name in ("calls", "batch", "timeout"):
-        if (number := getattr(args, name)) < 1:
-            raise QregError(f"--{name} {number}", hint="give a positive number")
     _print(_counted(args))
     return 0
 
@@ -66,11 +63,8 @@ def _counted(args: argparse.Namespace) -> tuple[Counted, ...]:
         request = CountRequest(
             cases=chosen_cases(args, settings),
             calls=args.calls,
-            batch=args.batch,
+            options=options_of(args, show),
             timeout=args.timeout,
-            data_dir=args.data_dir,
-            checkpoints=args.checkpoints,
-            progress=show,
         )
         return count_instructions(request, args.sides or (HERE,), settings.root)
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import add_case_options, named_cases, optioned_cases, project_settings
-from qreg.cli.options import add_numbers
+from qreg.cli.options import add_numbers, options_of
 from qreg.errors import QregError
+from qreg.names import Names, positive_or_zero
 
 if TYPE_CHECKING:
     from qreg.records.case import Case
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """--cases and the options that choose them."""
     parser.add_argument(
-        "--cases", nargs="+", default=(), metavar="CASE", help="names, or patterns: '*/qat@*'"
+        "--cases",
+        "--case",
+        nargs="+",
+        action=Names,
+        metavar="CASE",
+        help="names, or patterns: '*/qat@*'",
     )
     add_case_options(parser)
 
@@ -35,7 +41,10 @@ def add_measuring(parser: argparse.ArgumentParser, *, pairs: int = 16) -> None:
     }
     add_numbers(parser, numbers)
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="of the order of the pairs (default: drawn)"
+        "--seed",
+        type=positive_or_zero,
+        metavar="N",
+        help="of the order of the pairs (default: drawn)",
     )
 
 
@@ -63,12 +72,8 @@ def checked(
             plan=_plan(args, cases, plan),
             seed=_seed(args.seed),
             against=against,
-            threads=args.threads,
-            batch=args.batch,
+            options=options_of(args, show),
             timeout=args.timeout,
-            data_dir=args.data_dir,
-            checkpoints=args.checkpoints,
-            progress=show,
         )
         return check_speed(request, baseline, candidate, settings.root), request.plan
 
@@ -85,9 +90,6 @@ def _plan(
     from qreg.speed.compare.rule import make_plan
 
     threads = {} if given else {"threads": args.threads}
-    for name in ("pairs", "threads", "batch", "timeout"):
-        if (number := getattr(args, name)) < 1:
-            raise QregError(f"--{name} {number}", hint="give a positive number")
     try:
         return (given or make_plan)(pairs=args.pairs, cases=len(cases), **threads)
     except ValueError as error:
@@ -103,10 +105,10 @@ def chosen_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ..
     from qreg.selection import dataset_sources
 
     if not args.engines and settings.engines in ((), ("all",)):
-        args.engines = default_engine()
+        args.engines = (default_engine(),)
     if args.cases:
         return named_cases(args.cases, optioned_cases(args, settings), settings)
     usual = [name for name in ("dynamic", "static") if name in settings.methods]
-    args.datasets = args.datasets or dataset_sources(settings)[0][0]
-    args.methods = args.methods or ",".join(usual or settings.methods)
+    args.datasets = args.datasets or dataset_sources(settings)[0][:1]
+    args.methods = args.methods or tuple(usual or settings.methods)
     return optioned_cases(args, settings)

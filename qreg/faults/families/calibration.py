@@ -86,6 +86,10 @@ def _fed(
     )
 
 
+def _next_ones(count: int) -> range:
+    return range(count, 2 * count)
+
+
 CALIBRATION = (
     *(_first(count) for count in (64, 8, 1)),
     _fed("calibration-unnormalised", "ranges are observed on pixels 0 to 1", _changed(_pixels)),
@@ -103,7 +107,7 @@ CALIBRATION = (
         name="calibration-other-images",
         family="calibration on other data",
         description="ranges are observed on training images 512 to 1023",
-        inject=patched(("qreg.measure.subject.CALIBRATION", range(512, 1024))),
+        inject=patched(("qreg.measure.subject.calibration_index", _next_ones)),
         size="other images",
         methods=STATIC,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
@@ -100,7 +100,6 @@ def run_trials(
     numbers: range,
     load: int,
     store: Path,
-    progress: Callable[[int, int, str], None],
 ) -> None:
     """Run trials and keep each when it is finished; a trial's number is its seed.
 
@@ -110,26 +109,23 @@ def run_trials(
     for number in numbers:
         with noise_load(load, number):
             started = read_noise()
-            seen = _run(entries, request, side, number, progress)
+            seen = _run(entries, request, side, number)
             stolen, others = read_noise().since(started)
-        common = {"load": load, "seed": number, "threads": request.threads, "batch": request.batch}
+        how = request.options
+        common = {"load": load, "seed": number, "threads": how.threads, "batch": how.batch}
         append_trials(store, [_trial(one, steal=stolen, others=others, **common) for one in seen])
 
 
-def _run(
-    entries: Sequence[Entry],
-    request: SpeedRequest,
-    side: Side,
-    seed: int,
-    progress: Callable[[int, int, str], None],
-) -> list[_Seen]:
+def _run(entries: Sequence[Entry], request: SpeedRequest, side: Side, seed: int) -> list[_Seen]:
     """Pairs until the rule has decided every entry, or its plan ends: as a check goes."""
-    plan = make_plan(cases=1, threads=request.threads)
+    plan = make_plan(cases=1, threads=request.options.threads)
     seen = [_Seen(entry, []) for entry in entries]
     orders, lost, done, still = pair_orders(seed), 0, 0, seen
     order = next(orders)
     while done < plan.pairs and still:
-        progress(done, plan.pairs, f"trial {seed}: {len(still)} of {len(seen)} open")
+        request.options.progress(
+            done, plan.pairs, f"trial {seed}: {len(still)} of {len(seen)} open"
+        )
         try:
             _pair(still, request, side, order, done)
         except LostError as error:
@@ -148,7 +144,7 @@ def _pair(
     """A pair of processes: A runs copies of the cases, B the cases with each scenario's fault."""
     entries = [one.entry for one in seen]
     counts = [one.calls for one in entries]
-    place = processor_of(number, threads=request.threads)
+    place = processor_of(number, threads=request.options.threads)
     jobs = {
         "A": request.job([one.case for one in entries], counts),
         "B": replace(

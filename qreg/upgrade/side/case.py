@@ -5,17 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import torch
 
 from qreg.baselines.store import Store
-from qreg.data import Samples
 from qreg.gate.observe import Gate, all_logits
 from qreg.gate.samples import GateSamples
-from qreg.measure.subject import CaseSetup, Subject, prepare
+from qreg.measure.options import FEW_CALIBRATION
+from qreg.measure.subject import Subject
 from qreg.quantization.engines import use_engine
 from qreg.records.baseline import Baseline
 from qreg.records.case import Case, Failure
@@ -26,9 +26,6 @@ from qreg.upgrade.side.artifacts import load_artifact, write_artifacts
 from qreg.upgrade.side.observers import recorded_observers
 from qreg.upgrade.side.outputs import LAYER_IMAGES, write_arrays, write_outputs
 from qreg.upgrade.side.state import load_state, save_state
-
-#: Of a model whose state will be replaced.
-_CALIBRATION = 16
 
 
 def make_case(case: Case, gate: Gate, files: CaseFiles) -> dict[str, Any]:
@@ -56,8 +53,7 @@ def cross_case(
 ) -> dict[str, Any]:
     """Run what both sides quantized on this side, and load what `writer` wrote."""
     samples = gate.samples(case.dataset)
-    with _quiet():
-        skeleton = prepare(case, _small_setup(samples))
+    skeleton = _skeleton(case, samples)
     if isinstance(skeleton, Failure):
         return {"failure": asdict(skeleton)}
     found: dict[str, Any] = {}
@@ -74,8 +70,7 @@ def inspect_case(
 ) -> dict[str, Any]:
     """Keep every layer's output of some images, of states by their letter."""
     samples = gate.samples(case.dataset)
-    with _quiet():
-        skeleton = prepare(case, _small_setup(samples))
+    skeleton = _skeleton(case, samples)
     if isinstance(skeleton, Failure):
         return {"failure": asdict(skeleton)}
     with _quiet(), use_engine(case.engine):
@@ -117,11 +112,11 @@ def _attempt(work: Any) -> str:
     return ""
 
 
-def _small_setup(samples: GateSamples) -> CaseSetup:
-    def calibration() -> Samples:
-        return samples.options.load(samples.dataset, "train").take(range(_CALIBRATION))
-
-    return CaseSetup(samples.dataset, samples.options.folders, calibration, samples.first(2))
+def _skeleton(case: Case, samples: GateSamples) -> Subject | Failure:
+    """A model whose state will be replaced."""
+    few = replace(samples, options=replace(samples.options, calibration=FEW_CALIBRATION))
+    with _quiet():
+        return few.subject(case)
 
 
 @contextmanager

@@ -26,10 +26,10 @@ def test_help_has_examples_and_exit_statuses(capsys: pytest.CaptureFixture[str])
     [
         (["--methods", "statik"], "unknown deprecated method 'statik'", "'static'?"),
         (["--methods", "fx-static"], "unknown deprecated method 'fx-static'", "choices:"),
-        (["--methods", ","], "--methods names none", "dynamic"),
+        (["--methods", ","], "names nothing", "migrate --help"),
         (["--model", "simpel_cnn"], "unknown model 'simpel_cnn'", "'simple_cnn'?"),
         (["--engine", "x68"], "unknown engine 'x68'", "'x86'?"),
-        (["--limit", "-1"], "--limit -1", "positive"),
+        (["--limit", "-1"], "--limit: -1", "migrate --help"),
         (["--checkpoints", "nowhere"], "reference", ""),
     ],
 )

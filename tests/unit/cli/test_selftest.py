@@ -19,7 +19,7 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
         (("--faults", "bias-droped"), "'bias-dropped'?"),
         (("--method", "statik"), "'static'?"),
         (("--engine", "x68"), "'x86'?"),
-        (("--clean-runs", "-1"), "--clean-runs -1"),
+        (("--clean-runs", "-1"), "--clean-runs: -1"),
         (("--faults", "none", "--clean-runs", "0"), "nothing was run"),
         (("--faults", "fake-quant-off", "--method", "fp32", "--clean-runs", "0"), "no fault fits"),
     ],

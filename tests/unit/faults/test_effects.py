@@ -21,10 +21,9 @@ from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.verdict import Basis, Outcome
 from qreg.stats.holm import family_alpha
-from qreg.training.checkpoints import checkpoint_folders
 
 #: Few, and enough that the faults of the test images hit some.
-OPTIONS = Options(folders=checkpoint_folders(), limit=120)
+OPTIONS = Options(limit=120)
 _BATCHNORM = ("BatchNorm2d", "AdaptiveAvgPool2d")
 pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
 

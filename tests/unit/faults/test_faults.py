@@ -46,7 +46,7 @@ ASKED = (
 _USED = (
     "qreg.measure.subject:get_method",
     "qreg.measure.options:get_dataset",
-    "qreg.measure.subject:CALIBRATION",
+    "qreg.measure.subject:calibration_index",
     "qreg.quantization.static:fuse",
     "qreg.quantization.static:static_qconfig",
     "torch.ao.nn.quantized.modules.conv:_quantize_weight",
@@ -65,7 +65,7 @@ def _state() -> list[Any]:
 @EVERY
 def test_a_fault_enters_and_leaves(fault: Fault) -> None:
     before = _state()
-    target = Target(Case("shapes10", "simple_cnn", fault.methods[0], "x86"), Options(folders=()))
+    target = Target(Case("shapes10", "simple_cnn", fault.methods[0], "x86"), Options())
     with fault.inject(target):
         assert _differs(_state(), before)
     assert not _differs(_state(), before)
@@ -74,7 +74,7 @@ def test_a_fault_enters_and_leaves(fault: Fault) -> None:
 @EVERY
 def test_a_fault_leaves_when_something_raises(fault: Fault) -> None:
     before = _state()
-    target = Target(Case("shapes10", "simple_cnn", fault.methods[0], "x86"), Options(folders=()))
+    target = Target(Case("shapes10", "simple_cnn", fault.methods[0], "x86"), Options())
     with pytest.raises(KeyError), fault.inject(target):
         raise KeyError
     assert not _differs(_state(), before)

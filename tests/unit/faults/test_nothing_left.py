@@ -13,9 +13,8 @@ from qreg.quantization.engines import available_engines
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.verdict import Check, Outcome, Verdict
-from qreg.training.checkpoints import checkpoint_folders
 
-OPTIONS = Options(folders=checkpoint_folders(), limit=60)
+OPTIONS = Options(limit=60)
 CASE = Case("shapes10", "simple_cnn", "pt2e-static", "x86")
 pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
 

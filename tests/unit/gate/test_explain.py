@@ -82,7 +82,7 @@ def _observed(gate: Gate, case: Case) -> Snapshot:
 
 def _pair(faulty: Any, case: Case, change: Any) -> tuple[Gate, Snapshot, Snapshot]:
     """The gate, what it sees with the change, and what it saw without."""
-    gate = Gate(Options(folders=()))
+    gate = Gate(Options())
     before = _observed(gate, case)
     faulty.change = change
     return gate, _observed(gate, case), before

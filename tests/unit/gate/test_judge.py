@@ -22,7 +22,7 @@ ALPHA = 0.005
 @pytest.fixture
 def gate(colours: Path, nets: str, own_cache: Path) -> Gate:
     """Observes the small dataset, called colours."""
-    return Gate(Options(folders=(), download=False, sources=(("colours", str(colours)),)))
+    return Gate(Options(download=False, sources=(("colours", str(colours)),)))
 
 
 @pytest.fixture
@@ -97,6 +97,6 @@ def test_a_damaged_baseline_is_an_error_and_left(gate: Gate, store: Store, nets:
 
 
 def test_a_missing_dataset_is_said(tmp_path: Path, store: Store, own_cache: Path) -> None:
-    gate = Gate(Options(folders=(), data_dir=tmp_path, download=False))
+    gate = Gate(Options(data_dir=tmp_path, download=False))
     with pytest.raises(MissingDataError, match="no cifar10"):
         Judge(gate, store, alpha=ALPHA).verdict(Case("cifar10", "simple_cnn", "fp32", "x86"))

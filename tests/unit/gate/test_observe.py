@@ -98,7 +98,7 @@ def _snapshot(gate: Gate, colours: Path, method: str, **which: str) -> Snapshot:
 
 @pytest.fixture
 def gate(own_cache: Path, tmp_path: Path) -> Gate:
-    return Gate(Options(folders=(tmp_path,)))
+    return Gate(Options(checkpoints=tmp_path))
 
 
 def _digest(found: Snapshot) -> str:
@@ -140,7 +140,7 @@ def test_numerics_stand_beside_fp32(gate: Gate, nets: str, colours: Path) -> Non
 def test_the_reference_does_not_depend_on_what_came_before(
     gate: Gate, nets: str, colours: Path, tmp_path: Path
 ) -> None:
-    alone = _snapshot(Gate(Options(folders=(tmp_path,))), colours, "static")
+    alone = _snapshot(Gate(Options(checkpoints=tmp_path)), colours, "static")
     _snapshot(gate, colours, "fp32")
     assert _snapshot(gate, colours, "static") == alone
 
@@ -161,7 +161,7 @@ from qreg.gate.observe import Gate
 from qreg.records.case import Case
 from qreg.measure.options import Options
 
-gate = Gate(Options(folders=(Path("."),)))
+gate = Gate(Options(checkpoints=Path(".")))
 for method in sys.argv[2:]:
     found = gate.observe(Case(sys.argv[1], "tiny_nets:make_net", method, "x86"))
     print(hashlib.sha256(repr(found).encode()).hexdigest())
@@ -250,7 +250,7 @@ def test_data_that_is_not_here_is_missing_and_never_downloaded(
 ) -> None:
     monkeypatch.delenv("QREG_DATA_DIR", raising=False)
     monkeypatch.setattr("qreg.data.cifar10._download", lambda _: pytest.fail("it downloads"))
-    gate = Gate(Options(folders=(tmp_path,), download=False))
+    gate = Gate(Options(checkpoints=tmp_path, download=False))
     with pytest.raises(MissingDataError) as caught:
         gate.observe(Case(dataset, "simple_cnn", "fp32", "x86"))
     assert caught.value.hint

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from qreg.errors import MissingDataError
-from qreg.gate.pool import JudgeOptions, Pool
+from qreg.gate.pool import JudgeRequest, Pool
+from qreg.measure.options import Options
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome, Verdict
 from qreg.selection import select_cases
@@ -24,7 +25,7 @@ def crash(model, context):
 
 
 @pytest.fixture
-def options(tmp_path: Path, colours: Path, nets: str) -> JudgeOptions:
+def options(tmp_path: Path, colours: Path, nets: str) -> JudgeRequest:
     shutil.copy(colours, tmp_path / "colours.npz")
     with (tmp_path / f"{nets}.py").open("a") as file:
         file.write(_CRASH)
@@ -35,11 +36,13 @@ def options(tmp_path: Path, colours: Path, nets: str) -> JudgeOptions:
         methods=("fp32", f"{nets}:crash", "dynamic"),
         engines=("qnnpack",),
     )
-    return JudgeOptions(settings, tmp_path / "baselines", alpha=0.005, data_dir=tmp_path)
+    return JudgeRequest(
+        settings, tmp_path / "baselines", alpha=0.005, options=Options(data_dir=tmp_path, threads=1)
+    )
 
 
 @pytest.fixture
-def pool(options: JudgeOptions) -> Iterator[Pool]:
+def pool(options: JudgeRequest) -> Iterator[Pool]:
     missing = Case("cifar10", "simple_cnn", "fp32", "qnnpack")
     found = Pool(options, (*select_cases(options.settings), missing), jobs=2)
     yield found
@@ -47,7 +50,7 @@ def pool(options: JudgeOptions) -> Iterator[Pool]:
 
 
 def test_a_crash_costs_its_own_case_and_missing_data_is_said(
-    options: JudgeOptions, pool: Pool
+    options: JudgeRequest, pool: Pool
 ) -> None:
     outcomes = []
     for case in select_cases(options.settings):

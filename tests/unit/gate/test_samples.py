@@ -46,7 +46,7 @@ def test_the_gates_images_and_whose_logits_are_kept(
     own_cache: Path, tmp_path: Path, index: range, full: bool, seen: int, kept: int
 ) -> None:
     path = _dataset(tmp_path / "some.npz", np.array(index))
-    samples = load_gate_samples(str(path), Options(folders=()), full=full)
+    samples = load_gate_samples(str(path), Options(), full=full)
     assert (len(samples.test), samples.kept) == (seen, kept)
     assert samples.images.index == tuple(index)[:seen]
 
@@ -61,7 +61,7 @@ def test_beyond_the_gates_images_predictions_are_kept_and_logits_are_not(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     case = Case(str(path), "flat_nets:make_flat", "dynamic", "x86")
-    few, all_of_them = (Gate(Options(folders=()), full=how).observe(case) for how in (False, True))
+    few, all_of_them = (Gate(Options(), full=how).observe(case) for how in (False, True))
     assert isinstance(few, Snapshot)
     assert isinstance(all_of_them, Snapshot)
     assert (len(few.predictions), len(all_of_them.predictions)) == (20, 40)
@@ -73,14 +73,14 @@ def test_beyond_the_gates_images_predictions_are_kept_and_logits_are_not(
 
 
 def test_images_are_named_by_their_pixels(own_cache: Path, colours: Path) -> None:
-    samples = load_gate_samples(str(colours), Options(folders=()), full=False)
+    samples = load_gate_samples(str(colours), Options(), full=False)
     pixels = np.load(colours)["test_images"]
     assert samples.images.digests == tuple(zlib.crc32(image.tobytes()) for image in pixels)
     assert samples.images.labels == tuple(n % 4 for n in range(40))
 
 
 def test_first_images_are_model_inputs(own_cache: Path, colours: Path) -> None:
-    samples = load_gate_samples(str(colours), Options(folders=()), full=False)
+    samples = load_gate_samples(str(colours), Options(), full=False)
     first = samples.first(3)
     assert (first.shape, first.dtype) == ((3, 3, 32, 32), torch.float32)
     pixel = np.load(colours)["test_images"][2, 5, 7].astype(float)
@@ -89,7 +89,7 @@ def test_first_images_are_model_inputs(own_cache: Path, colours: Path) -> None:
 
 
 def test_a_limit_and_a_source_are_kept_to(own_cache: Path, colours: Path) -> None:
-    options = Options(folders=(), limit=7, sources=(("mine", str(colours)),))
+    options = Options(limit=7, sources=(("mine", str(colours)),))
     samples = load_gate_samples("mine", options, full=True)
     assert isinstance(samples, GateSamples)
     assert (len(samples.test), samples.dataset.name) == (7, get_dataset(str(colours)).name)
@@ -98,4 +98,4 @@ def test_a_limit_and_a_source_are_kept_to(own_cache: Path, colours: Path) -> Non
 
 def test_no_data(own_cache: Path) -> None:
     with pytest.raises(MissingDataError, match="no dataset at"):
-        load_gate_samples("nowhere.npz", Options(folders=()), full=False)
+        load_gate_samples("nowhere.npz", Options(), full=False)

@@ -28,7 +28,7 @@ def _cases(*methods: str, model: str = "simple_cnn", engine: str = "x86") -> lis
 
 
 def _measured(*methods: str, **how: str) -> list[Measurement]:
-    results = measure(_cases(*methods, **how), Options(folders=SHIPPED, limit=LIMIT))
+    results = measure(_cases(*methods, **how), Options(limit=LIMIT))
     assert all(isinstance(result, Measurement) for result in results)
     return [result for result in results if isinstance(result, Measurement)]
 
@@ -96,21 +96,22 @@ def test_the_sizes_of_the_reference_table() -> None:
 
 def test_a_case_that_fails_does_not_take_the_others_with_it() -> None:
     cases = [*_cases("static"), Case("shapes10", "simple_cnn", "json:dumps", "x86")]
-    fp32, static, failed = measure(cases, Options(folders=SHIPPED, limit=50))
+    fp32, static, failed = measure(cases, Options(limit=50))
     assert isinstance(fp32, Measurement)
     assert isinstance(static, Measurement)
     assert isinstance(failed, Failure)
     assert failed.details
 
 
-def test_without_its_reference_nothing_is_measured(tmp_path: Path) -> None:
+def test_without_its_reference_nothing_is_measured(colours: Path) -> None:
+    untrained = [Case("colours", "simple_cnn", method, "x86") for method in ("fp32", "static")]
     with pytest.raises(QregError, match=r"reference .* cannot be measured"):
-        measure(_cases("static"), Options(folders=(tmp_path,), limit=50))
+        measure(untrained, Options(sources=(("colours", str(colours)),), limit=50))
 
 
 def test_progress_names_the_stages() -> None:
     seen: list[tuple[int, int, str]] = []
-    options = Options(folders=SHIPPED, limit=250, progress=lambda *at: seen.append(at))
+    options = Options(limit=250, progress=lambda *at: seen.append(at))
     measure(_cases("dynamic"), options)
     assert [at for at in seen if at[2] == "test images"] == [
         (100, 250, "test images"),

@@ -16,7 +16,7 @@ from qreg.records.measurement import Measurement
 
 @pytest.fixture
 def options(colours: Path, own_cache: Path) -> Options:
-    return Options(folders=(), limit=2, sources=(("photos", str(colours)),))
+    return Options(limit=2, sources=(("photos", str(colours)),))
 
 
 def test_a_dataset_is_called_by_its_name_whatever_is_done_with_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,10 +17,9 @@ from qreg.quantization import METHODS
 from qreg.quantization.engines import available_engines
 from qreg.quantization.needs import check_needs
 from qreg.records.case import Case
-from qreg.training.checkpoints import checkpoint_folders
 
 pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
-OPTIONS = Options(folders=checkpoint_folders(), limit=100)
+OPTIONS = Options(limit=100)
 HOME = Case("shapes10", "simple_cnn", "fp32", "x86")
 
 
@@ -184,8 +184,8 @@ def test_an_engine_that_a_successor_does_not_run_on_is_said() -> None:
     assert "qnnpack" in other.reason
 
 
-def test_without_its_reference_nothing_is_found(tmp_path: Path) -> None:
+def test_without_its_reference_nothing_is_found(colours: Path) -> None:
+    untrained = Case("colours", "simple_cnn", "fp32", "x86")
+    pair = tuple(replace(untrained, method=method) for method in ("static", "fx-static"))
     with pytest.raises(QregError, match=r"reference .* cannot be measured"):
-        migrate(
-            HOME, [(_case("static"), _case("fx-static"))], Options(folders=(tmp_path,), limit=9)
-        )
+        migrate(untrained, [pair], Options(sources=(("colours", str(colours)),), limit=9))

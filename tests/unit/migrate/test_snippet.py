@@ -8,7 +8,7 @@ import pytest
 
 from qreg.migrate.snippet import call, snippet
 from qreg.registry import is_object_path
-from qreg.selection import split_names
+from qreg.names import split_names
 
 
 def area(radius: float) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qreg.measure.options import Options
 from qreg.processes.jobs import Job, LostError, command
 from qreg.processes.running import run_child
 from qreg.processes.sides import HERE, open_side
@@ -16,7 +17,9 @@ ROOT = Path(__file__).parents[3]
 
 
 def job(*cases: Case) -> Job:
-    return Job(cases, calls=(5,) * len(cases), rounds=2, warm_up=1, threads=1, batch=2)
+    return Job(
+        cases, calls=(5,) * len(cases), rounds=2, warm_up=1, options=Options(threads=1, batch=2)
+    )
 
 
 def test_a_real_child_times_real_cases() -> None:

@@ -21,10 +21,9 @@ from qreg.quantization.eager import fuse, qat_qconfig, static_qconfig
 from qreg.quantization.engines import available_engines, use_engine
 from qreg.quantization.needs import need_torchao
 from qreg.records.case import Case, Failure
-from qreg.training.checkpoints import checkpoint_folders
 
 pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
-OPTIONS = Options(folders=checkpoint_folders(), limit=16)
+OPTIONS = Options(limit=16)
 PLAIN = tuple(n for n in (*DEPRECATED, *(s.name for d in DEPRECATED for s in successors(d))))
 STATIC = tuple(n for n in PLAIN if "qat" not in n and not n.endswith("compiled"))
 QAT = tuple(n for n in PLAIN if "qat" in n and not n.endswith("compiled"))

@@ -21,10 +21,9 @@ from qreg.quantization.engines import available_engines
 from qreg.quantization.transfer import trained_float, transfer_ranges
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Layer, Quantizer
-from qreg.training.checkpoints import checkpoint_folders
 
 pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
-OPTIONS = Options(folders=checkpoint_folders(), limit=200)
+OPTIONS = Options(limit=200)
 SUCCESSORS = (
     "fx-static",
     "fx-qat",

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qreg.errors import QregError
+from qreg.measure.options import ONE_THREAD
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
 from qreg.speed.check import check_speed
@@ -109,7 +111,7 @@ def test_an_interruption_keeps_what_is_finished(tmp_path: Path) -> None:
         if done == 9:
             raise KeyboardInterrupt
 
-    asked = request(pairs=16, progress=stop_at_nine)
+    asked = request(pairs=16, options=replace(ONE_THREAD, progress=stop_at_nine))
     run = check(tmp_path, asked, a={"noise": 0.2}, b={"noise": 0.2})
     assert run.interrupted
     assert len(run.pairs) == 9

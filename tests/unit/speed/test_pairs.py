@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from qreg.measure.options import Options
 from qreg.processes.jobs import Job, LostError
 from qreg.processes.sides import HERE, open_side
 from qreg.records.case import Case
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def job(*cases: Case, **more: object) -> Job:
-    given = {"rounds": 3, "warm_up": 1, "threads": 1, "batch": 2, **more}
+    given = {"rounds": 3, "warm_up": 1, "options": Options(threads=1, batch=2), **more}
     return Job(cases, calls=(5,) * len(cases), **given)  # type: ignore[arg-type]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from qreg.errors import QregError
+from qreg.measure.options import Options
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
 from qreg.processes.jobs import LostError
 from qreg.records.case import Case
@@ -92,7 +93,7 @@ def test_an_interruption_keeps_what_is_finished(children: Any) -> None:
             raise KeyboardInterrupt
 
     children(run)
-    request = PromiseRequest(CASES, processes=500, progress=stop_at_five)
+    request = PromiseRequest(CASES, processes=500, options=Options(progress=stop_at_five))
     seen = measure_speed_ups(request, ROOT)
     assert seen.interrupted
     assert [len(seen.log_speed_ups[case][8]) for case in CASES] == [2, 2]

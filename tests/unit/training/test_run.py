@@ -12,6 +12,7 @@ import torch
 
 from qreg.data import get_dataset
 from qreg.data.files import file_sha256
+from qreg.measure.options import Options
 from qreg.training.checkpoints import checkpoint_path
 from qreg.training.loop import Step, learning_rate
 from qreg.training.recipe import Recipe, default_recipe
@@ -43,7 +44,9 @@ class _StopAfter:
 
 def _train(recipe: Recipe, folder: Path, colours: Path, report: _StopAfter) -> Recipe:
     dataset = get_dataset(str(colours))
-    return make_checkpoint(recipe, dataset=dataset, folders=(folder,), report=report)
+    return make_checkpoint(
+        recipe, dataset=dataset, options=Options(checkpoints=folder), out=folder, report=report
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -74,7 +74,7 @@ def test_strict_fails_what_is_not_clear(check: Check) -> None:
     [
         (("--cases", CASE, "--pairs", "9"), "--pairs 9"),
         (("--cases", "shapes10/*/*@x86", "--pairs", "8"), "with 28 cases"),
-        (("--cases", CASE, "--timeout", "0"), "--timeout 0"),
+        (("--cases", CASE, "--timeout", "0"), "--timeout: 0"),
         (("--cases", CASE, "--against", "nothing"), "unknown method 'nothing'"),
         (("--model", "nothing"), "unknown model 'nothing'"),
         (("--baseline", "HEAD", "--cases", CASE), "sides"),
@@ -143,7 +143,7 @@ def _wait_for(ready: Callable[[], bool], process: subprocess.Popen[str]) -> None
     ("options", "reason"),
     [
         (("HEAD",), "sides HEAD"),
-        (("--calls", "0"), "--calls 0"),
+        (("--calls", "0"), "--calls: 0"),
         (("--cases", "shapes10/nothing/*@x86"), "unknown case"),
         (("--cases", CASE), "valgrind is not installed"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from qreg.cli import main
+from qreg.measure.options import ONE_THREAD
 from qreg.processes.sides import open_side
 from qreg.records.verdict import Outcome
 from qreg.speed.calibration import run as calibrate
@@ -69,7 +70,6 @@ def run(
             numbers=numbers,
             load=0,
             store=store,
-            progress=lambda *_: None,
         )
     return read_trials(store)[0]
 
@@ -110,7 +110,9 @@ def test_both_sides_of_a_pair_are_on_one_processor(tmp_path: Path) -> None:
 
 
 def test_with_threads_a_case_may_lose_them(tmp_path: Path) -> None:
-    threads = SpeedRequest(CASES[:1], make_plan(cases=1, threads=2), seed=0, threads=2)
+    threads = SpeedRequest(
+        CASES[:1], make_plan(cases=1, threads=2), seed=0, options=replace(ONE_THREAD, threads=2)
+    )
     found = run(tmp_path, range(1), request=threads, names=USUAL_THREADS)
     assert {one.threads for one in found} == {2}
     jobs = [entry["job"] for entry in log_of(str(tmp_path / "a"))][1:]

@@ -1,0 +1,88 @@
+"""Names and numbers as a user gives them on a command line, of qreg or of pytest."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def split_names(names: str | Iterable[str]) -> tuple[str, ...]:
+    """The names in comma-separated lists, each once, in their order."""
+    lists = (names,) if isinstance(names, str) else names
+    found = (name.strip() for one in lists for name in one.split(","))
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
+class Names(argparse.Action):
+    """An option of several names: ``--model a,b`` and ``--model a --model b`` are the same.
+
+    The default, a tuple, holds where the option is not given.
+
+    Args:
+        among: the names that may be given; None for any.
+    """
+
+    def __init__(
+        self,
+        option_strings: Sequence[str],
+        dest: str,
+        *,
+        among: Sequence[str] | None = None,
+        default: tuple[str, ...] = (),
+        **more: Any,
+    ) -> None:
+        super().__init__(option_strings, dest, default=default, **more)
+        self.among = among
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        names = split_names(values or "")
+        if not names:
+            raise argparse.ArgumentError(self, "names nothing")
+        for name in names:
+            if self.among is not None and name not in self.among:
+                raise argparse.ArgumentError(self, f"'{name}' is not of {', '.join(self.among)}")
+        before = getattr(namespace, self.dest, None)
+        kept = () if before is self.default or before is None else tuple(before)
+        setattr(namespace, self.dest, tuple(dict.fromkeys((*kept, *names))))
+
+
+class Once(argparse.Action):
+    """An option of one name, which is not to be given twice: the first would be forgotten."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        if getattr(namespace, self.dest, None) is not self.default:
+            raise argparse.ArgumentError(self, "it is given twice; this command takes one")
+        setattr(namespace, self.dest, values)
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more."""
+    return _number(text, 1, "a positive number")
+
+
+def positive_or_zero(text: str) -> int:
+    """A whole number of 0 or more."""
+    return _number(text, 0, "a positive number or 0")
+
+
+def _number(text: str, lowest: int, what: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = lowest - 1
+    if number < lowest:
+        raise argparse.ArgumentTypeError(f"{text} is not {what}")
+    return number
