@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from qreg.migrate.snippet import call, snippet
-from qreg.registry import is_object_path
 from qreg.names import split_names
+from qreg.registry import is_object_path
 
 
 def area(radius: float) -> float:
