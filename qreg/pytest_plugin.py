@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +24,10 @@ if TYPE_CHECKING:
     from qreg.records.verdict import Verdict
     from qreg.settings import Settings
 
-_MARKERS = (
-    "regression: judges quantized models against their baselines; see [tool.qreg]",
-    "benchmark: tracks speed with pytest-benchmark",
-    "upgrade: compares PyTorch versions",
-    "slow: takes more than a few seconds",
-)
+_MARKER = "regression: judges quantized models against their baselines; see [tool.qreg]"
 _PROPERTY = "qreg"
 _JUDGE = pytest.StashKey["Judge | Pool"]()
+_SETTINGS = pytest.StashKey["Settings | None"]()
 _FILE = "pyproject.toml"
 
 
@@ -62,21 +59,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, and the summary in the process that prints it."""
-    for marker in _MARKERS:
-        config.addinivalue_line("markers", marker)
+    """Register the marker, and the summary in the process that prints it."""
+    config.addinivalue_line("markers", _MARKER)
     if not hasattr(config, "workerinput"):
         from qreg.gate.pytest_summary import Summary
 
-        config.pluginmanager.register(Summary(config), "qreg-summary")
+        config.pluginmanager.register(Summary(config, not_judged(config)), "qreg-summary")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Add the cases where ``-m`` speaks of regression and the whole project is asked for."""
-    if "regression" not in config.option.markexpr or not _whole_project(config):
+    """Add the cases where ``-m`` asks for them and all of the project's tests are asked for."""
+    if not _asks_for_cases(config) or not_judged(config):
         return
     try:
         items += _items(session, config)
@@ -84,21 +80,78 @@ def pytest_collection_modifyitems(
         raise pytest.UsageError(f"{error}\n  {error.hint}") from error
 
 
-def _whole_project(config: pytest.Config) -> bool:
+def _asks_for_cases(config: pytest.Config) -> bool:
+    """Whether ``-m`` selects what is marked regression and nothing else."""
+    text = config.option.markexpr
+    if "regression" not in text:
+        return False
+    from _pytest.mark.expression import Expression
+
+    return bool(Expression.compile(text).evaluate(lambda name, **_: name == "regression"))
+
+
+def not_judged(config: pytest.Config) -> str:
+    """Why ``-m regression`` judges no case: "" where it does, or was not asked to."""
+    if not _asks_for_cases(config):
+        return ""
+    try:
+        settings = _settings(config)
+    except QregError:
+        return ""  # said where cases are collected
+    if settings is None:
+        looked = ", ".join(map(str, _starts(config)))
+        return (
+            f"no table [tool.qreg] in a {_FILE} of {looked}, or above (a project without a gate "
+            "turns this off by: -p no:qreg.pytest_plugin): the run fails"
+        )
+    narrow = [str(arg) for arg in _named(config) if not _wide(Path(arg), settings, config)]
+    if narrow and len(narrow) == len(_named(config)):
+        return f"only {', '.join(narrow)} was asked for; all cases: pytest -m regression"
+    return ""
+
+
+def _settings(config: pytest.Config) -> Settings | None:
+    """The project's table: the deepest of those found from where pytest was started and looks."""
+    from qreg.settings import find_settings
+
+    if _SETTINGS not in config.stash:
+        found = [one for start in _starts(config) if (one := find_settings(start))]
+        config.stash[_SETTINGS] = max(found, key=lambda one: len(one.root.parts), default=None)
+    return config.stash[_SETTINGS]
+
+
+def _starts(config: pytest.Config) -> tuple[Path, ...]:
+    """Folders from which the table is looked for upwards."""
+    named = (Path(arg) for arg in _named(config))
+    folders = (path if path.is_dir() else path.parent for path in named)
+    starts = (config.invocation_params.dir, config.rootpath, *folders)
+    return tuple(dict.fromkeys(start.resolve() for start in starts))
+
+
+def _named(config: pytest.Config) -> list[str]:
+    """The paths on the command line, as absolute ones."""
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        return []
+    paths = (str(arg).partition("::") for arg in config.args)
+    started = config.invocation_params.dir
+    return [str((started / path).resolve()) + colons + rest for path, colons, rest in paths]
+
+
+def _wide(path: Path, settings: Settings, config: pytest.Config) -> bool:
+    """Whether a path on the command line stands for all tests of the project."""
+    if path == settings.root / _FILE or path in (settings.root, *settings.root.parents):
         return True
-    named = [Path(str(arg).partition("::")[0]).resolve() for arg in config.args]
-    return any(path in (config.rootpath.resolve(), config.rootpath / _FILE) for path in named)
+    roots = (config.rootpath.resolve(), settings.root)
+    tests = {(root / one).resolve() for root in roots for one in config.getini("testpaths")}
+    return path.is_dir() and (path in tests or path.parent in roots)
 
 
 def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.Item]:
     from qreg.selection import select_cases
-    from qreg.settings import read_settings
 
-    settings = read_settings(config.rootpath / _FILE)
-    if settings is None:
-        return
-    parent = Cases.from_parent(session, name="qreg", nodeid="qreg")
+    settings = _settings(config)
+    assert settings is not None
+    parent = Cases.from_parent(session, name="qreg", nodeid="qreg", path=settings.root / _FILE)
     kinds = ("dataset", "model", "method", "engine")
     chosen = {f"{kind}s": config.getoption(f"qreg_{kind}") for kind in kinds}
     for case in select_cases(settings, **chosen):
@@ -142,6 +195,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 class Cases(pytest.Collector):
     """Where the cases stand in pytest's tree."""
 
+    obj = sys.modules[__name__]
+
     def collect(self) -> Iterable[pytest.Item]:
         return ()
 
@@ -154,16 +209,33 @@ class NotApprovedError(Exception):
         self.lines = lines
 
 
+def judge_case() -> None:
+    """Stands for the test function of a case, where a conftest.py or a plugin reads one."""
+
+
 class CaseItem(pytest.Item):
-    """One case: observed, judged, and reported."""
+    """One case: observed, judged, and reported.
+
+    It has what hooks commonly read of a test function: `function`, `obj`, `module`, `cls`,
+    `instance`, `originalname`, `fixturenames`, `funcargs`.
+    """
+
+    function = obj = staticmethod(judge_case)
+    module = sys.modules[__name__]
+    cls = instance = None
 
     def __init__(self, *, case: Case, settings: Settings, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.case, self.settings = case, settings
+        self.originalname = self.name
+        self.fixturenames: list[str] = []
+        self.funcargs: dict[str, object] = {}
 
     def runtest(self) -> None:
         from qreg.records.verdict import Outcome, Verdict
 
+        # of an attempt before, where a plugin runs it again
+        self.user_properties[:] = [one for one in self.user_properties if one[0] != _PROPERTY]
         try:
             verdict = self._judge().verdict(self.case)
         except MissingDataError as error:
@@ -198,4 +270,4 @@ class CaseItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
-        return self.config.rootpath / _FILE, None, str(self.case)
+        return self.path, None, str(self.case)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from qreg.data import DATASETS, get_dataset
+from qreg.data import DATASETS
 from qreg.errors import UnknownNameError
 from qreg.measure.options import Options
 from qreg.models import MODELS, define_models
@@ -16,7 +16,7 @@ from qreg.quantization import METHODS
 from qreg.quantization.engines import available_engines, check_engine, default_engine
 from qreg.records.case import Case
 from qreg.registry import Registry, is_object_path, let_import, module_folders
-from qreg.settings import Settings
+from qreg.settings import Settings, dataset_name
 
 
 def select_cases(
@@ -64,7 +64,7 @@ def dataset_sources(settings: Settings) -> tuple[tuple[str, str], ...]:
     for given in settings.datasets:
         named = given in DATASETS.names() or is_object_path(given)
         source = given if named else os.fspath(settings.root / given)
-        sources.append((given if named else get_dataset(source).name, source))
+        sources.append((given if named else dataset_name(given), source))
     return tuple(sources)
 
 

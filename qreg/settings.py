@@ -106,7 +106,7 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
     folders.setdefault("baselines", root / "baselines")
     _refuse_one_file(path, "models", models)
     if "datasets" in lists:
-        _refuse_one_file(path, "datasets", map(_file_name, lists["datasets"]), lists["datasets"])
+        _refuse_one_file(path, "datasets", map(dataset_name, lists["datasets"]), lists["datasets"])
     return Settings(root=root, models=models, definitions=definitions, **lists, **folders)  # type: ignore[arg-type]
 
 
@@ -144,10 +144,10 @@ def _definition(path: Path, table: dict[str, Any], root: Path) -> ModelSource:
         ) from error
 
 
-def _file_name(dataset: str) -> str:
-    """What a dataset's folder of baselines is called, as far as its text says."""
-    is_path = "/" in dataset or dataset.endswith(".npz")
-    return Path(dataset).name.removesuffix(".npz") if is_path else dataset
+def dataset_name(given: str) -> str:
+    """What the dataset of a name or a path is called; nothing is read for it."""
+    path = Path(given)
+    return path.stem if path.suffix == ".npz" else path.name
 
 
 def _refuse_one_file(

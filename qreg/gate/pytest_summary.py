@@ -15,38 +15,55 @@ from qreg.records.verdict import Outcome
 from qreg.stats.holm import FAMILY_ALPHA, holm
 
 _PROPERTY = "qreg"
+#: How a reason ends that no case was judged, where that is no choice of the user's.
+FAILS = "the run fails"
 Record = dict[str, Any]
 
 
 class Summary:
-    """Collects the verdicts of all processes of a run; the only one to write."""
+    """Collects the verdicts of all processes of a run; the only one to write.
 
-    def __init__(self, config: pytest.Config) -> None:
+    Args:
+        not_judged: why no case is judged although that was asked for, "" where cases are.
+    """
+
+    def __init__(self, config: pytest.Config, not_judged: str = "") -> None:
         self._json: Path | None = config.getoption("qreg_json")
         self._strict: bool = config.getoption("qreg_strict")
-        self._records: list[Record] = []
-        self._skips: Counter[str] = Counter()
-        self._seen = 0
+        self._not_judged = not_judged
+        # by item: where a plugin runs one again, its last attempt counts
+        self._found: dict[str, Record] = {}
+        self._skipped: dict[str, str] = {}
+        self._seen: set[str] = set()
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the verdict out of a case's report."""
         if not report.nodeid.startswith("qreg::"):
             return
-        self._seen += report.when == "call"
         if report.when == "call":
-            self._records += [
-                json.loads(str(value))
-                for name, value in report.user_properties
-                if name == _PROPERTY
-            ]
+            self._seen.add(report.nodeid)
+            for attempts in (self._found, self._skipped):
+                attempts.pop(report.nodeid, None)
+            for name, value in report.user_properties:
+                if name == _PROPERTY:
+                    self._found[report.nodeid] = json.loads(str(value))
         if report.skipped and isinstance(report.longrepr, tuple):
-            self._skips[report.longrepr[2].removeprefix("Skipped: ")] += 1
+            self._skipped[report.nodeid] = report.longrepr[2].removeprefix("Skipped: ")
+
+    @property
+    def _records(self) -> list[Record]:
+        return list(self._found.values())
+
+    @property
+    def _skips(self) -> Counter[str]:
+        return Counter(self._skipped.values())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a run that judged nothing, and write the JSON."""
-        if self._seen and not self._judged() and session.exitstatus == pytest.ExitCode.OK:
+        vanished = self._not_judged.endswith(FAILS) or (self._seen and not self._judged())
+        if vanished and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self._json and self._seen:
             from qreg.files import write_atomically
@@ -56,8 +73,11 @@ class Summary:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the section."""
-        if self._seen:
+        if self._seen or self._not_judged:
             terminalreporter.section("qreg: quantized models against their baselines")
+        if self._not_judged:
+            terminalreporter.line(f"no case was judged: {self._not_judged}")
+        if self._seen:
             for line in self._lines():
                 terminalreporter.line(line)
 
@@ -83,6 +103,8 @@ class Summary:
         no_baseline = len(self._records) - len(self._judged())
         skipped = sum(self._skips.values()) - no_baseline
         yield summary_line([record["outcome"] for record in self._records], skipped)
+        if failed := len(self._seen - self._found.keys() - self._skipped.keys()):
+            yield f"failed without a verdict {failed}: see the failures above"
         for reason, count in sorted(self._skips.items()):
             yield f"skipped {count}: {reason}"
         for reason, count in Counter(r["reason"] for r in self._judged() if r["reason"]).items():
@@ -98,4 +120,4 @@ class Summary:
         if further := self._by_holm():
             yield f"significant too by Holm's procedure, in this run: {', '.join(further)}"
         if not self._judged():
-            yield "no case was judged: the run fails"
+            yield f"no case was judged: {FAILS}"
