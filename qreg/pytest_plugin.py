@@ -87,7 +87,10 @@ def _asks_for_cases(config: pytest.Config) -> bool:
         return False
     from _pytest.mark.expression import Expression
 
-    return bool(Expression.compile(text).evaluate(lambda name, **_: name == "regression"))
+    def marked(name: str, /, **_: str | int | bool | None) -> bool:
+        return name == "regression"
+
+    return Expression.compile(text).evaluate(marked)
 
 
 def not_judged(config: pytest.Config) -> str:
