@@ -113,6 +113,10 @@ class Registry(Generic[T]):
         """Replace the project's own names; each is with a function that returns the thing."""
         self._defined = dict(definitions)
 
+    def defines(self, name: str) -> bool:
+        """Whether `name` is one of the project's own."""
+        return name in self._defined
+
     def names(self) -> tuple[str, ...]:
         """All registered names, in the order of registration."""
         return tuple(self._paths)

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from qreg.data.cache import cache_root
 from qreg.data.dataset import Dataset, Progress
 from qreg.data.images import ImageSamples
 from qreg.data.samples import Batch, Rows, Samples, SplitName
-from qreg.errors import ContractError, DataError
-from qreg.registry import Registry
+from qreg.data.source import DatasetSource
+from qreg.errors import DataError, MissingDataError
+from qreg.registry import Registry, is_object_path
 
 DATASETS: Registry[Dataset] = Registry("dataset")
 DATASETS.register("shapes10", "qreg.data.shapes10:SHAPES10")
 DATASETS.register("cifar10", "qreg.data.cifar10:CIFAR10")
+
+
+#: Sources of samples: what opens what a name or path stands for.
+SOURCES: Registry[Any] = Registry("source of samples")
+SOURCES.register("folder", "qreg.data.folder:open_folder")
+SOURCES.register("npz", "qreg.data.npz:open_archive")
+SOURCES.register("object", "qreg.data.objects:dataset_of_object")
 
 
 def get_dataset(name: str) -> Dataset:
@@ -23,22 +34,61 @@ def get_dataset(name: str) -> Dataset:
 
     Raises:
         UnknownNameError: it is none of these.
-        ContractError: the object is not a `Dataset`.
+        ContractError: the object is no dataset.
     """
-    if name not in DATASETS.names() and _is_path(name):
-        from qreg.data.user import dataset_at
+    if DATASETS.defines(name) or not _is_path(name):
+        return SOURCES.get("object")(name, DATASETS.get(name))  # type: ignore[no-any-return]
+    return open_path(Path(name))
 
-        return dataset_at(Path(name))
-    found = DATASETS.get(name)
-    if not isinstance(found, Dataset):
-        raise ContractError(
-            f"dataset '{name}' is a {type(found).__name__}, not a qreg.data.Dataset",
-            hint="make one: Dataset(name=..., classes=..., mean=..., std=..., load=...)",
-        )
-    return found
+
+def open_path(path: Path, **how: Any) -> Dataset:
+    """The dataset in a folder of images or an npz archive.
+
+    Args:
+        how: `transform`, `mean`, `std` of a folder.
+
+    Raises:
+        DataError: there is nothing at `path`, or it is neither.
+    """
+    if path.is_dir():
+        return SOURCES.get("folder")(path, **how)  # type: ignore[no-any-return]
+    if how:
+        raise DataError(f"{path}: {', '.join(how)}", hint="they are for a folder of images")
+    if path.is_file():
+        return SOURCES.get("npz")(path)  # type: ignore[no-any-return]
+    raise MissingDataError(
+        f"no dataset at {path}", hint="give a folder of images or an npz archive"
+    )
+
+
+def define_datasets(sources: Iterable[DatasetSource]) -> None:
+    """Replace the project's own datasets, by the names that the project gives them."""
+    DATASETS.define({source.name: partial(_defined, source) for source in sources})
+
+
+def _defined(source: DatasetSource) -> Dataset:
+    """The dataset of a definition.
+
+    Raises:
+        DataError: it does not fit its source.
+    """
+    how = {k: v for k in ("transform", "mean", "std") if (v := getattr(source, k))}
+    registered = source.source in DATASETS.names() or is_object_path(source.source)
+    if registered:
+        opened: Dataset = SOURCES.get("object")(source.name, DATASETS.get(source.source))
+        if "transform" in how:
+            raise DataError(
+                f"dataset '{source.name}': a transform", hint="it is for a folder of images"
+            )
+    else:
+        opened = open_path(Path(source.source), **how)
+    own = {k: v for k in ("task", "calibration", "samples") if (v := getattr(source, k))}
+    return replace(opened, name=source.name, **own)
 
 
 def _is_path(name: str) -> bool:
+    if name in DATASETS.names():
+        return False
     return os.sep in name or name.endswith(".npz") or Path(name).is_dir()
 
 

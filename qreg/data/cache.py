@@ -1,8 +1,8 @@
-"""Decoded images, kept so that a second run maps them instead of decoding them again.
+"""Decoded samples, kept so that a second run maps them instead of decoding them again.
 
-An entry is a folder of three .npy files and the fingerprint of their content; it is built
-under a temporary name and renamed when whole, checked when read, and built anew when it is
-not what was written.
+An entry is a folder of .npy files and the sha256 of each; it is built under a temporary name and
+renamed when whole, checked when read, and built anew when it is not what was written. Its name is
+bound to the source: size, times and place of each file, and whatever else the content depends on.
 """
 
 from __future__ import annotations
@@ -11,19 +11,38 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import tempfile
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import platformdirs
 
-from qreg.data.images import ImageSamples
+from qreg.data.dataset import Progress
+from qreg.data.files import extract_arrays, file_sha256, read_npz
+from qreg.data.images import ImageSamples, Pixels
+from qreg.errors import DataError
 
-_FORMAT = 1  # 1: images.npy, labels.npy, index.npy, meta.json {"fingerprint"}
-_ARRAYS = ("images", "labels", "index")
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+#: 1: images.npy, labels.npy, index.npy, meta.json {"fingerprint"}
+#: 2: any .npy files, meta.json {"files": {name: sha256}, "notes": [...]}
+_FORMAT = 2
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError)
+# Left free on the disk of the cache.
+_SPARE = 64 << 20
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """What an entry holds: arrays mapped read-only, and notes on how they were made."""
+
+    arrays: dict[str, Array]
+    notes: tuple[str, ...] = ()
 
 
 def cache_root() -> Path:
@@ -33,43 +52,144 @@ def cache_root() -> Path:
 
 
 def cached_split(key: str, build: Callable[[], ImageSamples]) -> ImageSamples:
-    """The split stored under `key`, mapped read-only; `build` makes it where it is not there.
+    """The images stored under `key`, mapped read-only; `build` makes them where they are not there.
 
     A folder that cannot be written (read-only home, full disk) costs only the time saved.
+    """
+    names = ("images", "labels", "index")
+    made: list[ImageSamples] = []
+
+    def write(half: Path) -> tuple[str, ...]:
+        made.append(build())
+        for name in names:
+            np.save(half / f"{name}.npy", getattr(made[0], name))
+        return ()
+
+    entry = _entry(key, write)
+    if entry is not None:
+        with contextlib.suppress(DataError, *_DAMAGE):
+            return ImageSamples(**{name: entry.arrays[name] for name in names})  # type: ignore[arg-type]
+    return made[0] if made else build()
+
+
+def cached_images(
+    key: str,
+    shape: tuple[int, ...],
+    decode: Callable[[int], Pixels],
+    *,
+    threads: int,
+    progress: Progress | None,
+    notes: Callable[[], tuple[str, ...]],
+) -> tuple[Pixels, tuple[str, ...]]:
+    """Decoded images, uint8 of that shape (N, H, W, 3), never all in memory where they are kept.
+
+    Args:
+        notes: returns what was done to some of them, when all are decoded; it is kept, too.
+    """
+
+    def decoded() -> Iterator[Pixels]:
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, shape[0], 256):
+                numbers = range(start, min(start + 256, shape[0]))
+                yield from pool.map(decode, numbers)
+                if progress is not None:
+                    progress(numbers.stop, shape[0])
+
+    def write(half: Path) -> tuple[str, ...]:
+        _write_rows(half / "images.npy", shape, decoded())
+        return notes()
+
+    entry = _entry(key, write, size=int(np.prod(shape)))
+    if entry is not None and entry.arrays["images"].shape == shape:
+        return entry.arrays["images"], entry.notes
+    return np.stack(list(decoded())), notes()
+
+
+def cached_arrays(key: str, path: Path, names: Sequence[str]) -> dict[str, Array]:
+    """Arrays of an npz archive, mapped; unpacked without holding them in memory.
+
+    Raises:
+        CorruptFileError: it is damaged.
+    """
+    numbered = {name: f"array{number}" for number, name in enumerate(names)}
+
+    def write(half: Path) -> tuple[str, ...]:
+        extract_arrays(path, {name: half / f"{file}.npy" for name, file in numbered.items()})
+        return ()
+
+    entry = _entry(key, write, size=_unpacked(path))
+    if entry is not None and set(entry.arrays) == set(numbered.values()):
+        return {name: entry.arrays[file] for name, file in numbered.items()}
+    return dict(read_npz(path, tuple(names)))
+
+
+def _unpacked(path: Path) -> int:
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        return sum(member.file_size for member in archive.infolist())
+
+
+def _write_rows(path: Path, shape: tuple[int, ...], rows: Iterator[Pixels]) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    # written in order, and not mapped: a full disk is an error then, and no signal
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for row in rows:
+            file.write(np.ascontiguousarray(row, dtype=np.uint8).tobytes())
+
+
+def _entry(key: str, write: Callable[[Path], tuple[str, ...]], *, size: int = 0) -> Entry | None:
+    """The entry of that key, written where it is not there; None where it cannot be kept.
+
+    Raises:
+        QregError: what `write` raises.
     """
     folder = cache_root() / "decoded" / f"{key}-v{_FORMAT}"
     found = _read(folder)
     if found is not None:
         return found
-    split = build()
     with contextlib.suppress(OSError):
-        _write(folder, split)
-        return _read(folder) or split
-    return split
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if size and shutil.disk_usage(folder.parent).free < size + _SPARE:
+            return None
+        half = Path(tempfile.mkdtemp(prefix=f"{folder.name}.half-", dir=folder.parent))
+        try:
+            notes = write(half)
+            files = {path.stem: file_sha256(path) for path in sorted(half.glob("*.npy"))}
+            meta = json.dumps({"files": files, "notes": list(notes)})
+            (half / "meta.json").write_text(meta)
+            _put_in_place(half, folder)
+        finally:
+            shutil.rmtree(half, ignore_errors=True)
+        return _read(folder)
+    return None
 
 
-def _read(folder: Path) -> ImageSamples | None:
-    if not folder.exists():
+def _read(folder: Path) -> Entry | None:
+    """The entry, where it is whole, what was written, and nobody else's."""
+    if not folder.exists() or not _own(folder):
         return None
     try:
-        arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in _ARRAYS}
-        split = ImageSamples(**arrays)
-        recorded = json.loads((folder / "meta.json").read_text())["fingerprint"]
+        meta = json.loads((folder / "meta.json").read_text())
+        files, notes = dict(meta["files"]), tuple(map(str, meta["notes"]))
+        if not files:
+            return None
+        for name, sha256 in files.items():
+            if Path(name).name != name or file_sha256(folder / f"{name}.npy") != sha256:
+                return None
+        arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in files}
     except _DAMAGE:
         return None
-    return split if split.fingerprint() == recorded else None
+    return Entry(arrays, notes)
 
 
-def _write(folder: Path, split: ImageSamples) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    half = Path(tempfile.mkdtemp(prefix=f"{folder.name}.half-", dir=folder.parent))
-    try:
-        for name in _ARRAYS:
-            np.save(half / f"{name}.npy", getattr(split, name))
-        (half / "meta.json").write_text(json.dumps({"fingerprint": split.fingerprint()}))
-        _put_in_place(half, folder)
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
+def _own(folder: Path) -> bool:
+    """Whether it is this user's, and nobody else can write to it: others' is not trusted."""
+    if not hasattr(os, "geteuid"):
+        return True
+    found = folder.stat()
+    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _put_in_place(half: Path, folder: Path) -> None:

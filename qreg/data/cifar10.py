@@ -14,7 +14,7 @@ from urllib.error import HTTPError
 import numpy as np
 
 from qreg.data.cache import cache_root, cached_split
-from qreg.data.dataset import Dataset, Progress
+from qreg.data.dataset import FIRST_CALIBRATION, FIRST_GATE_SAMPLES, Dataset, Progress
 from qreg.data.files import file_sha256, read_npz, stat_key
 from qreg.data.images import ImageSamples
 from qreg.data.samples import SplitName
@@ -145,4 +145,6 @@ CIFAR10 = Dataset(
     mean=(0.4914, 0.4822, 0.4465),
     std=(0.2470, 0.2435, 0.2616),
     load=_load,
+    calibration=FIRST_CALIBRATION,
+    samples=FIRST_GATE_SAMPLES,
 )

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from qreg.data.draw import FIRST, Draw
 from qreg.data.samples import Samples, SplitName
+from qreg.errors import DataError
 
+#: What baselines rest on, unless a project says otherwise.
+CALIBRATION, GATE_SAMPLES = Draw(512), Draw(1000)
+#: The same of the shipped datasets, whose classes are mixed already: their baselines rest on it.
+FIRST_CALIBRATION, FIRST_GATE_SAMPLES = Draw(512, FIRST), Draw(1000, FIRST)
 #: Called with (done, total) while something long goes on.
 Progress = Callable[[int, int], None]
 
@@ -29,6 +36,10 @@ class Dataset:
         classes: their names; () where the targets are no class labels, or the model's outputs
             say how many there are.
         mean, std: of images, per channel: the model's input is ``(pixel / 255 - mean) / std``.
+        splits: those that it has; without ``calibration``, samples of ``train`` are calibrated on.
+        task: a registered name or ``package.module:TASK``.
+        calibration, samples: how the calibration samples, and those that the gate looks at, are
+            drawn from their splits.
     """
 
     name: str
@@ -36,3 +47,15 @@ class Dataset:
     classes: tuple[str, ...] = ()
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    splits: tuple[str, ...] = ("train", "test")
+    task: str = "classification"
+    calibration: Draw = CALIBRATION
+    samples: Draw = GATE_SAMPLES
+
+    def __post_init__(self) -> None:
+        numbers = (*self.mean, *self.std)
+        if not all(map(math.isfinite, numbers)) or min(self.std) <= 0:
+            raise DataError(
+                f"dataset {self.name}: mean {self.mean}, std {self.std}",
+                hint="mean and std are finite numbers, and std is above 0",
+            )

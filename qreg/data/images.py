@@ -37,6 +37,7 @@ class ImageSamples(Samples):
     index: Rows
     mean: Three = (0.0, 0.0, 0.0)
     std: Three = (1.0, 1.0, 1.0)
+    noted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.index)
@@ -47,6 +48,11 @@ class ImageSamples(Samples):
             found = f"{len(self.images)} images, {len(self.labels)} labels, {count} indices"
             raise DataError(found, hint="there must be as many of each")
         check_index(self.index)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to images that are not plain RGB or grey."""
+        return self.noted
 
     def rows(self, rows: Rows) -> ImageSamples:
         """The samples at these positions, ascending."""
@@ -76,13 +82,7 @@ class ImageSamples(Samples):
 
     def to_inputs(self, images: Pixels) -> torch.Tensor:
         """uint8 (N, H, W, 3) to normalised float32 (N, 3, H, W), in channels_last memory order."""
-        import torch
-
-        # A copy, because a mapped cache is read-only and torch tensors cannot be.
-        pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float()
-        mean = torch.tensor(self.mean).view(1, 3, 1, 1)
-        std = torch.tensor(self.std).view(1, 3, 1, 1)
-        return pixels.div_(255.0).sub_(mean).div_(std)
+        return normalized(images, self.mean, self.std)
 
     def digests(self) -> tuple[int, ...]:
         """CRC-32 of the pixels of each."""
@@ -95,3 +95,13 @@ class ImageSamples(Samples):
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         digest.update(np.ascontiguousarray(self.images).data)
         return digest.hexdigest()
+
+
+def normalized(images: Pixels, mean: Three, std: Three) -> torch.Tensor:
+    """uint8 (N, H, W, 3) to float32 (N, 3, H, W), in channels_last memory order."""
+    import torch
+
+    # A copy, because a mapped cache is read-only and torch tensors cannot be.
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float()
+    middle, spread = (torch.tensor(three).view(1, 3, 1, 1) for three in (mean, std))
+    return pixels.div_(255.0).sub_(middle).div_(spread)

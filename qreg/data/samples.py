@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from qreg.data.inputs import Inputs
 
 SplitName = Literal["train", "test", "calibration"]
+#: More classes than any classifier has; a label above is a mistake, and no class.
+MOST_CLASSES = 100_000
 Rows: TypeAlias = npt.NDArray[np.int64]
 
 
@@ -50,6 +52,11 @@ class Samples(ABC):
 
     index: Rows
     labels: Rows | None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to samples that are not as others: "3 images: 16-bit grey scaled"."""
+        return ()
 
     @abstractmethod
     def rows(self, rows: Rows) -> Samples:

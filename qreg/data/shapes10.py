@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qreg.data.cache import cached_split
-from qreg.data.dataset import Dataset, Progress
+from qreg.data.dataset import FIRST_CALIBRATION, FIRST_GATE_SAMPLES, Dataset, Progress
 from qreg.data.images import ImageSamples
+from qreg.data.mixing import mix
 from qreg.data.samples import SplitName
 from qreg.data.shape_masks import SHAPES, Int
 
@@ -44,26 +45,18 @@ _SIN = np.array([0, 89, 178, 265, 350], dtype=np.int64)
 _NOISE = 95  # chosen so that a trained simple_cnn lands between 70 and 90 %
 
 
-def _mix(counter: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    z: npt.NDArray[np.uint64] = counter * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: npt.NDArray[np.uint64] = z ^ (z >> np.uint64(31))
-    return mixed
-
-
 class _Draws:
     """Random integers for a batch of images, each named by a counter."""
 
     def __init__(self, split: str, index: Int) -> None:
         stream = np.uint64(SEED * 2 + (split == "test"))
         keys = index.astype(np.uint64) + (stream << np.uint64(32))
-        self._base = _mix(keys) << np.uint64(12)
+        self._base = mix(keys) << np.uint64(12)
         self._next = 0
 
     def between(self, low: int, high: int) -> Int:
         """(N,) integers in [low, high]."""
-        bits = _mix(self._base + np.uint64(self._next)) >> np.uint64(20)
+        bits = mix(self._base + np.uint64(self._next)) >> np.uint64(20)
         self._next += 1
         drawn: Int = (bits % np.uint64(high - low + 1)).astype(np.int64) + low
         return drawn
@@ -71,7 +64,7 @@ class _Draws:
     def pixels(self) -> npt.NDArray[np.uint64]:
         """(N, SIDE, SIDE) random 64-bit words."""
         counter = np.arange(SIDE * SIDE, dtype=np.uint64).reshape(SIDE, SIDE) + np.uint64(64)
-        return _mix(self._base[:, None, None] + counter)
+        return mix(self._base[:, None, None] + counter)
 
 
 def _draw(split: str, index: Int) -> npt.NDArray[np.uint8]:
@@ -139,5 +132,11 @@ def _load(split: SplitName, *, data_dir: Path | None, progress: Progress | None)
 
 
 SHAPES10 = Dataset(
-    name="shapes10", classes=CLASSES, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), load=_load
+    name="shapes10",
+    classes=CLASSES,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    load=_load,
+    calibration=FIRST_CALIBRATION,
+    samples=FIRST_GATE_SAMPLES,
 )

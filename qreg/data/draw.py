@@ -1,0 +1,91 @@
+"""Which samples of a split are calibrated on, judged or measured: one rule, which is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qreg.data.mixing import mix
+from qreg.data.samples import Rows, Samples
+from qreg.errors import QregError
+
+FIRST, RANDOM, STRATIFIED = "first", "random", "stratified"
+WAYS = (STRATIFIED, RANDOM, FIRST)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How samples are drawn from a split, the same ones on every platform.
+
+    Attributes:
+        size: how many, at most.
+        how: ``stratified`` gives each class its share of the split, at least one sample, where
+            the labels are known beforehand, else it is as ``random``; ``first`` are those whose
+            canonical index is below `size`, or the first ones where there is no such index.
+        seed: another one draws others.
+    """
+
+    size: int
+    how: str = STRATIFIED
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.how not in WAYS or self.size < 1 or not 0 <= self.seed < 1 << 31:
+            raise QregError(
+                f"a draw of {self.size} samples, '{self.how}', seed {self.seed}",
+                hint=f"size of 1 or more, one of {', '.join(WAYS)}, seed of 0 or more",
+            )
+
+    @property
+    def rule(self) -> str:
+        """As it is recorded, without the size; "" for the first samples."""
+        return "" if self.how == FIRST else f"{self.how}, seed {self.seed}"
+
+    def of(self, samples: Samples) -> Samples:
+        """The samples drawn, in canonical order."""
+        if self.how == FIRST:
+            below = samples.take(np.arange(self.size))
+            return below if len(below) else samples.head(self.size)
+        return samples if len(samples) <= self.size else samples.rows(np.sort(self._rows(samples)))
+
+    def _rows(self, samples: Samples) -> Rows:
+        """Positions, of a split larger than the draw."""
+        words = samples.index.astype(np.uint64) + (np.uint64(self.seed) << np.uint64(32))
+        order = np.argsort(mix(words), kind="stable")
+        if self.how == RANDOM or samples.labels is None:
+            return order[: self.size]
+        return np.concatenate(_by_class(order, samples.labels, self.size))
+
+
+def _by_class(order: Rows, labels: Rows, size: int) -> list[Rows]:
+    """So many positions in all, as they come in `order`, each class by its share."""
+    classes, counts = np.unique(labels, return_counts=True)
+    quotas = _quotas(counts, size)
+    shuffled = labels[order]
+    return [order[shuffled == c][:quota] for c, quota in zip(classes, quotas, strict=True)]
+
+
+def _quotas(counts: Rows, size: int) -> Rows:
+    """How many of each class, `size` in all: whole shares, then the largest remainders.
+
+    No class is left out where there is a sample for each.
+    """
+    exact = counts * size / counts.sum()
+    quotas = np.floor(exact).astype(np.int64)
+    if size >= len(counts):
+        quotas = np.maximum(quotas, 1)
+    for _ in range(size, int(quotas.sum())):
+        quotas[np.argmax(quotas - exact)] -= 1
+    by_remainder = np.argsort(-(exact - quotas), kind="stable")
+    short = size - int(quotas.sum())
+    quotas[by_remainder[:short]] += 1
+    found: Rows = np.minimum(quotas, counts)
+    return found
+
+
+def missing_classes(samples: Samples, whole: Samples) -> tuple[int, ...]:
+    """Classes of the whole split of which no sample was drawn."""
+    if samples.labels is None or whole.labels is None:
+        return ()
+    return tuple(np.setdiff1d(whole.labels, samples.labels).tolist())

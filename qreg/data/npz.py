@@ -1,0 +1,198 @@
+"""An npz archive: images with labels, or arrays of any kind.
+
+- ``FILE.npz`` of images holds ``train_images`` and ``test_images`` (uint8, (N, H, W, 3)),
+  ``train_labels`` and ``test_labels`` (whole numbers), and may hold ``mean`` and ``std`` (three
+  floats each, of pixels scaled to 0..1);
+- any other one holds ``test_inputs``, or ``test_inputs.<name>`` for each input by name, and
+  ``test_targets``, or ``test_targets.<name>``; ``train_...`` and ``calibration_...`` likewise;
+- both may hold ``test_index`` (canonical indices) and ``classes`` (names).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qreg.data.arrays import ArraySamples
+from qreg.data.cache import cached_arrays, cached_split
+from qreg.data.dataset import Dataset, Progress
+from qreg.data.files import array_headers, read_npz, stat_key
+from qreg.data.images import ImageSamples, Three
+from qreg.data.samples import MOST_CLASSES, Rows, Samples, SplitName
+from qreg.errors import DataError, MissingDataError
+
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+_SPLITS = ("train", "test", "calibration")
+_HINT = (
+    "an npz holds test_images, test_labels, or test_inputs, test_targets (or test_inputs.<name>); "
+    "train_ and calibration_ likewise"
+)
+
+
+def open_archive(path: Path) -> Dataset:
+    """The dataset in an npz archive.
+
+    Raises:
+        DataError: it is not one of the two layouts.
+        CorruptFileError: it is damaged.
+    """
+    headers = array_headers(path)
+    if "test_images" not in headers and "test_labels" not in headers:
+        return _arrays(path, headers)
+    about = read_npz(path, ("classes", "mean", "std", "test_labels"))
+    if "test_labels" not in about:
+        raise DataError(f"{path}: no array test_labels", hint=_HINT)
+    labels = whole_labels(path, "test_labels", about["test_labels"])
+    count = int(labels.max(initial=-1)) + 1
+
+    def load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> Samples:
+        key = f"{path.stem}-{split}-{stat_key(path)}"
+        return cached_split(key, lambda: _images(path, split))
+
+    return Dataset(
+        name=path.stem,
+        classes=_names(path, about.get("classes")) or tuple(map(str, range(count))),
+        mean=_three(path, "mean", about.get("mean"), MEAN),
+        std=_three(path, "std", about.get("std"), STD),
+        load=load,
+        splits=tuple(s for s in _SPLITS if f"{s}_images" in headers),
+    )
+
+
+def whole_labels(path: Path, name: str, found: npt.NDArray[Any]) -> Rows:
+    """Labels (N,) as int64.
+
+    Raises:
+        DataError: they are not whole numbers 0, 1, ..., one a sample.
+    """
+    if found.dtype.kind not in "iu" or found.ndim != 1:
+        raise DataError(
+            f"{path}: {name} is {found.dtype} of shape {found.shape}",
+            hint=f"labels are whole numbers of shape ({len(found) if found.ndim else 'N'},)",
+        )
+    if len(found) and not (int(found.min()) >= 0 and int(found.max()) < MOST_CLASSES):
+        raise DataError(
+            f"{path}: {name} reaches from {found.min()} to {found.max()}",
+            hint="labels are 0 .. classes - 1",
+        )
+    return found.astype(np.int64)
+
+
+def _names(path: Path, found: npt.NDArray[Any] | None) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    if found.ndim != 1 or found.dtype.kind not in "Uiu" or len(found) > MOST_CLASSES:
+        raise DataError(
+            f"{path}: classes is {found.dtype} of shape {found.shape}", hint="give a list of names"
+        )
+    return tuple(map(str, found))
+
+
+def _three(path: Path, name: str, values: npt.NDArray[Any] | None, default: Three) -> Three:
+    if values is None:
+        return default
+    if values.shape != (3,) or values.dtype.kind not in "iuf":
+        raise DataError(
+            f"{path}: {name} is {values.dtype} of shape {values.shape}",
+            hint="three numbers each: R, G, B",
+        )
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _images(path: Path, split: str) -> ImageSamples:
+    names = (f"{split}_images", f"{split}_labels", f"{split}_index")
+    arrays = read_npz(path, names)
+    _need(path, names[:2], arrays, split)
+    labels = whole_labels(path, names[1], arrays[names[1]])
+    index = _index(path, names[2], arrays.get(names[2]), len(labels))
+    images = arrays[names[0]]
+    if len({len(images) if images.ndim else 0, len(labels), len(index)}) > 1:
+        raise DataError(
+            f"{path}: {names[0]} {images.shape}, {len(labels)} labels, {len(index)} indices",
+            hint="there must be as many of each",
+        )
+    order = np.argsort(index, kind="stable")
+    return ImageSamples(images=images[order], labels=labels[order], index=index[order])
+
+
+def _need(path: Path, names: tuple[str, ...], arrays: Any, split: str) -> None:
+    for name in names:
+        if name not in arrays:
+            error = DataError if split == "test" else MissingDataError
+            raise error(f"{path}: no array {name}", hint=_HINT)
+
+
+def _index(path: Path, name: str, found: npt.NDArray[Any] | None, count: int) -> Rows:
+    if found is None:
+        return np.arange(count)
+    if found.shape != (count,) or found.dtype.kind not in "iu" or (count and found.min() < 0):
+        raise DataError(
+            f"{path}: {name} is {found.dtype} of shape {found.shape}",
+            hint=f"canonical indices are whole numbers of shape ({count},)",
+        )
+    return found.astype(np.int64)
+
+
+def _arrays(path: Path, headers: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> Dataset:
+    if not _of(headers, "test", "inputs"):
+        raise DataError(f"{path}: no array test_inputs", hint=_HINT)
+
+    def load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> Samples:
+        return _array_samples(path, split, headers)
+
+    about = read_npz(path, ("classes",))
+    return Dataset(
+        name=path.stem,
+        classes=_names(path, about.get("classes")),
+        load=load,
+        splits=tuple(s for s in _SPLITS if _of(headers, s, "inputs")),
+    )
+
+
+def _of(names: Any, split: str, role: str) -> dict[str, str]:
+    """Arrays of a split by the name of an input, "" for a single one."""
+    whole = f"{split}_{role}"
+    return {
+        name[len(whole) + 1 :]: name
+        for name in names
+        if name == whole or name.startswith(f"{whole}.")
+    }
+
+
+def _array_samples(path: Path, split: str, headers: Any) -> ArraySamples:
+    inputs, targets = (_of(headers, split, role) for role in ("inputs", "targets"))
+    _need(path, (f"{split}_inputs",), {f"{split}_inputs"} if inputs else {}, split)
+    index_name = f"{split}_index"
+    names = (*inputs.values(), *targets.values())
+    for name in names:
+        shape, dtype = headers[name]
+        if not shape or dtype.kind not in "biufc":
+            raise DataError(f"{path}: {name} is {dtype} of shape {shape}", hint=_HINT)
+    arrays = cached_arrays(f"{path.stem}-{split}-{stat_key(path)}", path, names)
+    count = headers[names[0]][0][0]
+    order = read_npz(path, (index_name,)).get(index_name)
+    index = _index(path, index_name, order, count)
+    found = ArraySamples(
+        inputs={name: arrays[array] for name, array in inputs.items()},
+        targets={name: arrays[array] for name, array in targets.items()},
+        index=np.arange(count),
+        labels=_labels({name: arrays[array] for name, array in targets.items()}),
+    )
+    if order is None:
+        return found
+    rows = np.argsort(index, kind="stable")
+    sorted_ones = found.rows(rows)
+    return ArraySamples(sorted_ones.inputs, sorted_ones.targets, index[rows], sorted_ones.labels)
+
+
+def _labels(targets: dict[str, npt.NDArray[Any]]) -> Rows | None:
+    """The targets, where they can be class labels: one whole number a sample."""
+    single = targets.get("")
+    if single is None or single.ndim != 1 or single.dtype.kind not in "iu" or not len(single):
+        return None
+    if int(single.min()) < 0 or int(single.max()) >= MOST_CLASSES:
+        return None
+    return np.asarray(single, dtype=np.int64)

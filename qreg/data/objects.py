@@ -1,0 +1,114 @@
+"""Samples of a `torch.utils.data.Dataset`: an object, a function that returns one, or a dict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qreg.data.dataset import Dataset, Progress
+from qreg.data.samples import MOST_CLASSES, Rows, Samples, SplitName
+from qreg.errors import ContractError, DataError, MissingDataError
+from qreg.registry import import_object
+
+_HINT = (
+    "give a torch.utils.data.Dataset, or a dict of them by split (train, test, calibration), or a "
+    "function without arguments that returns one of these"
+)
+
+
+def dataset_of_object(name: str, found: Any) -> Dataset:
+    """The dataset that an object of the user's stands for.
+
+    Raises:
+        ContractError: it is none.
+    """
+    made = found
+    if isinstance(found, type) or (callable(found) and not hasattr(found, "__getitem__")):
+        try:
+            made = found()
+        except TypeError as error:
+            if "argument" not in str(error):
+                raise
+            raise ContractError(f"dataset '{name}': {error}", hint=_HINT) from error
+    if isinstance(made, Dataset):
+        return made
+    splits: Mapping[str, Any] = made if isinstance(made, Mapping) else {"test": made}
+    if not splits or "test" not in splits or not all(map(_readable, splits.values())):
+        kind = ", ".join(f"{k}: {type(v).__name__}" for k, v in splits.items())
+        raise ContractError(f"dataset '{name}' is {{{kind}}}", hint=_HINT)
+
+    def load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> Samples:
+        if split not in splits:
+            raise MissingDataError(
+                f"dataset '{name}' has no {split} split, only {', '.join(splits)}",
+                hint=f'return a dict {{"{split}": ..., "test": ...}}',
+            )
+        return _samples(name, split, splits[split])
+
+    return Dataset(name=name, load=load, classes=_classes(splits["test"]), splits=tuple(splits))
+
+
+def object_dataset(name: str) -> Dataset:
+    """The dataset at ``package.module:object``.
+
+    Raises:
+        ContractError: there is none.
+    """
+    return dataset_of_object(name, import_object(name, kind="dataset"))
+
+
+def _readable(found: Any) -> bool:
+    return hasattr(found, "__getitem__") and hasattr(found, "__len__")
+
+
+def _samples(name: str, split: str, items: Any) -> Samples:
+    from torch.utils.data import default_collate
+
+    from qreg.data.items import ItemSamples, ItemStore
+
+    count = len(items)
+    store = ItemStore(
+        read=lambda position: items[position],
+        describe=lambda position: f"{name}, {split}: item {position} of {count}",
+        collate=getattr(items, "collate_fn", None) or default_collate,
+    )
+    every = np.arange(count)
+    _check_repeats(store, count)
+    return ItemSamples(store, every, every, known_labels(items))
+
+
+def _check_repeats(store: Any, count: int) -> None:
+    """An item must be the same whenever it is read."""
+    from qreg.data.inputs import digest
+
+    if count and digest(store.item(0)) != digest(store.read(0)):
+        raise DataError(
+            f"{store.describe(0)} is another one when it is read again",
+            hint="switch random augmentation off for test and calibration",
+        )
+
+
+def known_labels(items: Any) -> Rows | None:
+    """Labels (N,) that a dataset tells without reading its items, as torchvision's do."""
+    if hasattr(items, "indices") and hasattr(items, "dataset"):  # torch.utils.data.Subset
+        labels = known_labels(items.dataset)
+        return None if labels is None else labels[np.asarray(items.indices)]
+    for name in ("targets", "labels"):
+        found = getattr(items, name, None)
+        if found is None:
+            continue
+        array = np.asarray(found)
+        if array.shape == (len(items),) and array.dtype.kind in "iu":
+            return array.astype(np.int64)
+    return None
+
+
+def _classes(items: Any) -> tuple[str, ...]:
+    inside = items.dataset if hasattr(items, "indices") and hasattr(items, "dataset") else items
+    found = getattr(inside, "classes", None)
+    if not isinstance(found, (list, tuple)) or len(found) > MOST_CLASSES:
+        return ()
+    return tuple(map(str, found))
