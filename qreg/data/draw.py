@@ -76,7 +76,8 @@ def _quotas(counts: Rows, size: int) -> Rows:
     if size >= len(counts):
         quotas = np.maximum(quotas, 1)
     for _ in range(size, int(quotas.sum())):
-        quotas[np.argmax(quotas - exact)] -= 1
+        above = np.where(quotas > 1, quotas - exact, -np.inf)
+        quotas[np.argmax(above)] -= 1
     by_remainder = np.argsort(-(exact - quotas), kind="stable")
     short = size - int(quotas.sum())
     quotas[by_remainder[:short]] += 1

@@ -175,17 +175,15 @@ def _array_samples(path: Path, split: str, headers: Any) -> ArraySamples:
     count = headers[names[0]][0][0]
     order = read_npz(path, (index_name,)).get(index_name)
     index = _index(path, index_name, order, count)
-    found = ArraySamples(
+    if order is not None:
+        rows = np.argsort(index, kind="stable")
+        arrays, index = {name: array[rows] for name, array in arrays.items()}, index[rows]
+    return ArraySamples(
         inputs={name: arrays[array] for name, array in inputs.items()},
         targets={name: arrays[array] for name, array in targets.items()},
-        index=np.arange(count),
+        index=index,
         labels=_labels({name: arrays[array] for name, array in targets.items()}),
     )
-    if order is None:
-        return found
-    rows = np.argsort(index, kind="stable")
-    sorted_ones = found.rows(rows)
-    return ArraySamples(sorted_ones.inputs, sorted_ones.targets, index[rows], sorted_ones.labels)
 
 
 def _labels(targets: dict[str, npt.NDArray[Any]]) -> Rows | None:

@@ -61,6 +61,8 @@ def object_dataset(name: str) -> Dataset:
 
 
 def _readable(found: Any) -> bool:
+    if isinstance(found, (str, bytes)):
+        return False
     return hasattr(found, "__getitem__") and hasattr(found, "__len__")
 
 

@@ -62,7 +62,7 @@ def test_two_writers_at_once_both_get_the_whole(own_cache: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: cached_split("key", _split), range(16)))
     assert {split.fingerprint() for split in found} == {_split().fingerprint()}
-    assert [p.name for p in (own_cache / "decoded").iterdir()] == ["key-v1"]
+    assert [p.name for p in (own_cache / "decoded").iterdir()] == ["key-v2"]
 
 
 def test_a_folder_that_cannot_be_written_costs_only_time(
@@ -89,15 +89,15 @@ while True:
 def test_kill_leaves_nothing_half_under_a_final_name(own_cache: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", _KILLED])
     deadline = time.monotonic() + 30
-    while len(list(own_cache.glob("decoded/key-*-v1"))) < 5 and time.monotonic() < deadline:
+    while len(list(own_cache.glob("decoded/key-*-v2"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.kill()
     process.wait()
-    finished = sorted(own_cache.glob("decoded/key-*-v1"))
+    finished = sorted(own_cache.glob("decoded/key-*-v2"))
     assert len(finished) >= 5
     fail = _must_not_build
     for folder in finished:
-        assert len(cached_split(folder.name.removesuffix("-v1"), fail)) == 500
+        assert len(cached_split(folder.name.removesuffix("-v2"), fail)) == 500
 
 
 def _must_not_build() -> ImageSamples:
