@@ -16,6 +16,7 @@ from qreg.data.inputs import Inputs
 from qreg.errors import DataError, UnavailableError
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options, load_test
+from qreg.measure.recorded_warnings import silence_one_time_warnings
 from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.metrics.accuracy import accuracy
 from qreg.metrics.agreement import Predictions, agreement
@@ -68,7 +69,8 @@ def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Fail
 
 
 def run_cases(cases: Sequence[Case], options: Options) -> CaseRuns:
-    """Make the cases and run them in turn; see `measure`."""
+    """Make the cases and run them interleaved; see `measure`."""
+    silence_one_time_warnings()
     dataset = options.dataset(cases[0].dataset)
     test = load_test(dataset, options)
     made = _prepare_all(cases, dataset, test, options)

@@ -13,7 +13,6 @@ from qreg.data import inputs
 from qreg.diagnosis.run import raised_failure
 from qreg.measure.comparison import CaseRuns, Run, latencies, run_cases, summarize
 from qreg.measure.options import Options
-from qreg.measure.recorded_warnings import silence_one_time_warnings
 from qreg.metrics.agreement import agreement
 from qreg.metrics.graphs import uncompiled
 from qreg.metrics.layers import layer_numerics
@@ -72,7 +71,6 @@ def migrate(home: Case, pairs: Sequence[MethodPair], options: Options) -> Migrat
     Raises:
         QregError: what concerns all cases; see `qreg.measure.comparison.measure`.
     """
-    silence_one_time_warnings()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of making the cases are recorded
         return _migration(home, pairs, options)

@@ -162,6 +162,7 @@ def test_the_command_runs(commands: tuple[str, ...], project: Path) -> None:
         status, text = _run(command, project)
         assert status in (0, 1), text
         assert "Traceback" not in text
+        assert "UserWarning" not in text
 
 
 def _run(command: str, folder: Path) -> tuple[int, str]:
