@@ -108,7 +108,8 @@ def _built(name: str, *, seed: int) -> nn.Module:
     factory = _factory(name)
     torch.manual_seed(seed)
     try:
-        model = factory()
+        with torch.enable_grad():  # a factory may train what it returns
+            model = factory()
     except TypeError as error:
         if "argument" not in str(error):
             raise

@@ -60,6 +60,14 @@ def works() -> nn.Module:
     return nn.Linear(2, 2)
 
 
+def trains() -> nn.Module:
+    model = nn.Linear(2, 1)
+    model(torch.ones(1, 2)).sum().backward()
+    with torch.no_grad():
+        model.weight -= model.weight.grad
+    return model
+
+
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
@@ -85,6 +93,11 @@ def test_a_users_factory_gets_stubs_around_it() -> None:
 def test_a_factory_that_breaks_the_contract(name: str, message: str) -> None:
     with pytest.raises(ContractError, match=message):
         build_model(f"user_nets:{name}")
+
+
+@torch.no_grad()
+def test_a_factory_may_train_what_it_returns() -> None:
+    assert build_model("user_nets:trains") is not None
 
 
 def test_a_factorys_own_errors_are_not_renamed() -> None:
