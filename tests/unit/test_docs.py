@@ -28,6 +28,7 @@ from qreg.report.json_text import FORMAT
 from qreg.settings import Settings
 from qreg.speed import records as timings
 from qreg.speed.report.check import FORMAT as SPEED_FORMAT
+from qreg.tasks import TASKS
 from qreg.upgrade import records as upgrades
 from qreg.upgrade.report.text import FORMAT as UPGRADE_FORMAT
 from tests.invariants import deviations
@@ -196,6 +197,11 @@ PAGES = [
 @pytest.mark.parametrize("name", [*MODELS.names(), *DATASETS.names(), *METHODS.names(), *ENGINES])
 def test_every_model_dataset_method_and_engine_is_named(name: str) -> None:
     assert f"`{name}`" in COMPARE
+
+
+@pytest.mark.parametrize("name", TASKS.names())
+def test_every_task_is_described(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs" / "tasks.md").read_text()
 
 
 def test_the_categories_of_a_change_are_described() -> None:
