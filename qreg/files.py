@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock
 
+from qreg.errors import QregError
+
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` under a temporary name beside `path`, then rename it into place."""
+    """Write `content` under a temporary name beside `path`, then rename it into place.
+
+    A file that is there keeps its mode; a new one has the mode that the umask leaves.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, half = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -19,11 +25,71 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(half).chmod(0o644)
+        Path(half).chmod(_mode(path))
         os.replace(half, path)
     except BaseException:
         Path(half).unlink(missing_ok=True)
         raise
+
+
+def _mode(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return 0o666 & ~umask
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file that the user named: replaced as a whole, where it is a regular file.
+
+    A link is followed, to what it names. What is no regular file is written to, never replaced:
+    a device, a pipe, ``/dev/stdout``.
+
+    Raises:
+        QregError: it cannot be written.
+    """
+    try:
+        if is_stream(path):
+            with path.open("ab") as stream:
+                stream.write(content)
+        else:
+            write_atomically(path.resolve(), content)
+    except OSError as error:
+        raise _not_written(path, error.strerror or str(error)) from error
+
+
+def check_output(path: Path) -> None:
+    """Find out whether `write_output` could write there, before hours of work rely on it.
+
+    Raises:
+        QregError: it could not.
+    """
+    if path.is_dir():
+        raise _not_written(path, "it is a folder")
+    target = path if is_stream(path) else path.resolve()
+    if target.exists() and not os.access(target, os.W_OK):
+        raise _not_written(path, "it may not be written")
+    if not is_stream(path):
+        folder = next(one for one in target.parents if one.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise _not_written(path, f"{folder} is no folder that may be written")
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path names a device or a pipe, or what a process has open."""
+    if path.absolute().parts[1:2] in (("dev",), ("proc",)):
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _not_written(path: Path, why: str) -> QregError:
+    return QregError(f"{path} cannot be written: {why}", hint="choose another file")
 
 
 def shipped_folder() -> Path:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
+
+from qreg.errors import QregError
+from qreg.files import check_output
 
 
 def split_names(names: str | Iterable[str]) -> tuple[str, ...]:
@@ -63,8 +67,10 @@ class Once(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,  # noqa: ARG002
     ) -> None:
-        if getattr(namespace, self.dest, None) is not self.default:
+        given = f"_{self.dest}_is_given"
+        if hasattr(namespace, given):
             raise argparse.ArgumentError(self, "it is given twice; this command takes one")
+        setattr(namespace, given, True)
         setattr(namespace, self.dest, values)
 
 
@@ -76,6 +82,16 @@ def positive(text: str) -> int:
 def positive_or_zero(text: str) -> int:
     """A whole number of 0 or more."""
     return _number(text, 0, "a positive number or 0")
+
+
+def output_file(text: str) -> Path:
+    """A file that is to be written: whether it can be is found before the work, not after it."""
+    path = Path(text)
+    try:
+        check_output(path)
+    except QregError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return path
 
 
 def _number(text: str, lowest: int, what: str) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qreg.errors import MissingDataError, QregError
-from qreg.names import Names, positive
+from qreg.names import Names, output_file, positive
 
 if TYPE_CHECKING:
     from qreg.gate.judge import Judge
@@ -55,7 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="processes that judge (default: %(default)s)",
     )
-    group.addoption("--qreg-json", type=Path, metavar="FILE", help="write the verdicts")
+    group.addoption("--qreg-json", type=output_file, metavar="FILE", help="write the verdicts")
 
 
 def pytest_configure(config: pytest.Config) -> None:

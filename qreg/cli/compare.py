@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import (
@@ -19,6 +18,7 @@ from qreg.cli.options import (
     options_of,
 )
 from qreg.cli.terminal import write_file
+from qreg.names import output_file
 from qreg.quantization import METHODS
 from qreg.quantization.engines import default_engine
 
@@ -64,8 +64,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_engine_option(parser)
     add_limit_option(parser)
     add_thread_option(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG, accuracy by size")
+    parser.add_argument(
+        "--json", type=output_file, metavar="FILE", help="write all that was measured"
+    )
+    parser.add_argument(
+        "--plot", type=output_file, metavar="FILE", help="write a PNG, accuracy by size"
+    )
     parser.set_defaults(run=run)
 
 

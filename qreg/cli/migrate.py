@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import (
@@ -19,6 +18,7 @@ from qreg.cli.options import (
 )
 from qreg.cli.terminal import console, write_file
 from qreg.errors import UnknownNameError
+from qreg.names import output_file
 from qreg.quantization import DEPRECATED
 from qreg.quantization.engines import default_engine
 
@@ -59,8 +59,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_choices(parser)
     add_thread_option(parser)
     parser.add_argument("--no-code", action="store_true", help="leave out the code to replace")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a pull request's text")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write all that was found")
+    parser.add_argument(
+        "--markdown", type=output_file, metavar="FILE", help="write a pull request's text"
+    )
     parser.set_defaults(run=run)
 
 

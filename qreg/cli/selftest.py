@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from qreg.cli.cases import add_case_options
 from qreg.cli.options import add_thread_option, check_model_and_methods, chosen_engines, options_of
 from qreg.errors import QregError
-from qreg.names import Names, positive_or_zero
+from qreg.names import Names, output_file, positive_or_zero
 from qreg.quantization.engines import available_engines
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="runs without a fault in each setting (default: %(default)s)",
     )
     add_thread_option(parser, default=1)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="write all that was found")
     parser.set_defaults(run=run)
 
 
@@ -75,11 +74,10 @@ def run(args: argparse.Namespace) -> int:
     proof = _proof(args)
     _print(proof)
     if args.json:
+        from qreg.cli.terminal import write_file
         from qreg.faults.report.proof_json import proof_text
-        from qreg.files import write_atomically
 
-        write_atomically(args.json, proof_text(proof).encode())
-        print(f"wrote {os.fspath(args.json)}")
+        write_file(args.json, proof_text(proof).encode())
     return 0 if proof.holds else 1
 
 

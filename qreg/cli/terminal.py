@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +27,12 @@ def console(*, width: int = _WIDTH) -> Console:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write all of it or nothing, and say so."""
-    from qreg.files import write_atomically
+    from qreg.files import is_stream, write_output
 
-    write_atomically(path, content)
-    print(f"wrote {os.fspath(path)}")
+    sys.stdout.flush()
+    write_output(path, content)
+    if not is_stream(path):
+        print(f"wrote {os.fspath(path)}")
 
 
 @contextmanager

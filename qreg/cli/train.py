@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
         from qreg.data import get_dataset
+        from qreg.files import check_output
         from qreg.training.checkpoints import checkpoint_path
         from qreg.training.run import make_checkpoint
 
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         recipe = _recipe(args, options.folders, dataset.name)
         out = args.out or options.folders[0]
         path = checkpoint_path(out, args.model, dataset.name, args.method)
+        check_output(path)
         if path.exists() and not args.force:
             raise CheckpointError(
                 f"{path} is there already", hint="give --out DIR, or --force to replace it"

@@ -9,15 +9,13 @@ if TYPE_CHECKING:
     from qreg.records.case import Case
     from qreg.settings import Settings
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import options_of
 from qreg.cli.speed.options import add_selection
 from qreg.errors import QregError
-from qreg.names import positive
+from qreg.names import output_file, positive
 
 if TYPE_CHECKING:
     from qreg.progress import Progress
@@ -87,7 +85,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--speed", action="store_true", help="compare speed too, which takes minutes"
     )
     for kind in ("json", "markdown", "html"):
-        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write it as {kind}")
+        parser.add_argument(
+            f"--{kind}", type=output_file, metavar="FILE", help=f"write it as {kind}"
+        )
     parser.add_argument("--strict", action="store_true", help="whatever is not safe fails")
     parser.set_defaults(run=run)
 
@@ -164,7 +164,7 @@ def _print(report: UpgradeReport) -> None:
 
 def _write(args: argparse.Namespace, report: UpgradeReport) -> None:
     from qreg.cli.speed.output import now
-    from qreg.files import write_atomically
+    from qreg.cli.terminal import write_file
     from qreg.upgrade.report.html_page import upgrade_html
     from qreg.upgrade.report.markdown import upgrade_markdown
     from qreg.upgrade.report.text import upgrade_text
@@ -177,8 +177,7 @@ def _write(args: argparse.Namespace, report: UpgradeReport) -> None:
     )
     for path, text in texts:
         if path:
-            write_atomically(path, text.encode())
-            print(f"wrote {os.fspath(path)}")
+            write_file(path, text.encode())
 
 
 def _status(report: UpgradeReport, *, strict: bool) -> int:

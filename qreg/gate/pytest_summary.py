@@ -66,10 +66,10 @@ class Summary:
         if vanished and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self._json and self._seen:
-            from qreg.files import write_atomically
+            from qreg.files import write_output
 
             text = json.dumps(self._sorted(), indent=1, sort_keys=True)
-            write_atomically(self._json, text.encode() + b"\n")
+            write_output(self._json, text.encode() + b"\n")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the section."""

@@ -165,6 +165,7 @@ class HistoryEntry:
         reference: the commit or interpreter that all nights are measured beside.
         change, low, high: of the time of a call beside the reference's, as a share.
         noisy: why the machine was too busy for fine differences.
+        batch: inputs a call; 0 where it was not recorded.
     """
 
     time: str
@@ -178,6 +179,12 @@ class HistoryEntry:
     pairs: int
     candidate_ms: float
     noisy: tuple[str, ...] = ()
+    batch: int = 0
+
+    @property
+    def series(self) -> tuple[str, int, int]:
+        """What must be the same of all entries whose changes are compared."""
+        return self.reference, self.batch, self.environment.threads
 
     def __post_init__(self) -> None:
         if not -1 < self.low <= self.change <= self.high:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 import time
@@ -8,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from qreg.files import write_atomically
+from qreg.errors import QregError
+from qreg.files import check_output, write_atomically, write_output
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -46,7 +49,8 @@ def test_two_writers_leave_one_of_both_whole(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from qreg.files import write_atomically
+from qreg.errors import QregError
+from qreg.files import check_output, write_atomically, write_output
 turn = 0
 while True:
     turn += 1
@@ -67,3 +71,50 @@ def test_kill_leaves_old_or_new_never_half(tmp_path: Path) -> None:
         content = path.read_bytes()
         assert len(content) == 3_000_000
         assert len(set(content)) == 1
+
+
+def test_an_output_replaces_files_and_writes_to_what_is_none(tmp_path: Path) -> None:
+    pipe, there = tmp_path / "pipe", tmp_path / "there"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(pipe.read_bytes)
+        write_output(pipe, b"content")
+        assert read.result(10) == b"content"
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    there.symlink_to(tmp_path / "real")
+    write_output(there, b"content")
+    assert there.is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"content"
+    write_output(Path("/dev/null"), b"content")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_standard_output_is_written_to_even_where_it_is_a_file(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from qreg.files import write_output; print('first', flush=True);"
+        "write_output(Path('/dev/stdout'), b'second\\n'); print('third')"
+    )
+    with (tmp_path / "out").open("ab") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "first\nsecond\nthird\n"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_file_has_the_mode_it_had_or_what_the_umask_leaves(tmp_path: Path, there: bool) -> None:
+    path = tmp_path / "file"
+    if there:
+        path.touch(0o640)
+        path.chmod(0o640)
+    before = os.umask(0o077)
+    try:
+        write_atomically(path, b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == (0o640 if there else 0o600)
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(QregError, match="it is a folder"):
+        check_output(tmp_path)
+    with pytest.raises(QregError, match="cannot be written"):
+        write_output(Path("/proc/none/x"), b"")

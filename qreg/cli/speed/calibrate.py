@@ -12,7 +12,7 @@ from qreg.cli.cases import project_settings
 from qreg.cli.options import add_numbers, options_of
 from qreg.cli.speed.options import add_selection, chosen_cases
 from qreg.errors import QregError
-from qreg.names import Names, positive_or_zero
+from qreg.names import Names, output_file, positive_or_zero
 
 if TYPE_CHECKING:
     from qreg.measure.options import Options
@@ -77,7 +77,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="(default: those that the threads can show)",
     )
     parser.add_argument(
-        "--store", type=Path, default=_STORE, metavar="FILE", help="(default: %(default)s)"
+        "--store", type=output_file, default=_STORE, metavar="FILE", help="(default: %(default)s)"
     )
     add_selection(parser)
     parser.set_defaults(run=run)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from qreg.cli.speed import calibrate, history, instructions
-from qreg.cli.speed.options import add_measuring, add_selection, checked
+from qreg.cli.speed.options import add_measuring, add_selection, check_cases
 from qreg.cli.speed.output import exit_status, print_run, write_run
 from qreg.errors import QregError
+from qreg.names import output_file
 
 _DESCRIPTION = """\
 Run cases on two sides in pairs of fresh processes, and judge whether the candidate is slower.
@@ -54,7 +54,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_sides(check)
     add_selection(check)
     add_measuring(check)
-    check.add_argument("--json", type=Path, metavar="FILE", help="write every pair and verdict")
+    check.add_argument(
+        "--json", type=output_file, metavar="FILE", help="write every pair and verdict"
+    )
     check.add_argument("--strict", action="store_true", help="whatever is not PASS fails")
     check.set_defaults(run=run_check)
     history.add_actions(actions)
@@ -79,7 +81,7 @@ def _add_sides(parser: argparse.ArgumentParser) -> None:
 def run_check(args: argparse.Namespace) -> int:
     """Compare, print, write."""
     baseline, candidate = _sides(args)
-    run, plan = checked(args, baseline, candidate)
+    run, plan = check_cases(args, baseline, candidate)
     print_run(run, plan)
     if args.json:
         write_run(args.json, run)

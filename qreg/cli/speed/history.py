@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import matches, project_settings
-from qreg.cli.options import add_action
-from qreg.cli.speed.options import add_measuring, add_selection, checked
+from qreg.cli.options import add_action, add_place_options
+from qreg.cli.speed.options import add_measuring, add_pairs, add_selection, check_cases
 from qreg.errors import QregError
+from qreg.names import output_file, positive
 
 if TYPE_CHECKING:
+    from qreg.measure.options import Options
     from qreg.records.case import Case
     from qreg.records.verdict import Outcome
     from qreg.speed.history.change_points import ChangePoint
@@ -54,12 +56,25 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     record.set_defaults(run=run_record)
     history = _action(actions, "history", "show it, with its change points", _HISTORY_EPILOG)
     history.add_argument("cases", nargs="*", metavar="CASE", help="names, or patterns: '*/qat@*'")
-    history.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG of the one case")
-    history.add_argument("--last", type=int, default=60, metavar="N", help="nights (default: 60)")
+    history.add_argument(
+        "--plot", type=output_file, metavar="FILE", help="write a PNG of the one case"
+    )
+    history.add_argument(
+        "--last", type=positive, default=60, metavar="N", help="nights (default: 60)"
+    )
     history.add_argument("--confirm", action="store_true", help="check the last slowdowns")
     history.add_argument(
         "--strict", action="store_true", help="a slowdown that cannot be checked fails, too"
     )
+    add_pairs(history)
+    for name, what in (("threads", "threads"), ("batch", "inputs a call")):
+        history.add_argument(
+            f"--{name}",
+            type=positive,
+            metavar="N",
+            help=f"only what was recorded with so many {what} (default: the last recording's)",
+        )
+    add_place_options(history, downloads=False)
     history.set_defaults(run=run_history)
 
 
@@ -79,17 +94,19 @@ def _action(
 def run_record(args: argparse.Namespace) -> int:
     """Measure and append."""
     from qreg.cli.speed.output import exit_status, now, print_run
+    from qreg.files import check_output
     from qreg.speed.compare.rule import single_look
     from qreg.speed.history.entries import history_entries
     from qreg.speed.history.store import append, store_path
 
-    run, plan = checked(args, args.reference, args.candidate, plan=single_look)
+    root = project_settings().root
+    path = store_path(args.store, root)
+    check_output(path)
+    run, plan = check_cases(args, args.reference, args.candidate, plan=single_look)
     print_run(run, plan)
     if run.interrupted:
         return exit_status(run, strict=False)
-    root = project_settings().root
     entries = history_entries(run, plan, root, time=now())
-    path = store_path(args.store, root)
     append(path, entries)
     print(f"recorded {len(entries)} of {len(run.verdicts)} cases in {os.fspath(path)}")
     return int(len(entries) < len(run.verdicts))
@@ -124,15 +141,33 @@ def _entries(args: argparse.Namespace) -> dict[Case, tuple[HistoryEntry, ...]]:
     entries, damaged = read(path)
     for line in damaged:
         print(f"{path}, line {line.number} is damaged: {line.reason}", file=sys.stderr)
-    kept = [n for n in entries if not args.cases or matches(n.case, args.cases)]
+    kept = [n for n in entries if _is_asked_for(n, args)]
     if not kept:
         raise QregError(f"{path} has no such nights", hint="record some: qreg speed record")
-    # nights beside another reference are another series: the last one's counts
-    last = {entry.case: entry.reference for entry in kept}
+    # another reference, batch size or number of threads is another series: the last one's counts
+    last = {entry.case: entry.series for entry in kept}
     return {
-        case: tuple(n for n in kept if n.case == case and n.reference == reference)[-args.last :]
-        for case, reference in last.items()
+        case: tuple(n for n in kept if n.case == case and n.series == series)[-args.last :]
+        for case, series in last.items()
     }
+
+
+def _is_asked_for(entry: HistoryEntry, args: argparse.Namespace) -> bool:
+    named = not args.cases or matches(entry.case, args.cases)
+    batch = args.batch in (None, entry.batch)
+    return named and batch and args.threads in (None, entry.environment.threads)
+
+
+def _of_entry(args: argparse.Namespace, entry: HistoryEntry) -> Options:
+    """How the entry was measured, with the folders that are named."""
+    from qreg.measure.options import Options
+
+    return Options(
+        data_dir=args.data_dir,
+        checkpoints=args.checkpoints,
+        threads=entry.environment.threads,
+        batch=entry.batch or 1,
+    )
 
 
 def _change_text(change: ChangePoint) -> str:
@@ -141,15 +176,15 @@ def _change_text(change: ChangePoint) -> str:
         f"change {change.by * 100:+.1f} % between {before.time[:10]} ({before.commit or 'no git'}) "
         f"and {after.time[:10]} ({after.commit or 'no git'})\n"
         f"  next: qreg speed check {before.commit} {after.commit} --cases '{after.case}'"
+        f" --batch {after.batch or 1} --threads {after.environment.threads}"
     )
 
 
 def _write_plot(path: Path, entries: tuple[HistoryEntry, ...], starts: tuple[int, ...]) -> None:
-    from qreg.files import write_atomically
+    from qreg.cli.terminal import write_file
     from qreg.speed.report.history import history_png
 
-    write_atomically(path, history_png(entries, starts))
-    print(f"wrote {os.fspath(path)}")
+    write_file(path, history_png(entries, starts))
 
 
 def _alerts(change: ChangePoint, args: argparse.Namespace) -> bool:
@@ -165,21 +200,19 @@ def _alerts(change: ChangePoint, args: argparse.Namespace) -> bool:
     path = store_of(store_path(args.store, project_settings().root))
     if known := find(path, change):
         print(f"checked on {known.time[:10]}: {known.outcome.value}")
-    outcome = known.outcome if known else _confirm(change, path)
+    outcome = known.outcome if known else _confirm(change, path, args)
     return outcome is Outcome.REGRESSED or (args.strict and outcome is not Outcome.PASS)
 
 
-def _confirm(change: ChangePoint, path: Path) -> Outcome:
+def _confirm(change: ChangePoint, path: Path, args: argparse.Namespace) -> Outcome:
     """Run the paired check between the two commits, print it, and keep what it said."""
-    from qreg.cli.speed.command import add_parser
     from qreg.cli.speed.output import now, print_run
     from qreg.speed.history.confirmations import Confirmation, keep
 
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
     before, after, case = change.before.commit, change.after.commit, change.after.case
-    args = parser.parse_args(["speed", "check", before, after, "--cases", str(case)])
-    run, plan = checked(args, before, after)
+    run, plan = check_cases(
+        args, before, after, choose=lambda _: (case,), options=_of_entry(args, change.after)
+    )
     print_run(run, plan)
     outcome = run.verdicts[0].outcome
     if not run.interrupted:

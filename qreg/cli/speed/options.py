@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import add_case_options, named_cases, optioned_cases, project_settings
@@ -12,6 +14,7 @@ from qreg.errors import QregError
 from qreg.names import Names, positive_or_zero
 
 if TYPE_CHECKING:
+    from qreg.measure.options import Options
     from qreg.records.case import Case
     from qreg.settings import Settings
     from qreg.speed.compare.rule import SequentialPlan
@@ -33,10 +36,15 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 def add_measuring(parser: argparse.ArgumentParser, *, pairs: int = 16) -> None:
     """How it is measured."""
+    numbers = {"threads": (1, "threads of PyTorch's kernels"), "batch": (1, "inputs a call")}
+    add_numbers(parser, numbers)
+    add_pairs(parser, pairs=pairs)
+
+
+def add_pairs(parser: argparse.ArgumentParser, *, pairs: int = 16) -> None:
+    """How many pairs of processes there are, and how long each may take."""
     numbers = {
         "pairs": (pairs, "the most pairs of processes: even, 8 or more"),
-        "threads": (1, "threads of PyTorch's kernels"),
-        "batch": (1, "images a call"),
         "timeout": (60, "seconds that one process may take"),
     }
     add_numbers(parser, numbers)
@@ -48,31 +56,40 @@ def add_measuring(parser: argparse.ArgumentParser, *, pairs: int = 16) -> None:
     )
 
 
-def checked(
+def check_cases(
     args: argparse.Namespace,
     baseline: str,
     candidate: str,
     *,
     plan: Callable[..., SequentialPlan] | None = None,
+    choose: Callable[[Settings], tuple[Case, ...]] | None = None,
+    options: Options | None = None,
 ) -> tuple[SpeedRun, SequentialPlan]:
-    """The run that the options ask for, with a progress bar, and its plan."""
+    """The run that the command's options ask for, with a progress bar, and its plan.
+
+    Args:
+        choose: the cases, instead of those that the command's options choose.
+        options: how to measure, instead of as they say.
+    """
     from qreg.cli.terminal import progress_bar, stop_when_terminated
 
     with progress_bar() as show, stop_when_terminated():
         show(0, args.pairs, "choosing cases")
         from qreg.quantization import METHODS
         from qreg.speed.check import check_speed
+        from qreg.speed.compare.rule import make_plan
         from qreg.speed.driver import SpeedRequest
 
         settings = project_settings()
-        cases = chosen_cases(args, settings)
+        cases = choose(settings) if choose else chosen_cases(args, settings)
+        options = replace(options or options_of(args), progress=show)
         against = METHODS.check(args.against) if getattr(args, "against", "") else ""
         request = SpeedRequest(
             cases=cases,
-            plan=_plan(args, cases, plan),
+            plan=_plan(args.pairs, cases, plan or partial(make_plan, threads=options.threads)),
             seed=_seed(args.seed),
             against=against,
-            options=options_of(args, show),
+            options=options,
             timeout=args.timeout,
         )
         return check_speed(request, baseline, candidate, settings.root), request.plan
@@ -85,16 +102,13 @@ def _seed(given: int | None) -> int:
 
 
 def _plan(
-    args: argparse.Namespace, cases: tuple[Case, ...], given: Callable[..., SequentialPlan] | None
+    pairs: int, cases: tuple[Case, ...], make: Callable[..., SequentialPlan]
 ) -> SequentialPlan:
-    from qreg.speed.compare.rule import make_plan
-
-    threads = {} if given else {"threads": args.threads}
     try:
-        return (given or make_plan)(pairs=args.pairs, cases=len(cases), **threads)
+        return make(pairs=pairs, cases=len(cases))
     except ValueError as error:
         raise QregError(
-            f"--pairs {args.pairs} with {len(cases)} cases: nothing could be significant",
+            f"--pairs {pairs} with {len(cases)} cases: nothing could be significant",
             hint="give an even number of 8 or more pairs, or fewer cases: 2 for 8 pairs, 12 for 12",
         ) from error
 

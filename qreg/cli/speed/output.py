@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,11 +27,10 @@ def print_run(run: SpeedRun, plan: SequentialPlan) -> None:
 
 def write_run(path: Path, run: SpeedRun) -> None:
     """Every pair and verdict, as JSON."""
-    from qreg.files import write_atomically
+    from qreg.cli.terminal import write_file
     from qreg.speed.report.check import speed_text
 
-    write_atomically(path, speed_text(run, created=now()).encode())
-    print(f"wrote {os.fspath(path)}")
+    write_file(path, speed_text(run, created=now()).encode())
 
 
 def now() -> str:

@@ -30,6 +30,7 @@ def history_entries(
             pairs=verdict.speed.pairs,
             candidate_ms=verdict.candidate_ms,
             noisy=complaints(run.noise),
+            batch=run.batch,
         )
         for verdict in run.verdicts
         if verdict.speed and verdict.speed.pairs == plan.pairs

@@ -18,8 +18,9 @@ from qreg.files import append_lines, read_lines
 from qreg.records.decode import MismatchError, decoder, parse
 from qreg.speed.records import HistoryEntry
 
-#: 1: format, and a night as in qreg.speed.records.
-FORMAT = 1
+#: 1: format, and an entry as in qreg.speed.records. 2: with its batch size.
+FORMAT = 2
+_READ = (1, 2)
 #: Beside pyproject.toml, unless said.
 FOLDER = Path(".qreg") / "history"
 _NAME = "nights.jsonl"
@@ -71,7 +72,7 @@ def read(path: Path) -> tuple[tuple[HistoryEntry, ...], tuple[Damage, ...]]:
 
 def _entry(line: bytes) -> HistoryEntry:
     content = parse(line)
-    if type(content) is not dict or content.pop("format", None) != FORMAT:
+    if type(content) is not dict or content.pop("format", None) not in _READ:
         raise MismatchError(f"format {FORMAT}", line[:60].decode(errors="replace"))
     entry: HistoryEntry = decoder(HistoryEntry)(content)
     return entry

@@ -66,7 +66,7 @@ def test_damaged_lines_are_reported_by_number_and_the_rest_read(tmp_path: Path) 
     append(path, [entry(n) for n in range(5)])
     lines = path.read_text().splitlines(keepends=True)
     lines[1] = lines[1].replace('"pairs": 12', '"pairs": -12')
-    lines[2] = lines[2].replace('"format": 1', '"format": 9')
+    lines[2] = lines[2].replace('"format": 2', '"format": 9')
     path.write_text("".join(lines)[:-30])
     entries, damaged = read(path)
     assert entries == (entry(0), entry(3))
@@ -233,6 +233,49 @@ def test_a_change_point_is_checked_once_and_only_that_alerts(
     assert main(command) == int(slower)
     assert "checked on" in capsys.readouterr().out
     assert len(log_of(str(tmp_path / names[1]))) == asked
+
+
+def test_a_confirmation_is_measured_as_the_series_and_with_the_options_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for name in (18, 21):
+        fake_python(tmp_path / f"{name:040x}")
+    store, where = tmp_path / "n.jsonl", dataclasses.replace(ENVIRONMENT, threads=2)
+    mine = [dataclasses.replace(one, batch=8, environment=where) for one in series(25, step_at=20)]
+    append(store, mine)
+    command = ["speed", "history", "--store", str(store), "--confirm", "--pairs", "8"]
+    assert main([*command, "--checkpoints", "mine", "--data-dir", "data"]) == 0
+    for one in log_of(str(tmp_path / f"{21:040x}")):
+        options = one["job"]["options"]
+        assert (options["batch"], options["threads"]) == (8, 2)
+        assert options["checkpoints"] == str(tmp_path / "mine")
+        assert options["data_dir"] == str(tmp_path / "data")
+
+
+def test_a_series_has_one_batch_size_and_one_number_of_threads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "n.jsonl"
+    append(store, [entry(n, batch=1) for n in range(6)] + [entry(n, batch=8) for n in range(6, 9)])
+    assert main(["speed", "history", "--store", str(store)]) == 0
+    last = capsys.readouterr().out
+    assert "2026-01-09" in last
+    assert "2026-01-06" not in last
+    assert main(["speed", "history", "--store", str(store), "--batch", "1"]) == 0
+    first = capsys.readouterr().out
+    assert "2026-01-06" in first
+    assert "2026-01-09" not in first
+    assert main(["speed", "history", "--store", str(store), "--threads", "3"]) == 2
+
+
+def test_entries_of_the_first_format_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "n.jsonl"
+    append(path, [entry(0)])
+    line = path.read_text().replace('"format": 2', '"format": 1').replace('"batch": 0, ', "")
+    path.write_text(line)
+    assert read(path) == ((entry(0),), ())
 
 
 def test_what_cannot_be_checked_is_no_alert_unless_strict(
