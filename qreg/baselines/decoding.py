@@ -23,12 +23,14 @@ from qreg.baselines.sidecar import (
     take_logits,
     take_predictions,
     take_quantizer,
+    take_score,
 )
 from qreg.records.baseline import Baseline, Promise, Snapshot
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, parse
 from qreg.records.measurement import Size, TensorSize
 from qreg.records.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
+from qreg.records.score import Score
 
 # More images than calibration ranges stand for in earnest: a typing error would fill the memory.
 _MOST_IMAGES = 10_000_000
@@ -74,8 +76,16 @@ def _check_format(found: Any) -> None:
     number = found.get("format")
     if type(number) is not int or not 1 <= number <= FORMAT:
         raise MismatchError(f"{FORMAT}, the newest this qreg reads", f"{number!r}", key="format")
+    if number < 3 and any("score" in entry for entry in _entries(found)):
+        raise MismatchError(f"no scores in format {number}", "some", key="entries")
     if number == 1 and "promises" in found:
         raise MismatchError("no promises in format 1", "some", key="promises")
+
+
+def _entries(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The plain entries, as far as they look like some."""
+    entries = found.get("entries")
+    return [one for one in entries if type(one) is dict] if type(entries) is list else []
 
 
 def decode_promise(entry: PromiseEntry, case: Case) -> Promise:
@@ -106,6 +116,7 @@ def decode_baseline(entry: Entry, case: Case, content: bytes, images: Images) ->
         "predictions": taken.predictions,
         "size": _size(entry.size),
         "numerics": _agreeing(lambda: _numerics(entry, taken, images)),
+        "score": _agreeing(lambda: _score(entry, taken, images)),
     }
     snapshot = _agreeing(lambda: Snapshot(**named_alike(entry, Snapshot) | decoded))
     baseline: Baseline = _agreeing(lambda: Baseline(snapshot, entry.history))
@@ -122,12 +133,13 @@ def _agreeing(make: Callable[[], Any]) -> Any:
 
 @dataclass(frozen=True)
 class _Taken:
-    """What comes from the sidecar; `weights` by layer."""
+    """What comes from the sidecar; `weights` by layer, fields of `score` by name."""
 
     predictions: tuple[int, ...]
     disagreements: tuple[int, ...]
     logits: Logits
     weights: dict[str, Quantizer]
+    score: dict[str, Any]
 
 
 def _taken(entry: Entry, content: bytes, images: Images) -> _Taken:
@@ -143,6 +155,7 @@ def _taken(entry: Entry, content: bytes, images: Images) -> _Taken:
                 name: take_quantizer(arrays, name, weight.qscheme, weight.dtype)
                 for name, weight in quantized.items()
             },
+            score=take_score(arrays, len(images.index)) if entry.score else {},
         )
         arrays.finish()
     except MismatchError as error:
@@ -159,6 +172,12 @@ def _numerics(entry: Entry, taken: _Taken, images: Images) -> Numerics:
         "operators": tuple(OperatorCount(*one) for one in entry.operators.items()),
     }
     return Numerics(**named_alike(entry, Numerics) | decoded)
+
+
+def _score(entry: Entry, taken: _Taken, images: Images) -> Score | None:
+    if entry.score is None:
+        return None
+    return Score(**vars(entry.score), **taken.score, index=images.index)
 
 
 def _layer(entry: LayerEntry, taken: _Taken) -> Layer:

@@ -16,6 +16,7 @@ from qreg.baselines.schema import (
     LogitsEntry,
     OutputEntry,
     PromiseEntry,
+    ScoreEntry,
     Sidecar,
     Sidecars,
     SizeEntry,
@@ -109,6 +110,7 @@ def _entry(baseline: Baseline, sidecars: Sidecars) -> Entry:
         "layers": tuple(map(_layer_entry, numerics.layers)),
         "sidecars": sidecars,
         "sha256": "",
+        "score": ScoreEntry(**named_alike(found.score, ScoreEntry)) if found.score else None,
     }
     return Entry(**named_alike(found, Entry) | named_alike(numerics, Entry) | encoded)
 

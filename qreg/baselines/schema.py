@@ -17,7 +17,8 @@ from qreg.records.decode import Signed
 
 #: 1: `File` as below without promises, its arrays in safetensors beside it.
 #: 2: promises.
-FORMAT = 2
+#: 3: scores.
+FORMAT = 3
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -115,6 +116,20 @@ class Sidecars:
 
 
 @dataclass(frozen=True)
+class ScoreEntry:
+    """A `qreg.records.score.Score`; its values, rows and predictions are in the sidecar."""
+
+    task: str
+    name: str
+    higher_is_better: bool
+    binary: bool
+    summary: str
+    unit: str
+    value: float
+    span: float | None = None
+
+
+@dataclass(frozen=True)
 class Entry:
     """The baseline of one environment.
 
@@ -138,6 +153,7 @@ class Entry:
     warnings: tuple[str, ...]
     sidecars: Sidecars
     sha256: str
+    score: ScoreEntry | None = None
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,15 @@ from safetensors.numpy import load, save
 from qreg.records.baseline import Snapshot
 from qreg.records.decode import MismatchError
 from qreg.records.numerics import Images, Layer, Logits, Quantizer
+from qreg.records.score import Score
 
 Array = npt.NDArray[Any]
 # what safetensors raises for content that is not its own, an unknown dtype among it
 _DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, OverflowError)
 _PALETTE = 256
 _LABELS = ("uint8", "uint16", "int32")
+_FLOATS = ("float32", "float64")
+_CODES = ("uint8", "uint16", "int32", "int64")
 _ZERO_POINTS = ("int8", "uint8", "int16", "int32")
 
 
@@ -90,12 +93,13 @@ def decode_images(content: bytes) -> Images:
 
 
 def encode_arrays(snapshot: Snapshot) -> bytes:
-    """Predictions, disagreements, logits, and the scales and zero points of weights by layer."""
+    """Predictions, disagreements, logits, scores, and the quantization of weights by layer."""
     numerics = snapshot.numerics
     arrays = {
         "predictions": _smallest(snapshot.predictions, (_predicted(numerics.logits.classes),)),
         "disagreements": _smallest(numerics.disagreements, ("int32",)),
         **_logits_arrays(numerics.logits),
+        **(_score_arrays(snapshot.score) if snapshot.score else {}),
     }
     for name, weight in _weights(numerics.layers).items():
         arrays[f"{name}.weight.scales"] = _exact(weight.scales)
@@ -143,10 +147,41 @@ def take_logits(arrays: Arrays, count: int, classes: int, digest: str) -> Logits
     return found
 
 
+def take_score(arrays: Arrays, samples: int) -> dict[str, Any]:
+    """Values, rows and predictions of scores, by field.
+
+    Raises:
+        MismatchError: they do not fit each other.
+    """
+    values = arrays.take("score.values", _FLOATS, samples)
+    found: dict[str, Any] = {"values": tuple(values.astype(float).tolist())}
+    if "score.rows" in arrays:
+        lengths = arrays.take("score.lengths", ("int32",), samples)
+        flat = arrays.take("score.rows", _FLOATS, int(lengths.clip(min=0).sum()))
+        if (lengths < 0).any():
+            raise MismatchError("lengths of 0 or more", "negative ones", key="score.lengths")
+        parts = np.split(flat.astype(float), np.cumsum(lengths)[:-1])
+        found["rows"] = tuple(tuple(part.tolist()) for part in parts)
+    if "score.predictions" in arrays:
+        codes = arrays.take("score.predictions", _CODES, samples)
+        found["predictions"] = _whole(codes)
+    return found
+
+
+def _score_arrays(score: Score) -> dict[str, Array]:
+    arrays = {"score.values": _exact(score.values)}
+    if score.rows:
+        arrays["score.rows"] = _exact([value for row in score.rows for value in row])
+        arrays["score.lengths"] = _smallest([len(row) for row in score.rows], ("int32",))
+    if score.predictions is not None:
+        arrays["score.predictions"] = _smallest(score.predictions, _CODES)
+    return arrays
+
+
 def take_quantizer(arrays: Arrays, layer: str, qscheme: str, dtype: str) -> Quantizer:
     """The quantization of a layer's weight."""
     name = f"{layer}.weight"
-    scales = arrays.take(f"{name}.scales", ("float32", "float64"), None)
+    scales = arrays.take(f"{name}.scales", _FLOATS, None)
     if not np.isfinite(scales).all() or not len(scales):
         raise MismatchError("finite scales", f"{len(scales)}, some not", key=f"{name}.scales")
     zero_points = np.zeros(len(scales), dtype=np.int8)

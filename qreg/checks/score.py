@@ -43,12 +43,35 @@ class _Pair:
     sign: float
 
 
+def judge_scores(
+    now: Score | None,
+    before: Score | None,
+    *,
+    exact: bool,
+    alpha: float,
+    tolerance: float,
+    summarize: Summarize | None,
+) -> tuple[ScoreChange | None, tuple[Finding, ...]]:
+    """The comparison, None where it cannot be made, and all findings; see `score_change`."""
+    if now is None or before is None:
+        if now is before:
+            return None, ()
+        texts = (f"task {one.task}" if one else "no scores" for one in (before, now))
+        return None, (_incomparable(*texts),)
+    if findings := tuple(judge_task(now, before)):
+        return None, findings
+    change = score_change(now, before, alpha=alpha, tolerance=tolerance, summarize=summarize)
+    found = tuple(judge_score(change, alpha=alpha))
+    if exact and not any(one.outcome is Outcome.REGRESSED for one in found):
+        found += tuple(judge_same_scores(now, before))
+    return change, found
+
+
 def judge_task(now: Score, before: Score) -> Iterator[Finding]:
     """Scores of another task, or none of the same samples, cannot be compared."""
     for expected, observed in (
         (f"task {before.task}", f"task {now.task}"),
-        (f"{before.name}, {before.summary}", f"{now.name}, {now.summary}"),
-        (_direction(before), _direction(now)),
+        (_description(before), _description(now)),
     ):
         if expected != observed:
             yield _incomparable(expected, observed)
@@ -57,8 +80,17 @@ def judge_task(now: Score, before: Score) -> Iterator[Finding]:
         yield _incomparable("samples that the baseline has", f"none of {len(now.index)}")
 
 
-def _direction(score: Score) -> str:
-    return f"{'higher' if score.higher_is_better else 'lower'} is better"
+def _description(score: Score) -> str:
+    """What the numbers are, so that those of another kind are not compared with them."""
+    unit = f" in {score.unit}" if score.unit else ""
+    bound = "" if score.span is None else f", at most {score.span:g} apart"
+    kept = " of statistics" if score.rows else ""
+    known = "" if score.predictions is None else ", with predictions"
+    return (
+        f"{score.name}{' of 0 or 1' if score.binary else ''}{bound}, "
+        f"{score.summary}{unit}{kept}, {'higher' if score.higher_is_better else 'lower'} is better"
+        f"{known}"
+    )
 
 
 def _incomparable(expected: str, observed: str) -> Finding:
@@ -231,23 +263,26 @@ def judge_score(found: ScoreChange, *, alpha: float) -> Iterator[Finding]:
 
 
 def judge_same_scores(now: Score, before: Score) -> Iterator[Finding]:
-    """In the same environment every score is what it was, to the bit."""
-    old = dict(zip(before.index, before.values, strict=True))
-    other = [
-        index
-        for index, value in zip(now.index, now.values, strict=True)
-        if index in old and value != old[index]
-    ]
+    """In the same environment every score is what it was, to the bit, and what it is made of."""
+    found, old = _by_sample(now), _by_sample(before)
+    shared = [index for index in now.index if index in old]
+    other = [index for index in shared if found[index] != old[index]]
     if other:
-        total = len(set(now.index) & set(old))
-        yield Finding(
-            check=Check.SCORE,
-            outcome=Outcome.REGRESSED,
-            expected=f"the {total} scores of the baseline",
-            observed=f"{len(other)} of them differ",
-            allowed="equal bits",
-            where=f"sample {other[0]}" + (f" and {len(other) - 1} more" if len(other) > 1 else ""),
-        )
+        where = f"sample {other[0]}" + (f" and {len(other) - 1} more" if len(other) > 1 else "")
+        yield _exactly(f"{len(shared)} scores", f"{len(other)} of them differ", where)
+    elif now.index == before.index and now.value != before.value:
+        yield _exactly(f"{before.summary} {before.value!r}", f"{now.value!r}", "of the same scores")
+
+
+def _by_sample(score: Score) -> dict[int, tuple[object, ...]]:
+    rows = score.rows or [()] * len(score.index)
+    codes = score.predictions or [None] * len(score.index)
+    columns = zip(score.values, rows, codes, strict=True)
+    return dict(zip(score.index, columns, strict=True))
+
+
+def _exactly(expected: str, observed: str, where: str) -> Finding:
+    return Finding(Check.SCORE, Outcome.REGRESSED, expected, observed, "equal bits", where)
 
 
 def _finding(found: ScoreChange, outcome: Outcome, p_value: float) -> Finding:

@@ -43,6 +43,8 @@ class Tolerances:
         sqnr_db: dB a layer's SQNR may fall.
         logits_db: dB by which logits must lie closer to the baseline's than quantization lies to
             float; negative, dB by which they may lie further.
+        score: change of a summary of real scores, as a share of the standard deviation of a
+            sample's score.
     """
 
     exact: bool
@@ -50,16 +52,21 @@ class Tolerances:
     zero_point: int
     sqnr_db: float
     logits_db: float
+    score: float
 
 
-EXACT = Tolerances(exact=True, scale=0.0, zero_point=0, sqnr_db=0.0, logits_db=0.0)
+EXACT = Tolerances(exact=True, scale=0.0, zero_point=0, sqnr_db=0.0, logits_db=0.0, score=0.0)
 #: Float arithmetic is the same to the bit, so observed ranges are: only kernels differ. They
 #: round a few sums otherwise; SQNR fell by 0.49 dB at most, logits lay 13 dB closer at least.
-SAME_FLOAT = Tolerances(exact=False, scale=STORED_SCALE, zero_point=0, sqnr_db=1.0, logits_db=6.0)
+SAME_FLOAT = Tolerances(
+    exact=False, scale=STORED_SCALE, zero_point=0, sqnr_db=1.0, logits_db=6.0, score=0.01
+)
 #: Float arithmetic differs in its last bits. HistogramObserver's search turns 1e-7 into jumps of
 #: scales of up to 4.5 % and 2 steps, SQNR fell by 1.83 dB: twice that. Logits that were quantized
 #: with other scales err independently, so they may lie 3 dB further (1.8 were seen), and 1 dB.
-OTHER_FLOAT = Tolerances(exact=False, scale=0.09, zero_point=4, sqnr_db=3.7, logits_db=-4.0)
+OTHER_FLOAT = Tolerances(
+    exact=False, scale=0.09, zero_point=4, sqnr_db=3.7, logits_db=-4.0, score=0.05
+)
 
 
 def tolerances(now: Snapshot, before: Snapshot, basis: Basis) -> Tolerances:

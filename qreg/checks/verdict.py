@@ -11,6 +11,7 @@ from qreg.checks.layers import judge_layers, judge_parameters
 from qreg.checks.logits import judge_logits
 from qreg.checks.operators import judge_kinds, judge_operators, judge_quantized
 from qreg.checks.samples import Shared, judge_images, shared_images
+from qreg.checks.score import Summarize, judge_scores
 from qreg.checks.size import judge_size
 from qreg.checks.tolerances import tolerances
 from qreg.checks.warning_texts import judge_warnings
@@ -18,25 +19,50 @@ from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.case import Failure
 from qreg.records.method import MethodInfo
 from qreg.records.numerics import Numerics
-from qreg.records.verdict import Basis, Check, Finding, Outcome, Verdict
+from qreg.records.verdict import (
+    AccuracyChange,
+    Basis,
+    Check,
+    Finding,
+    Outcome,
+    ScoreChange,
+    Verdict,
+)
 
 
 def judge(
-    now: Snapshot, before: Baseline, basis: Basis, method: MethodInfo, *, alpha: float
+    now: Snapshot,
+    before: Baseline,
+    basis: Basis,
+    method: MethodInfo,
+    *,
+    alpha: float,
+    summarize: Summarize | None = None,
 ) -> Verdict:
     """Judge what was observed of a case against its baseline.
 
     Args:
         method: the facts of the case's method.
         alpha: the level of each test with a p-value; see `qreg.stats.holm.family_alpha`.
+        summarize: the summary of the case's task, where that is of a whole set.
     """
     old = before.snapshot
     shared = shared_images(now, old)
     findings = list(judge_images(shared, now, old))
     if any(finding.outcome is Outcome.INCOMPARABLE for finding in findings):
         return Verdict(now.case, Outcome.INCOMPARABLE, basis=basis, findings=tuple(findings))
-    change = accuracy_change(shared, alpha=alpha)
-    findings += judge_accuracy(change, alpha=alpha)
+    scores, found = judge_scores(
+        now.score,
+        old.score,
+        exact=basis.exact,
+        alpha=alpha,
+        tolerance=tolerances(now, old, basis).score,
+        summarize=summarize,
+    )
+    findings += found
+    change = None if now.score else accuracy_change(shared, alpha=alpha)
+    if change:
+        findings += judge_accuracy(change, alpha=alpha)
     findings += judge_agreement(now, old, shared, exact=basis.exact, alpha=alpha)
     findings += _source(now, old)
     findings += judge_quantized(method, now.numerics)
@@ -49,9 +75,15 @@ def judge(
         accuracy=change,
         findings=tuple(findings),
         moved=moved_images(now, old, shared),
-        p_values=(change.p_value, agreement_p_value(shared)),
+        p_values=(_p_value(scores or change), agreement_p_value(shared)),
         notes=_notes(now, old, shared),
+        score=scores,
     )
+
+
+def _p_value(change: AccuracyChange | ScoreChange | None) -> float:
+    """One-sided, of being worse; 1 where nothing could be compared."""
+    return change.p_value if change else 1.0
 
 
 def no_baseline(now: Snapshot, method: MethodInfo) -> Verdict:

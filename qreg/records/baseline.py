@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from qreg.records.case import Case, Environment
 from qreg.records.measurement import Size
 from qreg.records.numerics import Numerics
+from qreg.records.score import Score
 from qreg.records.verdict import Outcome
 
 #: Processes that a spread can be told from at all.
@@ -28,6 +29,8 @@ class Snapshot:
         correct: how many of the images were predicted right.
         predictions: predicted class of each of `numerics.images`.
         warnings: distinct texts, addresses and folders taken out.
+        score: what the task says of each of `numerics.images`; None where it is right or wrong of
+            the predicted class, which predictions and labels say.
     """
 
     case: Case
@@ -39,9 +42,12 @@ class Snapshot:
     size: Size
     numerics: Numerics
     warnings: tuple[str, ...]
+    score: Score | None = None
 
     def __post_init__(self) -> None:
         images = self.numerics.images
+        if self.score is not None and self.score.index != images.index:
+            raise ValueError(f"scores of {len(self.score.index)} samples that were not seen")
         if len(self.predictions) != len(images.index):
             raise ValueError(f"{len(self.predictions)} predictions, {len(images.index)} images")
         # a thousand baselines of ten thousand images are read in a second

@@ -194,6 +194,7 @@ class Verdict:
         findings: the worst first.
         moved: flips between baseline and measurement.
         p_values: one-sided, of "accuracy is what it was" and "fp32 is followed as it was".
+        score: None where the task is right or wrong of a class: `accuracy` is of that.
         promise: None where nothing is promised, or it was not looked at.
         notes: what a reader should know that is not a finding.
     """
@@ -208,3 +209,4 @@ class Verdict:
     notes: tuple[str, ...] = ()
     details: str = ""
     promise: PromiseCheck | None = None
+    score: ScoreChange | None = None
