@@ -83,7 +83,7 @@ def judge_task(now: Score, before: Score) -> Iterator[Finding]:
 def _description(score: Score) -> str:
     """What the numbers are, so that those of another kind are not compared with them."""
     unit = f" in {score.unit}" if score.unit else ""
-    bound = "" if score.span is None else f", at most {score.span:g} apart"
+    bound = "" if score.span is None else f", at most {score.span!r} apart"
     kept = " of statistics" if score.rows else ""
     known = "" if score.predictions is None else ", with predictions"
     return (

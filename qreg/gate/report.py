@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from typing import Any
 
-from qreg.records.verdict import AccuracyChange, Check, Finding, MovedImage, Outcome, Verdict
+from qreg.checks.score import amount, step
+from qreg.records.verdict import (
+    AccuracyChange,
+    Check,
+    Finding,
+    MovedImage,
+    Outcome,
+    ScoreChange,
+    Verdict,
+)
 from qreg.stats.holm import PROMISES_ALPHA
 
 _IMAGES = 8  # flips that are listed
@@ -16,7 +25,18 @@ _IMAGES = 8  # flips that are listed
 def headline(verdict: Verdict) -> str:
     """One line: outcome, case, accuracy."""
     accuracy = f"  {accuracy_text(verdict.accuracy)}" if verdict.accuracy else ""
-    return f"{verdict.outcome.value:<12} {verdict.case}{accuracy}"
+    score = f"  {score_text(verdict.score)}" if verdict.score else ""
+    return f"{verdict.outcome.value:<12} {verdict.case}{accuracy}{score}"
+
+
+def score_text(found: ScoreChange) -> str:
+    """A task's summary, its change with its interval, and the smallest detectable change."""
+    least = step(found, found.detectable).lstrip("+")
+    return (
+        f"{found.summary} {amount(found, found.expected)} -> {amount(found, found.observed)} "
+        f"({step(found, found.change)}, {step(found, found.low)} to {step(found, found.high)}; "
+        f"detectable {least}) of {found.total}"
+    )
 
 
 def accuracy_text(found: AccuracyChange) -> str:

@@ -15,6 +15,7 @@ from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Environment
 from qreg.records.measurement import Size, TensorSize
 from qreg.records.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
+from qreg.records.score import Score
 
 CASE = Case("shapes10", "simple_cnn", "static", "x86")
 ENVIRONMENT = Environment(
@@ -130,6 +131,28 @@ def snapshot(
         "warnings": ("quantization is deprecated",),
     }
     return Snapshot(**(fields | changes))
+
+
+def score(seen: Images | None = None, *, seed: int = 0, **changes: Any) -> Score:
+    """Scores of images by a task whose summary is of the whole set, a ratio of sums."""
+    seen = seen or images()
+    rng = np.random.default_rng(seed)
+    parts = np.stack([rng.integers(0, 9, len(seen.index)), np.full(len(seen.index), 10)], axis=1)
+    fields: dict[str, Any] = {
+        "task": "segmentation",
+        "name": "IoU",
+        "higher_is_better": True,
+        "binary": False,
+        "index": seen.index,
+        "values": tuple((parts[:, 0] / 10).tolist()),
+        "summary": "mean IoU",
+        "unit": "%",
+        "value": float(parts[:, 0].sum() / parts[:, 1].sum()),
+        "span": 1.0,
+        "rows": tuple(tuple(map(float, row)) for row in parts),
+        "predictions": tuple(rng.integers(0, 2**32, len(seen.index)).tolist()),
+    }
+    return Score(**(fields | changes))
 
 
 def predictions(seen: Images, *, wrong: int, classes: int = 10) -> tuple[int, ...]:

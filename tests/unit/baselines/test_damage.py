@@ -73,10 +73,10 @@ def _sidecars(content: dict[str, Any]) -> dict[str, Any]:
 
 OUTSIDE = "../../../secrets.safetensors"
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "newer format": (lambda c: c.update(format=3), "format: expected 2, the newest"),
-    "format as text": (lambda c: c.update(format="1"), "format: expected 2"),
-    "format true": (lambda c: c.update(format=True), "format: expected 2"),
-    "no format": (lambda c: c.pop("format"), "format: expected 2"),
+    "newer format": (lambda c: c.update(format=4), "format: expected 3, the newest"),
+    "format as text": (lambda c: c.update(format="1"), "format: expected 3"),
+    "format true": (lambda c: c.update(format=True), "format: expected 3"),
+    "no format": (lambda c: c.pop("format"), "format: expected 3"),
     "no case": (lambda c: c.pop("case"), "case: expected a value, found no such key"),
     "another case": (lambda c: c["case"].update(model="x"), "case: expected"),
     "unknown key": (lambda c: c.update(extra=1), "extra: expected only case, entries, form"),

@@ -87,7 +87,7 @@ def test_the_first_format_is_still_read(store: Store) -> None:
     assert store.read(build.CASE) == (build.baseline(),)
     assert store.promises(build.CASE) == ()
     store.write_promise(promise())
-    assert content(store)["format"] == 2
+    assert content(store)["format"] == 3
     assert store.promises(build.CASE) == (promise(),)
 
 

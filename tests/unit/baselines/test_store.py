@@ -169,7 +169,7 @@ def test_files_stay_small(store: Store) -> None:
     store.write(build.baseline(found))
     assert store.path(build.CASE).stat().st_size < 35_000
     text = store.path(build.CASE).read_text()
-    assert json.loads(text)["format"] == 2
+    assert json.loads(text)["format"] == 3
     assert sum('"output_digest"' in line for line in text.splitlines()) == 54
 
 

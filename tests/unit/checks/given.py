@@ -84,7 +84,19 @@ def verdict(
     *,
     alpha: float = ALPHA,
 ) -> Verdict:
-    return judge(now, build.baseline(before), basis, METHODS.info(now.case.method), alpha=alpha)
+    return judge(
+        now,
+        build.baseline(before),
+        basis,
+        METHODS.info(now.case.method),
+        alpha=alpha,
+        summarize=ratio if now.score and now.score.rows else None,
+    )
+
+
+def ratio(rows: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """The summary of `build.score`."""
+    return float(rows[:, 0].sum() / rows[:, 1].sum())
 
 
 def said(findings: Any) -> list[tuple[Check, Outcome]]:

@@ -313,3 +313,22 @@ def test_verdicts_need_no_torch() -> None:
     code = "import sys, qreg.checks.verdict; print('torch' in sys.modules, 'scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_scores_replace_accuracy_and_are_judged_within_the_verdict() -> None:
+    before = given.snapshot(score=build.score())
+    same = given.verdict(before, before)
+    assert same.outcome is Outcome.PASS
+    assert same.accuracy is None
+    assert same.score is not None
+    assert same.score.change == 0
+    assert before.score is not None
+    rows = tuple((0.0, whole) for _, whole in before.score.rows)
+    fallen = replace(before.score, values=(0.0,) * 40, value=0.0, rows=rows)
+    worse = given.verdict(replace(before, score=fallen), before, LOOSE)
+    assert given.said(worse) == [(Check.SCORE, Outcome.REGRESSED)]
+    assert worse.p_values[0] < 1e-6
+    for now, old in ((before, replace(before, score=None)), (replace(before, score=None), before)):
+        found = given.verdict(now, old, LOOSE)
+        assert found.outcome is Outcome.INCOMPARABLE
+        assert (Check.SCORE, Outcome.INCOMPARABLE) in given.said(found)

@@ -79,3 +79,10 @@ def test_each_outcome_has_its_next_command(outcome: Outcome, command: str) -> No
 def test_the_summary_counts_the_worst_first() -> None:
     outcomes = ["PASS", "REGRESSED", "PASS", "IMPROVED"]
     assert summary_line(outcomes, 2) == "6 cases: 1 REGRESSED, 1 IMPROVED, 2 PASS, 2 skipped"
+
+
+def test_the_headline_has_the_summary_of_a_task() -> None:
+    found = given.snapshot(score=build.score())
+    line = headline(given.verdict(found, found))
+    assert found.score is not None
+    assert f"mean IoU {found.score.value:.2%} -> {found.score.value:.2%} (+0.00 points" in line
