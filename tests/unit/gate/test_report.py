@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from qreg.gate.report import next_command, short_lines, summary_line, verdict_lines
+from qreg.gate.report import headline, next_command, short_lines, summary_line, verdict_lines
 from qreg.records.case import Case
 from qreg.records.verdict import AccuracyChange, Basis, Check, Finding, MovedImage, Outcome, Verdict
+from tests.unit.baselines import build
+from tests.unit.checks import given
 
 CASE = Case("shapes10", "simple_cnn", "static", "x86")
 ACCURACY = AccuracyChange(
