@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from qreg import __version__
-from qreg.cli import audit, compare, migrate, selftest, train, upgrade
+from qreg.cli import audit, check, compare, migrate, selftest, train, upgrade
 from qreg.cli.baseline import command as baseline
 from qreg.cli.options import Parser
 from qreg.cli.speed import command as speed
@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qreg {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (compare, train, audit, baseline, speed, upgrade, migrate, selftest):
+    for command in (check, compare, train, audit, baseline, speed, upgrade, migrate, selftest):
         command.add_parser(subparsers)
     _add_traceback(parser)
     return parser

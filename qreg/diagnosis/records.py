@@ -38,13 +38,33 @@ class Diagnosis:
     Attributes:
         where: module path and source line, ``layer1.0 (nets.py:12)``; "" where neither is known.
         operator: ``+``, ``silu``, ``aten::roll``; "" where no operator is to blame.
+        remedy: what to change in the model, "" where nothing is known.
+        instead: methods that do not need it.
     """
 
     where: str
     operator: str
     reason: str
-    advice: str
+    remedy: str = ""
+    instead: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if any("\n" in text for text in (self.where, self.operator, self.reason, self.advice)):
+        if any("\n" in text for text in (self.where, self.operator, self.reason, self.remedy)):
             raise ValueError(f"a diagnosis is of single lines: {self}")
+
+    @property
+    def advice(self) -> str:
+        """What to do, in one line."""
+        return advice(self.remedy, self.instead)
+
+
+def advice(remedy: str, instead: tuple[str, ...], *, known: bool = False) -> str:
+    """What to do: change the model, or use another method.
+
+    Args:
+        known: those methods were found to work for the model.
+    """
+    methods = " or ".join([", ".join(instead[:-1]), instead[-1]] if instead[1:] else instead)
+    verb = "works" if len(instead) == 1 else "work"
+    use = f"use {methods}" + (f", which {verb} for this model" if known else "")
+    return "; or ".join(filter(None, (remedy, use if instead else "")))

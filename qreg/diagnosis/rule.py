@@ -9,7 +9,7 @@ from collections.abc import Callable
 from qreg.diagnosis.records import Diagnosis, Raised
 
 #: The methods that rewrite a network instead of asking its author to.
-REWRITING = "fx-static or pt2e-static"
+REWRITING = ("fx-static", "pt2e-static")
 _COULD_NOT = re.compile(
     r"Could not run '(?P<space>\w+)::(?P<name>\w+)(?:\.\w+)?' with arguments from the "
     r"'(?P<backend>\w+)' backend"
@@ -38,8 +38,7 @@ def diagnose(raised: Raised) -> Diagnosis:
     """The first known kind that the facts fit; else the exception's own first line."""
     for kind in _KINDS:
         if found := kind(raised):
-            operator, reason, advice = found
-            return Diagnosis(where(raised.layer, raised.source), operator, reason, advice)
+            return Diagnosis(where(raised.layer, raised.source), *found)
     raise AssertionError("the last kind fits all")
 
 
@@ -72,7 +71,8 @@ def called(code: str) -> str:
     return ""
 
 
-Found = tuple[str, str, str] | None
+# operator, reason, remedy, and the methods to use instead
+Found = tuple[str, str, str, tuple[str, ...]] | None
 
 
 def _quote(raised: Raised) -> str:
@@ -92,8 +92,7 @@ def _float_into_quantized(raised: Raised) -> Found:
         return None
     name = f"quantized::{found['name']}"
     reason = f"{raised.layer_kind or name} is quantized and is given a float tensor"
-    advice = f"put a QuantStub before it, or use {REWRITING}, which quantize its input themselves"
-    return name, reason, advice
+    return name, reason, "put a QuantStub before it", REWRITING
 
 
 def _no_kernel(raised: Raised) -> Found:
@@ -103,48 +102,36 @@ def _no_kernel(raised: Raised) -> Found:
     name, aten = _operator(raised, found["name"]), found["name"].rstrip("_")
     reason = f"{name} has no kernel for quantized tensors{_quote(raised)}"
     if name in _MODULES:
-        return name, reason, f"use the module nn.{_MODULES[name]}, or {REWRITING}"
+        return name, reason, f"use the module nn.{_MODULES[name]}", REWRITING
     if aten in _FUNCTIONAL and name.strip("_") in (*_SYMBOLS.values(), *_FUNCTIONAL):
-        return name, reason, _functional(_FUNCTIONAL[aten])
-    return name, reason, _keep_float(name)
+        return name, reason, _functional(_FUNCTIONAL[aten]), REWRITING
+    return name, reason, _keep_float(name), REWRITING
 
 
 def _functional(method: str) -> str:
     if not method:
-        return (
-            f"dequantize before it and quantize after it (DeQuantStub, QuantStub), or use "
-            f"{REWRITING}"
-        )
+        return "dequantize before it and quantize after it (DeQuantStub, QuantStub)"
     return (
-        f"make it a module: self.f = torch.ao.nn.quantized.FloatFunctional(), then "
-        f"self.f.{method}(...); or use {REWRITING}, which need no change"
+        "make it a module: self.f = torch.ao.nn.quantized.FloatFunctional(), then "
+        f"self.f.{method}(...)"
     )
 
 
 def _keep_float(name: str) -> str:
-    return (
-        f"leave {name} in float: a DeQuantStub before it and a QuantStub after it; or use "
-        f"{REWRITING}, which do so"
-    )
+    return f"leave {name} in float: a DeQuantStub before it and a QuantStub after it"
 
 
 def _scalar(raised: Raised) -> Found:
+    name = _operator(raised)
+    reason = f"{name} has no kernel for quantized tensors{_quote(raised)}"
     if "empty_strided not supported on quantized tensors" in raised.message:
-        name = _operator(raised)
-        reason = f"{name} with a number or a copy has no kernel for quantized tensors"
         method = {"+": "add_scalar", "*": "mul_scalar"}.get(name, "")
-        return name, f"{reason}{_quote(raised)}", _functional(method)
+        return name, reason, _functional(method), REWRITING
     if "promoteTypes with quantized numbers" in raised.message:
-        name = _operator(raised)
-        reason = f"{name} of a quantized and a float tensor{_quote(raised)}"
-        return name, reason, f"quantize both (QuantStub) or neither, or use {REWRITING}"
+        mixed = f"{name} of a quantized and a float tensor{_quote(raised)}"
+        return name, mixed, "quantize both (QuantStub) or neither", REWRITING
     if "Got QUInt8" in raised.message or "Got QInt8" in raised.message:
-        name = _operator(raised)
-        return (
-            name,
-            f"{name} has no kernel for quantized tensors{_quote(raised)}",
-            _keep_float(name),
-        )
+        return name, reason, _keep_float(name), REWRITING
     return None
 
 
@@ -152,7 +139,7 @@ def _view(raised: Raised) -> Found:
     if "view size is not compatible" not in raised.message:
         return None
     reason = f"view needs another memory order than channels_last{_quote(raised)}"
-    return "view", reason, "write reshape (or flatten) for view: it copies only where it must"
+    return "view", reason, "write reshape (or flatten) for view: it copies only where it must", ()
 
 
 def _control_flow(raised: Raised) -> Found:
@@ -168,8 +155,8 @@ def _control_flow(raised: Raised) -> Found:
         what = "a number is taken out of a tensor, which torch.fx cannot trace"
     else:
         return None
-    advice = "use pt2e-static, which exports the model instead; or torch.fx.wrap that function"
-    return name, f"{what}{_quote(raised)}", advice
+    remedy = "keep that function out of the graph: torch.fx.wrap"
+    return name, f"{what}{_quote(raised)}", remedy, ("pt2e-static", "static")
 
 
 def _export(raised: Raised) -> Found:
@@ -177,36 +164,38 @@ def _export(raised: Raised) -> Found:
         return None
     if "GuardOnDataDependentSymNode" in raised.kind or "data-dependent" in raised.message:
         what = "the branch or size depends on the input's values, which torch.export cannot follow"
-        return called(raised.code), f"{what}{_quote(raised)}", "use torch.where or torch.cond there"
+        remedy = "use torch.where or torch.cond there"
+        return called(raised.code), f"{what}{_quote(raised)}", remedy, _EAGER
     if "Constraints violated" in raised.message or "specialized" in raised.message:
         what = "the model fixes the batch size, and torch.export finds a graph for that one only"
-        return "", what, "compute with x.shape[0] as it is: no int(), no loop over the batch"
+        return "", what, "compute with x.shape[0] as it is: no int(), no loop over it", _GRAPH
     text = one_line(raised.message) or raised.kind[0]
-    return called(raised.code), f"torch.export: {text}", _OTHERS
+    return called(raised.code), f"torch.export: {text}", "", _GRAPH
 
 
 def _per_channel(raised: Raised) -> Found:
     if "Per channel weight observer is not supported" not in raised.message:
         return None
     reason = "weights of transposed convolutions cannot be quantized per channel"
-    return "conv_transpose", reason, "use static-per-tensor"
+    return "conv_transpose", reason, "", ("static-per-tensor",)
 
 
 def _memory(raised: Raised) -> Found:
     if "MemoryError" not in raised.kind and "can't allocate memory" not in raised.message:
         return None
-    return "", f"out of memory: {one_line(raised.message)}", "use a smaller input or batch"
+    return "", f"out of memory: {one_line(raised.message)}", "use a smaller input or batch", ()
 
 
 def _other(raised: Raised) -> Found:
     text = one_line(raised.message)
     reason = f"{raised.kind[0]}: {text}" if text else raised.kind[0]
     if raised.code.startswith("raise"):  # the author's own words say it all
-        return "", reason, _OTHERS
-    return called(raised.code), f"{reason}{_quote(raised)}", _OTHERS
+        return "", reason, _LOOK, ()
+    return _operator(raised), f"{reason}{_quote(raised)}", _LOOK, ()
 
 
-_OTHERS = "run with --traceback to see where; `qreg check MODEL` tells which methods work"
+_EAGER, _GRAPH = ("static", "dynamic"), ("fx-static", "static")
+_LOOK = "run with --traceback to see where"
 _KINDS: tuple[Callable[[Raised], Found], ...] = (
     _float_into_quantized,
     _no_kernel,

@@ -25,7 +25,7 @@ import torch
 from torch import fx, nn
 
 from qreg.diagnosis.records import Diagnosis, Raised
-from qreg.diagnosis.rule import diagnose
+from qreg.diagnosis.rule import diagnose, where
 from qreg.metrics.graphs import layer_of
 from qreg.models.stubs import Stubbed
 from qreg.records.case import Case, Failure
@@ -261,3 +261,16 @@ def _tracer(frames: list[Frame], error: BaseException) -> str:
 
 def _self(frame: FrameType) -> Any:
     return frame.f_locals.get("self")
+
+
+def layer_running() -> str:
+    """Path and line of the layer that is running, asked from inside an operator of it."""
+    frames: list[Frame] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        frames.append((frame, frame.f_lineno, frame.f_lasti))
+        frame = frame.f_back
+    frames.reverse()
+    stood = _stood(frames)
+    source, _, _ = _authors_line(frames, stood)
+    return where(_graph_layer(frames) or stood.path, source)

@@ -1,32 +1,90 @@
-"""Quantization at the input and dequantization at the output of a model that has neither."""
+"""Quantization at the inputs and dequantization at the outputs of a model that has neither."""
 
 from __future__ import annotations
 
+import inspect
+from functools import cache
+from typing import Any
+
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.ao.quantization import DeQuantStub, QuantStub
+
+_PARAMETERS = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.KEYWORD_ONLY,
+)
 
 
 class Stubbed(nn.Module):
-    """A user's model between two stubs; its layers are named ``model.<name>``.
+    """A user's model between stubs; its layers are named ``model.<name>``.
 
     It is put around the float model too, so that layers have the same names in every method.
+    Its `forward` has the parameters of the model's own, a stub for each: tracers read them.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.quant = QuantStub()
+        for number, name in enumerate(_parameters(type(model))):
+            self.add_module(_stub(number, name), QuantStub())
         self.model = model
         self.dequant = DeQuantStub()
         if hasattr(model, "fuse_model"):
             self.fuse_model = model.fuse_model
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.dequant(self.model(self.quant(images)))
-        return logits
+    def enter(self, stub: str, given: Any) -> Any:
+        """Quantize an input, if it is a float tensor: not ids, masks, None."""
+        if isinstance(given, torch.Tensor) and not given.is_floating_point():
+            return given
+        first = isinstance(given, fx.Proxy) and stub == _FIRST
+        return getattr(self, stub)(given) if isinstance(given, torch.Tensor) or first else given
+
+    def leave(self, output: Any) -> Any:
+        """Dequantize the tensors in an output."""
+        if isinstance(output, dict):
+            return {name: self.leave(each) for name, each in output.items()}
+        if type(output) in (list, tuple):
+            return type(output)(map(self.leave, output))
+        return self.dequant(output) if isinstance(output, (torch.Tensor, fx.Proxy)) else output
+
+
+_FIRST = "quant"
 
 
 def with_stubs(model: nn.Module) -> nn.Module:
     """The model itself if it has a QuantStub, else the model between stubs."""
     has_one = any(isinstance(module, QuantStub) for module in model.modules())
-    return model if has_one else Stubbed(model)
+    return model if has_one else _class_for(type(model))(model)  # type: ignore[arg-type]
+
+
+def _stub(number: int, name: str) -> str:
+    return _FIRST if number == 0 else f"quant_{name}"
+
+
+@cache
+def _class_for(kind: type[nn.Module]) -> type[Stubbed]:
+    """Stubs around models of this class, with the parameters of their `forward`."""
+    parameters = _parameters(kind)
+    own = {f"_default_{name}": p.default for name, p in parameters.items()}
+    given, passed = [], []
+    for number, (name, one) in enumerate(parameters.items()):
+        if one.kind is inspect.Parameter.KEYWORD_ONLY and "*" not in given:
+            given.append("*")
+        has_default = one.default is not inspect.Parameter.empty
+        given.append(f"{name}=_default_{name}" if has_default else name)
+        call = f"self.enter({_stub(number, name)!r}, {name})"
+        passed.append(f"{name}={call}" if one.kind is inspect.Parameter.KEYWORD_ONLY else call)
+    code = (
+        f"def forward(self, {', '.join(given)}):\n"
+        f"    return self.leave(self.model({', '.join(passed)}))\n"
+    )
+    exec(compile(code, __file__, "exec"), own)
+    return type("Stubbed", (Stubbed,), {"forward": own["forward"], "__module__": __name__})
+
+
+def _parameters(kind: type[nn.Module]) -> dict[str, inspect.Parameter]:
+    found = list(inspect.signature(kind.forward).parameters.values())[1:]
+    named = {one.name: one for one in found if one.kind in _PARAMETERS}
+    # a forward of *inputs alone: it is given one
+    return named or {"inputs": inspect.Parameter("inputs", _PARAMETERS[1])}

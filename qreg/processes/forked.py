@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,69 @@ def run_pieces(pieces: Sequence[tuple[Path, Work]], *, seconds: int) -> None:
         left = [piece for piece in left if not piece[0].exists()]
         if left:
             _write(left.pop(0)[0], {"died": ended or "wrote no result"})
+
+
+def run_together(
+    pieces: Sequence[tuple[Path, Work]],
+    *,
+    jobs: int,
+    seconds: int,
+    done: Callable[[Path], None] = lambda _: None,
+) -> None:
+    """Do each piece of work in a fork of its own, `jobs` of them at a time.
+
+    Results are as of `run_pieces`. What a fork prints goes to the file ``<result>.said``. When
+    this is interrupted, the forks are killed.
+
+    Args:
+        done: called with each result's file as it is finished.
+    """
+    left, running = list(pieces), dict[int, tuple[Path, float]]()
+    try:
+        while left or running:
+            while left and len(running) < jobs:
+                path, work = left.pop(0)
+                running[_start(path, work)] = (path, time.monotonic() + seconds)
+            for pid in list(running):
+                if (ended := _ended(pid, running[pid][1], seconds)) is not None:
+                    path, _ = running.pop(pid)
+                    if not path.exists():
+                        _write(path, {"died": ended or "wrote no result"})
+                    done(path)
+            time.sleep(0.02)
+    finally:
+        for pid in running:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _start(path: Path, work: Work) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        return child
+    try:
+        said = os.open(path.with_suffix(".said"), os.O_WRONLY | os.O_CREAT, 0o644)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        _write(path, _attempt(work))
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _ended(pid: int, until: float, seconds: int) -> str | None:
+    """How a fork ended, "" if it came to its end; None while it runs and has time left."""
+    found, status = os.waitpid(pid, os.WNOHANG)
+    if found:
+        code = os.waitstatus_to_exitcode(status)
+        return "" if code == 0 else status_text(code)
+    if time.monotonic() < until:
+        return None
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return f"gave no result in {seconds} s"
 
 
 def _fork(pieces: Sequence[tuple[Path, Work]], seconds: int) -> str:

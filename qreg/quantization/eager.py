@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from torch import fx, nn
 from torch.ao import quantization as ao
 from torch.ao.quantization import fake_quantize, observer
 
-from qreg.errors import UnavailableError
-
 Weights = Literal["per_channel", "per_tensor"]
 _CONV_OR_LINEAR = (nn.Conv2d, nn.Linear)
+_CHAINS: tuple[tuple[type[nn.Module], ...], ...] = (
+    (nn.Conv2d, nn.BatchNorm2d, nn.ReLU),
+    (nn.Conv2d, nn.BatchNorm2d),
+    (nn.Conv2d, nn.ReLU),
+    (nn.Linear, nn.ReLU),
+)
 
 
 def fuse(model: nn.Module) -> nn.Module:
@@ -40,21 +45,30 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 def fusable_groups(model: nn.Module) -> list[list[str]]:
     """Names of chains Conv-BatchNorm-ReLU, Conv-ReLU, Conv-BatchNorm and Linear-ReLU.
 
-    Raises:
-        UnavailableError: torch.fx cannot trace the model, and it has no `fuse_model`.
+    Of a model that torch.fx cannot trace, those that follow one another in an `nn.Sequential`:
+    layers that are not fused are quantized one by one.
     """
     try:
         graph = fx.symbolic_trace(model).graph
-    except Exception as error:
-        raise UnavailableError(
-            f"the layers to fuse cannot be found: torch.fx cannot trace the model ({error})",
-            hint="give it a method fuse_model(is_qat) as torchvision's quantizable models have",
-        ) from error
+    except Exception:  # whatever the model's own code raises when it is given proxies
+        return list(_in_sequence(model))
     modules = dict(model.named_modules())
     calls = [node for node in graph.nodes if node.op == "call_module"]
     once = {n.target for n in calls if sum(m.target == n.target for m in calls) == 1}
     groups = [_chain(node, modules, once) for node in calls]
     return [group for group in groups if len(group) > 1]
+
+
+def _in_sequence(model: nn.Module) -> Iterator[list[str]]:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Sequential):
+            prefix, layers = f"{name}." if name else "", list(module.named_children())
+            while layers:
+                kinds = [type(layer) for _, layer in layers]
+                long = next((len(k) for k in _CHAINS if tuple(kinds[: len(k)]) == k), 1)
+                if long > 1:
+                    yield [f"{prefix}{child}" for child, _ in layers[:long]]
+                layers = layers[long:]
 
 
 def _chain(node: fx.Node, modules: dict[str, nn.Module], once: set[Any]) -> list[str]:

@@ -1,0 +1,199 @@
+"""One method tried on a model: quantized, run, and looked at."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.ao import quantization as ao
+from torch.ao.nn.quantized import dynamic as nnqd
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from qreg.check.records import Attempt, Level, Outcome, Remark
+from qreg.check.rule import joined, listed
+from qreg.data import inputs
+from qreg.data.inputs import Inputs
+from qreg.diagnosis.run import diagnosis_of, layer_running
+from qreg.errors import UnavailableError
+from qreg.metrics.size import model_size
+from qreg.quantization import Context, Method, get_method
+from qreg.quantization.engines import use_engine
+from qreg.quantization.needs import check_needs
+
+Build = Callable[[Method], nn.Module]
+_SUMS = {"add": "+", "cat": "cat"}
+
+
+def attempt(method: str, build: Build, engine: str, batches: Sequence[Inputs]) -> Attempt:
+    """Quantize a fresh model and run it, on a batch, on one sample, and with finite outputs.
+
+    Args:
+        build: makes the float model, or for QAT one with fake quantization, with its weights.
+        batches: for calibration; the first samples are run.
+    """
+    start = time.monotonic()
+    try:
+        with use_engine(engine), torch.no_grad():
+            found = _attempt(get_method(method), build, engine, batches)
+    except UnavailableError as error:
+        found = partial(Attempt, outcome=Outcome.UNAVAILABLE, reason=str(error), remedy=error.hint)
+    except Exception as error:
+        found = partial(_blocked, error=error)
+    return found(method=method, seconds=round(time.monotonic() - start, 2))
+
+
+def _blocked(method: str, seconds: float, *, error: Exception) -> Attempt:
+    found = diagnosis_of(error)
+    return Attempt(
+        method,
+        Outcome.BLOCKED,
+        where=found.where,
+        operator=found.operator,
+        reason=found.reason,
+        remedy=found.remedy,
+        instead=found.instead,
+        seconds=seconds,
+        traceback="".join(traceback.format_exception(error)),
+    )
+
+
+def _attempt(
+    method: Method, build: Build, engine: str, batches: Sequence[Inputs]
+) -> Callable[..., Attempt]:
+    check_needs(method, engine)
+    example = inputs.head(batches[0], 2)
+    model = build(method)
+    if method.checkpoint not in ("fp32", "fp32-finetuned"):
+        _observe(model, batches)
+    made = method.quantize(model.eval(), Context(engine, lambda: iter(batches), example)).eval()
+    with _joins() as meetings:
+        output = inputs.call(made, example)
+    inputs.call(made, inputs.head(batches[0], 1))
+    remarks = [*_not_finite(output), *meetings, *_unobserved(made), *_left_float(method, made)]
+    size = model_size(made)
+    return partial(
+        Attempt,
+        outcome=Outcome.WORKS,
+        remarks=tuple(dict.fromkeys(remarks)),
+        weight_bytes=size.weight_bytes,
+        float_bytes=sum(t.bytes for t in _float_weights(made)),
+    )
+
+
+def _observe(model: nn.Module, batches: Sequence[Inputs]) -> None:
+    """Let fake-quantizers that were never trained see ranges, as the first step of QAT would."""
+    model.apply(ao.enable_observer)
+    for batch in batches:
+        inputs.call(model, batch)
+    model.apply(ao.disable_observer)
+
+
+def _not_finite(output: Any) -> Iterator[Remark]:
+    tensors = [output] if isinstance(output, torch.Tensor) else []
+    if any(t.is_floating_point() and not torch.isfinite(t).all() for t in tensors):
+        text = "the quantized model's output has NaN or infinity"
+        yield Remark("finite", Level.WARNING, text, "compare it layer by layer: qreg compare")
+
+
+def _float_weights(made: nn.Module) -> list[Any]:
+    kept = [t for t in model_size(made).tensors if t.role == "weight"]
+    return [t for t in kept if t.dtype not in ("qint8", "int8", "quint8")]
+
+
+def _left_float(method: Method, made: nn.Module) -> Iterator[Remark]:
+    """Layers whose weights stay float, with their bytes, the largest first."""
+    if method.float_only:
+        return
+    by_layer: dict[str, int] = {}
+    for tensor in _float_weights(made):
+        name = own_path_of(tensor.layer)
+        by_layer[name] = by_layer.get(name, 0) + tensor.bytes
+    largest = sorted(by_layer.items(), key=lambda pair: -pair[1])
+    if largest:
+        names = listed([f"{name or 'the model'} ({size:,} bytes)" for name, size in largest])
+        yield Remark("float layers", Level.NOTE, f"weights stay float in {names}")
+
+
+def own_path_of(path: str) -> str:
+    """A layer's name without the stubs around its model."""
+    return path.removeprefix("model.")
+
+
+def _unobserved(made: nn.Module) -> Iterator[Remark]:
+    """Observers that saw nothing: converting gives them scale 1 and zero point 0."""
+    idle = [
+        own_path_of(name)
+        for name, module in made.named_modules()
+        if not isinstance(module, nnqd.Linear)  # its ranges are the input's own
+        and _number(getattr(module, "scale", None)) == 1.0
+        and _number(getattr(module, "zero_point", None)) == 0.0
+    ]
+    if idle:
+        text = f"calibration never reached {listed(idle)}: scale 1 and zero point 0 are a guess"
+        advice = "calibrate with samples that run it, or take it out of the model"
+        yield Remark("observers", Level.WARNING, text, advice, idle[0])
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, torch.Tensor):
+        return float(value) if value.numel() == 1 else None
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+class _Joins(TorchDispatchMode):
+    """Looks at the scales of quantized tensors that are added or concatenated."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: list[Remark] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        space, _, name = func._schema.name.partition("::")
+        sign = _SUMS.get(name.removesuffix("_relu"))
+        if sign:
+            scales = [t.q_scale() for t in _flat(args) if t.is_quantized]
+            if len(scales) > 1:
+                remark = joined(sign, scales, where=layer_running(), own=space == "quantized")
+                self.found += [remark] if remark else []
+        return func(*args, **(kwargs or {}))
+
+
+def _flat(args: Any) -> list[torch.Tensor]:
+    if isinstance(args, torch.Tensor):
+        return [args]
+    return [t for each in args for t in _flat(each)] if isinstance(args, (list, tuple)) else []
+
+
+@contextmanager
+def _joins() -> Iterator[list[Remark]]:
+    mode = _Joins()
+    with mode:
+        yield mode.found
+
+
+def plain(found: Attempt) -> dict[str, Any]:
+    """As JSON."""
+    record = asdict(found)
+    record["outcome"] = found.outcome.value
+    record["remarks"] = [{**asdict(r), "level": r.level.value} for r in found.remarks]
+    return record
+
+
+def of_plain(record: dict[str, Any]) -> Attempt:
+    """From JSON."""
+    remarks = tuple(Remark(**{**r, "level": Level(r["level"])}) for r in record["remarks"])
+    tuples = {"remarks": remarks, "instead": tuple(record["instead"])}
+    return Attempt(**{**record, "outcome": Outcome(record["outcome"]), **tuples})

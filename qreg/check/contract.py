@@ -1,0 +1,206 @@
+"""The float model on a few inputs: what its contract is judged by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.ao import quantization as ao
+
+from qreg.check.records import Observed
+from qreg.data import inputs
+from qreg.data.inputs import Inputs
+from qreg.diagnosis.run import diagnosis_of
+from qreg.models.stubs import Stubbed
+from qreg.quantization.pt2e import export_graph
+
+_QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+_QUIET = (nn.Identity, nn.Dropout, nn.Flatten, ao.QuantStub, ao.DeQuantStub)
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Batches of inputs, and labels where there are any."""
+
+    batches: tuple[Inputs, ...]
+    labels: torch.Tensor | None = None
+    classes: int = 0
+
+
+@torch.no_grad()
+def observe_contract(model: nn.Module, given: Labelled) -> Observed:
+    """Run a float model, in evaluation mode, on a few inputs.
+
+    Raises:
+        Exception: whatever it raises on an ordinary batch.
+    """
+    if names := quantized_modules(model):
+        return Observed(quantized=names)
+    batch = given.batches[0]
+    with _outputs(model) as first:
+        outputs = inputs.call(model, batch)
+    with _outputs(model) as again:
+        inputs.call(model, batch)
+    logits = _tensor(outputs)
+    alone, apart = _alone(model, batch, logits)
+    return Observed(
+        outputs=logits.shape[1] if logits is not None and logits.ndim == 2 else 0,
+        classes=given.classes,
+        alone=alone,
+        random=_first(first, again, lambda a, b: not _same(a, b)),
+        not_finite=_first(first, again, lambda a, _: not _finite(a)),
+        neighbours=apart,
+        constant=_constant(model, batch, logits),
+        repeated=_repeated(model, first),
+        **_accuracy(model, given),
+    )
+
+
+def observe_tracing(model: nn.Module, example: Inputs) -> dict[str, str]:
+    """Why torch.fx cannot trace a model, and torch.export not export it; "" where they can."""
+    return {
+        "fx": _why(lambda: fx.symbolic_trace(model)),
+        "export": _why(lambda: export_graph(model, example)),
+    }
+
+
+def _why(trace: Callable[[], Any]) -> str:
+    try:
+        trace()
+    except Exception as error:
+        found = diagnosis_of(error)
+        return f"{found.where}: {found.reason}" if found.where else found.reason
+    return ""
+
+
+def quantized_modules(model: nn.Module) -> tuple[str, ...]:
+    """Modules of a model that are quantized already, by path."""
+    found = [
+        own_path(model, name) or "the model"
+        for name, module in model.named_modules()
+        if type(module).__module__.startswith(_QUANTIZED) and "_packed_params" not in name
+    ]
+    return tuple(found or dict.fromkeys(_quantized_tensors(model)))
+
+
+def _quantized_tensors(model: nn.Module) -> Iterator[str]:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        subclass = hasattr(tensor, "__tensor_flatten__") and type(tensor) is not nn.Parameter
+        if tensor.is_quantized or subclass or hasattr(tensor, "qdata"):
+            yield own_path(model, name)
+
+
+def own_path(model: nn.Module, path: str) -> str:
+    """The path in the author's model, which may stand between stubs."""
+    return path.removeprefix("model").lstrip(".") if isinstance(model, Stubbed) else path
+
+
+Seen = list[tuple[str, Any]]
+
+
+@contextmanager
+def _outputs(model: nn.Module) -> Iterator[Seen]:
+    """The output of every layer, in the order they run; at the end, the model's own as ""."""
+    seen: Seen = []
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(module: nn.Module, given: Any, output: Any) -> None:
+            found = _tensor(output)
+            seen.append((name, None if found is None else found.clone()))
+
+        return keep
+
+    handles = [
+        module.register_forward_hook(hook(own_path(model, name)))
+        for name, module in model.named_modules()
+        if not isinstance(module, _QUIET)
+    ]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _tensor(output: Any) -> torch.Tensor | None:
+    """The output's first tensor."""
+    if isinstance(output, torch.Tensor):
+        return output
+    nested = list(output.values()) if isinstance(output, dict) else output
+    if not isinstance(nested, (list, tuple)):
+        return None
+    return next((found for each in nested if (found := _tensor(each)) is not None), None)
+
+
+def _first(first: Seen, again: Seen, differs: Callable[[Any, Any], bool]) -> str | None:
+    for (name, one), (_, other) in zip(first, again, strict=False):
+        if one is not None and other is not None and differs(one, other):
+            return name
+    return None
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and bool(torch.equal(one.nan_to_num(), other.nan_to_num()))
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def _alone(model: nn.Module, batch: Inputs, logits: torch.Tensor | None) -> tuple[str, float]:
+    """Why the first sample cannot be run alone; else by how much its output changes then."""
+    try:
+        single = _tensor(inputs.call(model, inputs.head(batch, 1)))
+    except Exception as error:
+        found = diagnosis_of(error)
+        return (f"{found.where}: {found.reason}" if found.where else found.reason), 0.0
+    if logits is None or single is None:
+        return "", 0.0
+    if single.shape[:1] != (1,) or single.shape[1:] != logits.shape[1:]:
+        return f"its output has shape {tuple(single.shape)}, not (1, ...)", 0.0
+    scale = float(logits.abs().max())
+    apart = float((single[0] - logits[0]).abs().max())
+    return "", apart / scale if scale > 0 and apart == apart else 0.0
+
+
+def _constant(model: nn.Module, batch: Inputs, logits: torch.Tensor | None) -> bool:
+    """Whether all samples, and a second batch of other values, have the same output."""
+    if logits is None or len(logits) < 2 or not _finite(logits):
+        return False
+    other = inputs.mapped_float(batch, lambda each: each.flip(0) * 1.5 + 0.5)
+    moved = _tensor(inputs.call(model, other))
+    spread = (logits - logits[:1]).abs().max()
+    return float(spread) == 0.0 and moved is not None and torch.equal(moved, logits)
+
+
+def _repeated(model: nn.Module, seen: Seen) -> tuple[tuple[str, int], ...]:
+    runs = Counter(name for name, _ in seen)
+    inner = {
+        own_path(model, name)
+        for name, module in model.named_modules()
+        if next(module.children(), None) is None
+    }
+    return tuple((name, count) for name, count in runs.items() if count > 1 and name in inner)
+
+
+def _accuracy(model: nn.Module, given: Labelled) -> dict[str, Any]:
+    if given.labels is None or not given.classes:
+        return {}
+    found = [_tensor(inputs.call(model, batch)) for batch in given.batches]
+    outputs = [each for each in found if each is not None]
+    if not outputs or any(each.ndim != 2 or each.shape[1] < given.classes for each in outputs):
+        return {}
+    predicted = torch.cat(outputs)[:, : given.classes].argmax(dim=1)
+    most = int(torch.bincount(given.labels, minlength=given.classes).max())
+    correct = int((predicted == given.labels).sum())
+    return {"correct": correct, "total": len(given.labels), "chance": most}
+
+
+def plain(seen: Observed) -> dict[str, Any]:
+    """As JSON."""
+    return asdict(seen)

@@ -1,0 +1,208 @@
+"""From what was observed of a model to what is said of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from scipy import special
+
+from qreg.check.records import Attempt, Level, Observed, Outcome, Remark
+from qreg.diagnosis.rule import REWRITING
+
+#: Outputs of one sample in two batches differ by rounding only below this share of the largest
+#: output: kernels choose other orders of summation for other batch sizes. A BatchNorm left in
+#: training mode, or a mean over the batch, changes more than a thousandth.
+NEIGHBOURS = 1e-3
+#: Two tensors joined with scales further apart than this: one has less than 6 of 8 bits left.
+SCALES_APART = 4.0
+#: An accuracy is above chance where it has less than this probability by guessing.
+CHANCE_LEVEL = 0.01
+_SHOWN = 4
+
+
+def contract_remarks(seen: Observed) -> tuple[Remark, ...]:
+    """What is said of the float model, the gravest first."""
+    found = [*_broken(seen), *_warnings(seen), *_notes(seen)]
+    return tuple(sorted(found, key=lambda remark: list(Level).index(remark.level)))
+
+
+def _broken(seen: Observed) -> list[Remark]:
+    found = []
+    if seen.quantized:
+        found.append(
+            Remark(
+                "quantized",
+                Level.BROKEN,
+                f"the model is quantized already: {listed(seen.quantized)}",
+                "give the float model; a quantized one is the output of a method",
+                seen.quantized[0],
+            )
+        )
+    if seen.alone:
+        found.append(
+            Remark(
+                "batch of one",
+                Level.BROKEN,
+                f"a batch of one sample fails: {seen.alone}",
+                "name the dimensions: x.flatten(1), not x.squeeze() or x.flatten()",
+            )
+        )
+    if seen.not_finite is not None:
+        found.append(
+            Remark(
+                "finite",
+                Level.BROKEN,
+                f"NaN or infinity comes out of {seen.not_finite or 'the model'}",
+                "see that the weights are trained and loaded, and the inputs normalised",
+                seen.not_finite,
+            )
+        )
+    if seen.random is not None:
+        found.append(
+            Remark(
+                "deterministic",
+                Level.BROKEN,
+                f"two runs of the same batch differ, first in {seen.random or 'the model'}",
+                "switch randomness off in evaluation mode: functional.dropout(x, "
+                "training=self.training)",
+                seen.random,
+            )
+        )
+    if 0 < seen.outputs < seen.classes:
+        found.append(
+            Remark(
+                "classes",
+                Level.BROKEN,
+                f"{seen.outputs} outputs for {seen.classes} classes",
+                f"give the model a head of {seen.classes} outputs",
+            )
+        )
+    return found
+
+
+def _warnings(seen: Observed) -> list[Remark]:
+    found = []
+    if seen.random is None and seen.neighbours > NEIGHBOURS:
+        found.append(
+            Remark(
+                "batch",
+                Level.WARNING,
+                f"a sample's output depends on the others of its batch ({seen.neighbours:.1%} "
+                "of the largest output)",
+                "leave statistics of the batch out: eval(), track_running_stats=True",
+            )
+        )
+    if seen.constant and seen.not_finite is None:
+        found.append(
+            Remark(
+                "constant",
+                Level.WARNING,
+                "the output does not depend on the input",
+                "see that the weights are loaded and no activation is dead",
+            )
+        )
+    if 0 < seen.classes < seen.outputs:
+        found.append(
+            Remark(
+                "classes",
+                Level.WARNING,
+                f"{seen.outputs} outputs for {seen.classes} classes: the first {seen.classes} "
+                "are taken to be the classes",
+                f"give the model a head of {seen.classes} outputs, if they are not",
+            )
+        )
+    if seen.total and not above_chance(seen.correct, seen.total, seen.chance):
+        found.append(
+            Remark(
+                "accuracy",
+                Level.WARNING,
+                f"{seen.correct} of {seen.total} samples are right, which guessing gets too",
+                "see that the weights are loaded, and that classes are in the same order",
+            )
+        )
+    return found
+
+
+def _notes(seen: Observed) -> list[Remark]:
+    found = []
+    if seen.repeated:
+        names = listed([f"{name} ({count} times)" for name, count in seen.repeated])
+        found.append(
+            Remark(
+                "repeated layers",
+                Level.NOTE,
+                f"run more than once: {names}",
+                "eager methods give all uses one range, and fuse none of them: one module a use",
+                seen.repeated[0][0],
+            )
+        )
+    if seen.fx and not seen.export:
+        found.append(
+            Remark(
+                "fx",
+                Level.NOTE,
+                f"torch.export exports the model, torch.fx cannot trace it: {seen.fx}",
+                "pt2e methods work, fx methods do not, eager ones do not fuse layers",
+            )
+        )
+    if seen.export and not seen.fx:
+        found.append(
+            Remark(
+                "export",
+                Level.NOTE,
+                f"torch.fx traces the model, torch.export cannot export it: {seen.export}",
+                "fx methods work, pt2e methods do not",
+            )
+        )
+    return found
+
+
+def above_chance(correct: int, total: int, chance: int) -> bool:
+    """Whether so many are hardly right by guessing, each with the share of `chance` of them.
+
+    The binomial tail, ``P(X >= correct)`` for ``X ~ Bin(total, chance / total)``, is below
+    `CHANCE_LEVEL`.
+    """
+    share = min(max(chance, 1), total) / total
+    if share == 1.0:
+        return correct == total  # there is one class
+    return correct > 0 and float(special.bdtrc(correct - 1, total, share)) < CHANCE_LEVEL
+
+
+def joined(operator: str, scales: Sequence[float], *, where: str, own: bool) -> Remark | None:
+    """What is said where quantized tensors of several scales meet; None if that is harmless.
+
+    Args:
+        own: the result has a scale of its own, from calibration; else it takes the first one's.
+    """
+    apart = max(scales) / min(scales) if scales and min(scales) > 0 else 1.0
+    if (own and apart < SCALES_APART) or apart == 1.0:
+        return None
+    if own:
+        text = f"{operator} joins tensors whose scales are {apart:.1f} times apart"
+        advice = "the finer one loses its bits: bring both to one range, or keep it in float"
+        return Remark("scales", Level.NOTE, text, advice, where)
+    text = f"{operator} gives its result the first tensor's scale; another is {apart:.1f} times it"
+    advice = f"values are clipped or coarse: use FloatFunctional().{operator}(...)"
+    return Remark("scales", Level.WARNING, text, advice, where)
+
+
+def with_what_works(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """Each blocked method with those to use instead that were found to work, if any were."""
+    return tuple(_instead(one, {a.method: a.outcome for a in attempts}) for one in attempts)
+
+
+def _instead(one: Attempt, tried: Mapping[str, Outcome]) -> Attempt:
+    if one.outcome is not Outcome.BLOCKED:
+        return one
+    for names in (one.instead, REWRITING):
+        if found := tuple(name for name in names if tried.get(name) is Outcome.WORKS):
+            return replace(one, instead=found, known=True)
+    return replace(one, instead=tuple(name for name in one.instead if name not in tried))
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,234 @@
+"""The line of `qreg check`: a model and inputs, each method in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from qreg.check.attempt import attempt, of_plain, plain
+from qreg.check.contract import Labelled, observe_contract, observe_tracing
+from qreg.check.contract import plain as plain_contract
+from qreg.check.records import (
+    Attempt,
+    CheckReport,
+    InputShape,
+    Level,
+    Observed,
+    Outcome,
+    Remark,
+)
+from qreg.check.rule import contract_remarks, with_what_works
+from qreg.data.inputs import Inputs
+from qreg.diagnosis.run import diagnosis_of
+from qreg.errors import MissingCheckpointError, QregError
+from qreg.measure.options import Options
+from qreg.models import build_model
+from qreg.processes.forked import run_together
+from qreg.quantization import METHODS, Method
+from qreg.quantization.needs import logging_silenced, need_torchao
+from qreg.records.method import Need
+from qreg.training.checkpoints import find_checkpoint, load_checkpoint
+
+#: Samples a batch, and batches: enough to calibrate with and to see a batch's influence.
+_BATCH, _BATCHES = 8, 2
+#: Labelled samples whose accuracy is compared with chance.
+_LABELLED = 256
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """What to check.
+
+    Attributes:
+        dataset: whose samples the model is run on; "" for random inputs.
+        inputs: the shapes of random inputs, drawn from `seed`.
+        batch: samples of a random batch.
+        jobs: processes at a time.
+        seconds: a method that takes longer is blocked.
+    """
+
+    model: str
+    methods: tuple[str, ...]
+    engine: str
+    dataset: str = ""
+    inputs: tuple[InputShape, ...] = ()
+    batch: int = _BATCH
+    seed: int = 0
+    jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    seconds: int = 300
+    options: Options = field(default_factory=Options)
+
+
+def check(request: CheckRequest) -> CheckReport:
+    """Check a model's contract and try each method on it.
+
+    Raises:
+        QregError: the model or the dataset is not found.
+    """
+    given = _given(request)
+    _import_once(request)
+    build = partial(_build, request)
+    with tempfile.TemporaryDirectory(prefix="qreg-check-") as name:
+        works: dict[str, Callable[[], dict[str, Any]]] = {
+            "contract": lambda: _contract(build, given),
+            "tracing": lambda: _tracing(build, given),
+        }
+        for one in request.methods:
+            works[f"method {one}"] = partial(_try, one, build, request, given)
+        found = _run(works, Path(name), request)
+    contract = _judged(found["contract"], found["tracing"])
+    attempts = tuple(_attempt(one, found[f"method {one}"]) for one in request.methods)
+    data = request.dataset or ", ".join(map(str, request.inputs))
+    return CheckReport(request.model, request.engine, data, contract, with_what_works(attempts))
+
+
+def _run(
+    works: dict[str, Callable[[], dict[str, Any]]], folder: Path, request: CheckRequest
+) -> dict[str, dict[str, Any]]:
+    files = {what: folder / f"{number}.json" for number, what in enumerate(works)}
+    names, done = {path: what for what, path in files.items()}, 0
+
+    def show(path: Path) -> None:
+        nonlocal done
+        done += 1
+        request.options.progress(done, len(works), names[path])
+
+    pieces = [(files[what], work) for what, work in works.items()]
+    run_together(pieces, jobs=request.jobs, seconds=request.seconds, done=show)
+    return {what: json.loads(path.read_text(encoding="utf-8")) for what, path in files.items()}
+
+
+def _import_once(request: CheckRequest) -> None:
+    """What several forks need is imported before them; its own words are no one's."""
+    # kernels of a process that has run in parallel hang in its forks
+    torch.set_num_threads(1)
+    asked = [METHODS.info(name) for name in request.methods]
+    if any(Need.TORCHAO in info.requires for info in asked):
+        try:
+            need_torchao()
+        except QregError:
+            return  # each method says so itself
+
+
+def _given(request: CheckRequest) -> Labelled:
+    if not request.dataset:
+        return Labelled(tuple(_random(request)))
+    dataset = request.options.dataset(request.dataset)
+    samples = request.options.load(dataset, "test")
+    labels = None
+    count = _BATCH * _BATCHES
+    if dataset.classes and samples.labels is not None:
+        count = min(_LABELLED, len(samples))
+        # spread over the split: data sorted by class would show one class only
+        step = max(1, len(samples) // count)
+        samples = samples.take(samples.index[::step][:count])
+        labels = torch.as_tensor(samples.labels)
+    else:
+        samples = samples.head(count)
+    size = max(2, min(_BATCH, len(samples)))
+    batches = tuple(batch.inputs for batch in samples.batches(size))
+    return Labelled(batches, labels, len(dataset.classes))
+
+
+def _random(request: CheckRequest) -> list[Inputs]:
+    generator = torch.Generator().manual_seed(request.seed)
+    shapes = request.inputs or (InputShape((3, 224, 224)),)
+    return [_random_batch(shapes, request.batch, generator) for _ in range(_BATCHES)]
+
+
+def _random_batch(shapes: tuple[InputShape, ...], batch: int, generator: torch.Generator) -> Inputs:
+    drawn = [_drawn(each, batch, generator) for each in shapes]
+    if all(each.name for each in shapes):
+        return {each.name: tensor for each, tensor in zip(shapes, drawn, strict=True)}
+    return drawn[0] if len(drawn) == 1 else tuple(drawn)
+
+
+def _drawn(one: InputShape, batch: int, generator: torch.Generator) -> torch.Tensor:
+    """Floats are normal, bools are true, integers small: they may be indices."""
+    dtype: torch.dtype = getattr(torch, one.dtype)
+    shape = (batch, *one.shape)
+    if dtype is torch.bool:
+        return torch.ones(shape, dtype=dtype)
+    if not dtype.is_floating_point:
+        return torch.randint(0, 10, shape, generator=generator, dtype=dtype)
+    return torch.randn(shape, generator=generator).to(dtype)
+
+
+def _build(request: CheckRequest, method: Method | None = None) -> nn.Module:
+    """The model with the weights that the method would start from, else as the factory made it."""
+
+    def build() -> nn.Module:
+        fresh = build_model(request.model)
+        return method.skeleton(fresh) if method else fresh
+
+    kind = method.checkpoint if method else "fp32"
+    try:
+        folders = request.options.folders
+        path = find_checkpoint(folders, request.model, _dataset_name(request), kind)
+    except MissingCheckpointError:
+        return build()
+    return load_checkpoint(path, build)[0]
+
+
+def _dataset_name(request: CheckRequest) -> str:
+    return request.options.dataset(request.dataset).name if request.dataset else "none"
+
+
+def _contract(build: Callable[[], nn.Module], given: Labelled) -> dict[str, Any]:
+    try:
+        with logging_silenced():
+            return plain_contract(observe_contract(build().eval(), given))
+    except QregError as error:
+        return {"refused": str(error), "hint": error.hint}
+    except Exception as error:
+        found = diagnosis_of(error)
+        return {"refused": found.reason, "hint": found.advice, "where": found.where}
+
+
+def _tracing(build: Callable[[], nn.Module], given: Labelled) -> dict[str, Any]:
+    from qreg.data.inputs import head
+
+    with logging_silenced():
+        return observe_tracing(build().eval(), head(given.batches[0], 2))
+
+
+def _try(
+    name: str, build: Callable[[Method], nn.Module], request: CheckRequest, given: Labelled
+) -> dict[str, Any]:
+    with logging_silenced():
+        return plain(attempt(name, build, request.engine, given.batches[:_BATCHES]))
+
+
+def _judged(found: dict[str, Any], tracing: dict[str, Any]) -> tuple[Remark, ...]:
+    reason = found.get("refused") or found.get("died") or found.get("raised")
+    if reason:
+        text = f"the float model does not run: {reason}"
+        advice = found.get("hint", "")
+        return (Remark("runs", Level.BROKEN, text, advice, found.get("where", "")),)
+    traced = {key: tracing.get(key, "") for key in ("fx", "export")}
+    lists = {key: tuple(found[key]) for key in ("quantized",)}
+    repeated = tuple((name, count) for name, count in found["repeated"])
+    return contract_remarks(Observed(**{**found, **lists, "repeated": repeated, **traced}))
+
+
+def _attempt(method: str, found: dict[str, Any]) -> Attempt:
+    if "method" in found:
+        return of_plain(found)
+    reason = f"PyTorch's process {found['died']}" if "died" in found else found["raised"]
+    advice = "PyTorch's own fault, by all signs: report it there"
+    return Attempt(
+        method,
+        Outcome.BLOCKED,
+        reason=reason,
+        remedy=advice,
+        traceback=found.get("details", ""),
+    )

@@ -1,0 +1,159 @@
+"""``qreg check``: a model's contract, and which methods can quantize it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qreg.check.records import InputShape
+from qreg.cli.options import add_method_option, add_place_options, check_model_and_methods
+from qreg.cli.terminal import console, progress_bar, write_file
+from qreg.errors import QregError
+from qreg.names import Once, positive, positive_or_zero
+from qreg.quantization import METHODS
+from qreg.quantization.engines import check_engine
+
+if TYPE_CHECKING:
+    from qreg.check.records import CheckReport
+
+#: Each way to quantize once, of those that take seconds: what a new user has to choose from.
+DEFAULT_METHODS = ("dynamic", "static", "fx-static", "pt2e-static", "torchao-int8-dynamic")
+_DEFAULT_INPUT = InputShape((3, 224, 224))
+_DESCRIPTION = """\
+See, before anything is recorded, whether a model keeps the contract, and which methods can
+quantize it: works, blocked or unavailable; where blocked, the layer, the line and the operator,
+why, and what to do. Each method is tried in a process of its own.
+"""
+_EPILOG = """\
+examples:
+  qreg check torchvision:resnet18
+  qreg check nets:tiny --dataset good.npz
+  qreg check nets:tiny --input 3x32x32 --methods static,fx-static,pt2e-static
+  qreg check nets:tagger --input ids=128:int64 --input mask=128:bool --json check.json
+
+an input is written without the batch, positional or as NAME=SHAPE, with its dtype where it is not
+float32; a number a sample is NAME=-. Its values are random, from --seed: floats are normal,
+integers 0 to 9, bools true.
+
+exit status: 0 all methods that were asked for work; 1 some are blocked or unavailable; 2 the
+contract is broken, or the model is not found
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "check",
+        help="whether a model can be quantized, by which methods, and what blocks the others",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_check_options(parser, positional="model")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found")
+    parser.set_defaults(run=run)
+
+
+def add_check_options(parser: argparse.ArgumentParser, *, positional: str) -> None:
+    """The model and what it is run on, the methods, and how they are run."""
+    parser.add_argument(
+        positional,
+        metavar="MODEL",
+        nargs=None if positional == "model" else "?",
+        help="torchvision:NAME, timm:NAME, package.module:factory, or a model's name",
+    )
+    parser.add_argument(
+        "--dataset",
+        action=Once,
+        default="",
+        metavar="NAME",
+        help="run it on samples of this dataset: a name, a folder, an npz file, "
+        "package.module:DATASET",
+    )
+    parser.add_argument(
+        "--input",
+        dest="inputs",
+        action="append",
+        default=[],
+        metavar="SHAPE",
+        help=f"run it on random inputs of this shape; once a tensor (default: {_DEFAULT_INPUT})",
+    )
+    add_method_option(parser, DEFAULT_METHODS, f"of {', '.join(METHODS.names())}, or your own")
+    parser.add_argument(
+        "--engine", action=Once, default="", help="default: the first that this machine has"
+    )
+    parser.add_argument("--seed", type=positive_or_zero, default=0, help="of random inputs")
+    parser.add_argument(
+        "--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="default: all cores"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=positive,
+        default=300,
+        metavar="SECONDS",
+        help="a method that takes longer is blocked (default: %(default)s)",
+    )
+    add_place_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and print."""
+    found = checked(args, args.model)
+    print_check(found, traceback=args.traceback)
+    if args.json:
+        from qreg.check.report import report_text
+
+        write_file(args.json, report_text(found).encode())
+    return found.status
+
+
+def checked(args: argparse.Namespace, model: str) -> CheckReport:
+    """The check that the options ask for.
+
+    Raises:
+        QregError: the model, the dataset or a method is not known.
+    """
+    inputs = tuple(map(InputShape.parse, args.inputs))
+    if args.dataset and inputs:
+        raise QregError("--dataset and --input", hint="give one of the two")
+    if len({bool(each.name) for each in inputs}) > 1:
+        raise QregError("some inputs have names", hint="give all a name, or none")
+    check_model_and_methods(model, args.methods)
+    if args.engine:
+        check_engine(args.engine)
+    with progress_bar() as show:
+        show(0, 1, "loading PyTorch")
+        from qreg.check.run import CheckRequest, check
+        from qreg.cli.options import options_of
+        from qreg.quantization.engines import default_engine
+
+        request = CheckRequest(
+            model=model,
+            methods=args.methods,
+            engine=args.engine or default_engine(),
+            dataset=args.dataset,
+            inputs=inputs if args.dataset else inputs or (_DEFAULT_INPUT,),
+            seed=args.seed,
+            jobs=args.jobs,
+            seconds=args.timeout,
+            options=options_of(args, show),
+        )
+        return check(request)
+
+
+def print_check(found: CheckReport, *, traceback: bool) -> None:
+    """The contract, the methods, and why some are blocked."""
+    from qreg.check.report import attempt_lines, contract_lines, headline, methods_table
+
+    out = console()
+    out.print(headline(found), style="bold", highlight=False)
+    for line in contract_lines(found):
+        out.print(line, highlight=False)
+    out.print(methods_table(found))
+    for line in attempt_lines(found):
+        out.print(line, highlight=False)
+    for one in found.attempts:
+        if traceback and one.traceback:
+            out.print(f"\n{one.method}:\n{one.traceback}", highlight=False, markup=False)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from qreg.check.records import Attempt, Level, Observed, Outcome, Remark
+from qreg.check.rule import above_chance, contract_remarks, joined, listed, with_what_works
+
+FINE = Observed(outputs=3, classes=3, correct=90, total=100, chance=40)
+
+
+def _only(seen: Observed) -> Remark:
+    (remark,) = contract_remarks(seen)
+    return remark
+
+
+def test_nothing_is_said_of_a_fine_model() -> None:
+    assert contract_remarks(FINE) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "level", "text"),
+    [
+        ({"quantized": ("fc",)}, "quantized", Level.BROKEN, "quantized already: fc"),
+        ({"alone": "it fails"}, "batch of one", Level.BROKEN, "it fails"),
+        ({"not_finite": "bn"}, "finite", Level.BROKEN, "comes out of bn"),
+        ({"random": "drop"}, "deterministic", Level.BROKEN, "first in drop"),
+        ({"outputs": 2}, "classes", Level.BROKEN, "2 outputs for 3 classes"),
+        ({"outputs": 9}, "classes", Level.WARNING, "9 outputs for 3 classes"),
+        ({"neighbours": 0.25}, "batch", Level.WARNING, "25.0%"),
+        ({"constant": True}, "constant", Level.WARNING, "does not depend on the input"),
+        ({"correct": 40}, "accuracy", Level.WARNING, "40 of 100"),
+        ({"repeated": (("relu", 3),)}, "repeated layers", Level.NOTE, "relu (3 times)"),
+        ({"fx": "a branch"}, "fx", Level.NOTE, "torch.fx cannot trace it: a branch"),
+        ({"export": "a branch"}, "export", Level.NOTE, "torch.export cannot export it"),
+    ],
+)
+def test_each_finding(changes: dict[str, object], check: str, level: Level, text: str) -> None:
+    found = _only(replace(FINE, **changes))  # type: ignore[arg-type]
+    assert (found.check, found.level) == (check, level)
+    assert text in found.text
+    assert found.advice
+
+
+def test_the_gravest_comes_first() -> None:
+    seen = replace(FINE, repeated=(("relu", 2),), constant=True, alone="no")
+    assert [r.level for r in contract_remarks(seen)] == [Level.BROKEN, Level.WARNING, Level.NOTE]
+
+
+def test_what_neither_tracer_can_is_no_remark_of_one() -> None:
+    assert contract_remarks(replace(FINE, fx="no", export="no")) == ()
+
+
+@pytest.mark.parametrize(
+    ("correct", "total", "chance", "above"),
+    [
+        (40, 100, 40, False),
+        (53, 100, 40, True),  # P(X >= 53), X ~ Bin(100, 0.4): 0.0058
+        (51, 100, 40, False),  # 0.0168
+        (0, 10, 5, False),
+        (10, 10, 10, True),
+        (3, 3, 1, False),  # 1 in 27
+    ],
+)
+def test_chance(correct: int, total: int, chance: int, above: bool) -> None:
+    assert above_chance(correct, total, chance) is above
+
+
+def test_scales_that_meet() -> None:
+    assert joined("+", [0.1, 0.2], where="a", own=True) is None
+    assert joined("cat", [0.1, 0.1], where="a", own=False) is None
+    wide = joined("+", [0.1, 1.0], where="a", own=True)
+    assert wide is not None
+    assert (wide.level, wide.where) == (Level.NOTE, "a")
+    first = joined("cat", [0.1, 0.2], where="a", own=False)
+    assert first is not None
+    assert (first.level, "2.0 times" in first.text) == (Level.WARNING, True)
+
+
+def test_advice_names_what_was_found_to_work() -> None:
+    blocked = Attempt(
+        "static",
+        Outcome.BLOCKED,
+        reason="no kernel",
+        remedy="change it",
+        instead=("fx-static", "pt2e-static"),
+    )
+    works = Attempt("pt2e-static", Outcome.WORKS)
+    found, same = with_what_works([blocked, works])
+    assert found.advice == "change it; or use pt2e-static, which works for this model"
+    assert same == works
+    (alone,) = with_what_works([blocked])
+    assert alone.advice == "change it; or use fx-static or pt2e-static"
+
+
+def test_long_lists_are_cut() -> None:
+    assert listed(list("abcdef")) == "a, b, c, d and 2 more"
+    assert listed(["a"]) == "a"
+
+
+def test_an_attempt_that_works_has_no_reason() -> None:
+    with pytest.raises(ValueError, match="static"):
+        Attempt("static", Outcome.WORKS, reason="why?")
+    with pytest.raises(ValueError, match="static"):
+        Attempt("static", Outcome.BLOCKED)
