@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
-from qreg.errors import UnavailableError
 from qreg.quantization.eager import fusable_groups, fuse
 
 
@@ -55,7 +53,11 @@ def test_fusing_keeps_the_function() -> None:
     assert torch.allclose(fuse(model)(images), expected, atol=1e-6)
 
 
-def test_what_cannot_be_traced_says_what_to_do() -> None:
-    with pytest.raises(UnavailableError, match=r"torch\.fx cannot trace") as caught:
-        fuse(_Untraceable())
-    assert "fuse_model(is_qat)" in caught.value.hint
+def test_of_what_cannot_be_traced_sequences_are_fused() -> None:
+    layers = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.Flatten()
+    )
+    layers.append(nn.Sequential(nn.Linear(100, 4), nn.ReLU(), nn.Linear(4, 2)))
+    model = nn.Sequential(layers, _Untraceable())
+    assert fusable_groups(model) == [["0.0", "0.1", "0.2"], ["0.5.0", "0.5.1"]]
+    assert isinstance(fuse(_Untraceable()), _Untraceable)
