@@ -17,6 +17,7 @@ keyword arguments or a file of weights. The contract of a factory:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -44,6 +45,7 @@ MODELS.register("mobilenet_v2", "qreg.models.mobilenet_v2:mobilenet_v2")
 MODELS.register_library("torchvision", "qreg.models.torchvision_models:classifier")
 MODELS.register_library("torchvision.quantization", "qreg.models.torchvision_models:quantizable")
 MODELS.register_library("timm", "qreg.models.timm_models:network")
+_SHIPPED = frozenset(MODELS.names())
 _WEIGHTS: dict[str, ModelSource] = {}
 
 
@@ -94,8 +96,7 @@ def brought_weights(name: str) -> Weights:
 
         return Weights(WeightsSource.FILE, file_sha256(path))
     first = state_digest(_built(name, seed=0))
-    shipped = name in MODELS.names()
-    random = shipped or state_digest(_built(name, seed=1)) != first
+    random = name in _SHIPPED or state_digest(_built(name, seed=1)) != first
     return Weights(WeightsSource.RANDOM if random else WeightsSource.FACTORY, first)
 
 
@@ -105,15 +106,7 @@ def _built(name: str, *, seed: int) -> nn.Module:
     from qreg.models.contract import refuse_quantized
     from qreg.models.weights import load_weights
 
-    factory = _factory(name)
-    torch.manual_seed(seed)
-    try:
-        with torch.enable_grad():  # a factory may train what it returns
-            model = factory()
-    except TypeError as error:
-        if "argument" not in str(error):
-            raise
-        raise ContractError(f"model '{name}': {error}", hint=_HINT) from error
+    model = _called(name, seed=seed)
     if not isinstance(model, torch.nn.Module):
         found = type(model).__name__
         raise ContractError(f"model '{name}' returned {found}, not torch.nn.Module", hint=_HINT)
@@ -121,6 +114,46 @@ def _built(name: str, *, seed: int) -> nn.Module:
     if name in _WEIGHTS and (path := _WEIGHTS[name].weights):
         load_weights(model, path, name=name)
     return model
+
+
+# What users' factories returned last, by factory and seed: one may load or train for minutes, and
+# every case of the model asks for it. Only copies are handed out.
+_RETURNED: dict[tuple[object, ...], object] = {}
+_KEPT = 2  # the seeds of one model
+
+
+def _called(name: str, *, seed: int) -> object:
+    """What the factory returns; a copy, where it was called before and its result can be copied."""
+    import torch
+
+    factory = _factory(name)
+    torch.manual_seed(seed)
+    if name in _SHIPPED:
+        return factory()
+    key = _key(factory, seed)
+    if key in _RETURNED:
+        return copy.deepcopy(_RETURNED[key])
+    try:
+        with torch.enable_grad():
+            returned = factory()
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise ContractError(f"model '{name}': {error}", hint=_HINT) from error
+    try:
+        kept = copy.deepcopy(returned)
+    except Exception:  # what cannot be copied is built anew each time
+        return returned
+    while len(_RETURNED) >= _KEPT:
+        del _RETURNED[next(iter(_RETURNED))]
+    _RETURNED[key] = kept
+    return returned
+
+
+def _key(factory: ModelFactory, seed: int) -> tuple[object, ...]:
+    if isinstance(factory, partial):  # a new one at every look-up
+        return factory.func, repr(factory.args), repr(sorted(factory.keywords.items())), seed
+    return factory, seed
 
 
 def _factory(name: str) -> ModelFactory:

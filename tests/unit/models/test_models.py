@@ -68,6 +68,14 @@ def trains() -> nn.Module:
     return model
 
 
+CALLS: list[int] = []
+
+
+def counts_its_calls() -> nn.Module:
+    CALLS.append(1)
+    return nn.Linear(2, 2)
+
+
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
@@ -98,6 +106,15 @@ def test_a_factory_that_breaks_the_contract(name: str, message: str) -> None:
 @torch.no_grad()
 def test_a_factory_may_train_what_it_returns() -> None:
     assert build_model("user_nets:trains") is not None
+
+
+def test_a_factory_is_called_once_and_its_models_are_fresh() -> None:
+    first = build_model("user_nets:counts_its_calls")
+    before = first.model.weight.clone()
+    with torch.no_grad():
+        first.model.weight += 1
+    assert torch.equal(build_model("user_nets:counts_its_calls").model.weight, before)
+    assert len(CALLS) == 1
 
 
 def test_a_factorys_own_errors_are_not_renamed() -> None:
