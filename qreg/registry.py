@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -82,6 +84,10 @@ def import_object(path: str, *, kind: str) -> Any:
     return getattr(module, attribute)
 
 
+def _itself(thing: T) -> T:
+    return thing
+
+
 class Registry(Generic[T]):
     """Names of one kind of thing, each with the path it is imported from."""
 
@@ -116,6 +122,16 @@ class Registry(Generic[T]):
     def defines(self, name: str) -> bool:
         """Whether `name` is one of the project's own."""
         return name in self._defined
+
+    @contextmanager
+    def meaning(self, objects: Mapping[str, T]) -> Iterator[None]:
+        """Let these names mean these objects meanwhile, whatever else they stand for."""
+        before = self._defined
+        self._defined = {**before, **{name: partial(_itself, x) for name, x in objects.items()}}
+        try:
+            yield
+        finally:
+            self._defined = before
 
     def names(self) -> tuple[str, ...]:
         """All registered names, in the order of registration."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from qreg.data import DATASETS
@@ -16,7 +17,7 @@ from qreg.quantization import METHODS
 from qreg.quantization.engines import available_engines, check_engine, default_engine
 from qreg.records.case import Case
 from qreg.registry import Registry, is_object_path, let_import, module_folders
-from qreg.settings import Settings, dataset_name
+from qreg.settings import Settings, dataset_name, find_settings
 
 
 def select_cases(
@@ -56,6 +57,15 @@ def use_project(settings: Settings) -> None:
     """Let names mean what the project says: its modules, and the models that it defines."""
     define_models(settings.definitions)
     let_import(*module_folders(settings.root))
+
+
+def project_settings() -> Settings:
+    """What ``[tool.qreg]`` here says; without it, everything that is registered."""
+    settings = find_settings(Path.cwd()) or Settings(
+        root=Path.cwd(), models=MODELS.names(), datasets=DATASETS.names(), engines=("all",)
+    )
+    use_project(settings)
+    return settings
 
 
 def dataset_sources(settings: Settings) -> tuple[tuple[str, str], ...]:

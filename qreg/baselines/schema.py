@@ -14,6 +14,7 @@ from typing import Any
 from qreg.records.baseline import Approval
 from qreg.records.case import Case, Environment
 from qreg.records.decode import Signed
+from qreg.records.measurement import Role
 
 #: 1: `File` as below without promises, its arrays in safetensors beside it.
 #: 2: promises.
@@ -76,7 +77,7 @@ class TensorsEntry:
     """A layer's stored tensors, each as [role, dtype, elements, bytes]."""
 
     layer: str
-    stored: tuple[tuple[str, str, int, int], ...]
+    stored: tuple[tuple[Role, str, int, int], ...]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from qreg.metrics.size import model_size
 from qreg.quantization import Context, Method, get_method
 from qreg.quantization.engines import use_engine
 from qreg.quantization.needs import check_needs
+from qreg.records.measurement import Role
 
 Build = Callable[[Method], nn.Module]
 _SUMS = {"add": "+", "cat": "cat"}
@@ -103,7 +104,7 @@ def _not_finite(output: Any) -> Iterator[Remark]:
 
 
 def _float_weights(made: nn.Module) -> list[Any]:
-    kept = [t for t in model_size(made).tensors if t.role == "weight"]
+    kept = [t for t in model_size(made).tensors if t.role is Role.WEIGHT]
     return [t for t in kept if t.dtype not in ("qint8", "int8", "quint8")]
 
 

@@ -48,7 +48,7 @@ def _by_key(size: Size) -> dict[Key, int]:
 
 
 def _key(tensor: TensorSize) -> Key:
-    return tensor.layer, tensor.role, tensor.dtype
+    return tensor.layer, tensor.role.value, tensor.dtype
 
 
 def _where(changed: list[Key], here: dict[Key, int], there: dict[Key, int]) -> str:

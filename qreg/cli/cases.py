@@ -10,17 +10,15 @@ from pathlib import Path
 
 from qreg.cli.options import add_place_options
 from qreg.data import DATASETS
-from qreg.errors import QregError, UnknownNameError
+from qreg.errors import UnknownNameError
 from qreg.models import MODELS
 from qreg.names import Names
 from qreg.quantization import METHODS
 from qreg.quantization.engines import ENGINES, check_engine
 from qreg.records.case import Case
-from qreg.selection import dataset_sources, select_cases, use_project
-from qreg.settings import Settings, find_settings
+from qreg.selection import dataset_sources, project_settings, select_cases
+from qreg.settings import Settings
 
-# the method's name ends at the last @: engines have none
-_NAME = re.compile(r"(?P<dataset>[^/]+)/(?P<model>[^/]+)/(?P<method>[^/]+)@(?P<engine>[^/@]+)")
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -42,30 +40,6 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
             help=f"of {', '.join(names)}{f', or {own}' if own else ''}",
         )
     add_place_options(parser, downloads=False)
-
-
-def parse_case(name: str) -> Case:
-    """The case of that name, ``dataset/model/method@engine``.
-
-    Raises:
-        QregError: it is not such a name.
-    """
-    found = _NAME.fullmatch(name)
-    if found is None:
-        raise QregError(
-            f"'{name}' is not a case",
-            hint="a case is dataset/model/method@engine: shapes10/simple_cnn/static@x86",
-        )
-    return Case(**found.groupdict())
-
-
-def project_settings() -> Settings:
-    """What ``[tool.qreg]`` here says; without it, everything that is registered."""
-    settings = find_settings(Path.cwd()) or Settings(
-        root=Path.cwd(), models=MODELS.names(), datasets=DATASETS.names(), engines=("all",)
-    )
-    use_project(settings)
-    return settings
 
 
 def chosen_root(args: argparse.Namespace) -> Path:
@@ -123,7 +97,7 @@ def named_cases(
         matching = [case for case in candidates if matches(case, (name,))]
         if not matching and _GLOB.search(name):
             raise UnknownNameError("case", name, map(str, candidates))
-        found.update(dict.fromkeys(matching or [_checked(parse_case(name), settings)]))
+        found.update(dict.fromkeys(matching or [_checked(Case.parse(name), settings)]))
     return tuple(found)
 
 

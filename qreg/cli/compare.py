@@ -20,10 +20,9 @@ from qreg.cli.options import (
 from qreg.cli.terminal import write_file
 from qreg.names import output_file
 from qreg.quantization import METHODS
-from qreg.quantization.engines import default_engine
 
 if TYPE_CHECKING:
-    from qreg.records.case import Case, Failure
+    from qreg.records.case import Failure
     from qreg.records.measurement import Measurement
 
 # of the methods that are measured unless some are named, those with a scale for each channel
@@ -97,20 +96,6 @@ def _methods(names: tuple[str, ...], weights: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(chosen))
 
 
-def _cases(
-    dataset: str, model: str, methods: tuple[str, ...], engines: tuple[str, ...], home: str
-) -> list[Case]:
-    """The cases in order; what is float is measured on one engine, the machine's usual one."""
-    from qreg.quantization import method_info
-    from qreg.records.case import Case
-
-    return [
-        Case(dataset, model, method, engine)
-        for method in methods
-        for engine in ((home,) if method_info(method).float_only else engines)
-    ]
-
-
 def _measure(
     args: argparse.Namespace, methods: tuple[str, ...], engines: tuple[str, ...]
 ) -> tuple[Measurement | Failure, ...]:
@@ -118,12 +103,10 @@ def _measure(
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
-        from qreg.measure.comparison import measure
+        from qreg.api import compare
 
         options = options_of(args, show)
-        options.apply_threads()
-        cases = _cases(args.dataset, args.model, methods, engines, default_engine())
-        return measure(cases, options)
+        return compare(args.model, args.dataset, methods=methods, engines=engines, options=options)
 
 
 def _print(results: tuple[Measurement | Failure, ...], *, traceback: bool) -> None:

@@ -101,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> UpgradeReport:
-    from qreg.cli.cases import project_settings
     from qreg.cli.terminal import progress_bar, stop_when_terminated
+    from qreg.selection import project_settings
 
     with progress_bar() as show, stop_when_terminated():
         show(0, 1, "choosing cases")

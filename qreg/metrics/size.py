@@ -10,7 +10,7 @@ from torch import nn
 from torch.ao.nn.intrinsic.modules.fused import _FusedModule
 
 from qreg.metrics.graphs import exported_graph, plain_tensors, stored_names, uncompiled
-from qreg.records.measurement import Size, TensorSize
+from qreg.records.measurement import Role, Size, TensorSize
 
 # A quantized linear layer keeps weight and bias as one tuple under this name.
 _PACKED = "._packed_params._packed_params"
@@ -19,7 +19,7 @@ _PACKED = "._packed_params._packed_params"
 def model_size(model: nn.Module) -> Size:
     """Measure a model, float or quantized."""
     tensors = tuple(_tensors(model))
-    weights = [tensor for tensor in tensors if tensor.role == "weight"]
+    weights = [tensor for tensor in tensors if tensor.role is Role.WEIGHT]
     return Size(
         file_bytes=_file_bytes(model),
         weight_bytes=sum(tensor.bytes for tensor in weights),
@@ -60,9 +60,9 @@ def _unfused(model: nn.Module, layer: str) -> str:
 
 
 def _one(layer: str, leaf: str, tensor: torch.Tensor) -> TensorSize:
-    role = leaf if leaf == "bias" else "other"
+    role = Role.BIAS if leaf == "bias" else Role.OTHER
     if leaf == "weight" and tensor.ndim >= 2:
-        role = "weight"
+        role = Role.WEIGHT
     return TensorSize(
         layer=layer,
         role=role,

@@ -41,6 +41,9 @@ class MethodRegistry(Registry[Any]):
         Raises:
             UnknownNameError: it is neither registered nor an object path.
         """
+        if name in self._defined:
+            found: Method = self._defined[name]()
+            return found.info
         return self._facts.get(self.check(name), MethodInfo(name))
 
 
@@ -194,7 +197,7 @@ def method_info(name: str) -> MethodInfo:
     Raises:
         UnknownNameError: it is neither registered nor an object path.
     """
-    if name in METHODS.names():
+    if not is_object_path(name):
         return METHODS.info(name)
     try:
         return get_method(name).info

@@ -5,12 +5,19 @@ Only the standard library may be imported here.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from qreg.errors import QregError
 
 
 def file_part(name: str) -> str:
     """What a name of a case is called in file names: ``nets.net`` for ``nets:net``."""
     return name.replace(":", ".")
+
+
+# the method's name ends at the last @: engines have none
+_NAME = re.compile(r"(?P<dataset>[^/]+)/(?P<model>[^/]+)/(?P<method>[^/]+)@(?P<engine>[^/@]+)")
 
 
 @dataclass(frozen=True, order=True)
@@ -24,6 +31,21 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.dataset}/{self.model}/{self.method}@{self.engine}"
+
+    @classmethod
+    def parse(cls, name: str) -> Case:
+        """The case of that name, ``dataset/model/method@engine``.
+
+        Raises:
+            QregError: it is not such a name.
+        """
+        found = _NAME.fullmatch(name)
+        if found is None:
+            raise QregError(
+                f"'{name}' is not a case",
+                hint="a case is dataset/model/method@engine: shapes10/simple_cnn/static@x86",
+            )
+        return cls(**found.groupdict())
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Only the standard library and the other records may be imported here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from qreg.records.case import Case, Environment
 
@@ -91,18 +92,25 @@ class Agreement:
         return sum(flip.observed == flip.label for flip in self.flips)
 
 
+class Role(Enum):
+    """What a stored tensor is for its layer."""
+
+    WEIGHT = "weight"  # of two dimensions or more
+    BIAS = "bias"
+    OTHER = "other"
+
+
 @dataclass(frozen=True)
 class TensorSize:
     """One stored tensor.
 
     Attributes:
         layer: the module's name in the float model.
-        role: "weight" (two dimensions or more), "bias" or "other".
         bytes: elements times element size; a quantized tensor's scales are not in it.
     """
 
     layer: str
-    role: str
+    role: Role
     dtype: str
     elements: int
     bytes: int

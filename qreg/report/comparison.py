@@ -10,7 +10,7 @@ from rich.text import Text
 
 from qreg.quantization import METHODS
 from qreg.records.case import Failure
-from qreg.records.measurement import Accuracy, Agreement, Measurement
+from qreg.records.measurement import Accuracy, Agreement, Measurement, Role
 
 MB = 1e6
 
@@ -157,7 +157,7 @@ def _detectable(measured: Sequence[Measurement]) -> str:
 
 
 def _partly_float(measurement: Measurement) -> bool:
-    weights = [t for t in measurement.size.tensors if t.role == "weight"]
+    weights = [t for t in measurement.size.tensors if t.role is Role.WEIGHT]
     return 0 < len(measurement.size.float_layers) < len(weights)
 
 

@@ -33,17 +33,36 @@ class Answer:
     used_by: tuple[str, ...] = ()
 
 
+class ChangeKind(Enum):
+    """In what way a thing is not the same on both sides; the last three are of properties."""
+
+    REMOVED = "removed"
+    CRASHES = "crashes"
+    BREAKS = "breaks"
+    NOT_INSTALLED = "not installed"
+    WORKS_NOW = "works now"
+    SIGNATURE = "signature"
+    DEPRECATED = "deprecated"
+    WARNING = "warning"
+    LOST = "lost"
+    WON = "won"
+    OTHER = "other"
+
+    @property
+    def breaking(self) -> bool:
+        """Whether what needs the thing no longer works."""
+        return self in (ChangeKind.REMOVED, ChangeKind.BREAKS, ChangeKind.CRASHES)
+
+
 @dataclass(frozen=True)
 class InterfaceChange:
     """One thing that is not the same on both sides.
 
     Attributes:
-        kind: "removed", "crashes", "breaks", "deprecated", "warning", "signature"; of a property
-            "lost", "won" or "other".
         used_by: cases' methods that need it.
     """
 
-    kind: str
+    kind: ChangeKind
     name: str
     before: str
     after: str
@@ -115,23 +134,28 @@ class Cell:
         return not self.failed and not self.moved and self.first is None
 
 
+class FileOutcome(Enum):
+    """What became of a file written by A and loaded by B."""
+
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    AS_KERNELS = "as the kernels"  # different by what the kernels are
+    NOT_WRITTEN = "not written"  # by A already
+    NOT_LOADED = "not loaded"
+
+
 @dataclass(frozen=True)
 class Artifact:
-    """A file written by A and loaded by B.
-
-    Attributes:
-        outcome: "equal", "different", "as the kernels" (different by what the kernels are), "not
-            written" (by A already), "not loaded".
-    """
+    """A file written by A and loaded by B; `kind` as in `qreg.upgrade.case_files`."""
 
     kind: str
-    outcome: str
+    outcome: FileOutcome
     details: str = ""
 
     @property
     def broken(self) -> bool:
         """Whether B makes less of it than A."""
-        return self.outcome in ("different", "not loaded")
+        return self.outcome in (FileOutcome.DIFFERENT, FileOutcome.NOT_LOADED)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from qreg.baselines.changes import Proposal, approved
 from qreg.baselines.store import Store
 from qreg.cli.baseline import promising
 from qreg.cli.baseline.proposing import Proposals, chosen_cases, proposals, proposed_trims
-from qreg.cli.cases import chosen_root, parse_case
+from qreg.cli.cases import chosen_root
 from qreg.errors import QregError
 from qreg.files import shipped_folder
 from qreg.git import current_commit
+from qreg.records.case import Case
 from qreg.settings import find_settings
 
 
@@ -24,7 +25,7 @@ def update(args: argparse.Namespace) -> int:
     """Measure, and write what was named; returns the exit status."""
     _check_approval(args)
     store = _own_store(args)
-    accepted = {str(parse_case(name)) for name in args.accept_regression}
+    accepted = {str(Case.parse(name)) for name in args.accept_regression}
     found = _proposals(args, store)
     promised = promising.promising_cases(args, store) if _wants_promises(args) else ()
     _check_accepted(accepted - set(map(str, promised)), found)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qreg.cli.cases import add_case_options, chosen_root, parse_case
+from qreg.cli.cases import add_case_options, chosen_root
 from qreg.cli.options import add_action, add_thread_option
 from qreg.errors import QregError
 from qreg.names import Names, positive
+from qreg.records.case import Case
 
 _CATEGORIES = ("create", "fix", "update", "trim", "promise")
 # with fewer the tails of Student's t are too long to tell a fallback from anything
@@ -128,7 +129,7 @@ def run_show(args: argparse.Namespace) -> int:
     from qreg.cli.terminal import console
     from qreg.report.baseline import baseline_parts
 
-    store, case = Store(chosen_root(args)), parse_case(args.case)
+    store, case = Store(chosen_root(args)), Case.parse(args.case)
     baselines, promises = store.read(case), store.promises(case)
     if not baselines:
         raise QregError(

@@ -11,11 +11,11 @@ from qreg import __version__
 from qreg.baselines.applicable import choose_promise, same_environment
 from qreg.baselines.store import Store
 from qreg.cli.baseline.proposing import chosen_cases
-from qreg.cli.cases import project_settings
 from qreg.cli.options import options_of
 from qreg.errors import QregError
 from qreg.records.baseline import FEWEST_PROCESSES, Approval, Promise
 from qreg.records.case import Case
+from qreg.selection import project_settings
 
 if TYPE_CHECKING:
     from qreg.speed.promises import MeasuredSpeedUps

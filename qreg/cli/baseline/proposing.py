@@ -13,14 +13,13 @@ from qreg.cli.cases import (
     matches,
     named_cases,
     optioned_cases,
-    project_settings,
 )
 from qreg.cli.options import options_of
 from qreg.errors import CorruptFileError, MissingDataError
 from qreg.progress import Progress
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Case, Failure
-from qreg.selection import gate_options
+from qreg.selection import gate_options, project_settings
 
 if TYPE_CHECKING:
     from qreg.baselines.changes import Proposal

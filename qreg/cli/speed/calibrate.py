@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qreg.cli.cases import project_settings
 from qreg.cli.options import add_numbers, options_of
 from qreg.cli.speed.options import add_selection, chosen_cases
 from qreg.errors import QregError
 from qreg.names import Names, output_file, positive_or_zero
+from qreg.selection import project_settings
 
 if TYPE_CHECKING:
     from qreg.measure.options import Options

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from qreg.cli.cases import project_settings
 from qreg.cli.options import add_action, add_numbers, options_of
 from qreg.cli.speed.options import add_selection, chosen_cases
 from qreg.errors import QregError
+from qreg.selection import project_settings
 
 if TYPE_CHECKING:
     from qreg.speed.records import Counted

@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qreg.cli.cases import add_case_options, named_cases, optioned_cases, project_settings
+from qreg.cli.cases import add_case_options, named_cases, optioned_cases
 from qreg.cli.options import add_numbers, options_of
 from qreg.errors import QregError
 from qreg.names import Names, positive_or_zero
+from qreg.selection import project_settings
 
 if TYPE_CHECKING:
     from qreg.measure.options import Options

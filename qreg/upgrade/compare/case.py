@@ -111,7 +111,10 @@ def _causes(
             yield (Cause.FAILS if cell.failed else Cause.KERNELS), _kernels(cell)
     for artifact in found.artifacts:
         if artifact.broken:
-            yield Cause.SERIALIZATION, f"{artifact.kind}: {artifact.outcome}: {artifact.details}"
+            yield (
+                Cause.SERIALIZATION,
+                f"{artifact.kind}: {artifact.outcome.value}: {artifact.details}",
+            )
 
 
 def _unfaithful(control: Cell) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from qreg.records.measurement import Size
 from qreg.upgrade.compare.arrays import moved_rows
 from qreg.upgrade.compare.pair import CasePair, CrossRun, SideResult
-from qreg.upgrade.records import Artifact, Cell, Sizes
+from qreg.upgrade.records import Artifact, Cell, FileOutcome, Sizes
 
 STATE_DICT = "state dict"
 
@@ -19,9 +19,9 @@ def judge_files(pair: CasePair, cell: Cell) -> Iterator[Artifact]:
         unwritten = reason or before.failed.get(kind, "was not run")
         failed = after.failed.get(kind, "was not run")
         if unwritten:
-            yield Artifact(kind, "not written", unwritten)
+            yield Artifact(kind, FileOutcome.NOT_WRITTEN, unwritten)
         elif failed:
-            yield Artifact(kind, "not loaded", failed)
+            yield Artifact(kind, FileOutcome.NOT_LOADED, failed)
         else:
             yield _outputs(kind, before, after, cell)
 
@@ -30,13 +30,13 @@ def _outputs(kind: str, before: CrossRun, after: CrossRun, cell: Cell) -> Artifa
     wanted, seen = before.loaded[kind], after.loaded[kind]
     moved = moved_rows(wanted, seen)
     if not moved:
-        return Artifact(kind, "equal")
+        return Artifact(kind, FileOutcome.EQUAL)
     details = f"outputs of {moved} of {len(wanted)} images"
     expected = not cell.equal
     if kind == STATE_DICT and not cell.failed:
         carried = after.logits["carried"][: len(seen), : seen.shape[1]]
         expected = not moved_rows(carried, seen[:, : carried.shape[1]])
-    return Artifact(kind, "as the kernels" if expected else "different", details)
+    return Artifact(kind, FileOutcome.AS_KERNELS if expected else FileOutcome.DIFFERENT, details)
 
 
 def compare_sizes(first: SideResult, second: SideResult) -> Sizes | None:

@@ -7,14 +7,22 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from qreg.records.verdict import Outcome
 from qreg.speed.records import SpeedRun
-from qreg.upgrade.records import WORKS, Answer, CaseUpgrade, Cause, InterfaceChange, Level
+from qreg.upgrade.records import (
+    WORKS,
+    Answer,
+    CaseUpgrade,
+    Cause,
+    ChangeKind,
+    InterfaceChange,
+    Level,
+)
 
 HOLDS, UNAVAILABLE = "holds", "unavailable"
 _MISSING = re.compile(r"raises (AttributeError|ModuleNotFoundError|ImportError)")
 _NOT_INSTALLED = "No module named 'torchao'"
+# Of properties, those that count against an upgrade.
+_WORST_FIRST = (ChangeKind.CRASHES, ChangeKind.LOST, ChangeKind.OTHER)
 _GOING = re.compile(r"deprecat|will be removed|no longer supported", re.IGNORECASE)
-#: Kinds of changes that break what needs them.
-BREAKING = ("removed", "breaks", "crashes")
 
 
 def interface_changes(
@@ -25,7 +33,7 @@ def interface_changes(
     both = [(there[answer.name], answer) for answer in after if answer.name in there]
     outcomes = [change for pair in both for change in _outcome(*pair)]
     signatures = [
-        InterfaceChange("signature", old.name, old.signature, new.signature, new.used_by)
+        InterfaceChange(ChangeKind.SIGNATURE, old.name, old.signature, new.signature, new.used_by)
         for old, new in both
         if old.signature and new.signature and old.signature != new.signature
     ]
@@ -50,23 +58,29 @@ def _sides_differ(before: str, after: Answer) -> bool:
     return not all(broken) and UNAVAILABLE not in (before, after.outcome)
 
 
-def _side(before: str, after: str) -> str:
+def _side(before: str, after: str) -> ChangeKind:
     if after.startswith("was killed"):
-        return "crashes"
-    return "lost" if before == HOLDS else "won" if after == HOLDS else "other"
+        return ChangeKind.CRASHES
+    return (
+        ChangeKind.LOST
+        if before == HOLDS
+        else ChangeKind.WON
+        if after == HOLDS
+        else ChangeKind.OTHER
+    )
 
 
 def _outcome(old: Answer, new: Answer) -> Iterator[InterfaceChange]:
     if old.outcome == new.outcome or WORKS not in (old.outcome, new.outcome):
         return
     if _NOT_INSTALLED in old.outcome + new.outcome:
-        kind = "not installed"
+        kind = ChangeKind.NOT_INSTALLED
     elif new.outcome == WORKS:
-        kind = "works now"
+        kind = ChangeKind.WORKS_NOW
     elif not new.outcome.startswith("raises"):
-        kind = "crashes"
+        kind = ChangeKind.CRASHES
     else:
-        kind = "removed" if _MISSING.match(new.outcome) else "breaks"
+        kind = ChangeKind.REMOVED if _MISSING.match(new.outcome) else ChangeKind.BREAKS
     yield InterfaceChange(kind, new.name, old.outcome, new.outcome, new.used_by)
 
 
@@ -81,7 +95,7 @@ def _warnings(both: Sequence[tuple[Answer, Answer]]) -> Iterator[InterfaceChange
     for text, answers in new.items():
         more = f" and {len(answers) - 1} more" if len(answers) > 1 else ""
         used = tuple(dict.fromkeys(name for answer in answers for name in answer.used_by))
-        kind = "deprecated" if _GOING.search(text) else "warning"
+        kind = ChangeKind.DEPRECATED if _GOING.search(text) else ChangeKind.WARNING
         yield InterfaceChange(kind, f"{answers[0].name}{more}", "", text, used)
 
 
@@ -136,15 +150,15 @@ def _interface_reasons(
 ) -> Iterator[tuple[Level, str]]:
     methods = {one.case.method for one in cases}
     for change in interface:
-        if change.kind in BREAKING and methods & set(change.used_by):
-            yield Level.UNSAFE, f"{change.kind}: {change.name}: {change.after}"
+        if change.kind.breaking and methods & set(change.used_by):
+            yield Level.UNSAFE, f"{change.kind.value}: {change.name}: {change.after}"
 
 
 def _invariant_reasons(invariants: Sequence[InterfaceChange]) -> Iterator[tuple[Level, str]]:
-    hit = [one for one in invariants if one.kind in ("lost", "crashes", "other")]
+    hit = [one for one in invariants if one.kind in _WORST_FIRST]
     if hit:
         more = f" and {len(hit) - 1} more" if len(hit) > 1 else ""
-        first = min(hit, key=lambda one: ("crashes", "lost", "other").index(one.kind))
+        first = min(hit, key=lambda one: _WORST_FIRST.index(one.kind))
         text = f"{first.name}: {first.before} -> {first.after}{more}"
         yield Level.DIFFERENT, f"tensor properties changed sides: {text}"
 

@@ -7,9 +7,24 @@ from dataclasses import dataclass
 
 from qreg.gate.report import finding_lines
 from qreg.speed.report.check import speed_lines
-from qreg.upgrade.records import Artifact, CaseUpgrade, InterfaceChange, Level, UpgradeReport
+from qreg.upgrade.records import (
+    Artifact,
+    CaseUpgrade,
+    ChangeKind,
+    FileOutcome,
+    InterfaceChange,
+    Level,
+    UpgradeReport,
+)
 
-_KINDS = ("removed", "crashes", "breaks", "not installed", "works now", "signature")
+_KINDS = (
+    ChangeKind.REMOVED,
+    ChangeKind.CRASHES,
+    ChangeKind.BREAKS,
+    ChangeKind.NOT_INSTALLED,
+    ChangeKind.WORKS_NOW,
+    ChangeKind.SIGNATURE,
+)
 
 
 @dataclass(frozen=True)
@@ -52,10 +67,10 @@ def _interface_lines(report: UpgradeReport) -> Iterator[str]:
     for kind in _KINDS:
         for change in (one for one in report.interface if one.kind == kind):
             needed = f" (needed by {', '.join(change.used_by)})" if change.used_by else ""
-            yield f"{kind}: {change.name}{needed}"
+            yield f"{kind.value}: {change.name}{needed}"
             yield from (f"  {text}" for text in _both(change))
     for change in (one for one in report.interface if one.kind not in _KINDS):
-        yield f"new warning ({change.kind}): {change.name}"
+        yield f"new warning ({change.kind.value}): {change.name}"
         yield f"  {change.after}"
     yield f"{report.probes} probes, each in a process of its own on both sides."
 
@@ -65,30 +80,34 @@ def _both(change: InterfaceChange) -> tuple[str, str]:
 
 
 def _property_lines(report: UpgradeReport) -> Iterator[str]:
-    words = {"lost": "held, and no longer does", "won": "holds now", "other": "answers otherwise"}
+    words = {
+        ChangeKind.LOST: "held, and no longer does",
+        ChangeKind.WON: "holds now",
+        ChangeKind.OTHER: "answers otherwise",
+    }
     for change in report.invariants:
-        yield f"{change.name}: {words.get(change.kind, change.kind)}"
+        yield f"{change.name}: {words.get(change.kind, change.kind.value)}"
         yield from (f"  {text}" for text in _both(change))
     yield f"{len(report.invariants)} of {report.properties} changed sides."
 
 
 def _artifact_lines(cases: Sequence[CaseUpgrade]) -> Iterator[str]:
-    found: dict[tuple[str, str, str], list[CaseUpgrade]] = {}
+    found: dict[tuple[str, FileOutcome, str], list[CaseUpgrade]] = {}
     for one in cases:
         for file in one.artifacts:
             found.setdefault((file.kind, file.outcome, _details(file)), []).append(one)
     for (kind, outcome, details), ones in found.items():
         more = f" and {len(ones) - 1} more" if len(ones) > 1 else ""
-        if outcome == "equal":
+        if outcome is FileOutcome.EQUAL:
             yield f"{kind}: written by A and loaded by B, equal outputs: {len(ones)} cases"
         else:
-            yield f"{kind}: {outcome}: {ones[0].case}{more}"
+            yield f"{kind}: {outcome.value}: {ones[0].case}{more}"
             yield f"  {details}"
 
 
 def _details(file: Artifact) -> str:
     # how many images differ is each case's own
-    return file.details if file.outcome != "equal" else ""
+    return file.details if file.outcome is not FileOutcome.EQUAL else ""
 
 
 def _size_lines(cases: Sequence[CaseUpgrade]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qreg.upgrade.records import CaseUpgrade, Cell, Level, UpgradeReport
+from qreg.upgrade.records import CaseUpgrade, Cell, FileOutcome, Level, UpgradeReport
 
 HEADER = (
     "case",
@@ -21,7 +21,7 @@ LEGEND = (
     "program written by A and loaded by B: = equal outputs, ~ as the kernels differ, - A cannot "
     "write it, X other outputs or not loaded; container: the file apart from its tensors."
 )
-_SIGNS = {"equal": "=", "as the kernels": "~", "not written": "-"}
+_SIGNS = {FileOutcome.EQUAL: "=", FileOutcome.AS_KERNELS: "~", FileOutcome.NOT_WRITTEN: "-"}
 SHORT = {
     Level.SAFE: "bits equal",
     Level.DIFFERENT: "within noise",

@@ -13,7 +13,7 @@ import numpy as np
 
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Environment
-from qreg.records.measurement import Size, TensorSize
+from qreg.records.measurement import Role, Size, TensorSize
 from qreg.records.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
 from qreg.records.score import Score
 
@@ -100,9 +100,9 @@ def numerics(
 
 def size(*, layers: int = 3) -> Size:
     """The size of the model of `numerics`."""
-    tensors = [TensorSize(f"conv{i + 1}", "weight", "qint8", 432, 432) for i in range(layers)]
-    tensors += [TensorSize(f"conv{i + 1}", "bias", "float32", 16, 64) for i in range(layers)]
-    tensors.append(TensorSize("fc", "weight", "float32", 640, 2560))
+    tensors = [TensorSize(f"conv{i + 1}", Role.WEIGHT, "qint8", 432, 432) for i in range(layers)]
+    tensors += [TensorSize(f"conv{i + 1}", Role.BIAS, "float32", 16, 64) for i in range(layers)]
+    tensors.append(TensorSize("fc", Role.WEIGHT, "float32", 640, 2560))
     return Size(45678, 432 * layers + 2560, tuple(tensors), ("fc",))
 
 

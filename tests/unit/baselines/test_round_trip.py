@@ -18,7 +18,7 @@ from qreg.baselines.sidecar import encode_arrays, encode_images
 from qreg.baselines.store import Store
 from qreg.records.baseline import Approval, Baseline, Replaced, Snapshot
 from qreg.records.case import Case, Environment
-from qreg.records.measurement import Size, TensorSize
+from qreg.records.measurement import Role, Size, TensorSize
 from qreg.records.numerics import Images, Layer, Logits, Numerics, OperatorCount, Quantizer
 from qreg.records.verdict import Outcome
 from tests.unit.baselines import build
@@ -76,7 +76,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         for name in names
     )
     operators = draw(st.dictionaries(TEXT, st.integers(1, 2**40), max_size=4))
-    tensors = st.builds(TensorSize, TEXT, TEXT, TEXT, COUNTS, COUNTS)
+    tensors = st.builds(TensorSize, TEXT, st.sampled_from(Role), TEXT, COUNTS, COUNTS)
     several_texts = st.lists(TEXT, max_size=3).map(tuple)
     numerics = Numerics(
         images=Images(index, labels, digests),

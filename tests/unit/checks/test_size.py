@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from qreg.checks.size import judge_size
-from qreg.records.measurement import Size, TensorSize
+from qreg.records.measurement import Role, Size, TensorSize
 from qreg.records.verdict import Check, Finding, Outcome
 from tests.unit.baselines import build
 
@@ -75,7 +75,7 @@ def test_three_changes_are_all_named() -> None:
 
 
 def test_an_empty_tensor_more_is_seen() -> None:
-    empty = TensorSize("", "other", "float32", 0, 0)
+    empty = TensorSize("", Role.OTHER, "float32", 0, 0)
     (found,) = _found(replace(BEFORE, tensors=(*BEFORE.tensors, empty)))
     assert (found.outcome, found.where) == (Outcome.REGRESSED, "model other float32: 0 -> 0")
 

@@ -10,6 +10,7 @@ import pytest
 from qreg.baselines.store import Store
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Case, Failure
+from qreg.records.method import MethodInfo
 from qreg.records.verdict import Basis, Check, Finding, Outcome, Verdict
 from tests.unit.baselines import build
 
@@ -30,7 +31,9 @@ class World:
             return Failure(case, "it raised", "", unavailable=False, details="Traceback: here")
         return build.snapshot(case=case, seed=self.seed)
 
-    def judge(self, now: Snapshot, before: Any, basis: Basis, *, alpha: float) -> Verdict:
+    def judge(
+        self, now: Snapshot, before: Any, basis: Basis, method: MethodInfo, *, alpha: float
+    ) -> Verdict:
         outcome = self.outcomes.get(now.case, Outcome.PASS)
         finding = Finding(Check.ACCURACY, outcome, "90 %", "80 %", "1 %")
         findings = () if outcome is Outcome.PASS else (finding,)

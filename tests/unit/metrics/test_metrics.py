@@ -56,7 +56,7 @@ def test_weights_of_linear_100_shrink_from_40000_to_10000_bytes() -> None:
 def test_a_layers_tensors_are_told_apart() -> None:
     model = build_model("linear_100")
     found = model_size(ao.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8))
-    roles = {(t.layer, t.role, t.dtype, t.elements) for t in found.tensors}
+    roles = {(t.layer, t.role.value, t.dtype, t.elements) for t in found.tensors}
     assert ("linear", "weight", "qint8", 10_000) in roles
     assert ("linear", "bias", "float32", 100) in roles
 

@@ -86,7 +86,9 @@ def test_a_successor_predicts_what_the_float_network_does(method: str) -> None:
 def test_int8_weights_are_counted_as_such(method: str) -> None:
     subject = _subject("simple_cnn", method)
     size, before = model_size(subject.model), model_size(_subject("simple_cnn", "fp32").model)
-    linear = {t.layer: t for t in size.tensors if t.role == "weight" and t.layer.startswith("fc")}
+    linear = {
+        t.layer: t for t in size.tensors if t.role.value == "weight" and t.layer.startswith("fc")
+    }
     assert sorted(linear) == ["fc1", "fc2", "fc3"]
     assert all(t.bytes == t.elements for t in linear.values())
     convolutions = ("conv1", "conv2", "conv3") if method.startswith("torchao") else ()

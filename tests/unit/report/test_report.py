@@ -14,6 +14,7 @@ from qreg.records.measurement import (
     Flip,
     Latency,
     Measurement,
+    Role,
     Size,
     TensorSize,
 )
@@ -40,8 +41,8 @@ ENVIRONMENT = Environment(
 
 def measurement(method: str = "fp32", agreements: tuple[Agreement, ...] = ()) -> Measurement:
     weights = (
-        TensorSize("conv1", "weight", "float32", 10, 40),
-        TensorSize("fc", "weight", "qint8", 10, 10),
+        TensorSize("conv1", Role.WEIGHT, "float32", 10, 40),
+        TensorSize("fc", Role.WEIGHT, "qint8", 10, 10),
     )
     return Measurement(
         case=Case("shapes10", "simple_cnn", method, "x86"),

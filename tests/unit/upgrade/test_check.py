@@ -10,7 +10,7 @@ import pytest
 from qreg.errors import QregError
 from qreg.records.case import Case
 from qreg.upgrade.check import check_upgrade
-from qreg.upgrade.records import CaseUpgrade, Cause, Level, UpgradeReport
+from qreg.upgrade.records import CaseUpgrade, Cause, ChangeKind, FileOutcome, Level, UpgradeReport
 from qreg.upgrade.running import UpgradeRequest
 from tests.unit.upgrade.doctored import doctored_python
 
@@ -117,8 +117,8 @@ def test_what_only_loading_changes_is_serialization(doctored: UpgradeReport) -> 
     assert found.causes == (Cause.SERIALIZATION,)
     assert all(cell.equal for cell in found.cells)
     outcomes = {file.kind: file.outcome for file in found.artifacts}
-    assert outcomes["state dict"] == "different"
-    assert outcomes["TorchScript"] == "equal"
+    assert outcomes["state dict"] is FileOutcome.DIFFERENT
+    assert outcomes["TorchScript"] is FileOutcome.EQUAL
 
 
 @pytest.mark.slow
@@ -126,21 +126,21 @@ def test_a_crash_costs_its_own_case(doctored: UpgradeReport) -> None:
     found = _of(doctored, "dynamic")
     assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
     assert "was killed by SIGILL" in found.findings[0]
-    crashes = [one.name for one in doctored.interface if one.kind == "crashes"]
+    crashes = [one.name for one in doctored.interface if one.kind is ChangeKind.CRASHES]
     assert crashes == ["torch.ao.quantization.quantize_dynamic"]
 
 
 @pytest.mark.slow
 def test_what_was_removed_is_said_of_probe_and_case(doctored: UpgradeReport) -> None:
     assert "default_weight_observer" in _of(doctored, "static-per-tensor").findings[0]
-    removed = [one.name for one in doctored.interface if one.kind == "removed"]
+    removed = [one.name for one in doctored.interface if one.kind is ChangeKind.REMOVED]
     assert "torch.ao.quantization.observer.default_weight_observer" in removed
     assert any(reason.startswith("removed: ") for reason in doctored.reasons)
 
 
 @pytest.mark.slow
 def test_a_property_that_is_lost_is_named(doctored: UpgradeReport) -> None:
-    lost = [one.name for one in doctored.invariants if one.kind == "lost"]
+    lost = [one.name for one in doctored.invariants if one.kind is ChangeKind.LOST]
     assert "HistogramObserver stays within the range" in lost
 
 

@@ -11,7 +11,7 @@ from qreg.records.verdict import Check, Finding, Outcome, Verdict
 from qreg.upgrade.compare.arrays import first_difference, moved_rows
 from qreg.upgrade.compare.case import judge_case
 from qreg.upgrade.compare.pair import CasePair
-from qreg.upgrade.records import CaseUpgrade, Cause, Level
+from qreg.upgrade.records import CaseUpgrade, Cause, FileOutcome, Level
 from tests.unit.upgrade.compare.upgrade_pair import (
     KINDS,
     LAYERS,
@@ -41,7 +41,9 @@ def test_equal_in_everything() -> None:
     found = _judged(pair())
     assert (found.level, found.causes, found.findings) == (Level.SAFE, (), ())
     assert all(cell.equal and cell.images for cell in found.cells)
-    assert [(file.kind, file.outcome) for file in found.artifacts] == [(k, "equal") for k in KINDS]
+    assert [(file.kind, file.outcome) for file in found.artifacts] == [
+        (k, FileOutcome.EQUAL) for k in KINDS
+    ]
 
 
 def test_an_observer_that_says_something_else_of_equal_floats() -> None:
@@ -133,7 +135,7 @@ def test_a_file_that_differs_as_the_kernels_do(kind: str) -> None:
     )
     found = _judged(pair(on_b=ran))
     assert found.causes == (Cause.KERNELS,)
-    assert {file.kind: file.outcome for file in found.artifacts}[kind] == "as the kernels"
+    assert {file.kind: file.outcome for file in found.artifacts}[kind] is FileOutcome.AS_KERNELS
 
 
 def test_a_file_that_is_not_loaded() -> None:
@@ -148,7 +150,11 @@ def test_a_file_that_a_cannot_write_or_load_itself_is_no_loss() -> None:
     unwritten = tuple((kind, "no" if kind == "TorchScript" else "") for kind in KINDS)
     found = _judged(pair(results(written=unwritten), on_a=cross_runs(failed=failed)))
     assert found.level is Level.SAFE
-    assert [file.outcome for file in found.artifacts] == ["equal", "not written", "not written"]
+    assert [file.outcome.value for file in found.artifacts] == [
+        "equal",
+        "not written",
+        "not written",
+    ]
 
 
 def test_a_state_that_b_cannot_run() -> None:

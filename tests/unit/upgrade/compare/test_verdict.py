@@ -4,14 +4,22 @@ from dataclasses import replace
 
 from qreg.records.case import Case
 from qreg.upgrade.compare.verdict import interface_changes, property_changes, verdict_of
-from qreg.upgrade.records import WORKS, Answer, CaseUpgrade, Cause, InterfaceChange, Level
+from qreg.upgrade.records import (
+    WORKS,
+    Answer,
+    CaseUpgrade,
+    Cause,
+    ChangeKind,
+    InterfaceChange,
+    Level,
+)
 
 CASE = Case("shapes10", "simple_cnn", "static", "x86")
 GOOD = Answer("torch.thing", WORKS, "(x)", used_by=("static",))
 
 
 def _kinds(after: Answer, before: Answer = GOOD) -> list[str]:
-    return [change.kind for change in interface_changes([before], [after])]
+    return [change.kind.value for change in interface_changes([before], [after])]
 
 
 def test_what_answers_the_same_is_no_change() -> None:
@@ -48,7 +56,7 @@ def test_each_distinct_warning_once() -> None:
         Answer("b", WORKS, warnings=("it is slow", "known"), used_by=("qat",)),
     ]
     found = interface_changes(before, after)
-    assert [(one.kind, one.name, one.after) for one in found] == [
+    assert [(one.kind.value, one.name, one.after) for one in found] == [
         ("deprecated", "torch.thing", texts[0]),
         ("warning", "torch.thing and 1 more", texts[1]),
     ]
@@ -66,7 +74,7 @@ def test_properties_that_change_sides() -> None:
     }
     before, after = ([Answer(n, pair[x]) for n, pair in pairs.items()] for x in (0, 1))
     found = property_changes(before, after)
-    assert [(one.name, one.kind) for one in found] == [
+    assert [(one.name, one.kind.value) for one in found] == [
         ("a", "lost"),
         ("b", "won"),
         ("c", "other"),
@@ -92,16 +100,20 @@ def test_verdicts() -> None:
 
 
 def test_what_is_removed_matters_to_who_needs_it() -> None:
-    removed = InterfaceChange("removed", "torch.thing", WORKS, "raises AttributeError", ("static",))
+    removed = InterfaceChange(
+        ChangeKind.REMOVED, "torch.thing", WORKS, "raises AttributeError", ("static",)
+    )
     assert verdict_of([_case(Level.SAFE)], [removed], (), None)[0] is Level.UNSAFE
     other = replace(removed, used_by=("fx-static",))
     assert verdict_of([_case(Level.SAFE)], [other], (), None)[0] is Level.SAFE
-    warning = replace(removed, kind="deprecated")
+    warning = replace(removed, kind=ChangeKind.DEPRECATED)
     assert verdict_of([_case(Level.SAFE)], [warning], (), None)[0] is Level.SAFE
 
 
 def test_properties_that_are_lost_are_not_called_safe() -> None:
-    lost, won = (InterfaceChange(kind, kind, "a", "b") for kind in ("lost", "won"))
+    lost, won = (
+        InterfaceChange(kind, kind.value, "a", "b") for kind in (ChangeKind.LOST, ChangeKind.WON)
+    )
     level, reasons = verdict_of([_case(Level.SAFE)], (), [won, lost], None)
     assert level is Level.DIFFERENT
     assert "lost: a -> b" in reasons[0]

@@ -11,7 +11,9 @@ from qreg.upgrade.records import (
     Artifact,
     Cause,
     Cell,
+    ChangeKind,
     Difference,
+    FileOutcome,
     InterfaceChange,
     Level,
     UpgradeReport,
@@ -25,8 +27,10 @@ from tests.unit.upgrade.report.upgrade_report import CASE, REPORT, case
 
 _MOVED = Cell("1", "2", images=10, moved=3, first=Difference("conv1", "output", "1", "2", 1, 8, 1))
 _DIES = Cell("2", "1", failed="was killed by SIGSEGV")
-_REMOVED = InterfaceChange("removed", "torch.gone", "works", "raises AttributeError", ("static",))
-_LOST = InterfaceChange("lost", "NaN is refused", "holds", "broken: NaN")
+_REMOVED = InterfaceChange(
+    ChangeKind.REMOVED, "torch.gone", "works", "raises AttributeError", ("static",)
+)
+_LOST = InterfaceChange(ChangeKind.LOST, "NaN is refused", "holds", "broken: NaN")
 _CODES = {"causes": (Cause.CONVERT,), "findings": ("codes moved",)}
 UNSAFE = replace(
     REPORT,
@@ -39,7 +43,10 @@ UNSAFE = replace(
         ),
         case(None, case=replace(CASE, method="qat"), verdict=None, unavailable="no checkpoint"),
     ),
-    interface=(_REMOVED, InterfaceChange("deprecated", "torch.old", "", "will be removed")),
+    interface=(
+        _REMOVED,
+        InterfaceChange(ChangeKind.DEPRECATED, "torch.old", "", "will be removed"),
+    ),
     invariants=(_LOST,),
 )
 
@@ -96,7 +103,7 @@ def test_files_are_grouped() -> None:
     lines = next(one.lines for one in sections(UNSAFE) if one.title == "Artifacts")
     assert "state dict: written by A and loaded by B, equal outputs: 3 cases" in lines
     assert any("TorchScript: not written" in line and "2 more" in line for line in lines)
-    broken = (Artifact("TorchScript", "not loaded", "RuntimeError"),)
+    broken = (Artifact("TorchScript", FileOutcome.NOT_LOADED, "RuntimeError"),)
     (row,) = rows(replace(REPORT, cases=(case(Level.UNSAFE, artifacts=broken),)))
     assert row[5] == "X"
 

@@ -7,7 +7,15 @@ from typing import Any
 
 from qreg.records.case import Case
 from qreg.speed.records import SideRecord
-from qreg.upgrade.records import Artifact, CaseUpgrade, Cell, Level, Sizes, UpgradeReport
+from qreg.upgrade.records import (
+    Artifact,
+    CaseUpgrade,
+    Cell,
+    FileOutcome,
+    Level,
+    Sizes,
+    UpgradeReport,
+)
 from tests.unit.speed.fake import ENVIRONMENT
 from tests.unit.upgrade.compare.test_case import PASS
 
@@ -20,7 +28,10 @@ def case(level: Level | None = Level.SAFE, **changes: Any) -> CaseUpgrade:
         case=CASE,
         level=level,
         cells=(Cell("2.14.1", "2.15.0", images=10), Cell("2.15.0", "2.14.1", images=10)),
-        artifacts=(Artifact("state dict", "equal"), Artifact("TorchScript", "not written", "no")),
+        artifacts=(
+            Artifact("state dict", FileOutcome.EQUAL),
+            Artifact("TorchScript", FileOutcome.NOT_WRITTEN, "no"),
+        ),
         sizes=Sizes((1000, 1010), (900, 900)),
         verdict=PASS,
     )
