@@ -1,4 +1,4 @@
-"""``qreg upgrade``: what would another PyTorch change?"""
+"""``qreg upgrade``: what would a PyTorch upgrade change?"""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Compare quantized models under two PyTorch versions: what still runs, whether the numbers are
-equal, whose fault a difference is (observers, convert, kernels, serialization), what files of the
-one the other loads, accuracy as the regression gate judges it, and which tensor properties hold.
+equal, what causes a difference (observers, convert, kernels, serialization), whether files of one
+load in the other, accuracy as judged by the regression gate, and which tensor properties hold.
 
-A side is a version, `2.14.1`, whose virtual environment is made and kept in the cache (a few
-minutes and 6 GB the first time), or an interpreter: a file, a virtual environment's folder, a
-program in PATH. It needs PyTorch and what qreg depends on, not qreg. `.` is the one that runs this.
+A side is a version such as `2.14.1`, whose virtual environment is created and kept in the cache (a
+few minutes and 6 GB the first time), or an interpreter: a file, a virtual environment's folder, or
+a program in PATH. It needs PyTorch and qreg's dependencies, not qreg. `.` is this interpreter.
 """
 _EPILOG = """\
-Unless chosen, cases are those of [tool.qreg] with its first dataset, on the default engine; without
-the successors of deprecated methods (fx-*, pt2e-*, torchao-*), which are compared where --methods
-names them: of some the state dict is not all, and which side a difference is of cannot be told.
+The default cases are those of [tool.qreg] with its first dataset on the default engine, without the
+successors of deprecated methods (fx-*, pt2e-*, torchao-*), which --methods can add: some of their
+state dicts do not contain the whole model, so that differences cannot be attributed to a side.
 
 verdicts:
-  safe: bits equal         every case, every file and every property is the same
-  different, within noise  float arithmetic or kernels round otherwise, and no check of the gate
-                           fails; or properties of odd inputs are not what they were
-  do not upgrade: ...      something no longer runs, is lost in a file, or quantizes otherwise
-                           for equal floats; or the regression gate fails a case
+  safe: bits equal         every case, file and property is identical
+  different, within noise  float arithmetic or kernels round differently, and no check of the gate
+                           fails; or results for edge inputs changed
+  do not upgrade: ...      something no longer runs, is lost in a file, or quantizes equal floats
+                           differently; or the regression gate fails a case
 
 examples:
   qreg upgrade --from 2.14.1 --to 2.15.0
   qreg upgrade --from . --to ../venv-new --model simple_cnn --markdown upgrade.md
   qreg upgrade --from 2.9.1 --to 2.15.0 --methods static,dynamic --html upgrade.html --speed
 
-exit status: 0 safe, or different within noise (with --strict, only safe); 1 do not upgrade, or no
-case could be compared; 2 not done, with the reason: a version that cannot be installed, an
+exit status: 0 safe, or different within noise (with --strict: safe only); 1 do not upgrade, or no
+case could be compared; 2 failed, with the reason, such as a version that cannot be installed or an
 interpreter without PyTorch
 """
 
@@ -60,7 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "upgrade",
-        help="what another PyTorch would change",
+        help="compare two PyTorch versions",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -71,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             dest=name,
             required=True,
             metavar="PYTHON|VERSION",
-            help="an interpreter with PyTorch, or a version",
+            help="a PyTorch version, or an interpreter",
         )
     add_selection(parser)
     parser.add_argument(
@@ -81,19 +81,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="N",
         help="seconds that one case may take (default: %(default)s)",
     )
-    parser.add_argument(
-        "--speed", action="store_true", help="compare speed too, which takes minutes"
-    )
+    parser.add_argument("--speed", action="store_true", help="compare speed too (takes minutes)")
     for kind in ("json", "markdown", "html"):
         parser.add_argument(
-            f"--{kind}", type=output_file, metavar="FILE", help=f"write it as {kind}"
+            f"--{kind}", type=output_file, metavar="FILE", help=f"write the report as {kind}"
         )
-    parser.add_argument("--strict", action="store_true", help="whatever is not safe fails")
+    parser.add_argument("--strict", action="store_true", help="fail unless everything is equal")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, print, write."""
+    """Compare, print and write the reports."""
     report = _report(args)
     _print(report)
     _write(args, report)
@@ -127,7 +125,7 @@ def _report(args: argparse.Namespace) -> UpgradeReport:
 def _speed(
     args: argparse.Namespace, cases: tuple[Case, ...], settings: Settings, show: Progress
 ) -> Callable[[str, str], SpeedRun]:
-    """The paired check of the cases that it usually looks at, else of all."""
+    """The paired speed check of the dynamic and static cases, or of all if there are none."""
     import secrets
 
     from qreg.speed.check import check_speed
@@ -189,10 +187,10 @@ def _status(report: UpgradeReport, *, strict: bool) -> int:
 
 
 def chosen_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ...]:
-    """The cases that are named, or that the options leave.
+    """The named cases, or those that the options select.
 
     Raises:
-        UnknownNameError: a name is not known.
+        UnknownNameError: a name is unknown.
     """
     from qreg.cli.cases import named_cases, optioned_cases
     from qreg.quantization.engines import default_engine
@@ -210,7 +208,7 @@ def chosen_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ..
 
 
 def _is_usual(case: Case) -> bool:
-    """Not a successor: of those the state dict is not always all, and cannot be carried over."""
+    """Whether the method is no successor: their state dicts may not contain the whole model."""
     from qreg.quantization import METHODS
 
     return not METHODS.info(case.method).replaces

@@ -1,10 +1,10 @@
-"""What a fresh process does: make the cases, time them in turn, write down what was seen.
+"""Run in a fresh process: builds the cases, times them interleaved, and writes the results.
 
     python -m qreg.processes.child JOB.json RESULT.json
 
-The driver runs this very file on both sides, whatever revision they are of: the code that measures
-is the same, the code that is measured is the side's. It therefore imports nothing but the standard
-library before `_measure`, and little of qreg there.
+The driver runs this very file on both sides, whatever their revision: the measuring code is the
+same, the measured code is the side's. It therefore imports only the standard library before
+`_measure`, and little of qreg there.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: Calibration samples: kernels take as long whatever ranges they are given.
+#: Number of calibration samples: kernel times do not depend on the quantization ranges.
 _CALIBRATION = 16
 _FOLDERS = ("data_dir", "checkpoints")
 Call = Callable[[], object]
 
 
 def main(job_path: str, result_path: str, *, measure: Callable[..., Any] | None = None) -> int:
-    """Do the job; returns the exit status, 0 if there is a result, of an error even."""
+    """Do the job; returns the exit status, 0 if a result was written, even that of an error."""
     turns = _listen()
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     stage = ["starting"]
@@ -48,14 +48,14 @@ def main(job_path: str, result_path: str, *, measure: Callable[..., Any] | None 
 
 
 def _listen() -> threading.Semaphore:
-    """Released with every byte from the driver: a turn to time.
+    """A semaphore that is released with each byte from the driver, which grants one burst.
 
-    When the driver is gone, even if it was killed, its end of the pipe closes, and so this ends.
+    When the driver ends, even by a kill, its end of the pipe closes and this process exits.
     """
     turns = threading.Semaphore(0)
 
     def listen() -> None:
-        # not sys.stdin, whose lock the interpreter wants when it ends
+        # not sys.stdin: the interpreter takes its lock at exit
         while os.read(0, 1):
             turns.release()
         os._exit(1)
@@ -94,7 +94,7 @@ def _measure(
 
 
 def _make_all(job: dict[str, Any], enter: Callable[[str], None]) -> list[Call]:
-    """A call of each case, on a batch of test images, with the extra work it is asked for."""
+    """A call of each case on a batch of test samples, with the extra work of the job."""
     calls: list[Call] = []
     for names, extra in zip(job["cases"], job["extra"] or [(0, 1)] * len(job["cases"])):  # noqa: B905
         enter(f"making {names[0]}/{names[1]}/{names[2]}@{names[3]}")
@@ -106,12 +106,12 @@ def _make_all(job: dict[str, Any], enter: Callable[[str], None]) -> list[Call]:
 
 
 def _sibling(name: str) -> dict[str, Any]:
-    """What a file beside this one defines: the side's qreg may not have it."""
+    """The globals of a file in this folder: the side's qreg may not have it."""
     return runpy.run_path(str(Path(__file__).with_name(f"{name}.py")))
 
 
 def _of_side(name: str, *old: str) -> Any:
-    """A module of the side's qreg, which may be of a revision that had it under another name."""
+    """A module of the side's qreg, which may be a revision that has it under an older name."""
     for one in (name, *old):
         try:
             return importlib.import_module(f"qreg.{one}")
@@ -122,7 +122,7 @@ def _of_side(name: str, *old: str) -> Any:
 
 
 def _attribute(module: Any, name: str, old: str) -> Any:
-    """A name in a module of the side's qreg, which may have it under its old name."""
+    """An attribute of a module of the side's qreg, which may have it under an older name."""
     return getattr(module, name, None) or getattr(module, old)
 
 
@@ -172,11 +172,11 @@ def job_options(job: dict[str, Any]) -> Any:
     return made(settings, **{key: Path(given[key]) for key in _FOLDERS if given[key]})
 
 
-def _turns(told: int | None, turns: threading.Semaphore) -> tuple[Call, Call]:
-    """What takes a turn, and what gives it back; before the first, that says "ready"."""
-    if told is None:
+def _turns(ready: int | None, turns: threading.Semaphore) -> tuple[Call, Call]:
+    """Functions that wait for a turn and report its end; the first report means "ready"."""
+    if ready is None:
         return (lambda: None), (lambda: None)
-    return turns.acquire, lambda: os.write(told, b"d")
+    return turns.acquire, lambda: os.write(ready, b"d")
 
 
 def _time(
@@ -187,7 +187,7 @@ def _time(
     rounds: int,
     warm_up: int,
 ) -> list[list[float]]:
-    """Seconds of each call of each case, timed in bursts, so that all see the same noise."""
+    """Seconds of each call of each case, in interleaved bursts, so that all share the noise."""
     seconds: list[list[float]] = [[] for _ in calls]
     take, give = turns
     gc.collect()

@@ -1,6 +1,6 @@
-"""Calls between which callgrind counts.
+"""Counting the instructions of calls under callgrind.
 
-The child runs this file by its path, on whatever side: nothing of qreg may be imported here.
+The child runs this file by its path, on any side: nothing of qreg may be imported here.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Callable
 
 
 def count(calls: list[Callable[[], object]], counts: list[int], rounds: int, warm_up: int) -> None:
-    """Have callgrind count every burst of calls of each case, and write a file for each.
+    """Have callgrind count each burst of calls of each case and write a file for each.
 
     Raises:
-        RuntimeError: this PyTorch cannot tell callgrind to.
+        RuntimeError: this PyTorch cannot control callgrind.
     """
     from torch import _C
 
     if not hasattr(_C, "_valgrind_toggle_and_dump_stats"):
-        raise RuntimeError("this PyTorch cannot tell callgrind when to count")
+        raise RuntimeError("this PyTorch cannot control callgrind")
     gc.collect()
     gc.disable()
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""Work in forks of one process that has imported PyTorch: a crash costs one piece of it."""
+"""Running pieces of work in forks of a process with PyTorch imported: a crash loses one piece."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Work = Callable[[], dict[str, Any]]
 
 
 def run_pieces(pieces: Sequence[tuple[Path, Work]], *, seconds: int) -> None:
-    """Do pieces of work, one after the other in one fork, each with its result in its file.
+    """Run pieces of work one after the other in a fork, writing each result to its file.
 
-    A piece that kills its process has ``{"died": how}`` for a result, and the others are done in
-    another fork; one that raises has ``{"raised": what, "details": traceback}``.
+    The result of a piece that kills its process is ``{"died": how}``, and the remaining ones run
+    in another fork; that of one that raises is ``{"raised": what, "details": traceback}``.
     """
     left = list(pieces)
     while left:
@@ -96,7 +96,7 @@ def _ended(pid: int, until: float, seconds: int) -> str | None:
 
 
 def _fork(pieces: Sequence[tuple[Path, Work]], seconds: int) -> str:
-    """How the fork ended: "" if it came to its end."""
+    """Run pieces in a fork; returns how it ended, "" if it completed."""
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -123,7 +123,7 @@ def _attempt(work: Work) -> dict[str, Any]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    # whole or not there at all: who reads it may be early
+    # atomic: a reader may poll for the file
     half = path.with_suffix(".half")
     half.write_text(json.dumps(content), encoding="utf-8")
     os.replace(half, path)

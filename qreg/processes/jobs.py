@@ -1,4 +1,4 @@
-"""What a child is asked to do, and how it is started."""
+"""Jobs for child processes, and how children are started."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from qreg.processes import child
 from qreg.processes.sides import Side
 from qreg.records.case import Case
 
-#: What a child runs, unless another script is named.
+#: The default script of a child.
 CHILD = Path(child.__file__).resolve()
-# As `python child.py` would, but without putting the folder of this file before all others.
+# Like `python child.py`, but without putting the script's folder first on sys.path.
 _START = (
     "import runpy, sys; sys.argv[:] = sys.argv[1:]; runpy.run_path(sys.argv[0], None, '__main__')"
 )
@@ -24,17 +24,17 @@ _START = (
 
 @dataclass(frozen=True)
 class Job:
-    """What a child is asked to do.
+    """A job for a child process.
 
     Attributes:
-        calls: in each round, of each case.
-        warm_up: calls before them that are not timed.
+        calls: timed calls per round, for each case.
+        warm_up: untimed calls before each round.
         options: how to measure; the side's own settings say the rest.
-        extra: how many layers more, and in every how manyth call, of each case.
-        serial: places of the cases that run on one thread, whatever the process has.
-        keep: of each case's calls so many are returned.
-        processor: the one it runs on once everything is made, None for any.
-        count: not timed: callgrind counts them, under which the child runs.
+        extra: for each case, a number N of extra layers and k: they run on every k-th call.
+        serial: indices of the cases that run on a single thread, however many the process has.
+        keep: number of call times to return for each case.
+        processor: the processor to pin to after setting up, None for any.
+        count: count instructions instead of timing; the child runs under callgrind.
     """
 
     cases: tuple[Case, ...]
@@ -50,14 +50,14 @@ class Job:
 
     @property
     def content(self) -> dict[str, Any]:
-        """As the child reads it."""
+        """The job as JSON values."""
         plain = {one.name: getattr(self, one.name) for one in fields(self)}
         cases = list(map(astuple, self.cases))
         return {**plain, "cases": cases, "options": self.options.plain()}
 
 
 class LostError(Exception):
-    """A child that gave no result; the text says how it ended, and at what."""
+    """A child process returned no result; the text says how it ended and at which stage."""
 
     def __init__(self, text: str, *, stage: str, details: str = "") -> None:
         super().__init__(text)
@@ -65,7 +65,7 @@ class LostError(Exception):
 
 
 def command(side: Side, *arguments: str, script: Path = CHILD) -> list[str]:
-    """How a script is started on a side."""
+    """The command line that runs a script on a side."""
     return [side.python, "-c", _START, str(script.resolve()), *arguments]
 
 

@@ -1,4 +1,4 @@
-"""Starting a child, waiting for it as long as it may take, and leaving nothing behind."""
+"""Starting a child process, waiting for it with a timeout, and cleaning up after it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from qreg.processes.sides import Side
 def run_child(
     side: Side, job: Job, *, timeout: float, under: Sequence[str] = (), script: Path = CHILD
 ) -> dict[str, Any]:
-    """Run a job in a fresh process of its own group, which is gone when this returns.
+    """Run a job in a fresh process of its own group, which has ended when this returns.
 
     Args:
-        under: the command that runs the child's own, with its arguments.
-        script: what the child runs.
+        under: a command that wraps the child's, with its arguments.
+        script: the script to run.
 
     Raises:
-        LostError: it could not be started, crashed, hung for `timeout` seconds, or said that it
-            failed.
+        LostError: it could not be started, crashed, hung for `timeout` seconds, or reported a
+            failure.
     """
     with started(side, script, job.content, threads=job.options.threads, under=under) as running:
         return running.result(timeout=timeout)
@@ -38,7 +38,7 @@ def run_child(
 def run_script(
     side: Side, script: Path, content: Mapping[str, Any], *, threads: int, timeout: float
 ) -> dict[str, Any]:
-    """The same for any script of qreg's that reads a job and writes a result as the child does."""
+    """Run any script of qreg's that reads a job and writes a result as the child does."""
     with started(side, script, content, threads=threads) as running:
         return running.result(timeout=timeout)
 
@@ -53,10 +53,10 @@ def started(
     under: Sequence[str] = (),
     turns: bool = False,
 ) -> Iterator[Running]:
-    """A script in a fresh process of its own group, which is gone at the end.
+    """Start a script in a fresh process of its own group, which is killed at the end.
 
     Args:
-        turns: it waits for its turn before every burst.
+        turns: whether it waits for its turn before every burst.
 
     Raises:
         LostError: it could not be started.
@@ -64,24 +64,24 @@ def started(
     with tempfile.TemporaryDirectory(prefix="qreg-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         (folder / "stage").write_text("starting")
-        ready, told = os.pipe()
+        ready, report = os.pipe()
         stack.callback(os.close, ready)
-        added = {"stage": str(folder / "stage"), "turns": told if turns else None}
+        added = {"stage": str(folder / "stage"), "turns": report if turns else None}
         (folder / "job.json").write_text(json.dumps({**content, **added}))
         files = (str(folder / "job.json"), str(folder / "result.json"))
         try:
-            process = _popen([*under, *command(side, *files, script=script)], side, threads, told)
+            process = _popen([*under, *command(side, *files, script=script)], side, threads, report)
         finally:
-            os.close(told)
+            os.close(report)
         stack.callback(_kill_group, process)
         yield Running(process, folder, ready)
 
 
 class Running:
-    """A script that was started; its files are in a folder.
+    """A started script; its files are in a folder.
 
     Args:
-        ready: the end of a pipe into which it writes a byte when it is ready, and after each turn.
+        ready: the read end of a pipe to which it writes a byte when ready and after each turn.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], folder: Path, ready: int) -> None:
@@ -90,29 +90,29 @@ class Running:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended."""
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
     @property
     def stage(self) -> str:
-        """What it is doing, or was when it ended."""
+        """The current stage, or the last one before it ended."""
         return (self._folder / "stage").read_text()
 
     def give_turn(self) -> None:
-        """Let it time one burst; after the last one, let it end."""
+        """Let it time one burst; after the last one, let it exit."""
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(b"g")
             self._process.stdin.flush()
 
     def wait_ready(self, *, timeout: float) -> None:
-        """Wait until it is ready for its first turn, or has finished one.
+        """Wait until it is ready for its first turn or has finished one.
 
         Args:
-            timeout: in seconds, from its start.
+            timeout: seconds from its start.
 
         Raises:
-            LostError: it ended instead, or is out of time.
+            LostError: it ended instead, or the time is up.
         """
         ready, _, _ = select.select([self._ready], [], [], self._left(timeout))
         if not ready or not os.read(self._ready, 1):
@@ -120,18 +120,18 @@ class Running:
             raise self._lost("ended before its turn")
 
     def result(self, *, timeout: float) -> dict[str, Any]:
-        """What it wrote, waited for if it runs still, until `timeout` seconds from its start.
+        """The result it wrote; waits until `timeout` seconds from its start.
 
         Raises:
-            LostError: it crashed, gives no result in time, or says that it failed.
+            LostError: it crashed, gave no result in time, or reported a failure.
         """
         try:
             status = self._process.wait(self._left(timeout))
         except subprocess.TimeoutExpired as error:
             raise self._lost(f"gave no result in {timeout:g} s") from error
         if status:
-            said = (self._folder / "said").read_text(errors="replace")
-            last = said.strip().rpartition("\n")[2]
+            output = (self._folder / "output").read_text(errors="replace")
+            last = output.strip().rpartition("\n")[2]
             raise self._lost(f"{status_text(status)}{f': {last}' if last else ''}")
         if not (self._folder / "result.json").is_file():
             raise self._lost("wrote no result")
@@ -144,19 +144,21 @@ class Running:
         return LostError(f"{how} ({self.stage})", stage=self.stage)
 
 
-def _popen(started: Sequence[str], side: Side, threads: int, told: int) -> subprocess.Popen[bytes]:
-    # beside its result: what it says last is shown where it fails
-    with Path(started[-1]).with_name("said").open("wb") as said:
+def _popen(
+    started: Sequence[str], side: Side, threads: int, report: int
+) -> subprocess.Popen[bytes]:
+    # the last line of its output is shown if it fails
+    with Path(started[-1]).with_name("output").open("wb") as output:
         try:
             return subprocess.Popen(
                 started,
                 cwd=side.folder,
                 env=environment(side, threads),
                 stdin=subprocess.PIPE,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
-                pass_fds=(told,),
+                pass_fds=(report,),
             )
         except OSError as error:
             text = f"could not be started: {error} (starting)"
@@ -164,7 +166,7 @@ def _popen(started: Sequence[str], side: Side, threads: int, told: int) -> subpr
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End the child and whatever it started."""
+    """Kill the child and all processes of its group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -174,7 +176,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def status_text(status: int) -> str:
-    """How a process ended, by its exit status, negative for a signal."""
+    """How a process ended, from its exit status (negative for a signal)."""
     return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
 
 

@@ -1,4 +1,4 @@
-"""The two sides of a comparison: a git revision, an interpreter, or what is here now."""
+"""The sides of a comparison: a git revision, an interpreter, or the working tree."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pathlib import Path
 import qreg
 from qreg.errors import QregError
 
-#: Stands for the working tree, with the interpreter that runs qreg.
+#: The working tree with the interpreter that runs qreg.
 HERE = "."
 
 
 @dataclass(frozen=True)
 class Side:
-    """Where a side's code and interpreter are.
+    """The code and interpreter of a side.
 
     Attributes:
         given: as the user wrote it.
-        folder: where the child runs: the project's folder, of that revision.
+        folder: working directory of the child: the project's folder in that revision.
         paths: for PYTHONPATH.
-        commit: of the revision that was checked out, "" for the working tree.
+        commit: of the checked-out revision, "" for the working tree.
     """
 
     given: str
@@ -43,16 +43,16 @@ class Side:
 
 @contextlib.contextmanager
 def open_side(given: str, project: Path, *, revisions: bool = True) -> Iterator[Side]:
-    """The side that a text stands for; a checked out revision is removed at the end.
+    """The side that `given` stands for; a checked-out revision is removed at the end.
 
-    A file is an interpreter, a folder with ``bin/python`` a virtual environment; then come
-    revisions of the project's repository, unless they are not wanted, then programs in PATH.
+    A file is an interpreter and a folder with ``bin/python`` a virtual environment; revisions of
+    the project's repository come next, if allowed, then programs in PATH.
 
     Raises:
-        QregError: it is nothing of that, with what was tried.
+        QregError: it is none of these; the hint lists what was tried.
     """
     with tempfile.TemporaryDirectory(prefix="qreg-side-") as temporary:
-        # An interpreter without qreg takes this one, without what is installed beside it.
+        # An interpreter without qreg uses this copy, without the other packages next to it.
         link = Path(temporary, "qreg-link")
         link.mkdir()
         (link / "qreg").symlink_to(Path(qreg.__file__).resolve().parent)
@@ -64,7 +64,7 @@ def open_side(given: str, project: Path, *, revisions: bool = True) -> Iterator[
             return
         found = python or shutil.which(given)
         if not found:
-            what = "no revision and no interpreter" if revisions else "no interpreter"
+            what = "neither a revision nor an interpreter" if revisions else "not an interpreter"
             hint = _tried(given, project if revisions else None)
             raise QregError(f"'{given}' is {what}", hint=hint)
         yield _side(given, found, project, link, "")
@@ -78,7 +78,7 @@ def _interpreter(given: str) -> str:
     path = Path(given).expanduser()
     if path.is_dir() and (path / "bin" / "python").exists():
         path = path / "bin" / "python"
-    # not resolved: a virtual environment's interpreter is a link, and knows itself by its path
+    # not resolved: a virtual environment's interpreter is a link that identifies itself by path
     return str(path.absolute()) if path.is_file() and os.access(path, os.X_OK) else ""
 
 
@@ -93,7 +93,7 @@ def _git(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _commit(given: str, project: Path) -> str:
-    """The commit that a revision means; "" if there is none, or no git."""
+    """The commit of a revision; "" if there is none, or no git."""
     if given.startswith("-"):
         return ""
     with contextlib.suppress(OSError):
@@ -104,7 +104,7 @@ def _commit(given: str, project: Path) -> str:
 
 @contextlib.contextmanager
 def _checked_out(commit: str, given: str, project: Path, temporary: Path) -> Iterator[Path]:
-    """The project's folder of a commit, in a worktree of its own."""
+    """The project's folder at a commit, in a temporary worktree."""
     prefix = _git(project, "rev-parse", "--show-prefix").stdout.strip()
     tree = temporary / "tree"
     added = _git(project, "worktree", "add", "--quiet", "--detach", str(tree), commit)

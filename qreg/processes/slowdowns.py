@@ -1,6 +1,6 @@
-"""Made slowdowns of a call, for the calibration: real work, never a sleep.
+"""Injected slowdowns of a call, for the calibration: real work, never a sleep.
 
-The child runs this file by its path, on whatever side: nothing of qreg may be imported here.
+The child runs this file by its path, on any side: nothing of qreg may be imported here.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-# Values of an extra layer: they take a microsecond and stay in the first cache.
+# Size of an extra layer: it takes about a microsecond and stays in the L1 cache.
 _LAYER = 1024
 Call = Callable[[], object]
 
 
 def with_layers(call: Call, layers: int, every: int) -> Call:
-    """The call, with so many layers more in every so manyth: a fault made of real work.
+    """The call with N extra layers on every k-th call: a slowdown from real work.
 
-    They are small and work in place, so that they take time and not the model's caches.
+    The layers are small and work in place, so that they take time but do not evict the model.
     """
     import torch
 
@@ -32,7 +32,7 @@ def with_layers(call: Call, layers: int, every: int) -> Call:
 
 
 def on_one_thread(call: Call) -> Call:
-    """The call, without the threads that the process has: a fault that one thread does not show."""
+    """The call on a single thread: a slowdown that a single-threaded run does not show."""
     import torch
 
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""The paired check, from two texts to a record of the whole run."""
+"""The paired speed check: from two sides as given by the user to the record of a run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from qreg.speed.driver import SpeedRequest, Tally, call_counts, run_pairs, verdi
 from qreg.speed.noise import NoiseReading, read_noise
 from qreg.speed.records import Noise, SideRecord, SpeedRun
 
-# A side's first process may have to compile its modules and to make the dataset's cache.
-_PATIENCE = 3
+# A side's first process may have to compile its modules and build the dataset's cache.
+_FIRST_TIMEOUT_FACTOR = 3
 
 
 def check_speed(request: SpeedRequest, baseline: str, candidate: str, project: Path) -> SpeedRun:
     """Compare the speed of cases on two sides, each a revision, an interpreter or ``.``.
 
     Raises:
-        QregError: a side does not exist, does not import torch, or lacks a case.
+        QregError: a side does not exist, cannot import torch, or cannot build a case.
     """
     with _sides(baseline, candidate, project) as sides:
         started, load = read_noise(), os.getloadavg()[0]
@@ -45,14 +45,14 @@ def _sides(baseline: str, candidate: str, project: Path) -> Iterator[tuple[Side,
 
 
 def _probe(request: SpeedRequest, sides: tuple[Side, Side]) -> list[dict[str, Any]]:
-    """One process of each side, not counted: that it can be done, and how long a call takes."""
+    """Run one uncounted process per side: checks that it works and how long a call takes."""
     found = []
     for number, (side, name) in enumerate(zip(sides, ("baseline", "candidate"), strict=True)):
-        request.options.progress(0, request.plan.pairs, f"looking at the {name}")
+        request.options.progress(0, request.plan.pairs, f"probing the {name}")
         cases = request.cases if number else tuple(map(request.baseline_case, request.cases))
         job = request.job(cases, [3] * len(cases), rounds=1)
         try:
-            found.append(run_child(side, job, timeout=_PATIENCE * request.timeout))
+            found.append(run_child(side, job, timeout=_FIRST_TIMEOUT_FACTOR * request.timeout))
         except LostError as error:
             raise QregError(f"the {name} {side}: {error}", hint=_tried(side)) from error
     return found
@@ -70,9 +70,10 @@ def _calls(request: SpeedRequest, probes: list[dict[str, Any]]) -> dict[Case, in
 
 
 def _record(side: Side, probe: dict[str, Any]) -> SideRecord:
-    seen = {**probe["environment"], "limits": tuple(probe["environment"]["limits"])}
-    # another revision may say more of its environment, or less
-    environment = Environment(**{one.name: seen.get(one.name, "") for one in fields(Environment)})
+    content = {**probe["environment"], "limits": tuple(probe["environment"]["limits"])}
+    # another revision may record more fields of its environment, or fewer
+    known = {one.name: content.get(one.name, "") for one in fields(Environment)}
+    environment = Environment(**known)
     return SideRecord(side.given, side.python, side.commit, environment)
 
 

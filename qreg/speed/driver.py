@@ -1,4 +1,4 @@
-"""The driver: pairs of fresh processes, looked at as planned, until every case is decided."""
+"""The driver: runs pairs of fresh processes and the planned looks until every case is decided."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from qreg.speed.compare.verdicts import log_ratios, speed_verdict, times_of
 from qreg.speed.pairs import pair_orders, processor_of, run_pair
 from qreg.speed.records import CaseTimes, ProcessPair, Speed, SpeedVerdict, Timing
 
-#: Bursts of calls in each process, and calls before each that are not timed: the two processes of
-#: a pair take turns, and the shorter a turn, the more alike is the noise that both see.
+#: Bursts of calls per process, and untimed warm-up calls before each: the two processes of a pair
+#: are interleaved, and the shorter a burst, the more similar the noise that both experience.
 ROUNDS, WARM_UP = 20, 3
-#: Seconds of calls in a process, shared by its cases, but so many for each at least and at most:
-#: the longer, the likelier a busy neighbour rests in between. Importing PyTorch takes longer.
+#: Seconds of calls per process, shared by its cases, with a minimum and maximum per case: the
+#: longer, the likelier a busy neighbour pauses in between. Importing PyTorch takes longer.
 _SECONDS, _SHORTEST, _LONGEST = 1.5, 0.3, 0.75
 _FEWEST_CALLS, _MOST_CALLS = 40, 5000
 
 
 @dataclass(frozen=True)
 class SpeedRequest:
-    """What is to be compared, and how.
+    """What to compare, and how.
 
     Attributes:
-        against: the method that the baseline's side runs instead of the case's own; "" for it.
+        against: the method that the baseline runs in place of the case's own; "" for the same.
         options: how to measure; its calibration samples do not count.
         timeout: seconds that one process may take.
     """
@@ -42,7 +42,7 @@ class SpeedRequest:
     timeout: float = 60.0
 
     def job(self, cases: Sequence[Case], calls: Sequence[int], *, rounds: int = ROUNDS) -> Job:
-        """A child's job."""
+        """The job of one process."""
         return Job(
             cases=tuple(cases),
             calls=tuple(calls),
@@ -52,13 +52,13 @@ class SpeedRequest:
         )
 
     def baseline_case(self, case: Case) -> Case:
-        """What the baseline's side runs for a case."""
+        """The case that the baseline runs for a candidate's case."""
         return replace(case, method=self.against) if self.against else case
 
 
 @dataclass
 class Tally:
-    """What a run has found so far."""
+    """The state of a run so far."""
 
     pairs: list[ProcessPair] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -68,19 +68,19 @@ class Tally:
 
 
 def call_counts(seconds: Sequence[float]) -> tuple[int, ...]:
-    """Calls a round, of cases that take so many seconds a call."""
+    """Calls per round for cases that take `seconds` per call."""
     share = max(_SHORTEST, min(_LONGEST, _SECONDS / len(seconds)))
     wanted = (max(_FEWEST_CALLS, min(_MOST_CALLS, share / one)) for one in seconds)
     return tuple(round(count / ROUNDS) for count in wanted)
 
 
 def run_pairs(request: SpeedRequest, sides: tuple[Side, Side], calls: dict[Case, int]) -> Tally:
-    """Run and judge pairs until every case is decided, the plan ends or the user interrupts."""
+    """Run and judge pairs until every case is decided, the plan ends, or the user interrupts."""
     tally, plan = Tally(), request.plan
     orders = pair_orders(request.seed)
     try:
         while len(tally.pairs) < plan.pairs and not tally.error:
-            # a pair that is lost is run again in its order, so that blocks stay whole
+            # a lost pair is repeated in the same order, so that blocks stay complete
             _keep_one(next(orders), request, sides, calls, tally)
             _look(request, tally)
             if len(tally.decided) == len(request.cases):
@@ -97,7 +97,7 @@ def _keep_one(
     calls: dict[Case, int],
     tally: Tally,
 ) -> None:
-    """Run pairs in this order until one is kept, or too many are lost."""
+    """Run a pair in this order, repeating it until it succeeds or too many are lost."""
     open_cases = [case for case in request.cases if case not in tally.decided]
     while not tally.error:
         what = f"{len(open_cases)} case{'s' * (len(open_cases) > 1)} open"
@@ -109,7 +109,7 @@ def _keep_one(
         except LostError as error:
             tally.lost.append(str(error))
             if len(tally.lost) > request.plan.pairs // 4:
-                tally.error = f"over a quarter of the pairs were lost, the last: {error}"
+                tally.error = f"over a quarter of the pairs were lost; the last one: {error}"
 
 
 def _run_pair(
@@ -121,9 +121,9 @@ def _run_pair(
     calls: dict[Case, int],
 ) -> ProcessPair:
     counts = [calls[case] for case in cases]
-    place = processor_of(number, threads=request.options.threads)
+    processor = processor_of(number, threads=request.options.threads)
     chosen = {"A": list(map(request.baseline_case, cases)), "B": cases}
-    jobs = {one: replace(request.job(chosen[one], counts), processor=place) for one in order}
+    jobs = {one: replace(request.job(chosen[one], counts), processor=processor) for one in order}
     pair = dict(zip("AB", sides, strict=True))
     result = run_pair(order, pair, jobs, timeout=request.timeout)
     found = {one: [_timing(**seconds) for seconds in result[one]["seconds"]] for one in order}
@@ -132,7 +132,7 @@ def _run_pair(
 
 
 def _timing(*, p5: float, p50: float, p95: float, calls: int) -> Timing:
-    """Seconds to milliseconds."""
+    """Convert seconds to milliseconds."""
     return Timing(p5 * 1000, p50 * 1000, p95 * 1000, calls)
 
 
@@ -148,7 +148,7 @@ def _look(request: SpeedRequest, tally: Tally) -> None:
 
 
 def verdicts(request: SpeedRequest, tally: Tally) -> tuple[SpeedVerdict, ...]:
-    """A verdict of every case; those that an end before time left open are not judged."""
+    """A verdict for every case; cases left undecided by an early end are not judged."""
     return tuple(_verdict(case, request, tally) for case in request.cases)
 
 

@@ -25,12 +25,12 @@ _TOTALS = re.compile(rb"^totals: (\d+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class CountRequest:
-    """What is to be counted.
+    """What to count, and how.
 
     Attributes:
-        calls: of each case, in each burst.
+        calls: per case and burst.
         options: how to measure; callgrind counts one thread.
-        timeout: seconds that one process may take; most of them go into importing PyTorch.
+        timeout: seconds that one process may take; importing PyTorch takes most of them.
     """
 
     cases: tuple[Case, ...]
@@ -42,28 +42,28 @@ class CountRequest:
 def count_instructions(
     request: CountRequest, sides: Sequence[str], project: Path
 ) -> tuple[Counted, ...]:
-    """Count the cases on one side, or on the baseline's and the candidate's.
+    """Count instructions on one side, or on a baseline and a candidate.
 
     Raises:
-        QregError: there is no valgrind, or a side does not exist or cannot run the cases.
+        QregError: valgrind is not installed, or a side does not exist or cannot run the cases.
     """
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         raise QregError(
             "valgrind is not installed",
-            hint="install it where it exists (Linux): apt-get install valgrind, or dnf or apk",
+            hint="on Linux: apt-get install valgrind (or dnf, or apk)",
         )
-    found = []
+    counts = []
     for number, given in enumerate(sides):
-        request.options.progress(number, len(sides), f"counting {given}, minutes")
+        request.options.progress(number, len(sides), f"counting {given} (takes minutes)")
         with open_side(given, project) as side:
-            found.append(_counted(request, side, valgrind))
-    before = found[0] if len(found) > 1 else ((),) * len(request.cases)
-    return tuple(map(Counted, request.cases, before, found[-1]))
+            counts.append(_counted(request, side, valgrind))
+    before = counts[0] if len(counts) > 1 else ((),) * len(request.cases)
+    return tuple(map(Counted, request.cases, before, counts[-1]))
 
 
 def _counted(request: CountRequest, side: Side, valgrind: str) -> tuple[tuple[float, ...], ...]:
-    """Of each case, the instructions a call in each burst."""
+    """For each case, the instructions per call in each burst."""
     with tempfile.TemporaryDirectory(prefix="qreg-callgrind-") as folder:
         try:
             run_child(
@@ -73,7 +73,7 @@ def _counted(request: CountRequest, side: Side, valgrind: str) -> tuple[tuple[fl
                 under=_callgrind(valgrind, Path(folder)),
             )
         except LostError as error:
-            hint = "a longer --timeout, if it was too short; valgrind runs some 50 times slower"
+            hint = "if it ran out of time, raise --timeout: valgrind is about 50 times slower"
             raise QregError(f"{side}: {error}", hint=hint) from error
         totals = [parse_totals(path.read_bytes()) for path in _dumps(Path(folder))]
     cases = len(request.cases)
@@ -88,31 +88,31 @@ def _job(request: CountRequest) -> Job:
         calls=(request.calls,) * len(request.cases),
         rounds=_BURSTS,
         warm_up=_WARM_UP,
-        # callgrind is told by one thread, and counts that one
+        # callgrind is toggled from one thread and counts that thread only
         options=replace(request.options, threads=1),
         count=True,
     )
 
 
 def _callgrind(valgrind: str, folder: Path) -> tuple[str, ...]:
-    # dictionaries of text take another course in every process, unless they are told not to
+    # string hashing is randomized per process unless PYTHONHASHSEED is fixed
     fixed = ("env", "PYTHONHASHSEED=0", valgrind, "--quiet", "--tool=callgrind")
     return (*fixed, "--collect-atstart=no", f"--callgrind-out-file={folder / 'out'}")
 
 
 def _dumps(folder: Path) -> list[Path]:
-    """What was written in the middle of the run, in its order: out.1, out.2, ..."""
+    """The counts dumped during the run, in order: out.1, out.2, ..."""
     return sorted(folder.glob("out.*"), key=lambda path: int(path.suffix[1:]))
 
 
 def parse_totals(content: bytes) -> int:
-    """The instructions in one file of callgrind.
+    """The instruction count in one callgrind file.
 
     Raises:
         QregError: it has no total, or several.
     """
-    found = _TOTALS.findall(content)
-    if len(found) != 1:
-        said = os.fsdecode(content[:60])
-        raise QregError(f"callgrind wrote {len(found)} totals where one was expected: {said!r}")
-    return int(found[0])
+    totals = _TOTALS.findall(content)
+    if len(totals) != 1:
+        start = os.fsdecode(content[:60])
+        raise QregError(f"callgrind wrote {len(totals)} totals where one was expected: {start!r}")
+    return int(totals[0])

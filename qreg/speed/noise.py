@@ -1,4 +1,4 @@
-"""How busy the machine is beside what is timed."""
+"""How busy the machine is with other work."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ _STAT = Path("/proc/stat")
 
 @dataclass(frozen=True)
 class NoiseReading:
-    """Processor time until now, in seconds; NaN where the system does not say.
+    """Cumulative processor time in seconds; NaN where the system does not report it.
 
     Attributes:
-        busy: of all processes, of all processors.
-        steal: that the host took away.
-        own: of this process and its children that have ended.
+        clock: monotonic time of the reading.
+        busy: by all processes on all processors.
+        steal: taken by the host of a virtual machine.
+        own: by this process and its finished children.
     """
 
     clock: float
@@ -28,7 +29,7 @@ class NoiseReading:
     own: float
 
     def since(self, before: NoiseReading) -> tuple[float | None, float | None]:
-        """Share of all processors' time that was stolen; processors that others kept busy."""
+        """The stolen share of all processors' time, and the processors kept busy by others."""
         passed = max(self.clock - before.clock, 1e-9)
         others = (self.busy - before.busy - (self.own - before.own)) / passed
         stolen = (self.steal - before.steal) / passed / (os.cpu_count() or 1)
@@ -38,7 +39,7 @@ class NoiseReading:
 
 
 def read_noise() -> NoiseReading:
-    """A reading, from Linux's /proc/stat."""
+    """Take a reading from Linux's /proc/stat."""
     busy = steal = math.nan
     if _STAT.is_file():
         line = _STAT.read_text().splitlines()[0].split()

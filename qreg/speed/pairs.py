@@ -1,4 +1,4 @@
-"""Two processes at a time: started together, timed in turn."""
+"""Process pairs: started together, their timed bursts interleaved."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from qreg.processes.jobs import CHILD, Job, LostError
 from qreg.processes.running import Running, started
 from qreg.processes.sides import Side
 
-#: What a side is called where it is lost.
+#: Names of the sides in error messages.
 NAMES = {"A": "baseline", "B": "candidate"}
 
 
 def run_pair(
     order: str, sides: Mapping[str, Side], jobs: Mapping[str, Job], *, timeout: float
 ) -> dict[str, dict[str, Any]]:
-    """Run a job on each side, both in fresh processes; their bursts are timed in turn.
+    """Run a job on each side, both in fresh processes with interleaved timed bursts.
 
-    They get ready at the same time, and nothing is timed before both are. A round is a burst of
-    each; the one that goes first in one round goes last in the next.
+    They set up concurrently, and timing starts when both are ready. A round is one burst of each;
+    the order alternates from round to round.
 
     Args:
         order: "AB" or "BA".
 
     Raises:
-        LostError: either side gave no result.
+        LostError: either side returned no result.
     """
     with contextlib.ExitStack() as stack:
         running = {}
@@ -71,10 +71,10 @@ def _named(letter: str) -> Iterator[None]:
 
 
 def processor_of(number: int, *, threads: int) -> int | None:
-    """The processor that both processes of a pair take while they are timed, None for any.
+    """The processor to which both processes of a pair are pinned while timed; None for any.
 
-    The same for both, so that what one processor sees of the neighbours is no difference between
-    the sides; the next for the next block of two pairs.
+    It is the same for both, so that a processor's neighbours affect both sides alike, and changes
+    with each block of two pairs.
     """
     if threads > 1 or not hasattr(os, "sched_getaffinity"):
         return None
@@ -83,9 +83,9 @@ def processor_of(number: int, *, threads: int) -> int | None:
 
 
 def pair_orders(seed: int) -> Iterator[str]:
-    """Endless "AB" and "BA", A being the baseline, in blocks of one each in random order.
+    """An endless sequence of "AB" and "BA" (A: baseline), in randomized blocks of one each.
 
-    A block takes out what changes slowly, and the randomness what comes at regular times.
+    The blocks cancel slow drifts, the random order cancels periodic disturbances.
     """
     generator = random.Random(seed)
     while True:

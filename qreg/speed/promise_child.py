@@ -1,4 +1,4 @@
-"""What a fresh process of a promise does: its cases' speed-ups over fp32, once each.
+"""Run in a fresh process: measures each case's speed-up over fp32 once, for a speed-up promise.
 
 python -m qreg.speed.promise_child JOB.json RESULT.json
 """

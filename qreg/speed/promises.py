@@ -1,4 +1,4 @@
-"""What promises rest on: speed-ups over fp32 in fresh processes, at different times."""
+"""Measurements for speed-up promises: speed-ups over fp32 in fresh processes, spread over time."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from qreg.processes.sides import HERE, Side, open_side
 from qreg.records.case import Case, Environment
 from qreg.speed import promise_child
 
-# As many as the gate judges in at once on a small machine: they are each other's noise there, too.
+# As many as the gate uses on a small machine, so that they disturb each other as they do there.
 _JOBS = min(2, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
 class PromiseRequest:
-    """What is to be measured.
+    """What to measure, and how.
 
     Attributes:
-        processes: of each case.
-        timeout: seconds that one process may take, for all cases of a model.
+        processes: per case.
+        timeout: seconds that one process may take for all cases of a model.
     """
 
     cases: tuple[Case, ...]
@@ -37,7 +37,7 @@ class PromiseRequest:
     timeout: float = 600.0
 
     def job(self, cases: Sequence[Case]) -> Job:
-        """A child's job."""
+        """The job of one process."""
         return Job(
             cases=tuple(cases),
             calls=(),
@@ -49,11 +49,11 @@ class PromiseRequest:
 
 @dataclass
 class MeasuredSpeedUps:
-    """What was seen, and why others could not be measured.
+    """Measured speed-ups, and the errors of cases that could not be measured.
 
     Attributes:
-        log_speed_ups: by case and batch size, one a process.
-        interrupted: by the user; what was finished is kept.
+        log_speed_ups: by case and batch size, one per process.
+        interrupted: whether the user interrupted; finished processes are included.
     """
 
     environment: Environment | None = None
@@ -63,13 +63,13 @@ class MeasuredSpeedUps:
 
 
 def measure_speed_ups(request: PromiseRequest, project: Path) -> MeasuredSpeedUps:
-    """Measure every case in so many fresh processes, a model at a time, round after round.
+    """Measure every case in several fresh processes, one model at a time, in rounds.
 
-    So the processes of one case lie as far apart in time as the whole recording is long. One that
-    is lost costs the cases its numbers, and is said where too few are left.
+    The processes of one case are thus spread over the whole recording. A lost process reduces the
+    number of measurements of its cases, which is reported where too few remain.
 
     Raises:
-        QregError: the project cannot be run.
+        QregError: the project cannot be opened.
     """
     groups: dict[tuple[str, str], list[Case]] = {}
     for case in request.cases:
@@ -87,7 +87,7 @@ def measure_speed_ups(request: PromiseRequest, project: Path) -> MeasuredSpeedUp
         except KeyboardInterrupt:
             measured.interrupted = True
         finally:
-            # those that run are waited for: they are few, and seconds from their end
+            # running processes are awaited: they are few and seconds from their end
             executor.shutdown(cancel_futures=True)
     return measured
 
@@ -116,7 +116,7 @@ def _take(measured: MeasuredSpeedUps, group: Sequence[Case], result: dict[str, A
 
 
 def check_processes(count: int, fewest: int) -> int:
-    """Return `count` if a spread can be told from so many processes.
+    """Return `count` if it is enough processes to estimate a spread.
 
     Raises:
         QregError: it cannot.

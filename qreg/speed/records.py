@@ -1,4 +1,4 @@
-"""Speed: what was timed, and what it says. Frozen records of tuples, checked when made.
+"""Records of speed: times, ratios, verdicts, history. Frozen, of tuples, checked on construction.
 
 Only the standard library and the other records may be imported here.
 """
@@ -13,7 +13,7 @@ from qreg.records.verdict import Outcome
 
 @dataclass(frozen=True)
 class Timing:
-    """Times of calls in one process: milliseconds a call, percentiles over `calls` calls."""
+    """Call times in one process: milliseconds, percentiles over `calls` calls."""
 
     p5_ms: float
     p50_ms: float
@@ -27,7 +27,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class CaseTimes:
-    """One case in one pair of processes."""
+    """Times of one case in one pair of processes."""
 
     case: Case
     baseline: Timing
@@ -36,10 +36,10 @@ class CaseTimes:
 
 @dataclass(frozen=True)
 class ProcessPair:
-    """Two fresh processes, one of each side.
+    """Two fresh processes, one per side.
 
     Attributes:
-        order: "AB" where the baseline's ran first, else "BA".
+        order: "AB" where the baseline ran first, else "BA".
     """
 
     order: str
@@ -52,14 +52,14 @@ class ProcessPair:
 
 @dataclass(frozen=True)
 class Speed:
-    """What the pairs of a case say; a positive change is a slowdown.
+    """The statistics of a case's pairs; a positive change is a slowdown.
 
     Attributes:
-        pairs: how many there were when it was judged.
-        change, low, high: of the time of a call, as a share, with its interval.
-        p_slower, p_faster: exact one-sided Wilcoxon signed-rank.
-        spread: standard deviation of the pairs' log ratios.
-        detectable: the smallest slowdown this run finds with the plan's power, as a share.
+        pairs: number of pairs when it was judged.
+        change, low, high: relative change of the time per call, with its confidence interval.
+        p_slower, p_faster: exact one-sided Wilcoxon signed-rank p-values.
+        spread: standard deviation of the log ratios.
+        detectable: the smallest relative slowdown that the plan detects with its power.
     """
 
     outcome: Outcome
@@ -75,15 +75,15 @@ class Speed:
 
 @dataclass(frozen=True)
 class SpeedVerdict:
-    """The judgement of one case.
+    """The verdict on one case.
 
     Attributes:
-        case: the candidate's; the baseline's differs from it by method at most.
+        case: of the candidate; the baseline's differs in its method at most.
         against: the baseline's method.
-        speed: None where there were too few pairs to say anything.
-        baseline_ms, candidate_ms: median over the pairs of the 5th percentiles of a call.
-        p50, p95: change of these percentiles, median over the pairs, as a share.
-        notes: what a reader should know beside.
+        speed: None where there were too few pairs.
+        baseline_ms, candidate_ms: median over the pairs of the 5th percentile of call times.
+        p50, p95: relative change of these percentiles, median over the pairs.
+        notes: remarks for the reader.
     """
 
     case: Case
@@ -102,11 +102,11 @@ class Noise:
     """How busy the machine was during a run.
 
     Attributes:
-        steal: share of processor time that the host took away; None where it is not said.
-        others: processors that other processes kept busy, on average; None likewise.
-        load: the load average of a minute before the first pair.
-        drift: change of both sides' times from the first third of the pairs to the last, share.
-        processors: of this machine.
+        steal: share of processor time taken by the host; None where unknown.
+        others: mean number of processors kept busy by other processes; None where unknown.
+        load: one-minute load average before the first pair.
+        drift: relative change of both sides' times from the first third of the pairs to the last.
+        processors: number of processors of this machine.
     """
 
     steal: float | None
@@ -122,7 +122,7 @@ class SideRecord:
 
     Attributes:
         given: as the user wrote it.
-        commit: of the revision that was checked out, "" for the working tree.
+        commit: of the checked-out revision, "" for the working tree.
     """
 
     given: str
@@ -133,13 +133,13 @@ class SideRecord:
 
 @dataclass(frozen=True)
 class SpeedRun:
-    """A whole comparison.
+    """The record of a whole speed check.
 
     Attributes:
-        lost: why each pair that was discarded was.
+        lost: a reason for each discarded pair.
         seed: of the order of the pairs.
-        seconds: it took.
-        interrupted: by the user; what was finished is in it.
+        seconds: total duration.
+        interrupted: whether the user interrupted; finished pairs are included.
     """
 
     baseline: SideRecord
@@ -157,14 +157,14 @@ class SpeedRun:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One case's speed beside a pinned reference, as it was recorded.
+    """One case's speed relative to a pinned reference, as recorded.
 
     Attributes:
         time: ISO 8601, UTC.
-        commit: of the candidate, "-dirty" with changes in it, "" outside git.
-        reference: the commit or interpreter that all nights are measured beside.
-        change, low, high: of the time of a call beside the reference's, as a share.
-        noisy: why the machine was too busy for fine differences.
+        commit: of the candidate, with the suffix "-dirty" for uncommitted changes; "" outside git.
+        reference: the commit or interpreter that all entries are compared with.
+        change, low, high: relative change of the time per call from the reference's.
+        noisy: why the machine was too noisy for small differences.
         batch: inputs a call; 0 where it was not recorded.
     """
 
@@ -193,10 +193,10 @@ class HistoryEntry:
 
 @dataclass(frozen=True)
 class Counted:
-    """Instructions a call of one case, a number for each burst of calls.
+    """Instructions per call of one case, one number per burst of calls.
 
     Attributes:
-        baseline: empty where one side alone was counted.
+        baseline: empty where only one side was counted.
     """
 
     case: Case

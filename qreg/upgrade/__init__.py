@@ -1,1 +1,1 @@
-"""One PyTorch against another: what would change for quantized models."""
+"""Comparing two PyTorch versions: what an upgrade would change for quantized models."""

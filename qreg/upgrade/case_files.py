@@ -1,4 +1,4 @@
-"""Where a side leaves what it found."""
+"""The files that a side writes for each case."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where a side's files of one case are; the names are the same on both sides."""
+    """The files of one case on one side; their names are the same on both sides."""
 
     folder: Path
     number: int
 
     @property
     def stem(self) -> str:
-        """Beginning of the files' names."""
+        """Common prefix of the files' paths."""
         return str(self.folder / f"{self.number:03d}")
 
     def file(self, end: str) -> Path:
-        """One of them."""
+        """The file with this suffix."""
         return Path(f"{self.stem}.{end}")
 
 
-#: And the end of the file's name.
+#: Kinds of artifacts, with the suffix of the file's name.
 KINDS = {"state dict": "state.pt", "TorchScript": "script.pt", "exported program": "program.pt2"}

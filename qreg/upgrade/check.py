@@ -1,4 +1,4 @@
-"""The line from two interpreters to the report of what an upgrade would change."""
+"""From two interpreters to the report of what an upgrade would change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_upgrade(request: UpgradeRequest) -> UpgradeReport:
     """Compare two PyTorch versions.
 
     Raises:
-        QregError: a side does not exist, cannot be installed, or does not import PyTorch.
+        QregError: a side does not exist, cannot be installed, or cannot import PyTorch.
     """
     with _sides(request) as sides, tempfile.TemporaryDirectory(prefix="qreg-upgrade-") as folder:
         start = time.monotonic()
@@ -66,14 +66,14 @@ def _interpreter(given: str, request: UpgradeRequest) -> str:
 
 
 def _labels(environments: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """The versions of both, or letters where they are the same."""
+    """Both versions, or letters where they are equal."""
     first, second = (found["torch"].partition("+")[0] for found in environments)
     return (first, second) if first != second else ("A", "B")
 
 
-def _record(side: Side, seen: dict[str, Any]) -> SideRecord:
-    known = {one.name: seen[one.name] for one in fields(Environment)}
-    environment = Environment(**{**known, "limits": tuple(seen["limits"])})
+def _record(side: Side, content: dict[str, Any]) -> SideRecord:
+    known = {one.name: content[one.name] for one in fields(Environment)}
+    environment = Environment(**{**known, "limits": tuple(content["limits"])})
     return SideRecord(side.given, side.python, side.commit, environment)
 
 

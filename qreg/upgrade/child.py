@@ -1,4 +1,4 @@
-"""What a process of one side does: ``python child.py JOB.json RESULT.json``."""
+"""Run in a process of one side: ``python child.py JOB.json RESULT.json``."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _work(job: dict[str, Any], enter: Enter) -> dict[str, Any]:
 
 
 def _cases(job: dict[str, Any]) -> None:
-    """The cases of a model in one fork: they share the reference's logits."""
-    importlib.import_module("torch.export")  # once, and not in every fork
+    """Run the cases of a model in one fork, so that they share the reference's logits."""
+    importlib.import_module("torch.export")  # once, not in every fork
 
     from qreg.gate.observe import Gate
     from qreg.processes.forked import run_pieces

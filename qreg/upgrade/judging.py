@@ -1,4 +1,4 @@
-"""From the files of both sides to judged cases."""
+"""Reading the files of both sides and judging the cases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ APPROVED = Approval(reason="qreg upgrade", date="2000-01-01T00:00:00Z", commit="
 def read_pairs(
     cases: Sequence[Case], names: tuple[str, str], folders: Sequence[Path]
 ) -> tuple[CasePair, ...]:
-    """What both sides made and ran of each case."""
+    """The results of both sides for each case."""
     return tuple(_pair(n, case, names, folders) for n, case in enumerate(cases))
 
 
@@ -37,13 +37,13 @@ def _pair(number: int, case: Case, names: tuple[str, str], folders: Sequence[Pat
 def unexplained_cases(
     pairs: Sequence[CasePair], cases: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The cases of which a layer is still to be found, each with images of A's and B's state."""
+    """Cases whose diverging layer is unknown, each with samples to inspect of A's and B's state."""
     found = [dict(zip("AB", unexplained_images(pair), strict=True)) for pair in pairs]
     return [{**case, **rows} for case, rows in zip(cases, found, strict=True) if any(rows.values())]
 
 
 def with_inspections(pairs: Sequence[CasePair], folders: Sequence[Path]) -> tuple[CasePair, ...]:
-    """The pairs with the outputs that were looked at."""
+    """The pairs with the layer outputs of the inspected samples."""
     return tuple(
         replace(
             pair, inspections=(read_inspection(n, "A", folders), read_inspection(n, "B", folders))
@@ -53,13 +53,13 @@ def with_inspections(pairs: Sequence[CasePair], folders: Sequence[Path]) -> tupl
 
 
 def judge_pairs(pairs: Sequence[CasePair]) -> tuple[CaseUpgrade, ...]:
-    """Judge them all, as one run of the gate."""
+    """Judge all cases as one run of the gate."""
     alpha = family_alpha(len(pairs))
     return tuple(judge_case(pair, _verdict(pair, alpha)) for pair in pairs)
 
 
 def _verdict(pair: CasePair, alpha: float) -> Verdict | None:
-    """The regression gate's, A's snapshot being the baseline."""
+    """The regression gate's verdict, with A's snapshot as the baseline."""
     before, now = (results.snapshot for results in pair.results)
     if before is None or now is None:
         return None
@@ -67,7 +67,7 @@ def _verdict(pair: CasePair, alpha: float) -> Verdict | None:
 
 
 def warning_answers(pairs: Sequence[CasePair], side: int) -> Iterator[Answer]:
-    """What making the cases warned of, as answers like a probe's."""
+    """The warnings emitted while building the cases, as probe answers."""
     for pair in pairs:
         snapshot = pair.results[side].snapshot
         texts = snapshot.warnings if snapshot else ()

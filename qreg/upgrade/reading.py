@@ -1,4 +1,4 @@
-"""What the two sides left behind, read without PyTorch."""
+"""Reading the files written by the two sides, without PyTorch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PACKED = "._packed_params._packed_params"
 
 
 def read_side_result(case: Case, files: CaseFiles) -> SideResult:
-    """What a side made of a case."""
+    """A case as quantized and run by a side."""
     found = _json(files.file("make.json"))
     if failure := _failure(found):
         return SideResult(failure, unavailable=found.get("failure", {}).get("unavailable", False))
@@ -37,7 +37,7 @@ def read_side_result(case: Case, files: CaseFiles) -> SideResult:
 
 
 def read_cross_run(files: CaseFiles) -> CrossRun:
-    """What a side ran of what both made; nothing where its process died."""
+    """Both sides' states as run by one side; failures where its process died."""
     found = _json(files.file("cross.json"))
     names = ("control", "carried", *KINDS)
     if failure := _failure(found):
@@ -60,7 +60,7 @@ def read_cross_run(files: CaseFiles) -> CrossRun:
 def read_inspection(
     number: int, letter: str, folders: Sequence[Path]
 ) -> tuple[Arrays, Arrays] | None:
-    """Outputs of a state, run by the side that made it, and by the other."""
+    """Layer outputs of a state, run by the side that quantized it and by the other."""
     by = "AB".index(letter)
     files = [CaseFiles(folders[n], number).file(f"look.{letter}.safetensors") for n in (by, 1 - by)]
     if not all(file.exists() for file in files):
@@ -69,7 +69,7 @@ def read_inspection(
 
 
 def read_answers(folder: Path, kind: str) -> tuple[Answer, ...]:
-    """The answers to the probes of a kind: "probe", "odd" or "property"."""
+    """The answers to all probes of a kind: "probe", "odd" or "property"."""
     names = _json(folder / "names.json")
     return tuple(
         _answer(folder / f"{key}.json", about)
@@ -79,7 +79,7 @@ def read_answers(folder: Path, kind: str) -> tuple[Answer, ...]:
 
 
 def read_state(path: Path) -> Iterator[tuple[tuple[str, str], Array]]:
-    """A carried state: of each tensor scales and zero points first, then codes or values."""
+    """A transferred state: for each tensor, scales and zero points first, then codes or values."""
     with safe_open(path, framework="np") as file:
         described = json.loads(file.metadata()["state"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -110,7 +110,7 @@ def _parts(
 
 
 def read_outputs(path: Path) -> tuple[Arrays, Array]:
-    """Outputs by layer, in the order they ran, and logits."""
+    """Outputs by layer in execution order, and logits."""
     with safe_open(path, framework="np") as file:
         arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
     logits = arrays.pop(LOGITS, np.empty((0, 0), dtype=np.float32))

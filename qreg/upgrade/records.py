@@ -1,4 +1,4 @@
-"""What one PyTorch does beside another: frozen records of tuples.
+"""Records of a comparison of two PyTorch versions: frozen, of tuples.
 
 Only the standard library and the other records may be imported here.
 """
@@ -17,13 +17,13 @@ WORKS = "works"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a probe said in one interpreter.
+    """The result of a probe in one interpreter.
 
     Attributes:
         outcome: `WORKS`, "raises AttributeError: ...", "was killed by SIGILL", or a value.
-        signature: of what it probes, as text; "" where there is none.
+        signature: of the probed function, as text; "" where there is none.
         warnings: distinct texts.
-        used_by: methods that need it; empty for what none needs.
+        used_by: methods that need it; empty if none does.
     """
 
     name: str
@@ -56,10 +56,10 @@ class ChangeKind(Enum):
 
 @dataclass(frozen=True)
 class InterfaceChange:
-    """One thing that is not the same on both sides.
+    """A difference between the two sides in an interface or a tensor property.
 
     Attributes:
-        used_by: cases' methods that need it.
+        used_by: methods that need it.
     """
 
     kind: ChangeKind
@@ -71,11 +71,11 @@ class InterfaceChange:
 
 @dataclass(frozen=True)
 class ObserverRecord:
-    """What an observer saw and said while a case was quantized.
+    """The inputs and results of an observer while a case was quantized.
 
     Attributes:
-        name: of the observer's place in the model; "" for a weight's.
-        inputs: digest of all that it was given.
+        name: the observer's path in the model; "" for a weight's.
+        inputs: digest of all its inputs.
     """
 
     name: str
@@ -87,14 +87,14 @@ class ObserverRecord:
 
 @dataclass(frozen=True)
 class Difference:
-    """The first place at which two runs or two states part.
+    """The first difference between two runs or two states.
 
     Attributes:
         where: the layer.
         what: "scale", "zero point", "codes", "output", "values", ...
-        before, after: in words.
-        count, total: how many elements differ, of how many.
-        lsb: the largest difference in steps of the quantization; None for floats.
+        before, after: as text.
+        count, total: number of differing elements, and of all elements.
+        lsb: the largest difference in quantization steps; None for floats.
     """
 
     where: str
@@ -108,16 +108,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Cell:
-    """One of the 2x2: quantized by one side, run by the other or itself.
+    """A cell of the 2x2 comparison: quantized by one side, run by the other or by itself.
 
     Attributes:
         failed: how it failed, "" where it ran.
-        images: whose logits are compared.
-        moved: of them, those with a logit that is not equal to that of the same state, run by
-            the side that quantized it.
-        first: the first layer that runs otherwise, None where none does.
-        told: whether a difference says anything: not where the state does not hold all of the
-            model, and the side that quantized it gives other bits after the same journey.
+        images: number of samples whose logits are compared.
+        moved: number of samples with a logit that differs from that of the same state run by the
+            side that quantized it.
+        first: the first layer with different outputs, None where there is none.
+        told: whether a difference can be attributed: not where the state dict does not contain
+            the whole model, so that even the side that quantized it computes other bits from it.
     """
 
     quantized_by: str
@@ -154,34 +154,34 @@ class Artifact:
 
     @property
     def broken(self) -> bool:
-        """Whether B makes less of it than A."""
+        """Whether B cannot use the file as A can."""
         return self.outcome in (FileOutcome.DIFFERENT, FileOutcome.NOT_LOADED)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of the saved file, and of the stored tensors in it, before and after."""
+    """Bytes of the saved file and of the tensors in it, before and after."""
 
     file: tuple[int, int]
     tensors: tuple[int, int]
 
     @property
     def containers(self) -> tuple[int, int]:
-        """What is not tensors."""
+        """Bytes of the file other than tensors, before and after."""
         return self.file[0] - self.tensors[0], self.file[1] - self.tensors[1]
 
 
 @dataclass(frozen=True)
 class CaseUpgrade:
-    """One case under both.
+    """One case under both versions.
 
     Attributes:
         level: None where it was not compared.
-        causes: what a difference is put down to.
-        findings: sentences, the first the most important.
-        cells: without those in which a side runs its own.
-        verdict: the regression gate's, A's snapshot being the baseline.
-        unavailable: it could not be made under either, for this reason.
+        causes: what the differences are attributed to.
+        findings: sentences, the most important first.
+        cells: the two in which a side runs what the other quantized.
+        verdict: of the regression gate, with A's snapshot as the baseline.
+        unavailable: why it could not be compared.
     """
 
     case: Case
@@ -201,10 +201,10 @@ class UpgradeReport:
     """The whole comparison.
 
     Attributes:
-        reasons: of the level, a sentence each.
-        probes: how many were tried.
-        properties: how many were tried.
-        speed: None where it was not asked for.
+        reasons: for the level, one sentence each.
+        probes: number of interface probes.
+        properties: number of property checks.
+        speed: None where it was not compared.
     """
 
     baseline: SideRecord
@@ -221,7 +221,7 @@ class UpgradeReport:
 
 
 class Level(Enum):
-    """What an upgrade would do; the first is the only one that needs nobody's attention."""
+    """The verdict on an upgrade; only the first needs no attention."""
 
     SAFE = "safe: bits equal"
     DIFFERENT = "different, within noise"
@@ -229,12 +229,12 @@ class Level(Enum):
 
     @property
     def severity(self) -> int:
-        """The higher the worse."""
+        """Higher is worse."""
         return list(Level).index(self)
 
 
 class Cause(Enum):
-    """What a difference of numbers is put down to."""
+    """What a numerical difference is attributed to."""
 
     NONE = ""
     OBSERVERS = "observers"

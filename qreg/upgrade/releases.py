@@ -1,17 +1,17 @@
-"""Which packages go with which PyTorch."""
+"""Package versions that match each PyTorch release."""
 
 from __future__ import annotations
 
 import re
 
-#: torch to torchvision and torchao, as they were tried together; pip finds others by itself.
-_TRIED = {
+#: torch to torchvision and torchao versions tested together; pip resolves other releases itself.
+_TESTED = {
     "2.6.0": ("0.21.0", "0.9.0"),
     "2.9.1": ("0.24.1", "0.14.1"),
     "2.14.1": ("0.29.1", "0.18.0"),
     "2.15.0": ("0.29.2", "0.18.0"),
 }
-#: What qreg imports beside PyTorch; as in pyproject.toml, which a test compares.
+#: qreg's dependencies other than PyTorch, as in pyproject.toml (kept equal by a test).
 NEEDS = (
     "numpy>=1.26",
     "scipy>=1.11",
@@ -25,17 +25,17 @@ _VERSION = re.compile(r"\d+\.\d+(\.\d+)?((a|b|rc)\d+)?(\.dev\d+)?(\+\w+)?")
 
 
 def is_version(text: str) -> bool:
-    """Whether a side is given by its version, ``2.14.1``, and not by an interpreter."""
+    """Whether a side is a version, such as ``2.14.1``, rather than an interpreter."""
     return _VERSION.fullmatch(text) is not None
 
 
 def requirements(version: str) -> tuple[str, ...]:
-    """What pip is asked to install with a PyTorch."""
-    vision = _TRIED.get(version, ("", ""))[0]
+    """The requirements that pip installs for a PyTorch version."""
+    vision = _TESTED.get(version, ("", ""))[0]
     return (f"torch=={version}", f"torchvision=={vision}" if vision else "torchvision", *NEEDS)
 
 
 def optional_requirements(version: str) -> tuple[str, ...]:
-    """What is installed beside it if it can be: torchao, where one is known to work."""
-    torchao = _TRIED.get(version, ("", ""))[1]
+    """Requirements that are installed if possible: torchao, where a version is known to work."""
+    torchao = _TESTED.get(version, ("", ""))[1]
     return (f"torchao=={torchao}",) if torchao else ()

@@ -1,4 +1,4 @@
-"""One task on both sides at the same time, each in a process of its interpreter."""
+"""Running a task on both sides concurrently, each in a process of its interpreter."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from qreg.upgrade import child
 
 _CHILD = Path(child.__file__).resolve()
 _POLL_S = 0.2
-# A side may take so many times what one piece of its work may.
+# A side's time limit, as a multiple of that of one piece of work.
 _SIDE = 20
 _OPTIONS = ("--from", "--to")
-#: What is said of each task.
+#: Progress texts of the tasks.
 _TASKS = {
     "make": "quantizing on both sides",
-    "cross": "running what the other side quantized",
-    "look": "looking for the first layer that differs",
+    "cross": "running the other side's models",
+    "look": "locating the first diverging layer",
 }
 Speed = Callable[[str, str], SpeedRun]
 
 
 @dataclass(frozen=True)
 class UpgradeRequest:
-    """What is to be compared.
+    """What to compare, and how.
 
     Attributes:
-        baseline, candidate: a PyTorch version, or an interpreter.
-        project: the folder in which cases are made.
-        timeout: seconds that one piece of work may take, and 20 times that all of a side's.
-        speed: compares the speed of two interpreters; None where it is not asked for.
+        baseline, candidate: a PyTorch version or an interpreter.
+        project: working directory of both sides.
+        timeout: seconds that one piece of work may take; a side may take 20 times that.
+        speed: compares the speed of two interpreters; None to skip it.
     """
 
     cases: tuple[Case, ...]
@@ -59,13 +59,13 @@ def run_task(
     task: str,
     cases: Sequence[dict[str, Any]],
 ) -> tuple[dict[str, Any], ...]:
-    """One process of each side, at the same time; returns their environments.
+    """Run one process per side concurrently; returns their environments.
 
     Args:
-        cases: their names and numbers, and what else the task must know of each.
+        cases: their names and numbers, and other data that the task needs for each.
 
     Raises:
-        QregError: a side cannot be started, lacks PyTorch, or does not come to its end.
+        QregError: a side cannot be started, lacks PyTorch, or does not finish.
     """
     with ExitStack() as stack:
         running = [
@@ -91,7 +91,7 @@ class _Run:
     child: Running
 
     def ended(self) -> bool:
-        """Whether it has; what went wrong is raised at once, however long the other may take."""
+        """Whether it has ended; a failure is raised at once, without waiting for the other."""
         return self.child.done and bool(self.environment())
 
     def environment(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _start(option: str, side: Side, job: dict[str, Any]) -> Iterator[Running]:
 def _lost(option: str, side: Side, error: LostError) -> QregError:
     return QregError(
         f"{option} {side.given}: {error}",
-        hint=f"an interpreter needs PyTorch and what qreg depends on; tried {side.python}",
+        hint=f"an interpreter needs PyTorch and qreg's dependencies; tried {side.python}",
     )
 
 

@@ -1,7 +1,7 @@
-"""Virtual environments of PyTorch versions, made once and kept in the cache.
+"""Virtual environments of PyTorch versions, created once and kept in the cache.
 
-One is made under a temporary name and renamed when it is whole and its PyTorch was seen to be the
-version asked for: under its final name there is never half of one.
+An environment is created under a temporary name and renamed when it is complete and its PyTorch
+version verified: under its final name it is never incomplete.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _STEPS = 4
 
 @dataclass(frozen=True)
 class Venv:
-    """A virtual environment in the making.
+    """A virtual environment to create.
 
     Attributes:
-        folder: its final name; `half`, the temporary one beside it.
+        folder: its final path; `half` is the temporary one.
     """
 
     version: str
@@ -40,20 +40,20 @@ class Venv:
 
     @property
     def half(self) -> Path:
-        """Where it is made; who holds the lock may remove what a killed process left there."""
+        """The temporary path; the lock's owner may remove what a killed process left there."""
         return self.folder.with_name(f"{self.folder.name}.half")
 
 
 def venv_python(version: str, *, show: Progress = no_progress) -> Path:
-    """The interpreter of the version's environment, which is made if it is not there.
+    """The interpreter of the version's environment, created if it does not exist.
 
-    A second process waits until the first has made it.
+    A second process waits until the first has created it.
 
     Raises:
-        QregError: it cannot be made, with what pip said.
+        QregError: it cannot be created; with pip's message.
     """
-    here = f"py{sys.version_info[0]}.{sys.version_info[1]}"
-    venv = Venv(version, cache_root() / "venvs" / f"torch-{version}-{here}")
+    python = f"py{sys.version_info[0]}.{sys.version_info[1]}"
+    venv = Venv(version, cache_root() / "venvs" / f"torch-{version}-{python}")
     if not _works(venv):
         show(0, _STEPS, f"torch {version}: waiting for another process")
         with _locked(venv):
@@ -68,7 +68,7 @@ def _python(folder: Path) -> Path:
 
 
 def _works(venv: Venv) -> bool:
-    """Whether it is there; its interpreter's own may have been removed since."""
+    """Whether it exists and its interpreter, a link, is not dangling."""
     return os.access(_python(venv.folder), os.X_OK)
 
 
@@ -78,7 +78,8 @@ def _locked(venv: Venv) -> FileLock:
         return FileLock(venv.folder.with_name(f"{venv.folder.name}.lock"))
     except OSError as error:
         raise QregError(
-            f"no environment can be kept: {error}", hint="set QREG_CACHE_DIR to a folder of yours"
+            f"the cache of environments cannot be written: {error}",
+            hint="set QREG_CACHE_DIR to a writable folder",
         ) from error
 
 
@@ -90,8 +91,8 @@ def _make(venv: Venv, show: Progress) -> None:
         os.rename(venv.half, venv.folder)
     except OSError as error:
         raise QregError(
-            f"the environment of torch {venv.version} cannot be made: {error}",
-            hint="it takes about 6 GB in QREG_CACHE_DIR, else in the user's cache folder",
+            f"the environment of torch {venv.version} cannot be created: {error}",
+            hint="it needs about 6 GB in QREG_CACHE_DIR or, by default, the user's cache folder",
         ) from error
     finally:
         shutil.rmtree(venv.half, ignore_errors=True)
@@ -99,42 +100,42 @@ def _make(venv: Venv, show: Progress) -> None:
 
 def _build(venv: Venv, show: Progress) -> None:
     name = f"torch {venv.version}"
-    show(0, _STEPS, f"{name}: making an environment")
-    _run([sys.executable, "-m", "venv", str(venv.half)], f"no environment for {name}")
+    show(0, _STEPS, f"{name}: creating an environment")
+    _run([sys.executable, "-m", "venv", str(venv.half)], f"cannot create an environment for {name}")
     python = _python(venv.half)
     wanted = requirements(venv.version)
-    pip_install(python, wanted, said=lambda text: show(1, _STEPS, f"{name}: {text}"))
+    pip_install(python, wanted, report=lambda text: show(1, _STEPS, f"{name}: {text}"))
     more = optional_requirements(venv.version)
     if more:
         try:
-            pip_install(python, more, said=lambda text: show(2, _STEPS, f"{name}: {text}"))
-        except QregError as error:  # what needs it is then unavailable, and says so
+            pip_install(python, more, report=lambda text: show(2, _STEPS, f"{name}: {text}"))
+        except QregError as error:  # methods that need it are then reported as unavailable
             show(2, _STEPS, str(error))
-    show(3, _STEPS, f"{name}: trying it")
+    show(3, _STEPS, f"{name}: verifying it")
     found = json.loads(_run([str(python), "-c", _ASK], f"{name} does not work"))
     if found.partition("+")[0] != venv.version.partition("+")[0]:
-        raise QregError(f"torch {venv.version} was asked for, {found} was installed")
+        raise QregError(f"pip installed torch {found} instead of {venv.version}")
 
 
 def _run(command: list[str], what: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]
-        raise QregError(f"{what}: {said}", hint="give the path of an interpreter that has it")
+        last = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]
+        raise QregError(f"{what}: {last}", hint="give the path of an interpreter that has it")
     return done.stdout.strip().rpartition("\n")[2]
 
 
-_KEPT = 40  # lines of what pip said last, in which the reason is looked for
+_KEPT = 40  # last lines of pip's output, which contain the reason of a failure
 _NOTHING_FOUND = "from versions: none"
 
 
 def pip_install(
-    python: Path, requirements: Sequence[str], *, said: Callable[[str], None] = lambda _: None
+    python: Path, requirements: Sequence[str], *, report: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Install with the pip of an interpreter; `said` is called with what it is doing.
+    """Install with the pip of an interpreter; `report` is called with its progress.
 
     Raises:
-        QregError: it fails, with what pip said.
+        QregError: it fails; with pip's message.
     """
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     lines: deque[str] = deque(maxlen=_KEPT)
@@ -144,7 +145,7 @@ def pip_install(
         try:
             for line in process.stdout or ():
                 lines.append(line.strip())
-                said(_doing(line))
+                report(_doing(line))
         except BaseException:
             process.kill()
             raise
@@ -153,19 +154,19 @@ def pip_install(
 
 
 def _doing(line: str) -> str:
-    """The first words of a line of pip's: `Collecting torch==2.14.1`, `Downloading ...`."""
+    """The first words of a line of pip's output: `Collecting torch`, `Downloading ...`."""
     return " ".join(line.split()[:2]).partition("=")[0][:40]
 
 
 def _failure(wanted: str, lines: Sequence[str]) -> QregError:
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     reason = " | ".join(errors) or (lines[-1] if lines else "nothing")
-    # so it says when it reached no index, and when the index has no file for this Python
+    # pip says this both without a network and where no file fits this Python
     unreached = any(_NOTHING_FOUND in line for line in lines)
     return QregError(
-        f"{wanted} cannot be installed; pip said: {reason}",
-        hint="is there a network, and a build for this Python and system? An interpreter that has "
-        "the version will do: --from or --to its path"
+        f"pip cannot install {wanted}: {reason}",
+        hint="check the network and that a build for this Python and system exists, or give the "
+        "path of an interpreter that has the version"
         if unreached
         else "choose a version that pip finds, or give the path of an interpreter that has it",
     )

@@ -1,1 +1,1 @@
-"""``qreg speed``: one action a file."""
+"""``qreg speed``: one file per action."""

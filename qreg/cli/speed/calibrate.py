@@ -1,4 +1,4 @@
-"""``qreg speed calibrate``: how often the rule and its peers err, on this machine."""
+"""``qreg speed calibrate``: error rates of the speed rule and other tools' on this machine."""
 
 from __future__ import annotations
 
@@ -22,36 +22,37 @@ if TYPE_CHECKING:
 
 _STORE = Path(".qreg") / "calibration.jsonl"
 _EPILOG = """\
-A trial is a whole check, of 8 to 16 pairs of processes; in each of them every chosen case runs once
-for every scenario, beside a copy of itself as it is, until the rule has decided.
+A trial is a complete check with 8 to 16 pairs of processes. In each pair every case runs once
+per scenario, against a clean copy of itself, until the rule has decided.
 
 scenarios (--scenarios):
-  A/A                        no difference: whatever says "slower" is a false alarm
-  1% 2% 3% 5% 10% 20%        extra layers, real work, that take so much of a call's time
+  A/A                        no difference: every "slower" is a false alarm
+  1% 2% 3% 5% 10% 20%        extra layers (real work) that add this share to a call's time
   tail                       5 % more on average, all of it in every tenth call
   fp32                       the float model in place of the quantized one
-  serial                     one thread, whatever the process has (with --threads 2)
+  serial                     a single thread, however many the process has (with --threads 2)
 
-Every rule judges the same samples: other tools' rules the calls of the first pair, as one run of
-each side would have given them. Finished trials are kept; run it again to have more. `others` is
-how many processors other processes kept busy, --load's included.
+All rules judge the same samples; other tools' rules get the calls of the first pair, equivalent to
+one run of each side. Finished trials are kept; run it again to add more. `other load` is the number
+of processors kept busy by other processes, including those of --load.
 
 examples:
   qreg speed calibrate --trials 5 --cases shapes10/simple_cnn/static@x86
   qreg speed calibrate --trials 20 --scenarios A/A 3% --load 2 --model simple_cnn
   qreg speed calibrate --trials 5 --threads 2 --batch 100 --model simple_cnn
-  qreg speed calibrate --trials 0                    print what there is
+  qreg speed calibrate --trials 0                    print the stored trials
 
-exit status: 0 printed; 2 not done, with the reason; 130 interrupted, finished trials are kept
+exit status: 0 printed; 2 failed, with the reason; 130 interrupted, finished trials are kept
 """
 
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add it."""
+    """Add the action."""
     parser = actions.add_parser(
         "calibrate",
-        help="false alarms and power of the rule and of other tools', on this machine",
-        description="Run trials with and without made slowdowns, and count what each rule says.",
+        help="false alarm rate and power of the speed rule and other tools', on this machine",
+        description="Run trials with and without injected slowdowns and count each rule's "
+        "detections.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -60,12 +61,12 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=positive_or_zero,
         default=1,
         metavar="N",
-        help="more of them, of each case; 0 to print what there is (default: %(default)s)",
+        help="trials to add, per case; 0 to print the stored ones (default: %(default)s)",
     )
     numbers = {
-        "load": (0, "noise processes that run meanwhile, seeded"),
+        "load": (0, "background processes that keep the machine busy, seeded"),
         "threads": (1, "threads of PyTorch's kernels"),
-        "batch": (1, "images a call"),
+        "batch": (1, "samples per call"),
         "timeout": (120, "seconds that one process may take"),
     }
     add_numbers(parser, numbers)
@@ -74,7 +75,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs="+",
         action=Names,
         metavar="NAME",
-        help="(default: those that the threads can show)",
+        help="(default: those that suit --threads)",
     )
     parser.add_argument(
         "--store", type=output_file, default=_STORE, metavar="FILE", help="(default: %(default)s)"
@@ -84,7 +85,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run trials, and print all there are."""
+    """Run trials, then print all stored ones."""
     if args.trials:
         _run_trials(args)
     _print(args.store)
@@ -99,7 +100,7 @@ def _run_trials(args: argparse.Namespace) -> None:
     settings, scenarios = project_settings(), _scenarios(args)
     with progress_bar() as show, stop_when_terminated(), open_side(HERE, settings.root) as side:
         request = _request(args, chosen_cases(args, settings), options_of(args, show))
-        show(0, 1, "timing the layers that make slowdowns")
+        show(0, 1, "timing the extra layers")
         run_trials(
             set_up(request.cases, scenarios, request, side),
             request,
@@ -135,7 +136,7 @@ def _request(args: argparse.Namespace, cases: tuple[Case, ...], options: Options
 
 
 def _numbers(store: Path, trials: int) -> range:
-    """Numbers, which are seeds, that no trial has had."""
+    """Unused trial numbers, which are seeds."""
     from qreg.speed.calibration.trials import read_trials
 
     first = max((trial.seed for trial in read_trials(store)[0]), default=-1) + 1

@@ -1,4 +1,4 @@
-"""``qreg speed``: is it slower than it was?"""
+"""``qreg speed``: has a change or a PyTorch upgrade made models slower?"""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from qreg.errors import QregError
 from qreg.names import output_file
 
 _DESCRIPTION = """\
-Run cases on two sides in pairs of fresh processes, and judge whether the candidate is slower.
-A side is a git revision of this project (checked out beside it while this runs), a Python
-interpreter (a file, a virtual environment, or a program in PATH), which runs the code that is
-here, or `.`: this code with this interpreter.
+Run cases on two sides in pairs of fresh processes and judge whether the candidate is slower.
+A side is a git revision of this project (checked out into a temporary worktree), a Python
+interpreter (a file, a virtual environment, or a program in PATH) that runs the working tree's
+code, or `.`: the working tree with this interpreter.
 """
 _EPILOG = """\
-Unless chosen, cases are those of [tool.qreg] with its first dataset and, of its methods, dynamic
-and static.
+The default cases are those of [tool.qreg] with its first dataset and its methods dynamic and
+static.
 
 outcomes:
-  REGRESSED     slower by more than 1 %, and significant: 1 % of false alarms in a whole run
-  IMPROVED      faster, likewise
-  PASS          no slowdown above what is printed, which is 3 % at most
-  INCONCLUSIVE  neither: `detectable` says what such a run would have found
-  ERROR         over a quarter of the pairs were lost
-With several threads the gate is looser: 5 % and 15 %.
+  REGRESSED     slower by more than 1 % and significant, at a 1 % false alarm rate per run
+  IMPROVED      faster by more than 1 % and significant
+  PASS          a slowdown above the printed bound, 3 % at most, is excluded
+  INCONCLUSIVE  none of these; `detectable` is the smallest slowdown that such a run detects
+  ERROR         more than a quarter of the pairs were lost
+With several threads the limits are looser: 5 % and 15 %.
 
 examples:
-  qreg speed check                                   what is here, against HEAD
+  qreg speed check                                   the working tree against HEAD
   qreg speed check HEAD~1 HEAD --model simple_cnn
   qreg speed check --baseline ../venv-old --candidate ../venv-new --methods static,dynamic
   qreg speed check --baseline . --candidate . --methods static --against fp32
   qreg speed check --cases 'shapes10/resnet20/*@x86' --pairs 24 --json speed.json
 
-exit status: 0 no case is slower; 1 some case is REGRESSED or ERROR (with --strict, not PASS);
-2 not done, with the reason; 130 interrupted, what was finished is shown
+exit status: 0 no case is slower; 1 some case is REGRESSED or ERROR (with --strict: not PASS);
+2 failed, with the reason; 130 interrupted, finished pairs are shown
 """
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("speed", help="whether a change or a PyTorch made it slower")
+    parser = subparsers.add_parser("speed", help="detect slowdowns from a change or an upgrade")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     check = actions.add_parser(
         "check",
@@ -57,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument(
         "--json", type=output_file, metavar="FILE", help="write every pair and verdict"
     )
-    check.add_argument("--strict", action="store_true", help="whatever is not PASS fails")
+    check.add_argument("--strict", action="store_true", help="fail on any outcome but PASS")
     check.set_defaults(run=run_check)
     history.add_actions(actions)
     calibrate.add_actions(actions)
@@ -66,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_sides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "sides", nargs="*", metavar="BASELINE CANDIDATE", help="the same as the two options"
+        "sides", nargs="*", metavar="BASELINE CANDIDATE", help="same as the two options below"
     )
     parser.add_argument("--baseline", metavar="REF|PYTHON", help="(default: HEAD)")
     parser.add_argument("--candidate", metavar="REF|PYTHON", help="(default: .)")
@@ -74,12 +74,12 @@ def _add_sides(parser: argparse.ArgumentParser) -> None:
         "--against",
         default="",
         metavar="METHOD",
-        help="the method that the baseline's side runs of each model, instead of the case's own",
+        help="method that the baseline runs in place of each case's own",
     )
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Compare, print, write."""
+    """Compare, print and write the results."""
     baseline, candidate = _sides(args)
     run, plan = check_cases(args, baseline, candidate)
     print_run(run, plan)

@@ -1,4 +1,4 @@
-"""``qreg speed record`` and ``qreg speed history``: speed over the nights."""
+"""``qreg speed record`` and ``qreg speed history``: speed over time."""
 
 from __future__ import annotations
 
@@ -24,48 +24,51 @@ if TYPE_CHECKING:
 
 _PAIRS = 12
 _RECORD_EPILOG = """\
-The reference stays the same from night to night: a release's tag, or a virtual environment that is
-kept. Every night runs all its pairs, and nothing is judged.
+Use the same reference for every recording: a release's tag, or a virtual environment that you keep.
+Each recording runs all its pairs, and nothing is judged.
 
 examples:
   qreg speed record --reference v1.0 --model simple_cnn
   qreg speed record --reference ../venv-pinned --methods static --store nights.sqlite
 
-exit status: 0 recorded; 1 some case has too few pairs and was not; 2 not done, with the reason
+exit status: 0 recorded; 1 some case had too few pairs and was not recorded; 2 failed, with the
+reason
 """
 _HISTORY_EPILOG = """\
-A change point is a trigger, no alarm: it names the commits of two nights. With --confirm the paired
-check is run between them, where the last change of a case made it slower, and only that alerts. It
-is run once for each change point, and what it said is kept beside the nights.
+A change point is a trigger, not an alarm: it names the commits of two entries. With --confirm, if a
+case's latest change is a slowdown, the paired check runs between those commits, and only its result
+raises an alarm. Each change point is checked once; the result is stored next to the history.
 
 examples:
   qreg speed history
   qreg speed history '*/simple_cnn/*' --plot nights.png --confirm
 
 exit status: 0 shown; 1 a slowdown was confirmed (with --strict: or is not excluded); 2 there is
-nothing to show, or a case is needed for --plot
+nothing to show, or --plot needs a case
 """
 
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add both."""
-    record = _action(actions, "record", "measure beside a reference, and keep it", _RECORD_EPILOG)
-    record.add_argument("--reference", required=True, metavar="REF|PYTHON", help="stays the same")
+    """Add both actions."""
+    record = _action(actions, "record", "record speed relative to a reference", _RECORD_EPILOG)
+    record.add_argument(
+        "--reference", required=True, metavar="REF|PYTHON", help="the same in every recording"
+    )
     record.add_argument("--candidate", default=".", metavar="REF|PYTHON", help="(default: .)")
     add_selection(record)
     add_measuring(record, pairs=_PAIRS)
     record.set_defaults(run=run_record)
-    history = _action(actions, "history", "show it, with its change points", _HISTORY_EPILOG)
+    history = _action(actions, "history", "show recorded speed and change points", _HISTORY_EPILOG)
     history.add_argument("cases", nargs="*", metavar="CASE", help="names, or patterns: '*/qat@*'")
     history.add_argument(
-        "--plot", type=output_file, metavar="FILE", help="write a PNG of the one case"
+        "--plot", type=output_file, metavar="FILE", help="plot a single case as PNG"
     )
     history.add_argument(
         "--last", type=positive, default=60, metavar="N", help="nights (default: 60)"
     )
     history.add_argument("--confirm", action="store_true", help="check the last slowdowns")
     history.add_argument(
-        "--strict", action="store_true", help="a slowdown that cannot be checked fails, too"
+        "--strict", action="store_true", help="also fail on a slowdown that cannot be checked"
     )
     add_pairs(history)
     for name, what in (("threads", "threads"), ("batch", "inputs a call")):
@@ -87,13 +90,13 @@ def _action(
         "--store",
         type=Path,
         metavar="FILE",
-        help="JSON lines, or SQLite by its ending (default: .qreg/history/nights.jsonl)",
+        help="JSON lines, or SQLite by its suffix (default: .qreg/history/nights.jsonl)",
     )
     return parser
 
 
 def run_record(args: argparse.Namespace) -> int:
-    """Measure and append."""
+    """Measure the cases and append the entries."""
     from qreg.cli.speed.output import exit_status, now, print_run
     from qreg.files import check_output
     from qreg.speed.compare.rule import single_look
@@ -114,7 +117,7 @@ def run_record(args: argparse.Namespace) -> int:
 
 
 def run_history(args: argparse.Namespace) -> int:
-    """Show nights, and confirm."""
+    """Show the history, and confirm slowdowns if asked to."""
     from qreg.speed.history.change_points import change_points, find_changes
     from qreg.speed.report.history import history_lines
 
@@ -144,7 +147,7 @@ def _entries(args: argparse.Namespace) -> dict[Case, tuple[HistoryEntry, ...]]:
         print(f"{path}, line {line.number} is damaged: {line.reason}", file=sys.stderr)
     kept = [n for n in entries if _is_asked_for(n, args)]
     if not kept:
-        raise QregError(f"{path} has no such nights", hint="record some: qreg speed record")
+        raise QregError(f"{path} has no entries of these cases", hint="record: qreg speed record")
     # another reference, batch size or number of threads is another series: the last one's counts
     last = {entry.case: entry.series for entry in kept}
     return {
@@ -189,24 +192,24 @@ def _write_plot(path: Path, entries: tuple[HistoryEntry, ...], starts: tuple[int
 
 
 def _alerts(change: ChangePoint, args: argparse.Namespace) -> bool:
-    """Whether the paired check finds the slowdown, now or when it was asked before."""
+    """Whether the paired check confirms the slowdown, by a stored result or a new run."""
     from qreg.records.verdict import Outcome
-    from qreg.speed.history.confirmations import find, store_of
+    from qreg.speed.history.confirmations import confirmations_path, find
     from qreg.speed.history.entries import why_not_confirmed
     from qreg.speed.history.store import store_path
 
     if reason := why_not_confirmed(change):
         print(f"NOT CHECKED: {reason}")
         return bool(args.strict)
-    path = store_of(store_path(args.store, project_settings().root))
+    path = confirmations_path(store_path(args.store, project_settings().root))
     if known := find(path, change):
-        print(f"checked on {known.time[:10]}: {known.outcome.value}")
+        print(f"already checked on {known.time[:10]}: {known.outcome.value}")
     outcome = known.outcome if known else _confirm(change, path, args)
     return outcome is Outcome.REGRESSED or (args.strict and outcome is not Outcome.PASS)
 
 
 def _confirm(change: ChangePoint, path: Path, args: argparse.Namespace) -> Outcome:
-    """Run the paired check between the two commits, print it, and keep what it said."""
+    """Run the paired check between the two commits, print it, and store the result."""
     from qreg.cli.speed.output import now, print_run
     from qreg.speed.history.confirmations import Confirmation, keep
 

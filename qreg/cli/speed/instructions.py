@@ -1,4 +1,4 @@
-"""``qreg speed instructions``: instructions a call, by callgrind."""
+"""``qreg speed instructions``: instructions per call, counted by callgrind."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from qreg.speed.records import Counted
 
 _EPILOG = """\
-Needs valgrind (Linux). PyTorch is imported under it: a minute or two before anything is counted,
-and as much again for the second side. Sides are those of `qreg speed check`; without sides, what
-is here is counted alone. One thread. A count is a second signal and no verdict: its limits are
+Needs valgrind (Linux). PyTorch is imported under valgrind, which takes a minute or two per side
+before anything is counted. Sides are those of `qreg speed check`; without sides only the working
+tree is counted. Uses one thread. A count is a second signal, not a verdict; its limitations are
 printed with it.
 
 examples:
@@ -24,19 +24,19 @@ examples:
   qreg speed instructions HEAD . --model simple_cnn
   qreg speed instructions ../venv-old ../venv-new --methods static --batch 10
 
-exit status: 0 counted; 2 not done, with the reason
+exit status: 0 counted; 2 failed, with the reason
 """
 
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add it."""
-    parser = add_action(actions, "instructions", "count instructions, by callgrind", _EPILOG)
+    """Add the action."""
+    parser = add_action(actions, "instructions", "count instructions with callgrind", _EPILOG)
     parser.add_argument(
         "sides", nargs="*", metavar="BASELINE CANDIDATE", help="two sides (default: . alone)"
     )
     numbers = {
         "calls": (10, "calls in each of 3 bursts"),
-        "batch": (1, "images a call"),
+        "batch": (1, "samples per call"),
         "timeout": (900, "seconds that one process may take"),
     }
     add_numbers(parser, numbers)
@@ -45,9 +45,11 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    """Count and print."""
+    """Count instructions and print them."""
     if len(args.sides) not in (0, 2):
-        raise QregError(f"sides {' '.join(args.sides)}", hint="give two, or none for what is here")
+        raise QregError(
+            f"sides {' '.join(args.sides)}", hint="give two, or none for the working tree"
+        )
     _print(_counted(args))
     return 0
 

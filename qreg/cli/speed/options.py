@@ -1,4 +1,4 @@
-"""What the actions of ``qreg speed`` have in common: which cases, how measured, and measuring."""
+"""Shared by the actions of ``qreg speed``: selecting cases, measurement options, and running."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """--cases and the options that choose them."""
+    """Add --cases and the options that select cases."""
     parser.add_argument(
         "--cases",
         "--case",
@@ -36,7 +36,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def add_measuring(parser: argparse.ArgumentParser, *, pairs: int = 16) -> None:
-    """How it is measured."""
+    """Add the measurement options."""
     numbers = {"threads": (1, "threads of PyTorch's kernels"), "batch": (1, "inputs a call")}
     add_numbers(parser, numbers)
     add_pairs(parser, pairs=pairs)
@@ -45,7 +45,7 @@ def add_measuring(parser: argparse.ArgumentParser, *, pairs: int = 16) -> None:
 def add_pairs(parser: argparse.ArgumentParser, *, pairs: int = 16) -> None:
     """How many pairs of processes there are, and how long each may take."""
     numbers = {
-        "pairs": (pairs, "the most pairs of processes: even, 8 or more"),
+        "pairs": (pairs, "maximum number of process pairs: even, 8 or more"),
         "timeout": (60, "seconds that one process may take"),
     }
     add_numbers(parser, numbers)
@@ -115,7 +115,7 @@ def _plan(
 
 
 def chosen_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ...]:
-    """The cases that are named, or that the options leave."""
+    """The named cases, or those that the options select."""
     from qreg.quantization.engines import default_engine
     from qreg.selection import dataset_sources
 

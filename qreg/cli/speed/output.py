@@ -15,7 +15,7 @@ _INTERRUPTED = 130
 
 
 def print_run(run: SpeedRun, plan: SequentialPlan) -> None:
-    """The table, and what must be known beside it."""
+    """Print the table and its notes."""
     from qreg.cli.terminal import console
     from qreg.speed.report.check import speed_notes, speed_table
 
@@ -26,7 +26,7 @@ def print_run(run: SpeedRun, plan: SequentialPlan) -> None:
 
 
 def write_run(path: Path, run: SpeedRun) -> None:
-    """Every pair and verdict, as JSON."""
+    """Write every pair and verdict as JSON."""
     from qreg.cli.terminal import write_file
     from qreg.speed.report.check import speed_text
 
@@ -34,15 +34,15 @@ def write_run(path: Path, run: SpeedRun) -> None:
 
 
 def now() -> str:
-    """The time, ISO 8601, UTC."""
+    """The current time, ISO 8601, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def exit_status(run: SpeedRun, *, strict: bool) -> int:
-    """0, 1, or 130 where it was interrupted."""
+    """0, 1, or 130 after an interruption."""
     from qreg.speed.report.check import failing
 
     if run.interrupted:
-        print("qreg: interrupted; the pairs that were finished are kept", file=sys.stderr)
+        print("qreg: interrupted; finished pairs are kept", file=sys.stderr)
         return _INTERRUPTED
     return int(failing(run.verdicts, strict=strict))

@@ -1,4 +1,4 @@
-"""A seeded noise load: processes that work and rest, to calibrate on a busy machine."""
+"""A seeded background load for calibration on a busy machine: processes that work and rest."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# Seconds of work and of rest, on average.
+# Mean seconds of work and of rest.
 _WORK, _REST = 0.6, 0.6
 
 
 @contextlib.contextmanager
 def noise_load(processes: int, seed: int) -> Iterator[None]:
-    """Keep so many processes busy about half of the time meanwhile."""
+    """Run background processes that are each busy about half of the time."""
     started: list[subprocess.Popen[bytes]] = []
     try:
         for number in range(processes):
@@ -30,7 +30,7 @@ def noise_load(processes: int, seed: int) -> Iterator[None]:
 
 
 def burn(seed: int) -> None:
-    """Work and rest for random times; walk through more memory than a cache holds."""
+    """Alternate random spells of work and rest, touching more memory than a cache holds."""
     draw, memory = random.Random(seed), bytearray(32 << 20)
     while True:
         end = time.monotonic() + draw.expovariate(1 / _WORK)
@@ -44,6 +44,6 @@ if __name__ == "__main__":
     import os
     import threading
 
-    # as a child does: end with the driver
+    # exit when the driver does, as the timed processes do
     threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
     burn(int(sys.argv[1]))

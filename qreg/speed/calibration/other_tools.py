@@ -1,4 +1,4 @@
-"""What other tools would say of the same samples: their usual rules, from one run a side."""
+"""Decision rules of other benchmarking tools, applied to one run per side of the same samples."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
 Calls = Sequence[float]
-#: The usual setting of ``--benchmark-compare-fail``.
+#: A common setting of ``--benchmark-compare-fail``.
 _FAIL = 0.05
-#: Level of a single test on calls, as this project's own.
+#: Significance level of a single test on calls, the same as this project's.
 _ALPHA = 0.01
-#: asv's: ``continuous --factor`` and ``asv.statistics.is_different``.
+#: asv's defaults: ``continuous --factor`` and ``asv.statistics.is_different``.
 _ASV_FACTOR, _ASV_P = 1.1, 0.002
 
 
@@ -38,8 +38,9 @@ def _asv(baseline: Calls, candidate: Calls) -> bool:
     return slower and bool(stats.mannwhitneyu(candidate, baseline).pvalue < _ASV_P)
 
 
-#: Name to rule: seconds of the calls of one process of each side, to whether it says "slower".
-PEERS: dict[str, Callable[[Calls, Calls], bool]] = {
+#: Rules by name: from the seconds per call of one baseline and one candidate process, whether the
+#: candidate is reported as slower.
+OTHER_RULES: dict[str, Callable[[Calls, Calls], bool]] = {
     "pytest-benchmark mean:5%": _above(fmean),
     "pytest-benchmark median:5%": _above(median),
     "pytest-benchmark min:5%": _above(min),

@@ -1,4 +1,4 @@
-"""Running trials: every scenario of every case in the same pairs of processes, beside its copy."""
+"""Calibration trials: all scenarios of all cases in the same pairs, against clean copies."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from qreg.speed.driver import SpeedRequest, call_counts
 from qreg.speed.noise import read_noise
 from qreg.speed.pairs import pair_orders, processor_of, run_pair
 
-# Extra layers whose cost is measured where they stand, and then interpolated.
+# Numbers of extra layers whose cost is measured; costs in between are interpolated.
 _LAYERS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-# Calls of a first pair that are kept.
+# Calls of a trial's first pair whose times are kept.
 _KEPT = 100
-# Bursts, and calls in each, when the cost of layers is measured.
+# Bursts, and calls per burst, when the cost of extra layers is measured.
 _BURSTS, _PROBED = 10, 10
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is run beside its copy in each pair.
+    """One case with one injected slowdown, run against a clean copy in each pair.
 
     Attributes:
-        calls: in each round.
-        layers: more, in every `scenario.every`th call.
+        calls: per round.
+        layers: extra layers in every `scenario.every`-th call.
     """
 
     case: Case
@@ -47,8 +47,8 @@ class Entry:
 
 
 @dataclass
-class _Seen:
-    """An entry's pairs so far: log ratios, and the calls of both sides in the first pair."""
+class _EntrySamples:
+    """Measurements of an entry so far: a log ratio per pair, and the first pair's call times."""
 
     entry: Entry
     ratios: list[float]
@@ -58,7 +58,7 @@ class _Seen:
 def set_up(
     cases: Sequence[Case], scenarios: Sequence[Scenario], request: SpeedRequest, side: Side
 ) -> tuple[Entry, ...]:
-    """Find out how long a call takes, and how many layers take a share of it.
+    """Measure how long a call takes and how many extra layers add the scenario's share of it.
 
     Raises:
         QregError: a case cannot be run.
@@ -75,7 +75,7 @@ def set_up(
 
 
 def _probe(case: Case, request: SpeedRequest, side: Side) -> list[float]:
-    """Seconds of a call with each of `_LAYERS`."""
+    """Seconds per call with each number of extra layers in `_LAYERS`."""
     copies = len(_LAYERS)
     job = request.job([case] * copies, [_PROBED] * copies, rounds=_BURSTS)
     job = replace(job, extra=tuple((layers, 1) for layers in _LAYERS))
@@ -87,7 +87,7 @@ def _probe(case: Case, request: SpeedRequest, side: Side) -> list[float]:
 
 
 def _layers(share: float, seconds: Sequence[float]) -> int:
-    """How many layers make a call longer by that share; 1 where even one does by more."""
+    """How many extra layers lengthen a call by `share`; 1 where a single layer exceeds it."""
     shares = np.maximum.accumulate(np.array(seconds) / seconds[0] - 1)
     return max(1, round(float(np.interp(share, shares, _LAYERS)))) if share else 0
 
@@ -101,7 +101,7 @@ def run_trials(
     load: int,
     store: Path,
 ) -> None:
-    """Run trials and keep each when it is finished; a trial's number is its seed.
+    """Run trials, appending each to `store` when it finishes; a trial's number is its seed.
 
     Raises:
         QregError: over a quarter of a trial's pairs were lost.
@@ -116,10 +116,12 @@ def run_trials(
         append_trials(store, [_trial(one, steal=stolen, others=others, **common) for one in seen])
 
 
-def _run(entries: Sequence[Entry], request: SpeedRequest, side: Side, seed: int) -> list[_Seen]:
-    """Pairs until the rule has decided every entry, or its plan ends: as a check goes."""
+def _run(
+    entries: Sequence[Entry], request: SpeedRequest, side: Side, seed: int
+) -> list[_EntrySamples]:
+    """Run pairs, as a speed check does, until every entry is decided or the plan ends."""
     plan = make_plan(cases=1, threads=request.options.threads)
-    seen = [_Seen(entry, []) for entry in entries]
+    seen = [_EntrySamples(entry, []) for entry in entries]
     orders, lost, done, still = pair_orders(seed), 0, 0, seen
     order = next(orders)
     while done < plan.pairs and still:
@@ -139,12 +141,12 @@ def _run(entries: Sequence[Entry], request: SpeedRequest, side: Side, seed: int)
 
 
 def _pair(
-    seen: Sequence[_Seen], request: SpeedRequest, side: Side, order: str, number: int
+    seen: Sequence[_EntrySamples], request: SpeedRequest, side: Side, order: str, number: int
 ) -> None:
-    """A pair of processes: A runs copies of the cases, B the cases with each scenario's fault."""
+    """Run one process pair: A the clean copies, B the cases with each scenario's slowdown."""
     entries = [one.entry for one in seen]
     counts = [one.calls for one in entries]
-    place = processor_of(number, threads=request.options.threads)
+    processor = processor_of(number, threads=request.options.threads)
     jobs = {
         "A": request.job([one.case for one in entries], counts),
         "B": replace(
@@ -153,7 +155,7 @@ def _pair(
             serial=tuple(at for at, one in enumerate(entries) if one.scenario.serial),
         ),
     }
-    jobs = {one: replace(job, keep=_KEPT, processor=place) for one, job in jobs.items()}
+    jobs = {one: replace(job, keep=_KEPT, processor=processor) for one, job in jobs.items()}
     found = run_pair(order, {"A": side, "B": side}, jobs, timeout=request.timeout)
     for at, one in enumerate(seen):
         one.ratios.append(_log_ratio(found, at))
@@ -165,7 +167,7 @@ def _faulty(entry: Entry) -> Case:
     return replace(entry.case, method=method) if method else entry.case
 
 
-def _trial(seen: _Seen, **common: Any) -> Trial:
+def _trial(seen: _EntrySamples, **common: Any) -> Trial:
     return Trial(
         scenario=seen.entry.scenario.name,
         case=seen.entry.case,

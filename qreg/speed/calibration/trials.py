@@ -1,4 +1,4 @@
-"""Trials of the rule: what was seen of one scenario, and what every rule says of it."""
+"""Calibration trials: the measurements of one scenario, and the decision of each rule on them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from qreg.files import append_lines, read_lines
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, parse
 from qreg.records.verdict import Outcome
-from qreg.speed.calibration.other_tools import PEERS
+from qreg.speed.calibration.other_tools import OTHER_RULES
 from qreg.speed.compare.rule import SequentialPlan, judge_look, make_plan
 
-#: This project's rule, among its peers.
+#: This project's rule, in tables next to the other tools'.
 OWN = "qreg speed check"
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is done to the candidate.
+    """A slowdown injected into the candidate.
 
     Attributes:
-        work: extra work, as a share of a call's time, on average.
-        every: in every how manyth call it is done, then so many times as much.
-        method: that the candidate runs instead of the case's own, "" for it.
-        serial: it runs on one thread, whatever the process has.
+        work: mean extra work, as a share of a call's time.
+        every: the extra work is done in every `every`-th call, and is `every` times as large.
+        method: run by the candidate in place of the case's own; "" for the case's own.
+        serial: whether calls run on a single thread, however many the process has.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Scenario:
 
 
 CLEAN = Scenario("A/A")
-#: By the names that `qreg speed calibrate --scenarios` takes.
+#: Scenarios by their names on the command line (`qreg speed calibrate --scenarios`).
 SCENARIOS = {
     "A/A": CLEAN,
     **{
@@ -48,21 +48,21 @@ SCENARIOS = {
     "fp32": Scenario("fell back to fp32", method="fp32"),
     "serial": Scenario("lost its second thread", serial=True),
 }
-#: Those that are run unless others are chosen.
+#: The default scenarios.
 USUAL = ("A/A", "1%", "2%", "3%", "5%", "10%", "tail", "fp32")
-#: The same of several threads, whose gate is looser.
+#: The default scenarios with several threads, whose thresholds are looser.
 USUAL_THREADS = ("A/A", "10%", "20%", "serial")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One scenario of one case, in as many pairs as the rule needed.
+    """One scenario of one case, with as many pairs as the rule needed to decide.
 
     Attributes:
-        load: how many processes kept the machine busy meanwhile, on purpose.
-        others: processors that all other processes kept busy; None where it is not known.
-        steal: share of processor time that the host took away; None likewise.
-        ratios: log of candidate over baseline, of 5th percentiles, one a pair.
+        load: number of background processes started to keep the machine busy.
+        others: processors kept busy by all other processes; None where unknown.
+        steal: share of processor time taken by the host; None where unknown.
+        ratios: log of candidate over baseline 5th percentiles, one per pair.
         baseline_calls, candidate_calls: seconds of calls in the first pair's processes.
     """
 
@@ -80,15 +80,15 @@ class Trial:
 
 
 def says_slower(trial: Trial) -> dict[str, bool]:
-    """Rule to whether it says that the candidate is slower."""
+    """For each rule, whether it reports the candidate as slower."""
     calls = (trial.baseline_calls, trial.candidate_calls)
     plan = make_plan(cases=1, threads=trial.threads)
     own = outcome_so_far(trial.ratios, plan) is Outcome.REGRESSED
-    return {OWN: own, **{name: rule(*calls) for name, rule in PEERS.items()}}
+    return {OWN: own, **{name: rule(*calls) for name, rule in OTHER_RULES.items()}}
 
 
 def outcome_so_far(ratios: Sequence[float], plan: SequentialPlan) -> Outcome:
-    """What the first look that decides says; INCONCLUSIVE: none of those there were."""
+    """The outcome of the first look that decides; INCONCLUSIVE if none has decided yet."""
     for look in plan.looks:
         if look.pairs <= len(ratios):
             speed = judge_look([ratios[: look.pairs]], plan, detectable=False)[0]
@@ -98,12 +98,12 @@ def outcome_so_far(ratios: Sequence[float], plan: SequentialPlan) -> Outcome:
 
 
 def append_trials(path: Path, trials: Sequence[Trial]) -> None:
-    """Keep finished trials, a line each."""
+    """Append finished trials, one JSON line each."""
     append_lines(path, [json.dumps(asdict(trial), sort_keys=True) for trial in trials])
 
 
 def read_trials(path: Path) -> tuple[tuple[Trial, ...], tuple[int, ...]]:
-    """All trials, and the numbers of the lines that are none."""
+    """All trials, and the line numbers of lines that cannot be decoded."""
     trials: list[Trial] = []
     damaged = []
     for number, line in read_lines(path) if path.is_file() else ():
@@ -115,6 +115,6 @@ def read_trials(path: Path) -> tuple[tuple[Trial, ...], tuple[int, ...]]:
 
 
 def clean_ratios(path: Path) -> tuple[float, ...]:
-    """Log ratios of all pairs of the A/A trials."""
+    """Log ratios of all pairs of A/A trials."""
     trials, _ = read_trials(path)
     return tuple(ratio for one in trials if one.scenario == CLEAN.name for ratio in one.ratios)

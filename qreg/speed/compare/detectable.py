@@ -1,4 +1,4 @@
-"""The smallest slowdown that a sequence of looks finds, from how the pairs spread."""
+"""The smallest detectable slowdown of a sequential plan, from the spread of the pairs."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 
 from qreg.stats.hodges_lehmann import Array, critical_sum, hodges_lehmann, walsh_averages
 
-#: How often a detectable slowdown is found.
+#: Power: the probability with which a detectable slowdown is found.
 POWER = 0.95
-# Runs imagined: the power is then known to half a point. Always the same ones.
+# Simulated runs: the power is then known to half a percentage point. The seed is fixed.
 _RUNS, _SEED = 2000, 20
 _STEPS = 14
 
 
 @dataclass(frozen=True)
 class Reach:
-    """What a look demands, in log ratios.
+    """The requirements of a look, in log ratios.
 
     Attributes:
         alpha: the level at which a slowdown is significant.
-        threshold: the estimate must be above it.
-        margin: where the interval of `level` lies below it, and the estimate below `threshold`,
-            the run ends without a finding.
+        threshold: the estimate must exceed it.
+        margin: the run ends without a finding where the interval of `level` lies below it and the
+            estimate below `threshold`.
     """
 
     pairs: int
@@ -35,13 +35,13 @@ class Reach:
 
 
 def detectable_shift(ratios: Sequence[float], reaches: tuple[Reach, ...]) -> float:
-    """The shift that is found with `POWER`, pairs erring as these did, to either side.
+    """The shift that is found with probability `POWER`, given noise like that of `ratios`.
 
-    The rule is played on imagined runs, those that stop early as unchanged included. Their pairs
-    are drawn from these ones, centred, with random signs, so that a few far ones count as they do
-    in a test of ranks, and not as they do in a standard deviation.
+    The rule is applied to simulated runs, including those that stop early as unchanged. Their
+    pairs are resampled from the centred ratios with random signs, so that outliers count as they
+    do in a rank test, and not as they do in a standard deviation.
     """
-    runs = _imagined(ratios, max(reach.pairs for reach in reaches))
+    runs = _simulated_runs(ratios, max(reach.pairs for reach in reaches))
     looks = tuple(_demand(runs[:, : reach.pairs], reach) for reach in reaches)
     low, high = 0.0, reaches[0].threshold
     while _power(high, looks) < POWER:
@@ -54,12 +54,13 @@ def detectable_shift(ratios: Sequence[float], reaches: tuple[Reach, ...]) -> flo
 
 @dataclass(frozen=True)
 class Demand:
-    """Of every imagined run (runs,), the shifts beyond which this look says something.
+    """For every simulated run (runs,), the shifts at which this look changes its decision.
 
     Attributes:
-        found: above it, significant and large; infinite where nothing can be significant.
-        small: up to it, the estimate is below the threshold.
-        excluded: up to it, the interval excludes the margin.
+        found: above it the estimate is significant and large; infinite where nothing can be
+            significant.
+        small: up to it the estimate is below the threshold.
+        excluded: up to it the interval excludes the margin.
     """
 
     found: Array
@@ -67,10 +68,10 @@ class Demand:
     excluded: Array
 
 
-def _imagined(ratios: Sequence[float], pairs: int) -> Array:
-    """Noise of imagined runs (runs, pairs); always drawn in the same way."""
+def _simulated_runs(ratios: Sequence[float], pairs: int) -> Array:
+    """Noise of simulated runs (runs, pairs), reproducible."""
     centred = np.asarray(ratios, dtype=np.float64) - hodges_lehmann(ratios)
-    # what was centred on itself spreads too little
+    # values centred on their own estimate have too small a spread
     centred *= np.sqrt(len(centred) / max(1, len(centred) - 1))
     draw = np.random.default_rng(_SEED)
     chosen: Array = draw.choice(centred, (_RUNS, pairs)) * draw.choice([-1.0, 1.0], (_RUNS, pairs))

@@ -1,8 +1,8 @@
-"""Is it slower? The rule, in one place, and a case's judgement at each look.
+"""The decision rule for "is it slower?": a group-sequential test with a few planned looks.
 
-A case's data are log ratios, one a pair of fresh processes: log of the candidate's 5th percentile
-of call times over the baseline's. The number of pairs is the sample size, not that of calls:
-within a process times agree far better than between processes.
+The data of a case are log ratios, one per pair of fresh processes: the log of the candidate's 5th
+percentile of call times over the baseline's. The sample size is the number of pairs, not of calls:
+times vary far less within a process than between processes.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from qreg.speed.records import Speed
 from qreg.stats.hodges_lehmann import hodges_lehmann, shift_interval
 from qreg.stats.holm import FAMILY_ALPHA, holm
 
-#: A slowdown below this is nobody's concern, whatever its p-value.
+#: Practical threshold: a smaller slowdown is never REGRESSED, whatever its p-value.
 THRESHOLD = 0.01
-#: PASS says that there is no slowdown above this: the one that the rule was made to find.
+#: PASS excludes a slowdown above this margin, the smallest one the rule is designed to detect.
 MARGIN = 0.03
-#: The same of several threads, whose wall time on a shared machine waits for the slowest: a looser
-#: gate, for what one thread does not show at all.
+#: The same with several threads, whose wall time on a shared machine is that of the slowest: looser
+#: limits, for slowdowns that a single thread does not show at all.
 LOOSE_THRESHOLD, LOOSE_MARGIN = 0.05, 0.15
-#: Numbers of pairs at which the data are looked at. 8 are the fewest whose exact test can reach
-#: 1 %; most cases are decided there, in half a minute.
+#: Numbers of pairs at which the data are analysed. 8 is the smallest number whose exact test can
+#: reach 1 %; most cases are decided there, in half a minute.
 LOOKS = (8, 12, 16)
-#: What each look may err; their sum is `FAMILY_ALPHA`, so no look need know of the others. The
-#: first is the smallest that 8 pairs can reach, 1/256, rounded up.
+#: Significance level spent at each look. They add up to `FAMILY_ALPHA`, so the looks need no joint
+#: distribution. The first is the smallest that 8 pairs can reach, 1/256, rounded up.
 SPENT = (0.004, 0.003, 0.003)
-#: Of the interval at each look. Half of what is left, 0.5 %, is also the most by which a true
-#: slowdown of `MARGIN` is taken for unchanged at that look.
+#: Confidence level of the interval at each look. Half of the remainder, 0.5 %, also bounds the
+#: probability that a true slowdown of `MARGIN` passes at that look.
 LEVEL = 0.99
-#: The fewest pairs that have an interval at `LEVEL`, and so the fewest that say anything.
+#: The fewest pairs that have an interval at `LEVEL`, and so the fewest that can be judged.
 FEWEST = 8
 
 
 @dataclass(frozen=True)
 class Look:
-    """The data are looked at after so many pairs, erring with probability `alpha` at most."""
+    """An analysis after `pairs` pairs with a false alarm probability of at most `alpha`."""
 
     pairs: int
     alpha: float
@@ -49,12 +49,12 @@ class Look:
 
 @dataclass(frozen=True)
 class SequentialPlan:
-    """When to look, and what counts; fixed before the first pair.
+    """The looks and limits of a run, fixed before the first pair.
 
     Attributes:
-        cases: how many the run has: Holm's procedure is over all of them at every look.
-        threshold: the slowdown, as a share, below which nothing is REGRESSED.
-        margin: the one that a PASS excludes.
+        cases: number of cases of the run: Holm's procedure covers all of them at every look.
+        threshold: the smallest slowdown, as a share, that can be REGRESSED.
+        margin: the slowdown that a PASS excludes.
     """
 
     looks: tuple[Look, ...]
@@ -70,20 +70,20 @@ class SequentialPlan:
 
     @property
     def pairs(self) -> int:
-        """The most that are run."""
+        """The maximum number of pairs."""
         return self.looks[-1].pairs
 
 
 def most_cases(looks: Sequence[Look]) -> int:
-    """How many cases a run may have: the smallest p-value of n pairs is 2 to the power of -n."""
+    """How many cases a run may have: the smallest p-value of n pairs is 2**-n."""
     return max(int(look.alpha * 2**look.pairs) for look in looks)
 
 
 def make_plan(*, cases: int, pairs: int = LOOKS[-1], threads: int = 1) -> SequentialPlan:
-    """The plan for at most so many pairs: `LOOKS` as far as they go, and the last.
+    """The plan for at most `pairs` pairs: the `LOOKS` below that number, and a last look at it.
 
     Raises:
-        ValueError: `pairs` is odd or too few: an order and its reverse belong together.
+        ValueError: `pairs` is odd or too small: each order needs its reverse.
     """
     if pairs % 2 or pairs < FEWEST:
         raise ValueError(f"{pairs} pairs")
@@ -100,7 +100,7 @@ def make_plan(*, cases: int, pairs: int = LOOKS[-1], threads: int = 1) -> Sequen
 
 
 def single_look(*, pairs: int, cases: int) -> SequentialPlan:
-    """The plan that always runs all its pairs, so that no estimate depends on when it ended.
+    """The plan that always runs all its pairs, so that no estimate depends on early stopping.
 
     Raises:
         ValueError: as `make_plan`.
@@ -113,11 +113,11 @@ def single_look(*, pairs: int, cases: int) -> SequentialPlan:
 def judge_look(
     ratios: Sequence[Sequence[float]], plan: SequentialPlan, *, detectable: bool = True
 ) -> tuple[Speed, ...]:
-    """Judge the cases that are still open, all after as many pairs; INCONCLUSIVE: go on.
+    """Judge the undecided cases, all after the same number of pairs; INCONCLUSIVE: continue.
 
     Args:
-        detectable: whether to say what would have been found, which takes most of the time; NaN
-            where not.
+        detectable: whether to compute the smallest detectable slowdown, which takes most of the
+            time; NaN where not.
 
     Raises:
         ValueError: the plan has no look at that number of pairs.
@@ -126,7 +126,7 @@ def judge_look(
     if look is None:
         raise ValueError(f"no look at {len(ratios[0])} pairs")
     found = [describe(one, plan, detectable=detectable) for one in ratios]
-    # A case that was decided before counts as one that is not rejected now: that only errs less.
+    # A case decided at an earlier look counts as not rejected at this one: this is conservative.
     others = [1.0] * (plan.cases - len(found))
     slower = holm([*(speed.p_slower for speed in found), *others], alpha=look.alpha)
     faster = holm([*(speed.p_faster for speed in found), *others], alpha=look.alpha)
@@ -138,7 +138,7 @@ def judge_look(
 
 
 def describe(ratios: Sequence[float], plan: SequentialPlan, *, detectable: bool = True) -> Speed:
-    """Everything but a judgement: at any number of pairs from `FEWEST` on."""
+    """Estimate, interval and p-values, without a judgement; needs at least `FEWEST` pairs."""
     low, high = shift_interval(ratios, level=LEVEL)
     smallest = detectable_shift(ratios, _reaches(plan)) if detectable else math.nan
     return Speed(
@@ -155,7 +155,7 @@ def describe(ratios: Sequence[float], plan: SequentialPlan, *, detectable: bool 
 
 
 def _reaches(plan: SequentialPlan) -> tuple[Reach, ...]:
-    """Each look's demands of one case, at the level of Holm's first step."""
+    """The requirements of each look on one case, at the level of Holm's first step."""
     threshold, margin = math.log1p(plan.threshold), math.log1p(plan.margin)
     return tuple(
         Reach(look.pairs, look.alpha / plan.cases, threshold, margin, LEVEL) for look in plan.looks
@@ -163,10 +163,10 @@ def _reaches(plan: SequentialPlan) -> tuple[Reach, ...]:
 
 
 def _wilcoxon(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    """The exact one-sided p-value of "the values lie around zero, not above"."""
+    """Exact one-sided p-value of the Wilcoxon signed-rank test for values above zero."""
     from scipy import stats
 
-    # The exact distribution is that of values without zeros: they count against the claim.
+    # The exact distribution holds for values without zeros: zeros count against the alternative.
     signed = np.where(values == 0, -np.finfo(np.float64).tiny, values)
     return float(stats.wilcoxon(signed, alternative="greater", method="exact").pvalue)
 

@@ -1,4 +1,4 @@
-"""From pairs to ratios, verdicts, and what the machine did meanwhile."""
+"""From process pairs to ratios, verdicts and notes on how busy the machine was."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from qreg.records.case import Case
 from qreg.records.verdict import Outcome
 from qreg.speed.records import CaseTimes, Noise, ProcessPair, Speed, SpeedVerdict
 
-#: Above these a machine is called noisy. Steal and drift of that size move single pairs by more
-#: than the practical threshold; half a processor of others' work leaves one for ours on two.
+#: Above these a machine is reported as noisy. Steal and drift of that size move single pairs by
+#: more than the practical threshold; half a processor of other work leaves one of two for ours.
 NOISY_STEAL, NOISY_DRIFT, NOISY_OTHERS = 0.02, 0.05, 0.25
 
 
 def times_of(case: Case, pairs: Sequence[ProcessPair]) -> tuple[CaseTimes, ...]:
-    """A case's times, in the order of the pairs; a case that was decided is in the first ones."""
+    """A case's times in the order of the pairs; a decided case is missing from the later ones."""
     return tuple(times for pair in pairs for times in pair.times if times.case == case)
 
 
 def log_ratios(times: Sequence[CaseTimes]) -> tuple[float, ...]:
-    """Log of candidate over baseline, of 5th percentiles, one a pair."""
+    """Log of candidate over baseline 5th percentiles, one per pair."""
     return tuple(math.log(one.candidate.p5_ms / one.baseline.p5_ms) for one in times)
 
 
@@ -33,7 +33,7 @@ def speed_verdict(
     *,
     error: str = "",
 ) -> SpeedVerdict:
-    """A case's verdict; `error` says why the run could not judge it."""
+    """A case's verdict; `error` is the reason why the run could not judge it."""
     outcome = speed.outcome if speed else Outcome.INCONCLUSIVE
     return SpeedVerdict(
         case=case,
@@ -49,7 +49,7 @@ def speed_verdict(
 
 
 def drift(pairs: Sequence[ProcessPair]) -> float:
-    """Change of both sides' times, as a share, from the first third of the pairs to the last."""
+    """Relative change of both sides' times from the first third of the pairs to the last."""
     third = len(pairs) // 3
     if not third:
         return 0.0
@@ -61,16 +61,16 @@ def drift(pairs: Sequence[ProcessPair]) -> float:
 
 
 def complaints(noise: Noise) -> tuple[str, ...]:
-    """Why the machine was too busy for fine differences; nothing, if it was quiet."""
+    """Why the machine was too noisy for small differences; empty if it was quiet."""
     lines = []
     if noise.steal is not None and noise.steal > NOISY_STEAL:
-        lines.append(f"the host took away {noise.steal:.1%} of the processors")
+        lines.append(f"the host took {noise.steal:.1%} of the processor time (steal)")
     if noise.others is not None and noise.others > NOISY_OTHERS * noise.processors:
         lines.append(
             f"other processes kept {noise.others:.1f} of {noise.processors} processors busy"
         )
     if abs(noise.drift) > NOISY_DRIFT:
-        lines.append(f"times drifted by {noise.drift:+.1%} in the run")
+        lines.append(f"times drifted by {noise.drift:+.1%} during the run")
     return tuple(lines)
 
 

@@ -1,4 +1,4 @@
-"""Change points in a case's nights: triggers, which the paired check then confirms or not."""
+"""Change points in a case's speed history: triggers, to be confirmed by the paired check."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy.typing as npt
 from qreg.errors import UnavailableError
 from qreg.speed.records import HistoryEntry
 
-#: What a further change point must gain, in units of the nights' own noise; calibrated by
+#: Penalty for each change point, in units of the noise between entries; calibrated by
 #: tests/speed/calibrate_penalty.py, whose table is in docs/evidence/speed.md: no clean series
 #: alerts, and a trigger costs a paired check only.
 PENALTY = 10.0
-#: Nights on each side of a change point: two nights may be a bad machine.
+#: Minimum number of entries on each side of a change point: two may come from a noisy machine.
 SEGMENT = 3
-# Nothing is measured finer than this share: equal nights would have no noise to be judged by.
+# Resolution of a measurement, as a share: equal entries would have no noise to scale by.
 _FINEST = 1e-4
 
 
@@ -28,10 +28,9 @@ class ChangePoint:
     """Where a case's speed changed.
 
     Attributes:
-        before, after: a night of each level, the second from the change: where a spike stands
-            beside a step, the change point is one night off, and the two nights beside it would
-            be of one level.
-        by: the change of the median, as a share.
+        before, after: an entry of each level, the second from the change: where a spike adjoins a
+            step, the change point is off by one, and the entries next to it may be of one level.
+        by: relative change of the median.
     """
 
     before: HistoryEntry
@@ -40,7 +39,7 @@ class ChangePoint:
 
 
 def change_points(values: Sequence[float], *, penalty: float = PENALTY) -> tuple[int, ...]:
-    """Indices of the first value of each new level: PELT with the l1 cost, spikes being common.
+    """Indices of the first value of each new level: PELT with the l1 cost, robust to spikes.
 
     Source: Killick, Fearnhead and Eckley, "Optimal detection of changepoints with a linear
     computational cost", JASA 107 (2012); as ruptures has it.
@@ -62,7 +61,7 @@ def change_points(values: Sequence[float], *, penalty: float = PENALTY) -> tuple
 
 
 def find_changes(entries: Sequence[HistoryEntry]) -> tuple[ChangePoint, ...]:
-    """The changes in one case's nights, the earliest first."""
+    """The change points in one case's history, the earliest first."""
     values = [entry.change for entry in entries]
     starts = change_points(values)
     bounds = (0, *starts, len(values))
@@ -74,6 +73,6 @@ def find_changes(entries: Sequence[HistoryEntry]) -> tuple[ChangePoint, ...]:
 
 
 def _noise(series: npt.NDArray[np.float64]) -> float:
-    """Standard deviation between nights, from steps from one to the next: levels do not add."""
+    """Standard deviation of an entry, from successive differences: unaffected by level shifts."""
     steps = np.abs(np.diff(series))
     return max(float(np.median(steps)) * 1.4826 / math.sqrt(2), _FINEST)

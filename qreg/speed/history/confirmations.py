@@ -1,7 +1,7 @@
-"""Change points that were checked: one is checked once, however many nights still show it.
+"""Confirmed and refuted change points: each is checked once, however long the history shows it.
 
-Without this, each of the next nights would ask the same question again, and a rule that errs once
-in a hundred would in the end say yes.
+Otherwise every later run would test the same change again, and a rule with 1 % of false alarms
+would eventually raise one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qreg.speed.history.change_points import ChangePoint
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What the paired check said of a case between two commits.
+    """The result of the paired check of a case between two commits.
 
     Attributes:
         time: ISO 8601, UTC.
@@ -34,31 +34,31 @@ class Confirmation:
     outcome: Outcome
 
 
-def store_of(entries: Path) -> Path:
-    """The file of lines beside a store of nights."""
-    return entries.with_name(f"{entries.name}.confirmed.jsonl")
+def confirmations_path(store: Path) -> Path:
+    """The file of confirmations, next to a history store."""
+    return store.with_name(f"{store.name}.confirmed.jsonl")
 
 
 def find(path: Path, change: ChangePoint) -> Confirmation | None:
-    """The last check of this change; one that decided nothing does not count."""
+    """The last conclusive check of this change; None where there is none."""
     key = (change.after.case, change.before.commit, change.after.commit)
-    found = [one for one in _read(path) if (one.case, one.before, one.after) == key]
-    decided = [one for one in found if one.outcome is not Outcome.INCONCLUSIVE]
-    return decided[-1] if decided else None
+    checks = [one for one in _read(path) if (one.case, one.before, one.after) == key]
+    conclusive = [one for one in checks if one.outcome is not Outcome.INCONCLUSIVE]
+    return conclusive[-1] if conclusive else None
 
 
 def keep(path: Path, confirmation: Confirmation) -> None:
-    """Add one; it is on the disk when this returns."""
+    """Append a confirmation; it is on disk when this returns."""
     content = {**asdict(confirmation), "outcome": confirmation.outcome.value}
     append_lines(path, [json.dumps(content, sort_keys=True)])
 
 
 def _read(path: Path) -> Sequence[Confirmation]:
-    """Those that can be read: a damaged line costs one check that is made again."""
-    found = []
+    """The readable confirmations: a damaged line only means that one check is repeated."""
+    confirmations = []
     for _, line in read_lines(path) if path.is_file() else ():
         try:
-            found.append(decoder(Confirmation)(parse(line)))
+            confirmations.append(decoder(Confirmation)(parse(line)))
         except MismatchError:
             continue
-    return found
+    return confirmations

@@ -1,4 +1,4 @@
-"""From a finished run to the nights that are kept, and from a change back to what can be run."""
+"""History entries from a finished run, and whether a change between two of them can be checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qreg.speed.records import HistoryEntry, SpeedRun
 def history_entries(
     run: SpeedRun, plan: SequentialPlan, project: Path, *, time: str
 ) -> tuple[HistoryEntry, ...]:
-    """A night of each case whose pairs are all there."""
+    """A history entry for each case with all its pairs."""
     commit = run.candidate.commit or current_commit(project)
     return tuple(
         HistoryEntry(
@@ -38,7 +38,7 @@ def history_entries(
 
 
 def why_not_confirmed(change: ChangePoint) -> str:
-    """Why two commits cannot be compared to explain a change; "" if they can."""
+    """Why a change cannot be checked by comparing its two commits; "" if it can."""
     before, after = change.before, change.after
     names = [
         f"{one.name} {old} -> {new}"
@@ -47,9 +47,9 @@ def why_not_confirmed(change: ChangePoint) -> str:
         != (new := getattr(after.environment, one.name))
     ]
     if names:
-        return f"the environment changed as well: {', '.join(names)}; compare interpreters"
+        return f"the environment changed too ({', '.join(names)}); compare interpreters instead"
     if "" in (before.commit, after.commit) or before.commit.endswith("-dirty"):
-        return "a night was recorded outside git, or with changes that were not committed"
+        return "an entry was recorded outside git or with uncommitted changes"
     if after.commit.endswith("-dirty"):
-        return "the later night was recorded with changes that were not committed"
-    return "both nights are of one commit" if before.commit == after.commit else ""
+        return "the later entry was recorded with uncommitted changes"
+    return "both entries are of the same commit" if before.commit == after.commit else ""

@@ -1,7 +1,7 @@
-"""The nights' store: append-only, in JSON lines or in SQLite.
+"""The speed history store: append-only, as JSON lines or in SQLite.
 
-A line is a night of one case. A writer that is killed leaves at most a half line, which the next
-one ends, and which a reader reports by its number while it reads the rest.
+A line is one case's entry of one recording. A killed writer leaves at most one truncated line,
+which the next writer terminates; a reader reports it by number and reads the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qreg.speed.records import HistoryEntry
 #: 1: format, and an entry as in qreg.speed.records. 2: with its batch size.
 FORMAT = 2
 _READ = (1, 2)
-#: Beside pyproject.toml, unless said.
+#: The default folder, next to pyproject.toml.
 FOLDER = Path(".qreg") / "history"
 _NAME = "nights.jsonl"
 _DATABASES = (".sqlite", ".sqlite3", ".db")
@@ -30,25 +30,25 @@ _TABLE = "CREATE TABLE IF NOT EXISTS nights (number INTEGER PRIMARY KEY, line TE
 
 @dataclass(frozen=True)
 class Damage:
-    """A line that is not a night; the first line is 1."""
+    """A line that cannot be decoded; the first line is number 1."""
 
     number: int
     reason: str
 
 
 def store_path(given: Path | None, project: Path) -> Path:
-    """The file: an SQLite database by its ending, a file of lines, or a folder of one."""
+    """The store's file: SQLite or JSON lines by its suffix; a folder contains `nights.jsonl`."""
     path = given or project / FOLDER
     return path if path.suffix else path / _NAME
 
 
 def append(path: Path, entries: Sequence[HistoryEntry]) -> None:
-    """Add nights; they are on the disk when this returns, and two writers do not mix.
+    """Append entries; they are on disk when this returns, and concurrent writers do not mix.
 
     Raises:
-        CorruptFileError: the database is not one.
+        CorruptFileError: the file is not an SQLite database.
     """
-    lines = [json.dumps({"format": FORMAT, **asdict(n)}, sort_keys=True) for n in entries]
+    lines = [json.dumps({"format": FORMAT, **asdict(one)}, sort_keys=True) for one in entries]
     if path.suffix in _DATABASES:
         _insert(path, lines)
     else:
@@ -56,10 +56,10 @@ def append(path: Path, entries: Sequence[HistoryEntry]) -> None:
 
 
 def read(path: Path) -> tuple[tuple[HistoryEntry, ...], tuple[Damage, ...]]:
-    """All nights in the order they were added, and the lines that are none.
+    """All entries in the order they were added, and the damaged lines.
 
     Raises:
-        CorruptFileError: the database is not one.
+        CorruptFileError: the file is not an SQLite database.
     """
     entries, damaged = [], []
     for number, line in _lines(path):
@@ -99,13 +99,13 @@ def _rows(path: Path) -> list[tuple[int, bytes]]:
     try:
         with closing(sqlite3.connect(path, timeout=60)) as connection:
             connection.execute(_TABLE)
-            found = connection.execute("SELECT number, line FROM nights ORDER BY number")
-            return [(number, str(line).encode()) for number, line in found]
+            rows = connection.execute("SELECT number, line FROM nights ORDER BY number")
+            return [(number, str(line).encode()) for number, line in rows]
     except sqlite3.DatabaseError as error:
         raise _not_a_database(path, error) from error
 
 
 def _not_a_database(path: Path, error: sqlite3.DatabaseError) -> CorruptFileError:
     return CorruptFileError(
-        path, expected="an SQLite database of nights", found=str(error), hint="give another file"
+        path, expected="an SQLite history database", found=str(error), hint="give another file"
     )

@@ -1,4 +1,4 @@
-"""The calibration as tables: how often each rule says "slower", scenario by scenario."""
+"""Calibration tables: how often each rule reports "slower", by scenario."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Judged = tuple[Trial, Mapping[str, bool]]
 
 
 def calibration_tables(trials: Sequence[Trial]) -> Iterator[Table]:
-    """A table a condition and case, then of several cases together, then of all conditions."""
+    """One table per condition and case, one for all its cases, and one for all conditions."""
     judged = [(trial, says_slower(trial)) for trial in trials]
     conditions: dict[tuple[int, int, int], list[_Judged]] = {}
     for one in judged:
@@ -28,19 +28,19 @@ def calibration_tables(trials: Sequence[Trial]) -> Iterator[Table]:
         for case in cases:
             yield _table(str(case), [one for one in condition if one[0].case == case])
         if len(cases) > 1:
-            yield _table(f"these {len(cases)} cases together", condition)
+            yield _table(f"these {len(cases)} cases pooled", condition)
     alone = [one for one in judged if one[0].threads == 1]
     if len({(trial.load, trial.batch) for trial, _ in alone}) > 1:
-        yield _table("all on one thread together", alone)
+        yield _table("all conditions on one thread, pooled", alone)
 
 
 def _table(name: str, judged: Sequence[_Judged]) -> Table:
-    """One row a rule, one column a scenario: found of trials, with the exact 95 % interval."""
+    """A row per rule, a column per scenario: detections of trials, with the exact 95 % interval."""
     scenarios: dict[str, list[_Judged]] = {}
     for one in judged:
         scenarios.setdefault(one[0].scenario, []).append(one)
     table = Table(
-        title=f'how often a rule says "slower": {name}{_condition([t for t, _ in judged])}',
+        title=f'how often each rule reports "slower":  {name}{_condition([t for t, _ in judged])}',
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -57,20 +57,20 @@ def _table(name: str, judged: Sequence[_Judged]) -> Table:
 
 
 def _condition(trials: Sequence[Trial]) -> str:
-    """What all trials have in common, and how busy the machine was."""
+    """The conditions that all trials share, and how busy the machine was."""
     loads, threads, batches = (
         {getattr(t, n) for t in trials} for n in ("load", "threads", "batch")
     )
     parts = [f"{n} threads" for n in threads if len(threads) == 1 and n > 1]
     parts += [f"batch {n}" for n in batches if len(batches) == 1 and n > 1]
-    parts += [f"{n} noise processes" for n in loads if len(loads) == 1 and n]
+    parts += [f"{n} background processes" for n in loads if len(loads) == 1 and n]
     if busy := [trial.others for trial in trials if trial.others is not None]:
-        parts.append(f"others {median(busy):.1f} ({min(busy):.1f} to {max(busy):.1f})")
+        parts.append(f"other load {median(busy):.1f} ({min(busy):.1f} to {max(busy):.1f})")
     return "".join(f", {part}" for part in parts)
 
 
 def _measured(trials: Sequence[Trial]) -> str:
-    """The change that the trials have, median of their estimates, and how many pairs they took."""
+    """The median estimated change of the trials, and the median number of pairs they took."""
     change = math.expm1(median(hodges_lehmann(trial.ratios) for trial in trials))
     pairs = median(len(trial.ratios) for trial in trials)
     return f"({change * 100:+.1f} %, {pairs:.0f} pairs)"

@@ -1,4 +1,4 @@
-"""A speed check as a table, as lines and as JSON; never prints."""
+"""A speed check as a table, as text lines and as JSON; never prints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMAT = 1
 
 
 def speed_table(run: SpeedRun) -> Table:
-    """One row a case, the worst first; changes of the time of a call, slower being positive."""
+    """A row per case, the worst first; changes of the time per call, positive for slower."""
     table = Table(
         title=f"{run.candidate.given} against {run.baseline.given}",
         title_justify="left",
@@ -30,7 +30,7 @@ def speed_table(run: SpeedRun) -> Table:
     )
     table.add_column("case")
     table.add_column("verdict", no_wrap=True)
-    for header in ("change %", "detectable\n%", "ms a call", "p50 | p95\n%", "pairs"):
+    for header in ("change %", "detectable\n%", "ms per call", "p50 | p95\n%", "pairs"):
         table.add_column(header, justify="right")
     for verdict in sorted(run.verdicts, key=lambda one: -one.outcome.severity):
         table.add_row(_name(verdict), _outcome(verdict), *_cells(verdict))
@@ -38,10 +38,10 @@ def speed_table(run: SpeedRun) -> Table:
 
 
 def speed_notes(run: SpeedRun, plan: SequentialPlan) -> tuple[str, ...]:
-    """What a reader of the table must know, a sentence a line."""
+    """Notes for the table, one sentence per line."""
     lines = [note for verdict in run.verdicts for note in verdict.notes][:1]
     if run.interrupted:
-        lines.append(f"INTERRUPTED after {len(run.pairs)} pairs: what was not decided is open.")
+        lines.append(f"INTERRUPTED after {len(run.pairs)} pairs: undecided cases are open.")
     lines += [f"NOISY: {line}." for line in complaints(run.noise)]
     lines += [f"lost: {reason}" for reason in run.lost]
     lines += [_environments(run.baseline, run.candidate), _rule(plan), _how(run)]
@@ -49,15 +49,15 @@ def speed_notes(run: SpeedRun, plan: SequentialPlan) -> tuple[str, ...]:
 
 
 def speed_lines(run: SpeedRun | None) -> tuple[str, ...]:
-    """One line a case, for a report of which speed is a part; what was not run is said."""
+    """A line per case, for a report that includes speed, or a line on how to compare it."""
     if run is None:
-        return ("not compared: ask for it with --speed",)
+        return ("not compared; add --speed to compare it",)
     return tuple(_short(verdict) for verdict in run.verdicts)
 
 
 def _short(verdict: SpeedVerdict) -> str:
     text = f"{verdict.case}: {' '.join(_outcome(verdict).split())}"
-    times = f"{verdict.baseline_ms:.3f} -> {verdict.candidate_ms:.3f} ms a call"
+    times = f"{verdict.baseline_ms:.3f} -> {verdict.candidate_ms:.3f} ms per call"
     if verdict.speed is None:
         return text
     return f"{text}: {' '.join(_change(verdict.speed).split())} %, {times}"
@@ -118,11 +118,12 @@ def _environments(baseline: SideRecord, candidate: SideRecord) -> str:
 def _rule(plan: SequentialPlan) -> str:
     looks = ", ".join(str(look.pairs) for look in plan.looks)
     return (
-        "change: Hodges-Lehmann over pairs of fresh processes, of the 5th percentile of calls, "
-        f"with its 99 % interval and the exact Wilcoxon p; looked at after {looks} pairs, 1 % of "
-        f"false alarms in the whole run. REGRESSED: significant and above {plan.threshold:.0%}. "
-        f"INCONCLUSIVE: a slowdown of {plan.margin:.0%} is not excluded. detectable: the slowdown "
-        "that such a run finds in 95 of 100."
+        "change: Hodges-Lehmann estimate over pairs of fresh processes, from the 5th percentile "
+        "of call times, with its 99 % confidence interval and the exact Wilcoxon p-value; "
+        f"analysed after {looks} pairs, with a 1 % false alarm rate for the whole run. "
+        f"REGRESSED: significant and above {plan.threshold:.0%}. INCONCLUSIVE: a slowdown of "
+        f"{plan.margin:.0%} is not excluded. detectable: the smallest slowdown that such a run "
+        "detects with 95 % power."
     )
 
 
@@ -133,6 +134,6 @@ def _how(run: SpeedRun) -> str:
     return (
         f"{run.threads} thread{'s' * (run.threads > 1)}, batch {run.batch}, {len(run.pairs)} pairs "
         f"and {len(run.lost)} lost in {run.seconds:.0f} s, seed {run.seed}. Machine: "
-        f"steal {steal}, others {others} of {noise.processors} processors, load {noise.load:.1f} "
-        f"before, drift {noise.drift:+.1%}."
+        f"steal {steal}, others {others} of {noise.processors} processors, initial load "
+        f"{noise.load:.1f}, drift {noise.drift:+.1%}."
     )

@@ -1,4 +1,4 @@
-"""A case's nights as text and as a picture."""
+"""A case's speed history as text and as a plot."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _WIDTH, _COMMIT = 50, 10
 
 
 def history_lines(entries: Sequence[HistoryEntry], starts: Sequence[int]) -> tuple[str, ...]:
-    """One line a night: when, at which commit, how much slower than the reference, and where.
+    """A line per entry: date, commit, and the slowdown relative to the reference, with a bar.
 
-    `starts` are the indices of the first night of each new level.
+    `starts` are the indices of the first entry of each new level.
     """
     low = min(0.0, *(entry.low for entry in entries))
     high = max(0.0, *(entry.high for entry in entries)) + 1e-9
-    lines = [f"{entries[0].case}, slower than {_short(entries[0].reference)} by"]
+    lines = [f"{entries[0].case}, change of the time per call from {_short(entries[0].reference)}"]
     for number, entry in enumerate(entries):
         if number in starts:
             lines.append(f"{'':23}-- change --")
@@ -33,8 +33,8 @@ def _line(entry: HistoryEntry, low: float, high: float) -> str:
 
     bar = [" "] * _WIDTH
     bar[column(0.0)] = ":"
-    for place in range(column(entry.low), column(entry.high) + 1):
-        bar[place] = "-"
+    for position in range(column(entry.low), column(entry.high) + 1):
+        bar[position] = "-"
     bar[column(entry.change)] = "o"
     noisy = " noisy" if entry.noisy else ""
     when = f"{entry.time[:10]} {_short(entry.commit):{_COMMIT}}"
@@ -73,8 +73,8 @@ def history_png(entries: Sequence[HistoryEntry], starts: Sequence[int]) -> bytes
     for start in starts:
         axes.axvline((times[start - 1] + times[start]) / 2, color="C3")
     axes.xaxis_date()
-    axes.set_ylabel("slower than the reference by (%)")
-    axes.set_title(f"{entries[0].case}; 99 % intervals", loc="left")
+    axes.set_ylabel("slowdown relative to the reference (%)")
+    axes.set_title(f"{entries[0].case}; 99 % confidence intervals", loc="left")
     axes.grid(alpha=0.3)
     figure.autofmt_xdate()
     buffer = io.BytesIO()

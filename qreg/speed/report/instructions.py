@@ -1,4 +1,4 @@
-"""Counted instructions as a table and lines; never prints."""
+"""Instruction counts as a table and notes; never prints."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from rich.table import Table
 
 from qreg.speed.records import Counted
 
-#: Two processes of the same code were seen to differ by so much (docs/commands/speed.md).
+#: Largest observed difference between processes of the same code (docs/commands/speed.md).
 REPEATS_WITHIN = 0.0015
 LIMITS = (
-    "Instructions are not time: they see no cache, no memory and no width of vectors. A second "
-    "signal beside `qreg speed check`, never the verdict.",
-    "Under valgrind PyTorch takes its AVX2 kernels, whatever the CPU has.",
-    "Python and PyTorch's dispatch are counted too; at batch 1 they may be most of it.",
-    f"Runs of the same code agree within {REPEATS_WITHIN:.2%}: less of a change is shown as none.",
+    "Instructions are not time: they ignore caches, memory and vector width. They are a second "
+    "signal next to `qreg speed check`, never the verdict.",
+    "Under valgrind PyTorch uses its AVX2 kernels, whatever the CPU supports.",
+    "Python and PyTorch's dispatch are counted too; at batch 1 they may dominate.",
+    f"Runs of the same code agree within {REPEATS_WITHIN:.2%}; smaller changes are shown as none.",
 )
 
 
 def instructions_table(counted: Sequence[Counted]) -> Table:
-    """One row a case: the median over the bursts, how far these lie apart, the change."""
+    """A row per case: the median over the bursts, their range, and the change."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("case")
-    for header in ("instructions\na call", "bursts\napart %", "baseline", "change %"):
+    for header in ("instructions\nper call", "burst\nrange %", "baseline", "change %"):
         table.add_column(header, justify="right")
     for one in counted:
         table.add_row(str(one.case), *_cells(one))

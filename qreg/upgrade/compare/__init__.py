@@ -1,1 +1,1 @@
-"""The rule of `qreg upgrade`, pure."""
+"""The decision rule of `qreg upgrade`: pure functions."""

@@ -1,4 +1,4 @@
-"""States and runs as arrays by place, and the first place at which two of them part."""
+"""States and runs as arrays by location, and the first difference between two of them."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ import numpy.typing as npt
 from qreg.upgrade.records import Difference
 
 Array = npt.NDArray[Any]
-#: (layer, what) to values, in the order that matters.
+#: (layer, what) to values, in the order of the computation.
 Arrays = Mapping[tuple[str, str], Array]
 
 
 def first_difference(before: Arrays, after: Arrays) -> Difference | None:
-    """The first place whose values are not equal bit by bit; None where all are."""
-    for place in {**before, **after}:
-        if place not in before or place not in after:
-            here, there = ("there" if place in x else "not there" for x in (before, after))
-            return Difference(*place, here, there)
-        found = _difference(place, before[place], after[place])
-        if found:
-            return found
+    """The first location whose values are not bit-equal; None where all are."""
+    for location in {**before, **after}:
+        if location not in before or location not in after:
+            here, there = ("present" if location in x else "absent" for x in (before, after))
+            return Difference(*location, here, there)
+        difference = _difference(location, before[location], after[location])
+        if difference:
+            return difference
     return None
 
 
 def moved_rows(before: Array, after: Array) -> int:
-    """How many rows of logits are not equal in every bit; all where the shapes differ."""
+    """Number of rows of logits that are not bit-equal; all of them where the shapes differ."""
     if before.shape != after.shape:
         return len(before)
     return len(moved_images(before, after))
 
 
 def moved_images(before: Array, after: Array) -> Array:
-    """Which rows of logits, of one shape, are not equal in every bit."""
-    found: Array = np.flatnonzero((_bits(before) != _bits(after)).any(axis=1))
-    return found
+    """Indices of the rows of logits (of equal shape) that are not bit-equal."""
+    rows: Array = np.flatnonzero((_bits(before) != _bits(after)).any(axis=1))
+    return rows
 
 
-def _difference(place: tuple[str, str], before: Array, after: Array) -> Difference | None:
+def _difference(location: tuple[str, str], before: Array, after: Array) -> Difference | None:
     if before.shape != after.shape or before.dtype != after.dtype:
-        return Difference(*place, _kind(before), _kind(after))
+        return Difference(*location, _kind(before), _kind(after))
     differ = _bits(before) != _bits(after)
     count = int(differ.sum())
     if not count:
@@ -51,11 +51,11 @@ def _difference(place: tuple[str, str], before: Array, after: Array) -> Differen
     whole = before.dtype.kind in "iu"
     steps = abs(int(after.flat[worst]) - int(before.flat[worst])) if whole else None
     here, there = (_text(side.flat[worst], whole) for side in (before, after))
-    return Difference(*place, here, there, count, before.size, steps)
+    return Difference(*location, here, there, count, before.size, steps)
 
 
 def _bits(array: Array) -> Array:
-    # 0.0 equals -0.0, and NaN nothing: floats are compared by their bits
+    # 0.0 == -0.0 and NaN != NaN: floats are compared by their bits
     names = {"f4": "u4", "f8": "u8", "f2": "u2"}
     kind = names.get(f"{array.dtype.kind}{array.dtype.itemsize}")
     return np.ascontiguousarray(array).view(kind) if kind else array

@@ -1,4 +1,4 @@
-"""One case under two PyTorch versions: what differs, and what that is put down to."""
+"""One case under two PyTorch versions: the differences and their causes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from qreg.upgrade.compare.observers import difference_text, quantizing_cause, ro
 from qreg.upgrade.compare.pair import CasePair
 from qreg.upgrade.records import CaseUpgrade, Cause, Cell, Level
 
-# So many images' layers are enough to find the first that moved.
-_LOOKED_AT = 8
-# What is no noise, however small its effect on these images.
+# Number of samples whose layers are compared to locate the first difference.
+_INSPECTED_SAMPLES = 8
+# Causes that are never noise, however small their effect on these samples.
 _TRUE_CHANGES = (Cause.OBSERVERS, Cause.CONVERT, Cause.SERIALIZATION, Cause.FAILS)
 
 
 def judge_case(pair: CasePair, verdict: Verdict | None) -> CaseUpgrade:
-    """Compare; `verdict` is the regression gate's, None where a side made nothing."""
+    """Compare; `verdict` is the regression gate's, None where a side produced nothing."""
     first, second = pair.results
     if first.failure or second.failure:
         return _failed(pair)
@@ -47,7 +47,7 @@ def judge_case(pair: CasePair, verdict: Verdict | None) -> CaseUpgrade:
 
 
 def unexplained_images(pair: CasePair) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Of A's state and B's: images whose logits moved, where no layer is known that did."""
+    """For A's and B's state, samples whose logits moved without a known diverging layer."""
     if any(results.failure for results in pair.results):
         return (), ()
     cells = (_cell(pair, by=0, on=1), _cell(pair, by=1, on=0))
@@ -58,23 +58,25 @@ def _unexplained(pair: CasePair, cell: Cell, by: int) -> tuple[int, ...]:
     if cell.failed or not cell.moved or cell.first:
         return ()
     wanted, seen = _logits(pair.results[by].snapshot), pair.cross_runs[1 - by].logits["carried"]
-    return tuple(moved_images(wanted, seen[: len(wanted), : wanted.shape[1]])[:_LOOKED_AT].tolist())
+    return tuple(
+        moved_images(wanted, seen[: len(wanted), : wanted.shape[1]])[:_INSPECTED_SAMPLES].tolist()
+    )
 
 
 def _failed(pair: CasePair) -> CaseUpgrade:
     first, second = pair.results
     if not first.failure:
-        text = f"it fails under {pair.names[1]}: {second.failure}"
+        text = f"fails under {pair.names[1]}: {second.failure}"
         return CaseUpgrade(pair.case, Level.UNSAFE, causes=(Cause.FAILS,), findings=(text,))
-    also = "" if second.failure else f" (under {pair.names[1]} it works)"
+    also = "" if second.failure else f" (works under {pair.names[1]})"
     return CaseUpgrade(pair.case, None, unavailable=f"{first.failure}{also}")
 
 
 def _cell(pair: CasePair, *, by: int, on: int) -> Cell:
-    """A state quantized by one side, carried and run on a side."""
+    """A state quantized by one side, transferred to and run by a side."""
     name = "control" if by == on else "carried"
     names, cross_runs = (pair.names[by], pair.names[on]), pair.cross_runs[on]
-    failed = cross_runs.failed.get(name, "was not run")
+    failed = cross_runs.failed.get(name, "not run")
     if failed:
         return Cell(*names, failed=failed)
     own = pair.results[by]
@@ -118,10 +120,10 @@ def _causes(
 
 
 def _unfaithful(control: Cell) -> str:
-    why = control.failed or f"{control.moved} of {control.images} images differ"
+    why = control.failed or f"{control.moved} of {control.images} samples differ"
     return (
-        f"its state dict is not all of it: carried over and run by {control.run_by} again, {why}; "
-        "what it is put down to cannot be said"
+        f"its state dict does not contain the whole model: reloaded and run by {control.run_by} "
+        f"itself, {why}; differences cannot be attributed"
     )
 
 
@@ -130,7 +132,7 @@ def _kernels(cell: Cell) -> str:
     if cell.failed:
         return text + cell.failed
     where = f"first at {difference_text(cell.first)}; " if cell.first else ""
-    return f"{text}{where}logits of {cell.moved} of {cell.images} images"
+    return f"{text}{where}logits of {cell.moved} of {cell.images} samples differ"
 
 
 def _levelled(found: CaseUpgrade, pair: CasePair) -> CaseUpgrade:
@@ -140,13 +142,13 @@ def _levelled(found: CaseUpgrade, pair: CasePair) -> CaseUpgrade:
     if found.causes:
         return replace(found, level=Level.DIFFERENT)
     if not _same(pair.results[0].snapshot, pair.results[1].snapshot):
-        text = "it computes otherwise, and no cell of the 2x2 says why"
+        text = "results differ, but no cell of the 2x2 comparison explains it"
         return replace(found, level=Level.DIFFERENT, findings=(*found.findings, text))
     return found
 
 
 def _same(first: Snapshot | None, second: Snapshot | None) -> bool:
-    """Whether every bit that was looked at is equal."""
+    """Whether every compared bit is equal."""
     assert first is not None
     assert second is not None
     one, other = first.numerics, second.numerics

@@ -1,4 +1,4 @@
-"""Files that A wrote of a case and B loads, and how large they are."""
+"""Files written by A and loaded by B, and their sizes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ STATE_DICT = "state dict"
 
 
 def judge_files(pair: CasePair, cell: Cell) -> Iterator[Artifact]:
-    """A's files in B, beside the same files in A."""
+    """A's files loaded by B, compared with the same files loaded by A."""
     before, after = pair.cross_runs
     for kind, reason in pair.results[0].written:
-        unwritten = reason or before.failed.get(kind, "was not run")
-        failed = after.failed.get(kind, "was not run")
+        unwritten = reason or before.failed.get(kind, "not run")
+        failed = after.failed.get(kind, "not run")
         if unwritten:
             yield Artifact(kind, FileOutcome.NOT_WRITTEN, unwritten)
         elif failed:
@@ -31,7 +31,7 @@ def _outputs(kind: str, before: CrossRun, after: CrossRun, cell: Cell) -> Artifa
     moved = moved_rows(wanted, seen)
     if not moved:
         return Artifact(kind, FileOutcome.EQUAL)
-    details = f"outputs of {moved} of {len(wanted)} images"
+    details = f"outputs of {moved} of {len(wanted)} samples differ"
     expected = not cell.equal
     if kind == STATE_DICT and not cell.failed:
         carried = after.logits["carried"][: len(seen), : seen.shape[1]]
@@ -40,7 +40,7 @@ def _outputs(kind: str, before: CrossRun, after: CrossRun, cell: Cell) -> Artifa
 
 
 def compare_sizes(first: SideResult, second: SideResult) -> Sizes | None:
-    """Bytes of the saved files, and of the tensors in them."""
+    """Bytes of the saved files and of the tensors in them."""
     if first.snapshot is None or second.snapshot is None:
         return None
     both = (first.snapshot.size, second.snapshot.size)

@@ -1,4 +1,4 @@
-"""What both sides made and ran of a case, as it is given to the comparison."""
+"""The results of both sides for a case: the input of the comparison."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from qreg.upgrade.records import ObserverRecord
 
 @dataclass(frozen=True, eq=False)
 class SideResult:
-    """What a side made of a case, and how it ran there.
+    """A case as quantized and run by one side.
 
     Attributes:
-        failure: why it could not be made or run, "" where it could.
-        written: kinds of artifacts, each with the reason for not being written, or "".
+        failure: why it could not be built or run, "" where it could.
+        written: kinds of artifacts, each with the reason why it could not be written, or "".
     """
 
     failure: str = ""
@@ -31,12 +31,13 @@ class SideResult:
 
 @dataclass(frozen=True, eq=False)
 class CrossRun:
-    """What a side ran of both sides' states, and of the files that A wrote.
+    """Both sides' states, and the files written by A, as run by one side.
 
     Attributes:
         failed: "control", "carried" and kinds of artifacts, each with how it failed, or "".
-        layers, logits: of "control" (its own state, carried like the other's) and "carried".
-        loaded: logits of the first images, of each kind of artifact.
+        layers, logits: of "control" (its own state, reloaded like the other's) and "carried" (the
+            other side's).
+        loaded: logits of the first samples, for each kind of artifact.
     """
 
     failed: Mapping[str, str]
@@ -47,7 +48,7 @@ class CrossRun:
 
 @dataclass(frozen=True, eq=False)
 class CasePair:
-    """One case on both sides; A is the baseline, and the first.
+    """One case on both sides; A, the baseline, comes first.
 
     Attributes:
         inspections: for A's state and B's, the outputs of every layer on images whose logits

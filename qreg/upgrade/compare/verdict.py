@@ -1,4 +1,4 @@
-"""What two PyTorch versions answer, and the verdict on an upgrade."""
+"""Differences of interface and tensor properties, and the verdict on an upgrade."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GOING = re.compile(r"deprecat|will be removed|no longer supported", re.IGNORECA
 def interface_changes(
     before: Sequence[Answer], after: Sequence[Answer]
 ) -> tuple[InterfaceChange, ...]:
-    """What was removed, breaks, crashes, is deprecated, warns, or is called otherwise."""
+    """What was removed, breaks, crashes, is deprecated, warns, or has a new signature."""
     there = {answer.name: answer for answer in before}
     both = [(there[answer.name], answer) for answer in after if answer.name in there]
     outcomes = [change for pair in both for change in _outcome(*pair)]
@@ -43,7 +43,7 @@ def interface_changes(
 def property_changes(
     before: Sequence[Answer], after: Sequence[Answer]
 ) -> tuple[InterfaceChange, ...]:
-    """Properties that hold on one side only, and answers to odd inputs that are not the same."""
+    """Properties that hold on one side only, and edge inputs with different results."""
     there = {answer.name: answer.outcome for answer in before}
     return tuple(
         InterfaceChange(_side(there[x.name], x.outcome), x.name, there[x.name], x.outcome)
@@ -53,7 +53,7 @@ def property_changes(
 
 
 def _sides_differ(before: str, after: Answer) -> bool:
-    """A broken property may break otherwise: that is no change of sides."""
+    """Whether the results differ; a property broken on both sides does not, however it breaks."""
     broken = [text.startswith("broken") for text in (before, after.outcome)]
     return not all(broken) and UNAVAILABLE not in (before, after.outcome)
 
@@ -85,7 +85,7 @@ def _outcome(old: Answer, new: Answer) -> Iterator[InterfaceChange]:
 
 
 def _warnings(both: Sequence[tuple[Answer, Answer]]) -> Iterator[InterfaceChange]:
-    """Each distinct text that only the new version emits, and what emits it."""
+    """Each distinct warning that only the new version emits, and what emits it."""
     known = {text for old, _ in both for text in old.warnings}
     new: dict[str, list[Answer]] = {}
     for _, answer in both:
@@ -105,7 +105,7 @@ def verdict_of(
     invariants: Sequence[InterfaceChange],
     speed: SpeedRun | None,
 ) -> tuple[Level, tuple[str, ...]]:
-    """The level of an upgrade, and its reasons, the worst first."""
+    """The level of an upgrade and its reasons, the worst first."""
     found = [
         *_case_reasons(cases),
         *_interface_reasons(cases, interface),
@@ -135,7 +135,7 @@ def _by_cause(cases: Iterable[CaseUpgrade]) -> dict[Cause, list[CaseUpgrade]]:
 
 def _gate_text(one: CaseUpgrade) -> str:
     if one.verdict is None or not one.verdict.findings:
-        return "it computes otherwise"
+        return "different results"
     first = one.verdict.findings[0]
     return f"{first.check.value}: expected {first.expected}, observed {first.observed}"
 
@@ -160,7 +160,7 @@ def _invariant_reasons(invariants: Sequence[InterfaceChange]) -> Iterator[tuple[
         more = f" and {len(hit) - 1} more" if len(hit) > 1 else ""
         first = min(hit, key=lambda one: _WORST_FIRST.index(one.kind))
         text = f"{first.name}: {first.before} -> {first.after}{more}"
-        yield Level.DIFFERENT, f"tensor properties changed sides: {text}"
+        yield Level.DIFFERENT, f"tensor properties changed: {text}"
 
 
 def _speed_reasons(speed: SpeedRun | None) -> Iterator[tuple[Level, str]]:

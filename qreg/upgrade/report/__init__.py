@@ -1,1 +1,1 @@
-"""What `qreg upgrade` prints and writes."""
+"""The reports of `qreg upgrade`: terminal, Markdown, HTML, JSON."""

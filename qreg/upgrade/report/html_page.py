@@ -1,4 +1,4 @@
-"""What an upgrade would change, as one HTML page without anything from elsewhere; never prints."""
+"""The upgrade report as one self-contained HTML page; never prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an upgrade would change, as Markdown for a pull request; never prints."""
+"""The upgrade report as Markdown for a pull request; never prints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MARKS = {Level.SAFE: "✅", Level.DIFFERENT: "🟡", Level.UNSAFE: "❌"}
 
 
 def upgrade_markdown(report: UpgradeReport) -> str:
-    """The verdict, the table, and the details folded away."""
+    """The verdict, the table, and collapsed details."""
     lines = [f"## {title(report)}", "", f"{_MARKS[report.level]} **{_escaped(headline(report))}**"]
     lines += ["", *(f"- {_escaped(text)}" for text in other_reasons(report)), ""]
     lines += [*_table(rows(report)), "", _escaped(LEGEND), ""]

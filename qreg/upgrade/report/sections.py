@@ -1,4 +1,4 @@
-"""The details of what an upgrade would change, as words; never prints."""
+"""The detail sections of an upgrade report, as text; never prints."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class Section:
-    """A title and its lines; those that begin with two blanks belong to the line above."""
+    """A title and its lines; lines indented by two blanks belong to the line above."""
 
     title: str
     lines: tuple[str, ...]
 
 
 def sections(report: UpgradeReport) -> tuple[Section, ...]:
-    """The details."""
+    """The sections of a report that have content."""
     parts = (
         Section("Cases", tuple(_case_lines(report.cases))),
         Section("Interface", tuple(_interface_lines(report))),
@@ -60,7 +60,7 @@ def _case_lines(cases: Sequence[CaseUpgrade]) -> Iterator[str]:
             findings = one.verdict.findings if one.verdict else ()
             yield from (f"  {line}" for found in findings for line in finding_lines(found))
     equal = sum(one.level is Level.SAFE for one in cases)
-    yield f"{equal} of {len(cases)} cases are equal in every bit."
+    yield f"{equal} of {len(cases)} cases are bit-equal."
 
 
 def _interface_lines(report: UpgradeReport) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _interface_lines(report: UpgradeReport) -> Iterator[str]:
     for change in (one for one in report.interface if one.kind not in _KINDS):
         yield f"new warning ({change.kind.value}): {change.name}"
         yield f"  {change.after}"
-    yield f"{report.probes} probes, each in a process of its own on both sides."
+    yield f"{report.probes} probes, each run in its own process on both sides."
 
 
 def _both(change: InterfaceChange) -> tuple[str, str]:
@@ -88,7 +88,7 @@ def _property_lines(report: UpgradeReport) -> Iterator[str]:
     for change in report.invariants:
         yield f"{change.name}: {words.get(change.kind, change.kind.value)}"
         yield from (f"  {text}" for text in _both(change))
-    yield f"{len(report.invariants)} of {report.properties} changed sides."
+    yield f"{len(report.invariants)} of {report.properties} properties changed."
 
 
 def _artifact_lines(cases: Sequence[CaseUpgrade]) -> Iterator[str]:
@@ -106,7 +106,7 @@ def _artifact_lines(cases: Sequence[CaseUpgrade]) -> Iterator[str]:
 
 
 def _details(file: Artifact) -> str:
-    # how many images differ is each case's own
+    # the number of differing samples varies from case to case
     return file.details if file.outcome is not FileOutcome.EQUAL else ""
 
 
@@ -133,7 +133,7 @@ def _evidence_lines(report: UpgradeReport) -> Iterator[str]:
         )
     images = max((cell.images for one in report.cases for cell in one.cells), default=0)
     yield (
-        f"Each case quantized by both and run by both, the state carried over as safetensors: "
-        f"logits of {images} images and every layer's output, bit by bit. "
+        f"Each case was quantized and run by both versions, with states transferred as "
+        f"safetensors; logits of {images} samples and every layer's output compared bit by bit. "
         f"{report.seconds:.0f} s."
     )

@@ -1,4 +1,4 @@
-"""What an upgrade would change, for a terminal and as JSON; never prints."""
+"""The upgrade report for a terminal and as JSON; never prints."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FORMAT = 1
 
 
 def opening_lines(report: UpgradeReport) -> tuple[str, ...]:
-    """The verdict, what is compared, and further reasons."""
+    """The verdict, what was compared, and further reasons."""
     return headline(report), title(report), *(f"- {text}" for text in other_reasons(report))
 
 
 def upgrade_table(report: UpgradeReport) -> Table:
-    """One row a case, the worst first."""
+    """A row per case, the worst first."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for number, header in enumerate(HEADER):
         table.add_column(header, justify="right" if number > 5 else "left")

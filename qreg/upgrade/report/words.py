@@ -1,4 +1,4 @@
-"""What an upgrade would change, as words: the same for text, Markdown and HTML; never prints."""
+"""The wording of an upgrade report, shared by text, Markdown and HTML; never prints."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ HEADER = (
 )
 #: Below the table.
 LEGEND = (
-    "quantized: the state dicts of A and B; A's run by B: quantized by A, run by B, beside A's own "
-    "run: images whose logits are not equal in every bit; files: state dict, TorchScript, exported "
-    "program written by A and loaded by B: = equal outputs, ~ as the kernels differ, - A cannot "
-    "write it, X other outputs or not loaded; container: the file apart from its tensors."
+    "quantized: the state dicts of A and B; A's run by B: quantized by A and run by B, compared "
+    "with A's own run: samples whose logits are not bit-equal; files: state dict, TorchScript and "
+    "exported program, written by A and loaded by B: = equal outputs, ~ different only by the "
+    "kernels, - A cannot write it, X different outputs or not loaded; container: bytes of the file "
+    "other than tensors."
 )
 _SIGNS = {FileOutcome.EQUAL: "=", FileOutcome.AS_KERNELS: "~", FileOutcome.NOT_WRITTEN: "-"}
 SHORT = {
@@ -43,33 +44,33 @@ def headline(report: UpgradeReport) -> str:
     equal = levels.count(Level.SAFE)
     if report.level is Level.SAFE:
         return f"{report.level.value} in {equal} case{'s' * (equal != 1)}"
-    moved = f", {len(report.invariants)} tensor properties changed sides"
+    moved = f", {len(report.invariants)} tensor properties changed"
     return (
-        f"{report.level.value}: {equal} of {len(levels)} cases equal in every bit"
+        f"{report.level.value}: {equal} of {len(levels)} cases bit-equal"
         f"{moved if report.invariants else ''}"
     )
 
 
 def title(report: UpgradeReport) -> str:
-    """What is compared, and where, if that is the same for all cases."""
+    """What is compared, with dataset and engine where all cases share them."""
     where = _where(report)
     on = f", {where[0]} on {where[1]}" if where else ""
     return f"PyTorch {' -> '.join(names(report))}{on}"
 
 
 def _where(report: UpgradeReport) -> tuple[str, str] | None:
-    """The dataset and the engine of all cases, None where they have several."""
+    """The common dataset and engine of all cases, None where they differ."""
     found = {(one.case.dataset, one.case.engine) for one in report.cases}
     return found.pop() if len(found) == 1 else None
 
 
 def other_reasons(report: UpgradeReport) -> tuple[str, ...]:
-    """The reasons that the headline does not give."""
+    """The reasons that are not in the headline."""
     return report.reasons[1:] if report.level is Level.UNSAFE else report.reasons
 
 
 def rows(report: UpgradeReport) -> tuple[tuple[str, ...], ...]:
-    """One row a case, the worst first; as many cells as `HEADER`."""
+    """A row per case, the worst first, with as many cells as `HEADER`."""
     order = sorted(report.cases, key=lambda one: -(one.level.severity if one.level else -1))
     common = _where(report) is not None
     return tuple(
@@ -94,7 +95,7 @@ def _row(one: CaseUpgrade, short: str) -> tuple[str, ...]:
 
 def _cell(cell: Cell) -> str:
     if not cell.told:
-        return "not told"
+        return "unknown"
     if cell.failed:
         return "fails"
     return "equal" if cell.equal else f"{cell.moved} of {cell.images}"

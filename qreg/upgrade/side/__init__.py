@@ -1,1 +1,1 @@
-"""What one side of `qreg upgrade` does, in the interpreter of that side."""
+"""The work of one side of `qreg upgrade`, run in that side's interpreter."""

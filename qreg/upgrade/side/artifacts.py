@@ -1,4 +1,4 @@
-"""The files that one PyTorch writes of a model and another has to load."""
+"""Model files written by one PyTorch version and loaded by another."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from qreg.upgrade.case_files import KINDS
 
 
 def write_artifacts(model: nn.Module, images: Inputs, stem: str) -> dict[str, str]:
-    """Write all kinds; returns of each why it could not be written, "" where it was."""
+    """Write all kinds; returns for each why it could not be written, "" where it was."""
     return {
         kind: _attempt(partial(_WRITE[kind], model, images, _path(stem, kind))) for kind in KINDS
     }
 
 
 def load_artifact(kind: str, stem: str, skeleton: nn.Module) -> Run:
-    """What runs a file's model; a state dict is put into `skeleton`.
+    """A function that runs a file's model; a state dict is loaded into `skeleton`.
 
     Raises:
-        Exception: of whatever kind PyTorch raises for a file that it cannot load.
+        Exception: whatever PyTorch raises for a file that it cannot load.
     """
     return _LOAD[kind](_path(stem, kind), skeleton)
 
@@ -67,7 +67,7 @@ def _load_script(path: Path, skeleton: nn.Module) -> Run:
     loaded: Any = torch.jit.load(str(path))
 
     def run(images: Inputs) -> Any:
-        # the first calls may be profiled and the next ones fused: as it is written is what counts
+        # without the profiling executor, which may fuse later calls: the stored graph is compared
         with _unoptimized():
             return inputs.call(loaded, images)
 

@@ -1,4 +1,4 @@
-"""The pieces of work of one side: to quantize and run a case, to run what the other quantized."""
+"""The tasks of one side: quantizing and running a case, and running the other side's models."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from qreg.upgrade.side.state import load_state, save_state
 
 
 def make_case(case: Case, gate: Gate, files: CaseFiles) -> dict[str, Any]:
-    """Quantize a case and run it; leave its snapshot, state, outputs and artifacts behind."""
+    """Quantize a case and run it; write its snapshot, state, outputs and artifacts."""
     samples = gate.samples(case.dataset)
     with _quiet(), recorded_observers() as log:
         made = samples.subject(case)
     if isinstance(made, Failure):
         return {"failure": asdict(made)}
     with _quiet(), use_engine(case.engine):
-        # traced with several images: what does not depend on their number must not be frozen to 1
+        # traced with several samples, so that the batch size is not specialized to 1
         images = samples.first(LAYER_IMAGES)
         save_state(files.file("state.safetensors"), made.model.state_dict())
         written = write_artifacts(made.model, images, files.stem)
@@ -51,7 +51,7 @@ def make_case(case: Case, gate: Gate, files: CaseFiles) -> dict[str, Any]:
 def cross_case(
     case: Case, gate: Gate, own: CaseFiles, other: CaseFiles, writer: CaseFiles
 ) -> dict[str, Any]:
-    """Run what both sides quantized on this side, and load what `writer` wrote."""
+    """Run both sides' quantized states on this side, and load the files of `writer`."""
     samples = gate.samples(case.dataset)
     skeleton = _skeleton(case, samples)
     if isinstance(skeleton, Failure):
@@ -68,7 +68,7 @@ def cross_case(
 def inspect_case(
     case: Case, gate: Gate, own: CaseFiles, states: Sequence[tuple[str, CaseFiles, list[int]]]
 ) -> dict[str, Any]:
-    """Keep every layer's output of some images, of states by their letter."""
+    """Write every layer's output on some samples, for each state (by letter)."""
     samples = gate.samples(case.dataset)
     skeleton = _skeleton(case, samples)
     if isinstance(skeleton, Failure):
@@ -86,7 +86,7 @@ def inspect_case(
 def _run_transferred(
     name: str, skeleton: Subject, samples: GateSamples, own: CaseFiles, files: CaseFiles
 ) -> None:
-    """Put a state into the model that this side made, and run it."""
+    """Load a state into the model that this side built, and run it."""
     skeleton.model.load_state_dict(load_state(files.file("state.safetensors")))
     images = samples.first(LAYER_IMAGES)
     logits = all_logits(skeleton, samples)
@@ -104,7 +104,7 @@ def _run_artifact(
 
 
 def _attempt(work: Any) -> str:
-    """ "" or how it failed."""
+    """How the work failed; "" if it succeeded."""
     try:
         work()
     except Exception as error:
@@ -122,5 +122,5 @@ def _skeleton(case: Case, samples: GateSamples) -> Subject | Failure:
 @contextmanager
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of making a case are recorded
+        warnings.simplefilter("ignore")  # those of building a case are recorded
         yield

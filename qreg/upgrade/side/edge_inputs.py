@@ -1,4 +1,4 @@
-"""What PyTorch does with inputs that quantization does not define, one expression a line."""
+"""Expressions with edge inputs, for which quantization has no defined result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DTYPES = {"qint8": (128, -129), "quint8": (256, -1), "qint32": (2**31, -(2**31)
 
 
 def probes() -> dict[str, str]:
-    """Name to expression; each gives a tensor, a tuple or a number."""
+    """Expressions by name; each evaluates to a tensor, a tuple or a number."""
     found: dict[str, str] = {}
     for dtype, beyond in _DTYPES.items():
         for way, form in (("per tensor", _T), ("per channel", _C)):
@@ -64,7 +64,7 @@ def _dynamic() -> dict[str, str]:
     return {f"dynamic linear of [{x}]": run.format(x, packed) for x in data}
 
 
-#: Kill the process in some version, or have been known to.
+#: Expressions that kill the process in some PyTorch version.
 LETHAL = {
     "per channel float zero points": (
         "torch.quantize_per_channel(torch.ones(2, 2), torch.ones(2), torch.tensor([0.5, 1.5]), 0,"
@@ -88,7 +88,7 @@ LETHAL = {
 
 
 def show(value: object) -> str:
-    """An answer as text, numbers and all."""
+    """A result as text, including its values."""
     import torch
 
     if isinstance(value, torch.Tensor):

@@ -1,4 +1,4 @@
-"""What quantized kernels compute, beside the integer oracle, on whatever engine is set."""
+"""Quantized kernels of the current engine, compared with the integer oracle."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from qreg.quantization import reference
 
 Array = npt.NDArray[Any]
 Equal = Callable[[npt.ArrayLike, npt.ArrayLike], str]
-# Powers of two: the scaling of sums is then exact, and codes have one right value.
+# Powers of two: the scaling of sums is then exact, and each code has one correct value.
 _SX, _SW, _SY, _ZX, _ZY = 0.25, 0.125, 2.0, 9, 17
 _REQUANTIZE = Fraction(_SX * _SW / _SY)
 
 
 def _input(*shape: int) -> Array:
-    # 7 bits: what a CPU without VNNI adds without saturating
+    # 7 bits: a CPU without VNNI adds these without saturating
     return np.random.default_rng(1).integers(0, 128, shape).astype(np.uint8)
 
 
@@ -40,7 +40,7 @@ def _expected(sums: Array, *, relu: bool = False) -> Array:
 
 
 def _apart_from_ties(equal: Equal, found: torch.Tensor, sums: Array, *, relu: bool = False) -> str:
-    """Compare where rounding is not a matter of taste: engines break ties in their own ways."""
+    """Compare except at ties, which engines round differently."""
     ties = (sums * 2) % (2 * _REQUANTIZE.denominator) == _REQUANTIZE.denominator
     expected = _expected(sums, relu=relu)
     return equal(np.where(ties, 0, found.int_repr().numpy()), np.where(ties, 0, expected))
@@ -63,7 +63,7 @@ def _conv(equal: Equal, *, groups: int = 1, dilation: int = 1, repeats: int = 1)
     sums = reference.conv2d(x, w, zx=_ZX, groups=groups, **where)
     said = ""
     for _ in range(repeats):
-        torch.full((1 << 14,), 77, dtype=torch.uint8)  # memory that may be taken next
+        torch.full((1 << 14,), 77, dtype=torch.uint8)  # dirty memory that may be reused
         found = torch.ops.quantized.conv2d(_tensor(x, _SX, _ZX), packed, _SY, _ZY)
         said = _apart_from_ties(equal, found, sums)
     return said
@@ -78,12 +78,12 @@ def _alone(equal: Equal) -> str:
     return equal(together, torch.cat(alone))
 
 
-#: By what they say.
+#: Checks by the property that they verify.
 KERNELS: dict[str, Callable[[Equal], str]] = {
     "linear equals the oracle": _linear,
     "linear_relu equals the oracle": lambda equal: _linear(equal, relu=True),
     "conv2d equals the oracle": _conv,
     "depthwise conv2d equals the oracle": lambda equal: _conv(equal, groups=8),
     "dilated conv2d equals the oracle": lambda equal: _conv(equal, dilation=2),
-    "conv2d of a batch is that of its images alone": _alone,
+    "conv2d of a batch equals that of its single images": _alone,
 }

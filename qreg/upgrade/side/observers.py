@@ -1,4 +1,4 @@
-"""What observers saw and said, so that they can be told from the floats they were given."""
+"""Recording the inputs and results of observers, to tell the two apart as causes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Entry:
 
 @dataclass(eq=False)
 class Log:
-    """Observers in the order in which they were first given something."""
+    """Observers in the order in which they first ran."""
 
     entries: dict[int, _Entry] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Log:
 
 @contextmanager
 def recorded_observers() -> Iterator[Log]:
-    """Watch every observer that runs meanwhile, of whatever method."""
+    """Record every observer that runs in this context, of any method."""
     log = Log()
     handle = nn.modules.module.register_module_forward_pre_hook(functools.partial(_see, log))
     try:

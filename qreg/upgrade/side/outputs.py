@@ -1,4 +1,4 @@
-"""What a model computes, as arrays in a file that the driver reads without PyTorch."""
+"""A model's outputs as arrays in a file that the driver reads without PyTorch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qreg.metrics.layers import layer_outputs
 from qreg.upgrade.reading import LOGITS
 
 Array = npt.NDArray[Any]
-#: Of so many images the output of every layer is kept.
+#: Number of samples for which every layer's output is written.
 LAYER_IMAGES = 8
 
 
@@ -29,9 +29,9 @@ def write_outputs(
     *,
     logits: Array | None = None,
 ) -> None:
-    """Write codes (or floats) of every layer's output of `images`, and logits of all images."""
+    """Write every layer's output on `images` (codes or floats), and the logits of all samples."""
     outputs = layer_outputs(run, model, images)
-    # numbered, since safetensors sorts names
+    # numbered, because safetensors sorts names
     arrays = {f"{n:04d} {name}": _array(x) for n, (name, x) in enumerate(outputs.items())}
     write_arrays(path, arrays if logits is None else {**arrays, LOGITS: logits})
 

@@ -1,4 +1,4 @@
-"""What the methods use of PyTorch, each thing with a small call that shows whether it works."""
+"""The PyTorch interface that the methods use: a small call for each part shows if it works."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _FX_MAPPING = f"{_AO}.get_default_qconfig_mapping()"
 
 @dataclass(frozen=True)
 class Probe:
-    """One thing that methods use.
+    """One part of PyTorch's interface that methods use.
 
     Attributes:
-        name: its path from a module, or an operator's.
-        call: an expression that uses it, ``torch`` being there.
+        name: dotted path of a function, class or operator.
+        call: an expression that uses it, with ``torch`` defined.
         used_by: methods that need it.
     """
 
@@ -159,7 +159,7 @@ def _graphs() -> dict[str, tuple[str, tuple[str, ...]]]:
             f"{fx}.prepare_qat_fx({_NET}.train(), {mapping}, {inputs})",
             ("fx-qat",),
         ),
-        # torchao has the successor, which the methods use
+        # the methods use the successor, in torchao
         f"{pt2e}.prepare_pt2e": (f"{pt2e}.prepare_pt2e", ()),
         f"{pt2e}.convert_pt2e": (f"{pt2e}.convert_pt2e", ()),
         "torchao.quantization.pt2e.quantize_pt2e.prepare_pt2e": (

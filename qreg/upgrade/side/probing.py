@@ -1,4 +1,4 @@
-"""Asking this interpreter's PyTorch: each probe in a process of its own."""
+"""Running the probes in this interpreter, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from qreg.upgrade.side.edge_inputs import LETHAL, probes, show
 from qreg.upgrade.side.probes import Probe, all_probes
 from qreg.upgrade.side.properties import PROPERTIES, check
 
-# torch first: what comes after the first that is not there is not imported
+# torch first: imports after the first missing module are skipped
 _HEAVY = ("torch.export", "torch.ao.quantization.quantize_fx", "torchao.quantization.pt2e")
 _LIMIT = 200  # characters of an exception's text
 
 
 def ask_all(folder: Path, *, seconds: int) -> None:
-    """Leave the answers behind: ``probe.N.json``, ``odd.N.json``, ``property.N.json``.
+    """Write the answers: ``probe.N.json``, ``odd.N.json``, ``property.N.json``.
 
-    ``names.json`` says which is which, whatever becomes of the process that is asked.
+    ``names.json`` maps them to names, even where the probing process dies.
     """
     odd = {**probes(), **LETHAL}
     asked = [
         ("probe", f"import {', '.join(_HEAVY)}", (), partial(_imported, _import())),
         *(("probe", one.name, one.used_by, partial(_ask, one)) for one in all_probes()),
         *(("odd", name, (), partial(_answer, text)) for name, text in odd.items()),
-        *(("property", name, (), partial(_held, name)) for name in PROPERTIES),
+        *(("property", name, (), partial(_property, name)) for name in PROPERTIES),
     ]
     keys = [f"{kind}.{number:03d}" for number, (kind, *_) in enumerate(asked)]
     names = {k: {"name": a[1], "used_by": a[2]} for k, a in zip(keys, asked, strict=True)}
@@ -44,12 +44,12 @@ def ask_all(folder: Path, *, seconds: int) -> None:
     pieces = [(folder / f"{k}.json", a[3]) for k, a in zip(keys, asked, strict=True)]
     alone = sum(kind == "probe" for kind, *_ in asked)
     for piece in pieces[:alone]:
-        run_pieces([piece], seconds=seconds)  # PyTorch says some warnings once a process
+        run_pieces([piece], seconds=seconds)  # PyTorch emits some warnings once per process
     run_pieces(pieces[alone:], seconds=seconds)
 
 
 def _import() -> list[str]:
-    """Import what is slow, once and not in every fork; the warnings of that."""
+    """Import slow modules once, not in every fork; returns the warnings."""
     with recorded_warnings() as texts, contextlib.suppress(ImportError):
         for name in _HEAVY:
             importlib.import_module(name)
@@ -80,7 +80,7 @@ def _outcome(call: str) -> str:
 
 
 class _Package:
-    """Imports a module when an attribute of its package is asked for."""
+    """A package that imports its submodules on attribute access."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -90,14 +90,14 @@ class _Package:
         if not hasattr(module, leaf):
             importlib.import_module(inner)
         found = getattr(module, leaf)
-        # torch.ops is a module that cannot be imported
+        # torch.ops is a module but cannot be imported
         return _Package(inner) if inspect.ismodule(found) and inner in sys.modules else found
 
 
 def signature(path: str) -> str:
     """Names, kinds and defaults of a function's parameters, or an operator's schemas.
 
-    Annotations are left out: whether one is written `Optional[int]` changes nothing.
+    Annotations are omitted: a different spelling such as `Optional[int]` is no change.
     """
     if path.startswith("torch.ops."):
         packet = _resolve(path)
@@ -113,7 +113,7 @@ def signature(path: str) -> str:
 
 
 def _resolve(path: str) -> Any:
-    """The object at a dotted path; modules on the way are imported."""
+    """The object at a dotted path, importing modules as needed."""
     first, *rest = path.split(".")
     found, name = importlib.import_module(first), first
     for leaf in rest:
@@ -136,7 +136,7 @@ def _answer(expression: str) -> dict[str, Any]:
     return {"outcome": outcome}
 
 
-def _held(name: str) -> dict[str, Any]:
+def _property(name: str) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {"outcome": check(name)}

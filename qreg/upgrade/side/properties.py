@@ -1,7 +1,7 @@
-"""What quantization means, asked of this PyTorch and its kernels, against the integer oracle.
+"""Properties of quantization, checked for this PyTorch and its kernels with the integer oracle.
 
-A few draws each, always the same: `tests/invariants` of the project asks more. What is broken in
-every version known is here too: a repair changes sides like a loss.
+Each uses a few fixed random inputs; the project's `tests/invariants` cover more. Properties that
+are broken in every known version are included: a fix is a change too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HOLDS, BROKEN = "holds", "broken"
 
 
 def check(name: str) -> str:
-    """`HOLDS`, or how it does not."""
+    """`HOLDS`, or how the property is violated."""
     try:
         return PROPERTIES[name]()
     except Exception as error:
@@ -33,13 +33,13 @@ def check(name: str) -> str:
 
 
 def _equal(found: npt.ArrayLike, expected: npt.ArrayLike) -> str:
-    seen, wanted = np.asarray(found), np.asarray(expected)
-    wrong = np.flatnonzero(~(seen == wanted).ravel())
+    observed, wanted = np.asarray(found), np.asarray(expected)
+    wrong = np.flatnonzero(~(observed == wanted).ravel())
     if not len(wrong):
         return HOLDS
     first = int(wrong[0])
     return (
-        f"{BROKEN}: {len(wrong)} of {wanted.size}, {seen.ravel()[first]} instead of "
+        f"{BROKEN}: {len(wrong)} of {wanted.size}, {observed.ravel()[first]} instead of "
         f"{wanted.ravel()[first]} at {first}"
     )
 
@@ -78,7 +78,7 @@ def _fake_per_tensor() -> str:
 
 
 def _beyond(quantize: Callable[[torch.Tensor], torch.Tensor], top: float) -> str:
-    """What lies far beyond the range goes to its nearer end."""
+    """Values far beyond the range are clamped to its nearer end."""
     return _equal(quantize(torch.tensor([float("inf"), 3e38, 2.0**40])), [top] * 3)
 
 
@@ -107,7 +107,7 @@ def _refuses_nan(kind: str) -> str:
     except Exception:
         return HOLDS
     good = bool(torch.isfinite(scale).all())
-    return HOLDS if good else f"{BROKEN}: it gives {scale.flatten()[0].item()}"
+    return HOLDS if good else f"{BROKEN}: it returns {scale.flatten()[0].item()}"
 
 
 def _counts() -> str:
@@ -118,7 +118,7 @@ def _counts() -> str:
 
 
 def _within() -> str:
-    """A histogram's scale is no wider than the range it saw, and a tenth of it at least."""
+    """A histogram's scale is at most that of the observed range, and at least a tenth of it."""
     x = torch.tensor(_values(0.25))
     wide, found = observers.MinMaxObserver(), observers.HistogramObserver()
     wide(x), found(x)
@@ -183,9 +183,9 @@ PROPERTIES: dict[str, Callable[[], str]] = {
     },
     "HistogramObserver counts every value": _counts,
     "HistogramObserver stays within the range": _within,
-    "max_pool2d of single pixels keeps channels apart": _pools,
+    "max_pool2d of single pixels keeps channels separate": _pools,
     "a quantized tensor survives torch.save": _saved,
-    "linear_dynamic of infinity is no NaN": lambda: _on("fbgemm", _finite_dynamic),
+    "linear_dynamic of infinity is not NaN": lambda: _on("fbgemm", _finite_dynamic),
     **{
         f"{name} on {engine}": partial(_on, engine, partial(_run, _equal))
         for name, _run in KERNELS.items()

@@ -1,7 +1,7 @@
 """The state of a quantized model as plain arrays: codes, scales and zero points.
 
-safetensors keeps it, which no version of PyTorch reads or writes its own way: what it is given is
-what it returns. ``torch.save`` is looked at on its own (`qreg.upgrade.side.artifacts`).
+It is stored with safetensors, which does not depend on the PyTorch version, unlike ``torch.save``,
+which is compared separately (`qreg.upgrade.side.artifacts`).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _CHANNELS = (torch.per_channel_affine, torch.per_channel_symmetric)
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a state dict; packed parameters are (weight, bias) in it."""
+    """Write a state dict; packed parameters are stored as (weight, bias)."""
     tensors: dict[str, torch.Tensor] = {}
     described = {name: _describe(name, value, tensors) for name, value in state.items()}
-    # the versions of the modules' formats, without which the oldest is supposed
+    # the modules' format versions; without them, loading assumes the oldest
     versions = json.dumps(getattr(state, "_metadata", {}))
     save_file(tensors, path, metadata={_KEY: json.dumps(described), _VERSIONS: versions})
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """The state dict that was written, made by this PyTorch."""
+    """The stored state dict, rebuilt by this PyTorch."""
     with safe_open(path, framework="pt") as file:
         described, versions = (json.loads(file.metadata()[key]) for key in (_KEY, _VERSIONS))
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -46,7 +46,7 @@ def _describe(name: str, value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if not isinstance(value, torch.Tensor):
         kept = str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
         return {"dtype" if isinstance(value, torch.dtype) else "value": kept}
-    # a copy: two names of one memory are refused
+    # a copy: safetensors refuses tensors that share memory
     plain = (value.int_repr() if value.is_quantized else value).detach().contiguous().clone()
     tensors[name] = plain
     return {"tensor": _quantized(name, value, tensors) if value.is_quantized else None}
@@ -55,7 +55,7 @@ def _describe(name: str, value: Any, tensors: dict[str, torch.Tensor]) -> Any:
 def _quantized(name: str, value: torch.Tensor, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     dtype = str(value.dtype).removeprefix("torch.")
     if value.qscheme() not in _CHANNELS:
-        # as numbers: they are doubles in a tensor per tensor
+        # as numbers: a per-tensor scale is a double
         return {"dtype": dtype, "scale": value.q_scale(), "zero_point": value.q_zero_point()}
     tensors[f"{name}:scales"] = value.q_per_channel_scales().clone()
     tensors[f"{name}:zero_points"] = value.q_per_channel_zero_points().clone()
@@ -77,7 +77,7 @@ def _make(name: str, described: Any, tensors: Mapping[str, torch.Tensor]) -> Any
 def _requantized(
     name: str, found: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
-    """A quantized tensor of these very codes, without any rounding."""
+    """A quantized tensor with exactly these codes, without rounding."""
     codes = tensors[name]
     made: torch.Tensor
     if "axis" in found:

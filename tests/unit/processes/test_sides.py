@@ -72,7 +72,7 @@ def test_the_working_tree(project: Path) -> None:
 
 @pytest.mark.parametrize("given", ["nosuch", "--all", "", "/no/such/python"])
 def test_what_is_neither_is_refused_with_what_was_tried(project: Path, given: str) -> None:
-    expected = pytest.raises(QregError, match="no revision and no interpreter")
+    expected = pytest.raises(QregError, match="neither a revision")
     with expected as caught, open_side(given, project):
         pass
     assert str(project) in caught.value.hint

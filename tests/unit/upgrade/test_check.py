@@ -152,7 +152,7 @@ def test_an_interpreter_without_torch(tmp_path: Path) -> None:
 
 
 def test_no_interpreter_at_all() -> None:
-    with pytest.raises(QregError, match="'no-such-python' is no interpreter") as caught:
+    with pytest.raises(QregError, match="'no-such-python' is not an interpreter") as caught:
         check_upgrade(_request("no-such-python"))
     assert "revision" not in caught.value.hint
 

@@ -61,7 +61,7 @@ def test_what_a_killed_process_left_is_not_taken_for_whole(index: Path, own_cach
 
 def test_a_version_that_does_not_exist(index: Path, own_cache: Path) -> None:
     make_wheels(index, "9.9.1")
-    with pytest.raises(QregError, match=r"pip said: .*from versions: 9\.9\.1") as caught:
+    with pytest.raises(QregError, match=r"from versions: 9\.9\.1") as caught:
         venv_python("9.9.2")
     assert "choose a version" in caught.value.hint
     assert not _left(own_cache)
@@ -70,7 +70,7 @@ def test_a_version_that_does_not_exist(index: Path, own_cache: Path) -> None:
 @pytest.mark.slow
 def test_nothing_is_found_at_all(index: Path, own_cache: Path) -> None:
     index.mkdir()
-    with pytest.raises(QregError, match=r"torch==9\.9\.1 cannot be.*; pip said: ") as caught:
+    with pytest.raises(QregError, match=r"cannot install torch==9\.9\.1: ") as caught:
         venv_python("9.9.1")
     assert "network" in caught.value.hint
     assert not _left(own_cache)
@@ -78,15 +78,15 @@ def test_nothing_is_found_at_all(index: Path, own_cache: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("wheel", "said"),
-    [({"says": "9.9.0"}, r"9\.9\.0 was installed"), ({"raises": True}, "no such library")],
+    ("wheel", "reason"),
+    [({"says": "9.9.0"}, r"installed torch 9\.9\.0"), ({"raises": True}, "no such library")],
     ids=["another version", "it does not import"],
 )
 def test_one_that_does_not_work_is_not_kept(
-    wheel: dict[str, object], said: str, index: Path, own_cache: Path
+    wheel: dict[str, object], reason: str, index: Path, own_cache: Path
 ) -> None:
     make_wheels(index, "9.9.1", **wheel)  # type: ignore[arg-type]
-    with pytest.raises(QregError, match=said):
+    with pytest.raises(QregError, match=reason):
         venv_python("9.9.1")
     assert not _left(own_cache)
 
@@ -105,7 +105,7 @@ def test_two_processes_make_one(index: Path, own_cache: Path) -> None:
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("QREG_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(QregError, match="no environment can be kept") as caught:
+    with pytest.raises(QregError, match="cannot be written") as caught:
         venv_python("9.9.1")
     assert "QREG_CACHE_DIR" in caught.value.hint
 

@@ -14,7 +14,7 @@ from qreg.processes.sides import open_side
 from qreg.records.verdict import Outcome
 from qreg.speed.calibration import run as calibrate
 from qreg.speed.calibration.load import noise_load
-from qreg.speed.calibration.other_tools import PEERS
+from qreg.speed.calibration.other_tools import OTHER_RULES
 from qreg.speed.calibration.trials import (
     OWN,
     SCENARIOS,
@@ -130,7 +130,7 @@ def test_the_method_of_a_fault_is_not_run_against_itself(tmp_path: Path) -> None
 
 def test_every_rule_judges_the_same_samples() -> None:
     same, slower = says_slower(trial(0.0)), says_slower(trial(0.2))
-    assert set(same) == {OWN, *PEERS}
+    assert set(same) == {OWN, *OTHER_RULES}
     assert not any(same.values())
     assert all(slower.values())
     little = says_slower(trial(0.03))
@@ -171,7 +171,7 @@ def test_all_conditions_come_together(
     append_trials(store, [threads])
     assert main(["speed", "calibrate", "--trials", "0", "--store", str(store)]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "all on one thread together" in said
+    assert "all conditions on one thread" in said
     assert "2 threads, batch 100" in said
     assert "0/4" in said
 

@@ -16,7 +16,7 @@ from qreg.cli import main
 from qreg.errors import CorruptFileError
 from qreg.records.verdict import Outcome
 from qreg.speed.history.change_points import change_points, find_changes
-from qreg.speed.history.confirmations import Confirmation, find, keep, store_of
+from qreg.speed.history.confirmations import Confirmation, confirmations_path, find, keep
 from qreg.speed.history.entries import why_not_confirmed
 from qreg.speed.history.store import append, read, store_path
 from qreg.speed.records import HistoryEntry
@@ -287,13 +287,13 @@ def test_what_cannot_be_checked_is_no_alert_unless_strict(
     append(store, entries)
     command = ["speed", "history", "--store", str(store), "--confirm"]
     assert main(command) == 0
-    assert "NOT CHECKED: both nights are of one commit" in capsys.readouterr().out
+    assert "NOT CHECKED: both entries are of the same commit" in capsys.readouterr().out
     assert main([*command, "--strict"]) == 1
 
 
 def test_a_check_that_decided_nothing_or_a_damaged_line_is_asked_again(tmp_path: Path) -> None:
     (change,) = find_changes(series(25, step_at=20))
-    path = store_of(tmp_path / "n.jsonl")
+    path = confirmations_path(tmp_path / "n.jsonl")
     assert find(path, change) is None
     said = Confirmation(
         "2026-01-01", change.after.case, change.before.commit, change.after.commit, Outcome.PASS

@@ -74,10 +74,10 @@ def test_the_worst_case_is_first_and_cells_say_how_many_images() -> None:
     assert missing[:2] == ("simple_cnn/qat", "not compared")
 
 
-def test_a_difference_that_says_nothing_is_no_number() -> None:
+def test_a_difference_that_cannot_be_attributed_is_no_number() -> None:
     untold = replace(_MOVED, told=False)
     both = replace(REPORT, cases=(case(Level.SAFE, cells=(untold, untold)),))
-    assert rows(both)[0][3:5] == ("not told", "not told")
+    assert rows(both)[0][3:5] == ("unknown", "unknown")
 
 
 def test_names_are_whole_where_cases_share_nothing() -> None:
@@ -95,7 +95,7 @@ def test_every_form_tells_everything(kind: str) -> None:
         "html": upgrade_html(UNSAFE, created="now"),
     }
     wanted = ("do not upgrade: convert: codes moved", "no checkpoint", "torch.gone", "torch.old")
-    for text in (*wanted, "NaN is refused", "ask for it with --speed", "container", "2.15.0"):
+    for text in (*wanted, "NaN is refused", "--speed", "container", "2.15.0"):
         assert text in forms[kind], text
 
 
