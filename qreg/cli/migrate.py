@@ -1,4 +1,4 @@
-"""``qreg migrate``: what replaces deprecated quantization, measured on a model."""
+"""``qreg migrate``: the successors of deprecated quantization methods, measured on a model."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from qreg.migrate.records import Migration
 
 _DESCRIPTION = """\
-Measure each deprecated method (torch.ao.quantization, eager) beside its successors, on the same
-images: accuracy, flips, size, speed and what computes the layers, with the code to replace.
+Compare each deprecated method (torch.ao.quantization, eager) with its successors on the same
+samples: accuracy, flips, size, speed and the operators that compute the layers, with the old and
+the new code.
 """
 _EPILOG = """\
 examples:
@@ -37,12 +38,12 @@ examples:
   qreg migrate --model mypackage.nets:make_net --dataset my_images/ --methods dynamic,static
   qreg migrate --engine all --no-code --json migration.json
 
---model package.module:factory takes the weights that the factory brings; qat needs a checkpoint
-of `qreg train`. Successors of torchao need `pip install qreg[torchao]`; without it they are shown
-as not available, and the others are measured.
+With --model package.module:factory the weights are the factory's; qat needs a checkpoint from
+`qreg train`. The torchao successors need `pip install qreg[torchao]`; without it they are reported
+as not available and skipped.
 
-exit status: 0 every successor that is available here is within noise of the deprecated method or
-better; 1 one loses accuracy, quantizes nothing or failed, or none could be measured; 2 not done
+exit status: 0 every successor available on this machine is within noise of the deprecated method
+or better; 1 one loses accuracy, quantizes nothing or failed, or none could be measured; 2 failed
 """
 
 
@@ -50,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "migrate",
-        help="deprecated methods beside what replaces them",
+        help="compare deprecated methods with their successors",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -58,10 +59,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_data_options(parser)
     _add_choices(parser)
     add_thread_option(parser)
-    parser.add_argument("--no-code", action="store_true", help="leave out the code to replace")
-    parser.add_argument("--json", type=output_file, metavar="FILE", help="write all that was found")
+    parser.add_argument("--no-code", action="store_true", help="do not print the code")
     parser.add_argument(
-        "--markdown", type=output_file, metavar="FILE", help="write a pull request's text"
+        "--json", type=output_file, metavar="FILE", help="write the results as JSON"
+    )
+    parser.add_argument(
+        "--markdown", type=output_file, metavar="FILE", help="write a report for a pull request"
     )
     parser.set_defaults(run=run)
 
@@ -72,8 +75,7 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compiled",
         action="store_true",
-        help="with the successors that torch.compile finishes, too: takes minutes, and a C++ "
-        "compiler",
+        help="include the successors that use torch.compile (takes minutes; needs a C++ compiler)",
     )
     add_limit_option(parser)
 

@@ -1,4 +1,4 @@
-"""``qreg selftest``: does the gate find faults, and stay silent without one?"""
+"""``qreg selftest``: does the gate detect faults, without false alarms?"""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 _METHODS = ("fp32", "static", "dynamic", "qat")
 _DESCRIPTION = f"""\
-Put faults into the quantization of a model, one at a time, each in a fresh process, and show
-which of the gate's checks find it: bit by bit, as in the same environment, and statistically,
-as on another machine. Then run the cases without a fault, in fresh processes, with other
-threads and as on other CPUs, and count false alarms. Baselines are recorded for it in a
-temporary folder; the approved ones are neither read nor changed.
+Inject faults into the quantization of a model, one at a time and each in a fresh process, and show
+which of the gate's checks detect them: bit-exactly, as in the same environment, and statistically,
+as on another machine. Then run the cases without a fault in fresh processes, with other numbers of
+threads and emulating other CPUs, and count false alarms. Baselines are recorded in a temporary
+folder; approved ones are neither read nor changed.
 
 Without options: simple_cnn on shapes10, {",".join(_METHODS)}, on the first engine that this
-machine has; without faults on all engines. That takes about 20 minutes.
+machine has; engines. This takes about 20 minutes.
 """
 _EPILOG = """\
 examples:
@@ -35,8 +35,8 @@ examples:
   qreg selftest --model resnet20 --dataset cifar10 --engine x86,onednn --json proof.json
   qreg selftest --faults none --clean-runs 3
 
-exit status: 0 every fault that changes anything is found bit by bit, and there is no false
-alarm; 1 otherwise; 2 not done, with the reason
+exit status: 0 every fault that changes anything is detected bit-exactly, and there is no false
+alarm; 1 otherwise; 2 failed, with the reason
 """
 
 
@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "selftest",
-        help="faults put into a quantization: which does the gate find?",
+        help="inject faults to verify that the gate detects them",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -55,22 +55,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--fault",
         action=Names,
         metavar="A,B,...",
-        help="only these, or none (default: all that fit the cases)",
+        help="these faults only, or none (default: all applicable ones)",
     )
     parser.add_argument(
         "--clean-runs",
         type=positive_or_zero,
         default=1,
         metavar="N",
-        help="runs without a fault in each setting (default: %(default)s)",
+        help="clean runs per setting (default: %(default)s)",
     )
     add_thread_option(parser, default=1)
-    parser.add_argument("--json", type=output_file, metavar="FILE", help="write all that was found")
+    parser.add_argument(
+        "--json", type=output_file, metavar="FILE", help="write the results as JSON"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the proof and print it."""
+    """Run the selftest and print the results."""
     proof = _proof(args)
     _print(proof)
     if args.json:
@@ -112,7 +114,7 @@ def _cases(args: argparse.Namespace, engines: tuple[str, ...]) -> tuple[Case, ..
 
 
 def _clean_cases(args: argparse.Namespace) -> tuple[Case, ...]:
-    """All engines: a false alarm of one may be none of another."""
+    """The cases of the clean runs, on all engines unless chosen."""
     return _cases(args, chosen_engines(args.engines) if args.engines else available_engines())
 
 
@@ -123,7 +125,7 @@ def _print(proof: Proof) -> None:
 
     if not proof.faults and not proof.clean:
         raise QregError(
-            "nothing was run: no fault fits these cases",
+            "nothing to run: no fault applies to these cases",
             hint="choose other methods, or --clean-runs 1",
         )
     out = console()

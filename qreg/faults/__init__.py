@@ -1,6 +1,6 @@
-"""Faults of quantization, and the proof that the gate finds them.
+"""Quantization faults, and the proof that the gate detects them.
 
-One file a family; a new fault is one entry in one of them.
+One file per family; a new fault is an entry in one of them.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def all_faults() -> dict[str, Fault]:
 
 
 def get_faults(names: Sequence[str]) -> tuple[Fault, ...]:
-    """The faults of these names, in their order; all of them where none is named.
+    """The faults with these names, in order; all faults if no name is given.
 
     Raises:
-        UnknownNameError: there is none of that name.
+        UnknownNameError: a name is unknown.
     """
     known = all_faults()
     for name in names:

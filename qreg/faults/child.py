@@ -1,7 +1,7 @@
-"""One process of the proof: ``python -m qreg.faults.child``, JSON on standard output.
+"""A process of the proof: ``python -m qreg.faults.child``, with JSON on standard output.
 
-It observes cases, with a fault or without; judges them against the baselines in a folder, or
-records them there; or measures how much faster than fp32 they are.
+It observes cases with or without a fault, and judges them by the baselines in a folder or records
+them there; or it measures their speed-ups over fp32.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from qreg.records.case import Case, Failure
 from qreg.records.verdict import Basis, Outcome, Verdict
 from qreg.stats.holm import family_alpha
 
-#: Cases of a run of all that is shipped, on one engine: what the tests' level is shared among.
+#: Number of cases in a run of all shipped ones on one engine: determines the level of the tests.
 RUN_OF = 52
 _APPROVED = Approval(reason="clean run", date="2000-01-01T00:00:00Z", commit="", qreg="")
 _ERROR = Judged(Outcome.ERROR)
-#: By tier: as in the same environment, and as in another.
-Looks = dict[bool, PromiseObservation | None]
+#: By `Basis.exact`: judged as in the same environment, and as in another.
+PromiseObservations = dict[bool, PromiseObservation | None]
 
 
 def main() -> None:
-    """Observe, and print what was found as a list of one object a case."""
+    """Observe the cases and print a list with one object per case."""
     args = _arguments()
     options = Options.of_plain(json.loads(args.options))
     options.apply_threads()
@@ -75,67 +75,67 @@ def _arguments() -> argparse.Namespace:
 
 def _attempt(case: Case, args: argparse.Namespace, gate: Gate, options: Options) -> dict[str, Any]:
     fault = get_faults([args.fault])[0] if args.fault else None
-    looks: Looks = {}
+    promises: PromiseObservations = {}
     try:
         with fault.inject(Target(case, options)) if fault else nullcontext():
-            seen = gate.observe(case)
-            if args.against and isinstance(seen, Snapshot):
-                looks = _looks(seen, gate, Store(args.against))
+            snapshot = gate.observe(case)
+            if args.against and isinstance(snapshot, Snapshot):
+                promises = _observed_promises(snapshot, gate, Store(args.against))
     except Exception as error:
-        seen = raised_failure(case, error)
-    if isinstance(seen, Failure):
-        sys.stderr.write(seen.details)
-        return _plain(Observed(case, _ERROR, _ERROR, _ERROR, reason=seen.reason))
+        snapshot = raised_failure(case, error)
+    if isinstance(snapshot, Failure):
+        sys.stderr.write(snapshot.details)
+        return _plain(Observed(case, _ERROR, _ERROR, _ERROR, reason=snapshot.reason))
     if args.record:
-        Store(args.record).write(Baseline(seen, (_APPROVED,)))
+        Store(args.record).write(Baseline(snapshot, (_APPROVED,)))
     if not args.against:
         return {"case": asdict(case)}
-    return _plain(_judged(seen, args.against, looks))
+    return _plain(_judged(snapshot, args.against, promises))
 
 
-def _looks(seen: Snapshot, gate: Gate, store: Store) -> Looks:
-    """What the promise says, as in the same environment and as in another; while a fault is in."""
-    held, alpha = store.promises(seen.case), family_alpha(RUN_OF)
-    where = seen.environment
+def _observed_promises(snapshot: Snapshot, gate: Gate, store: Store) -> PromiseObservations:
+    """Observe the promise, as in the same environment and as in another, with the fault active."""
+    stored, alpha = store.promises(snapshot.case), family_alpha(RUN_OF)
+    where = snapshot.environment
     other = replace(where, cpu=f"not {where.cpu}")
 
     def look(batch: int) -> float:
-        return gate.log_speed_up(seen.case, batch)
+        return gate.log_speed_up(snapshot.case, batch)
 
     return {
-        exact: observe_promise(held, one, look, alpha=alpha)
+        exact: observe_promise(stored, one, look, alpha=alpha)
         for exact, one in ((True, where), (False, other))
     }
 
 
-def _judged(seen: Snapshot, folder: Path, looks: Looks) -> Observed:
-    method = method_info(seen.case.method)
-    chosen = choose(Store(folder).read(seen.case), seen.environment, method)
+def _judged(snapshot: Snapshot, folder: Path, promises: PromiseObservations) -> Observed:
+    method = method_info(snapshot.case.method)
+    chosen = choose(Store(folder).read(snapshot.case), snapshot.environment, method)
     if chosen is None:
-        raise LookupError(f"no clean baseline of {seen.case} in {folder}")
+        raise LookupError(f"no clean baseline of {snapshot.case} in {folder}")
     baseline, basis = chosen
     alpha = family_alpha(RUN_OF)
     bits, noise_only = (Basis(exact=tier, reason=basis.reason) for tier in (True, False))
 
     def short(now: Snapshot, basis: Basis) -> Judged:
         verdict = judge(now, baseline, basis, method, alpha=alpha)
-        return _short(with_promise(verdict, looks.get(basis.exact), alpha=alpha))
+        return _short(with_promise(verdict, promises.get(basis.exact), alpha=alpha))
 
     return Observed(
-        case=seen.case,
-        exact=short(seen, bits),
-        statistical=short(seen, noise_only),
-        other_float=short(_elsewhere(seen), noise_only),
+        case=snapshot.case,
+        exact=short(snapshot, bits),
+        statistical=short(snapshot, noise_only),
+        other_float=short(_elsewhere(snapshot), noise_only),
         same_environment=basis.exact,
-        unchanged=replace(seen, environment=baseline.snapshot.environment) == baseline.snapshot,
-        noise=noise(seen, baseline.snapshot),
+        unchanged=replace(snapshot, environment=baseline.snapshot.environment) == baseline.snapshot,
+        noise=noise(snapshot, baseline.snapshot),
     )
 
 
-def _elsewhere(seen: Snapshot) -> Snapshot:
-    """The same as if another CPU had made it, whose float arithmetic differs."""
-    other = f"not {seen.environment.cpu_capability}"
-    return replace(seen, environment=replace(seen.environment, cpu_capability=other))
+def _elsewhere(snapshot: Snapshot) -> Snapshot:
+    """The snapshot as if recorded on another CPU with different float arithmetic."""
+    other = f"not {snapshot.environment.cpu_capability}"
+    return replace(snapshot, environment=replace(snapshot.environment, cpu_capability=other))
 
 
 def _short(verdict: Verdict) -> Judged:

@@ -1,7 +1,7 @@
-"""What a fault is, and the ways into a quantization by which one is injected.
+"""Faults, and the ways in which one is injected into a quantization.
 
-A fault changes what is quantized, how, or what the result computes. The gate, the metrics and
-the comparison stay as they are.
+A fault changes what is quantized, how, or what the result computes. The gate, the metrics and the
+comparison are unchanged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ QUANTIZED = (*ACTIVATIONS, *DYNAMIC)
 
 @dataclass(frozen=True)
 class Target:
-    """The case a fault is injected into."""
+    """The case into which a fault is injected."""
 
     case: Case
     options: Options
@@ -43,17 +43,17 @@ class Fault:
     """One fault of one size.
 
     Attributes:
-        name: family and size, as ``--faults`` takes it.
-        family: what it has in common with the same fault in other sizes.
-        description: in words, with the place.
-        inject: enters the fault; leaving it puts everything back.
-        size: how large it is, "" where it has no size.
-        methods: those it can be injected into.
-        needs: classes of modules that the float model must have, all of them.
-        engines: those it can be injected into, all where empty.
-        limits: ``NAME=value`` of the process's environment, for the clean run as well.
-        unchanged_because: why it may change nothing at all, "" where it must change something.
-        shows_in_time: it changes no number, and must be found all the same.
+        name: family and size, as given to ``--faults``.
+        family: shared by the same fault in different sizes.
+        description: what is changed, and where.
+        inject: a context manager: enters the fault, and undoes it on exit.
+        size: its size, "" where it has none.
+        methods: those into which it can be injected.
+        needs: classes of modules that the float model must all have.
+        engines: those into which it can be injected; empty for all.
+        limits: ``NAME=value`` environment variables of the process, also for the clean run.
+        unchanged_because: why it may change nothing, "" where it must change something.
+        shows_in_time: it changes no output, only the speed, and must be detected all the same.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Fault:
     shows_in_time: bool = False
 
     def applies(self, case: Case, modules: frozenset[str]) -> bool:
-        """Whether it can be injected into a case whose float model has modules of these classes."""
+        """Whether it fits a case whose float model has modules of these classes."""
         engine = not self.engines or case.engine in self.engines
         return engine and case.method in self.methods and modules.issuperset(self.needs)
 
 
 def changed_method(change: Callable[[Method, Target], Method]) -> Injection:
-    """The case is made by another method under the same name; fp32, its reference, is not."""
+    """Replace the case's method by a changed one of the same name; fp32 is unaffected."""
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
@@ -90,7 +90,7 @@ def changed_method(change: Callable[[Method, Target], Method]) -> Injection:
 
 
 def after(change: Callable[[nn.Module], None]) -> Injection:
-    """`change` is applied to the quantized model."""
+    """Apply `change` to the quantized model."""
 
     def changed(method: Method, target: Target) -> Method:
         def quantize(model: nn.Module, context: Context) -> nn.Module:
@@ -104,7 +104,7 @@ def after(change: Callable[[nn.Module], None]) -> Injection:
 
 
 def before(change: Callable[[nn.Module], None]) -> Injection:
-    """`change` is applied to the float model that is quantized, its checkpoint loaded."""
+    """Apply `change` to the float model before it is quantized, after loading its checkpoint."""
 
     def changed(method: Method, target: Target) -> Method:
         def quantize(model: nn.Module, context: Context) -> nn.Module:
@@ -120,7 +120,7 @@ Feed = Callable[[Iterator[Inputs], Target], Iterator[Inputs]]
 
 
 def calibrated_on(feed: Feed) -> Injection:
-    """The ranges are observed on what `feed` makes of the calibration batches."""
+    """Calibrate on what `feed` yields for the calibration batches."""
 
     def changed(method: Method, target: Target) -> Method:
         def quantize(model: nn.Module, context: Context) -> nn.Module:
@@ -133,7 +133,7 @@ def calibrated_on(feed: Feed) -> Injection:
 
 
 def patched(*targets: tuple[str, object]) -> Injection:
-    """Names ``package.module.name`` stand for other objects."""
+    """Patch names ``package.module.name`` with other objects."""
 
     @contextmanager
     def inject(target: Target) -> Iterator[None]:
@@ -150,5 +150,5 @@ def patched(*targets: tuple[str, object]) -> Injection:
 
 
 def changed_dataset(change: Callable[[Dataset], Dataset]) -> Injection:
-    """Everything is made from another dataset under the same name."""
+    """Replace the dataset by a changed one of the same name, for fp32 too."""
     return patched(("qreg.measure.options.get_dataset", lambda name: change(get_dataset(name))))

@@ -1,4 +1,4 @@
-"""How far two clean measurements lie apart: what the tolerances rest on."""
+"""Differences between two fault-free measurements: the basis of the tolerances."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class EnvironmentNoise:
     """The largest differences of one case between two environments.
 
     Attributes:
-        sqnr_fall_db: largest fall of any layer's SQNR.
-        logits_closer_db: how much closer the logits lie to the baseline's than quantization lies
-            to float; infinite where they are equal, or nothing is quantized.
-        float_logits_db: how close they lie where nothing is quantized, else infinite.
+        sqnr_fall_db: largest decrease of any layer's SQNR.
+        logits_closer_db: how much closer the logits are to the baseline's than quantization is to
+            float; infinite where they are equal or nothing is quantized.
+        float_logits_db: SQNR of the logits where nothing is quantized, else infinite.
         scale: largest relative difference of scales; infinite where their number differs.
         zero_point: largest difference of zero points.
-        flips: images predicted differently.
+        flips: number of samples predicted differently.
     """
 
     sqnr_fall_db: float = 0.0
@@ -35,7 +35,7 @@ class EnvironmentNoise:
     flips: int = 0
 
     def worst(self, other: EnvironmentNoise) -> EnvironmentNoise:
-        """The larger of both in everything."""
+        """The worse of the two in every field."""
         return EnvironmentNoise(
             sqnr_fall_db=max(self.sqnr_fall_db, other.sqnr_fall_db),
             logits_closer_db=min(self.logits_closer_db, other.logits_closer_db),
@@ -47,9 +47,9 @@ class EnvironmentNoise:
 
 
 def noise(now: Snapshot, before: Snapshot) -> EnvironmentNoise:
-    """How far a measurement lies from another of the same case."""
+    """The differences between two measurements of the same case."""
     shared = shared_images(now, before)
-    seen, expected = np.array(now.predictions), np.array(before.predictions)
+    observed, expected = np.array(now.predictions), np.array(before.predictions)
     there = {layer.name: layer for layer in before.numerics.layers}
     pairs = [(x, there[x.name]) for x in now.numerics.layers if x.name in there]
     apart = distance_db(now.numerics.logits, before.numerics.logits, shared)
@@ -60,12 +60,12 @@ def noise(now: Snapshot, before: Snapshot) -> EnvironmentNoise:
         float_logits_db=apart if quantized is None else math.inf,
         scale=max((_scales(*both) for both in _quantizers(pairs)), default=0.0),
         zero_point=max((_zero_points(*both) for both in _quantizers(pairs)), default=0),
-        flips=int((seen[shared.now] != expected[shared.before]).sum()),
+        flips=int((observed[shared.now] != expected[shared.before]).sum()),
     )
 
 
 def _last_sqnr(numerics: Numerics) -> float | None:
-    """The SQNR of the last layer that has one, in dB; None where nothing is quantized."""
+    """SQNR in dB of the last layer that has one; None where nothing is quantized."""
     measured = [layer.sqnr_db for layer in numerics.layers if layer.sqnr_db is not None]
     return measured[-1] if measured and measured[-1] < EQUAL_DB else None
 

@@ -1,4 +1,4 @@
-"""Starting the proof's processes, each fresh, and reading what they print."""
+"""Starting the fresh processes of the proof, and reading their output."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Launcher:
         for one in found:
             if one.get("reason"):
                 raise QregError(
-                    f"{Case(**one['case'])} cannot be made: {one['reason']}",
+                    f"{Case(**one['case'])} cannot be built: {one['reason']}",
                     hint="choose cases that `qreg compare` can measure",
                 )
 
     def promise(self, cases: Sequence[Case], folder: Path, *, processes: int) -> set[Case]:
-        """Record promises of clean cases beside their baselines, from so many processes.
+        """Record speed-up promises of clean cases, next to their baselines.
 
         Returns:
-            set: the cases whose promise a fallback can be told from.
+            set: the cases whose promise makes a float fallback detectable.
         """
         batch = min(SPEED_UP_BATCHES)
         found = [
@@ -60,21 +60,21 @@ class Launcher:
         ]
         where = found[0][0]["environment"]
         environment = Environment(**{**where, "limits": tuple(where["limits"])})
-        told = set()
+        detectable = set()
         for number, case in enumerate(cases):
             logs = tuple(one[number]["log_speed_up"] for one in found)
-            made = Promise(case, environment, batch, logs, (_APPROVED,))
-            Store(folder).write_promise(made)
-            told |= {case} if is_detectable(made) else set()
-        return told
+            promise = Promise(case, environment, batch, logs, (_APPROVED,))
+            Store(folder).write_promise(promise)
+            detectable |= {case} if is_detectable(promise) else set()
+        return detectable
 
     def faulty(
         self, case: Case, fault: str, against: Path, *, limits: Sequence[str] = ()
     ) -> Observed:
-        """Inject a fault into a case; one that kills its process is an ERROR like one that raises.
+        """Inject a fault into a case; killing the process is an ERROR, like an exception.
 
         Raises:
-            QregError: the process failed otherwise: of that, the fault is not the cause.
+            QregError: the process failed for another reason than the fault.
         """
         more = ["--fault", fault, "--against", str(against)]
         try:
@@ -92,7 +92,7 @@ class Launcher:
         threads: int = 0,
         record: Path | None = None,
     ) -> tuple[Observed, ...]:
-        """Judge clean cases, in one process, by baselines in a folder; record them in another."""
+        """Judge clean cases in one process by the baselines in a folder; optionally record them."""
         more = ["--against", str(against), *(["--record", str(record)] if record else [])]
         found = self._run(cases, more, limits, threads or self.options.threads)
         return tuple(_observed(one) for one in found)
@@ -115,7 +115,7 @@ class Launcher:
 
 
 class KilledError(QregError):
-    """A process of the proof was killed by a signal, a forbidden instruction for example."""
+    """A process of the proof was killed by a signal, for example by an illegal instruction."""
 
 
 def _environment(limits: Sequence[str]) -> dict[str, str]:

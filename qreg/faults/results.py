@@ -1,4 +1,4 @@
-"""What the proof found: frozen records of tuples. Nothing here imports torch."""
+"""Results of the proof: frozen records of tuples, without torch."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from qreg.faults.noise import EnvironmentNoise
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
 
-#: How a snapshot is judged, the strictest first: fields of `Observed`.
+#: The tiers of judgement, the strictest first: fields of `Observed`.
 TIERS = ("exact", "statistical", "other_float")
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict in short: its outcome and the checks that have findings."""
+    """A summary of a verdict: its outcome and the checks with findings."""
 
     outcome: Outcome
     checks: tuple[str, ...] = ()
 
     @property
     def silent(self) -> bool:
-        """Whether nothing was said."""
+        """Whether there is nothing to report."""
         return self.outcome is Outcome.PASS
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What a process of its own made of a case.
+    """A case as observed in its own process.
 
     Attributes:
-        exact: the verdict bit by bit.
-        statistical: the verdict as between environments whose kernels differ.
-        other_float: the verdict as where float arithmetic, and so observed ranges, differ too.
-        same_environment: whether the gate would have judged bit by bit.
-        unchanged: every field of the snapshot is the clean one's.
-        noise: how far it lies from the clean one; None where it could not be observed.
-        reason: why it could not be, "" where it was.
+        exact: the bit-exact verdict.
+        statistical: the verdict as between environments with different kernels.
+        other_float: the verdict as where float arithmetic, and so calibrated ranges, differ too.
+        same_environment: whether the gate would have judged bit-exactly.
+        unchanged: whether every field of the snapshot equals the clean one's.
+        noise: differences from the clean one; None where it could not be observed.
+        reason: why it could not be observed, "" where it was.
     """
 
     case: Case
@@ -51,7 +51,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class FaultRun:
-    """A fault injected into a case, and what was observed.
+    """A fault injected into a case, and the result.
 
     Attributes:
         unchanged_because: why the fault may change nothing; see `qreg.faults.fault.Fault`.
@@ -66,17 +66,17 @@ class FaultRun:
 
     @property
     def equivalent(self) -> bool:
-        """Whether it changed nothing, for a reason that is known."""
+        """Whether it changed nothing, for a known reason."""
         return self.observed.unchanged and bool(self.unchanged_because)
 
 
 @dataclass(frozen=True)
 class CleanRun:
-    """A case without a fault, in a fresh process.
+    """A fault-free case in a fresh process.
 
     Attributes:
         setting: how the process differs from the one that recorded the baseline.
-        baseline: whose baseline it is judged against, "first" or "own".
+        baseline: the baseline it is judged by, "first" or "own".
     """
 
     setting: str
@@ -85,14 +85,14 @@ class CleanRun:
 
     @property
     def judged(self) -> Judged:
-        """By the tier the gate would have chosen."""
-        seen = self.observed
-        return seen.exact if seen.same_environment else seen.statistical
+        """The verdict of the tier that the gate would have chosen."""
+        observed = self.observed
+        return observed.exact if observed.same_environment else observed.statistical
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A case that is not run clean in a setting, because it truly loses there."""
+    """A case that is excluded from a setting because it truly loses accuracy there."""
 
     setting: str
     case: Case
@@ -101,7 +101,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Proof:
-    """All that was run.
+    """The results of a selftest.
 
     Attributes:
         not_applicable: names of faults that fit none of the cases.
@@ -114,6 +114,6 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Every fault that changes something caught bit by bit, and no alarm without a fault."""
+        """Every fault that changes something is caught bit-exactly, without false alarms."""
         missed = [run for run in self.faults if run.observed.exact.silent and not run.equivalent]
         return not missed and all(run.judged.silent for run in self.clean)

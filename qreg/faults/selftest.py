@@ -1,4 +1,4 @@
-"""The proof: clean baselines, then every fault, then clean runs, each in a fresh process."""
+"""The proof: clean baselines, then all faults, then clean runs, each in a fresh process."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from qreg.faults.settings import SETTINGS, Setting, true_loss
 from qreg.models import build_model
 from qreg.records.case import Case
 
-# What a promise rests on; see `qreg baseline update --category promise`.
+# Number of processes per promise; see `qreg baseline update --category promise`.
 _PROCESSES = 12
-_BUSY = "no speed-up could be promised: the machine is too busy"
+_BUSY = "no speed-up promise possible: the machine is too busy"
 
 
 @dataclass(frozen=True)
 class Selftest:
-    """What to run.
+    """The configuration of a selftest.
 
     Attributes:
-        cases: of one model, into which faults are injected.
-        clean_cases: those that are run clean.
-        clean_runs: how often, in each setting.
-        folder: empty, for clean baselines.
+        cases: cases of one model into which faults are injected.
+        clean_cases: cases of the clean runs.
+        clean_runs: number of clean runs per setting.
+        folder: an empty folder for clean baselines.
     """
 
     launcher: Launcher
@@ -37,7 +37,7 @@ class Selftest:
     folder: Path
 
     def run(self) -> Proof:
-        """Run all of it.
+        """Run all steps.
 
         Raises:
             QregError: a clean case cannot be observed.
@@ -45,8 +45,8 @@ class Selftest:
         pairs = self._pairs()
         fitting = {fault.name for fault, _ in pairs}
         self._record(pairs)
-        told = self._promise([case for fault, case in pairs if not fault.limits])
-        hidden = [(f, c) for f, c in pairs if f.shows_in_time and c not in told]
+        promised = self._promise([case for fault, case in pairs if not fault.limits])
+        hidden = [(f, c) for f, c in pairs if f.shows_in_time and c not in promised]
         return Proof(
             faults=tuple(self._inject([pair for pair in pairs if pair not in hidden])),
             clean=tuple(self._clean()),
@@ -68,7 +68,7 @@ class Selftest:
         ]
 
     def _record(self, pairs: Sequence[tuple[Fault, Case]]) -> None:
-        """What is looked at again, in the environments where it is; one process an engine."""
+        """Record clean baselines in all needed environments, with one process per engine."""
         wanted = dict.fromkeys((fault.limits, case) for fault, case in pairs)
         if self.clean_runs:
             wanted |= dict.fromkeys(((), case) for case in self.clean_cases)
@@ -79,14 +79,14 @@ class Selftest:
             self.launcher.record(cases, self._home(limits), limits=limits)
 
     def _promise(self, cases: Sequence[Case]) -> set[Case]:
-        """How much faster than fp32 the cases are; those that something can be promised of."""
+        """Record speed-up promises; returns the cases whose promise makes fallbacks detectable."""
         quantized = [case for case in dict.fromkeys(cases) if case.method != "fp32"]
-        told: set[Case] = set()
+        promised: set[Case] = set()
         for number, engine in enumerate(dict.fromkeys(case.engine for case in quantized)):
             self.launcher.options.progress(number, 0, f"speed-ups on {engine}")
             chosen = [case for case in quantized if case.engine == engine]
-            told |= self.launcher.promise(chosen, self._home(()), processes=_PROCESSES)
-        return told
+            promised |= self.launcher.promise(chosen, self._home(()), processes=_PROCESSES)
+        return promised
 
     def _inject(self, pairs: Sequence[tuple[Fault, Case]]) -> Iterator[FaultRun]:
         for number, (fault, case) in enumerate(pairs):
@@ -94,14 +94,14 @@ class Selftest:
                 number, len(pairs), f"{fault.name} in {case.method}@{case.engine}"
             )
             home = self._home(fault.limits)
-            seen = self.launcher.faulty(case, fault.name, home, limits=fault.limits)
+            observed = self.launcher.faulty(case, fault.name, home, limits=fault.limits)
             yield FaultRun(
                 fault=fault.name,
                 family=fault.family,
                 size=fault.size,
                 description=fault.description,
                 unchanged_because=fault.unchanged_because,
-                observed=seen,
+                observed=observed,
             )
 
     def _clean(self) -> Iterator[CleanRun]:
@@ -112,20 +112,20 @@ class Selftest:
             yield from self._clean_of(setting, engine)
 
     def _clean_of(self, setting: Setting, engine: str) -> Iterator[CleanRun]:
-        """By the first process's baselines; where that is another environment, by its own too."""
+        """Judge by the first process's baselines, and in another environment by its own too."""
         cases = [case for case in self.clean_cases if case.engine == engine]
         first, own, limits = self._home(()), self._home(setting.limits), setting.limits
         found = self.launcher.clean(
             cases, first, limits=limits, threads=setting.threads, record=own if limits else None
         )
         yield from (
-            CleanRun(setting.name, "first", seen)
-            for seen in found
-            if not true_loss(seen.case, setting)
+            CleanRun(setting.name, "first", observed)
+            for observed in found
+            if not true_loss(observed.case, setting)
         )
         if limits:
             found = self.launcher.clean(cases, own, limits=limits)
-            yield from (CleanRun(setting.name, "own", seen) for seen in found)
+            yield from (CleanRun(setting.name, "own", observed) for observed in found)
 
     def _left_out(self) -> Iterator[LeftOut]:
         for setting in SETTINGS if self.clean_runs else ():

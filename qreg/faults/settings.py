@@ -1,4 +1,4 @@
-"""In what a clean process may differ from the one that recorded its baseline."""
+"""Settings in which a clean process may differ from the one that recorded its baseline."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _NO_VNNI = ("ONEDNN_MAX_CPU_ISA=AVX512_CORE",)
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to start a clean process.
+    """A way to start a clean process.
 
     Attributes:
-        threads: of PyTorch's kernels, 0 for those of the first process.
-        limits: ``NAME=value`` of its environment, which make another CPU of this one.
+        threads: of PyTorch's kernels; 0 for the number of the first process.
+        limits: ``NAME=value`` environment variables that emulate another CPU.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Setting:
     limits: tuple[str, ...] = ()
 
 
-#: The first is that of the process that recorded the baselines.
+#: The first is the setting of the process that records the baselines.
 SETTINGS = (
     Setting("fresh process"),
     Setting("1 thread", threads=1),
@@ -38,10 +38,10 @@ SETTINGS = (
 
 
 def true_loss(case: Case, setting: Setting) -> str:
-    """Why a clean case loses in a setting against the first process's baseline, "" if it need not.
+    """Why a clean case truly loses accuracy in a setting; "" where it does not.
 
-    onednn's default activations use all 8 bits: without VNNI their products saturate, which
-    `qreg audit saturation` counts. The gate is right to say so: that is no false alarm.
+    onednn's default activations use all 8 bits: without VNNI their products saturate, as
+    `qreg audit saturation` shows. Reporting this is correct, not a false alarm.
     """
     without_vnni = "ONEDNN_MAX_CPU_ISA" in " ".join(setting.limits)
     if without_vnni and case.engine == "onednn" and case.method in ("static", "static-per-tensor"):

@@ -1,4 +1,4 @@
-"""Finding and rebuilding the layers of a quantized model."""
+"""Finding and modifying the layers of a quantized model."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Change = Callable[[Any], None]
 
 
 def weighted(model: nn.Module) -> list[Any]:
-    """Its quantized convolutions and linear layers, in the order of the modules."""
+    """The quantized convolutions and linear layers, in module order."""
     return [m for m in model.modules() if isinstance(m, nnq.Conv2d | nnq.Linear)]
 
 
 def middle(model: nn.Module) -> Any:
-    """The quantized layer in the middle of a model: where a fault is put that is in one layer."""
-    found = weighted(model)
-    return found[len(found) // 2]
+    """The middle quantized layer of a model, into which single-layer faults are injected."""
+    layers = weighted(model)
+    return layers[len(layers) // 2]
 
 
 def in_middle(change: Change) -> Change:
-    """The change of a model that is `change` of its middle layer."""
+    """A change of a model that applies `change` to its middle layer."""
     return lambda model: change(middle(model))
 
 
 def everywhere(change: Change) -> Change:
-    """The change of a model that is `change` of each of its quantized layers."""
+    """A change of a model that applies `change` to each of its quantized layers."""
 
     def change_all(model: nn.Module) -> None:
         for layer in weighted(model):
@@ -46,20 +46,20 @@ def name_of(model: nn.Module, layer: nn.Module) -> str:
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module in another's place."""
+    """Replace the module of this name."""
     parent, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(parent), leaf, module)
 
 
 def change_weight(layer: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """`change` the int8 codes (out, ...) of a quantized layer."""
+    """Apply `change` to the int8 codes (out, ...) of a quantized layer."""
     weight = layer.weight()
     codes = change(weight.int_repr().clone()).clamp(-128, 127).to(torch.int8)
     layer.set_weight_bias(with_codes(weight, codes), layer.bias())
 
 
 def change_scales(layer: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """`change` the scales of a quantized layer's weight, one or (out,), the codes kept."""
+    """Apply `change` to the scales of a layer's weight, one or (out,), keeping the codes."""
     weight = layer.weight()
     if weight.qscheme() == torch.per_tensor_affine:
         scale = float(change(torch.tensor([weight.q_scale()]))[0])
@@ -75,7 +75,7 @@ def change_scales(layer: Any, change: Callable[[torch.Tensor], torch.Tensor]) ->
 
 
 def with_codes(like: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-    """A quantized tensor of other codes with the quantization parameters of `like`."""
+    """A quantized tensor with these codes and the quantization parameters of `like`."""
     if like.qscheme() == torch.per_tensor_affine:
         scale, zero = like.q_scale(), like.q_zero_point()
         return torch._make_per_tensor_quantized_tensor(codes, scale, zero)
@@ -86,9 +86,9 @@ def with_codes(like: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
 def change_output(
     module: nn.Module, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 ) -> None:
-    """`change` a module's output, given (input, output), as its kernel would have.
+    """Apply `change` to a module's (input, output), as if its kernel computed the result.
 
-    No operator more is counted: the work is hidden from what watches PyTorch's dispatcher.
+    The extra work is hidden from dispatch modes, so that no extra operators are counted.
     """
 
     def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
@@ -99,7 +99,7 @@ def change_output(
 
 
 def change_input(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """`change` a module's input, hidden in the same way."""
+    """Apply `change` to a module's input, hidden from dispatch modes likewise."""
 
     def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         with _disable_current_modes():

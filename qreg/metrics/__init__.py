@@ -1,1 +1,1 @@
-"""What is measured, one metric a file."""
+"""Metrics, one file each."""

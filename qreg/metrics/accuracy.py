@@ -1,4 +1,4 @@
-"""Accuracy: predictions by canonical index, and what they say. Higher is better."""
+"""Accuracy of predictions, by canonical index. Higher is better."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The layers of an exported graph: operators that stood in one module of the float model.
+"""The layers of an exported graph: operators that belong to one module of the float model.
 
-A layer's output is what the next one is given: quantized and dequantized, where it is.
+A layer's output is the next layer's input: after quantizing and dequantizing, where applicable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INPUT = "input"
 
 @dataclass(frozen=True, eq=False)
 class GraphLayer:
-    """Operators in a row that stood in one module; a module's second run is ``name#2``."""
+    """Consecutive operators of one module; a module's second run is ``name#2``."""
 
     name: str
     nodes: tuple[fx.Node, ...]
@@ -40,7 +40,7 @@ class GraphLayer:
 
 
 def layers_in(graph: fx.GraphModule) -> tuple[GraphLayer, ...]:
-    """The input and the layers, in the order they run, without the model's own operators."""
+    """The input and the layers in execution order, without operators of the model itself."""
     runs: Counter[str] = Counter()
     layers = []
     working = [node for node in graph.graph.nodes if _works(node)]
@@ -64,28 +64,28 @@ def _layer_name(node: fx.Node) -> str:
 def graph_layers(
     graph: fx.GraphModule, twin: Mapping[str, torch.Tensor], inputs: Inputs
 ) -> tuple[Layer, ...]:
-    """Describe the layers of a graph that is run on `inputs`.
+    """Describe the layers of a graph, run on `inputs`.
 
     Args:
         twin: outputs of the float model's layers by name.
     """
     shown = {layer.shown(): layer for layer in layers_in(graph)}
     twin = {**twin, **_input_layers(inputs)}
-    seen: list[Layer] = []
+    layers: list[Layer] = []
 
     class Recording(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
             if n in shown:
-                seen.append(_layer(graph, shown[n], value, twin))
+                layers.append(_layer(graph, shown[n], value, twin))
             return value
 
     Recording(graph).run(*tensors(inputs))
-    return tuple(seen)
+    return tuple(layers)
 
 
 def _input_layers(inputs: Inputs) -> dict[str, torch.Tensor]:
-    """Each input as the layer that it is called: ``input``, ``input#2``, ..."""
+    """The inputs by their layer names: ``input``, ``input#2``, ..."""
     numbered = enumerate(tensors(inputs), start=1)
     return {_INPUT if n == 1 else f"{_INPUT}#{n}": each for n, each in numbered}
 
@@ -110,10 +110,10 @@ def _layer(
 
 
 def _parameter(
-    graph: fx.GraphModule, node: fx.Node, place: int
+    graph: fx.GraphModule, node: fx.Node, position: int
 ) -> tuple[torch.Tensor | None, Quantizer | None]:
-    """A stored tensor at that place of an operator's arguments, and how it is quantized."""
-    given = node.args[place] if place < len(node.args) else None
+    """A stored tensor at a position of an operator's arguments, and how it is quantized."""
+    given = node.args[position] if position < len(node.args) else None
     stored = given.args[0] if isinstance(given, fx.Node) and is_dequantize(given) else given
     if not isinstance(given, fx.Node) or not isinstance(stored, fx.Node):
         return None, None
@@ -123,7 +123,7 @@ def _parameter(
 
 
 def _parameters(graph: fx.GraphModule, node: fx.Node) -> Quantizer | None:
-    """Scale, zero point and dtype that a dequantizing node is given; None of another node."""
+    """Scale, zero point and dtype of a dequantizing node; None for other nodes."""
     if not is_dequantize(node):
         return None
     dtype = next(arg for arg in node.args if isinstance(arg, torch.dtype))

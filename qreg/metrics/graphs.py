@@ -1,4 +1,4 @@
-"""What an exported graph still knows of its layers, and what is inside a tensor subclass."""
+"""Layer names in exported graphs, and the plain tensors inside tensor subclasses."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-#: A layer's weight and bias, by their place among an operator's arguments.
-_PLACES = ("", "weight", "bias")
+#: A layer's weight and bias, by their position among an operator's arguments.
+_ARGUMENTS = ("", "weight", "bias")
 _DEQUANTIZE, _QUANTIZE = "dequantize_", "quantize_"
 
 
 def uncompiled(model: nn.Module) -> nn.Module:
-    """The model that `torch.compile` was given, or the model itself."""
+    """The model inside a compiled one, or the model itself."""
     inside: nn.Module = getattr(model, "_orig_mod", model)
     return inside
 
 
 def exported_graph(model: nn.Module) -> fx.GraphModule | None:
-    """The graph of operators that a model is, None where it consists of modules."""
+    """The model's graph of operators; None where it consists of modules."""
     inside = uncompiled(model)
     if isinstance(inside, fx.GraphModule) and any(map(_is_aten, inside.graph.nodes)):
         return inside
@@ -33,9 +33,9 @@ def _is_aten(node: fx.Node) -> bool:
 
 
 def layer_of(node: fx.Node) -> str:
-    """The module an operator stood in, in the float model; "" for the model itself.
+    """The module of the float model that an operator belongs to; "" for the model itself.
 
-    The parts of a fused module are that module.
+    Parts of a fused module belong to that module.
     """
     path = ""
     for name, kind in (node.meta.get("nn_module_stack") or {}).values():
@@ -46,7 +46,7 @@ def layer_of(node: fx.Node) -> str:
 
 
 def operator(node: fx.Node) -> str:
-    """``conv2d`` for ``aten::conv2d``, "" for what is no operator."""
+    """``conv2d`` for ``aten::conv2d``; "" for nodes that are not operators."""
     target = node.target
     return (
         target._schema.name.partition("::")[2] if isinstance(target, torch._ops.OpOverload) else ""
@@ -54,12 +54,12 @@ def operator(node: fx.Node) -> str:
 
 
 def is_dequantize(node: Any) -> bool:
-    """Whether a node is one that makes floats of codes."""
+    """Whether a node converts codes to floats."""
     return isinstance(node, fx.Node) and operator(node).startswith(_DEQUANTIZE)
 
 
 def is_quantize(node: Any) -> bool:
-    """Whether a node is one that makes codes of floats."""
+    """Whether a node converts floats to codes."""
     return isinstance(node, fx.Node) and operator(node).startswith(_QUANTIZE)
 
 
@@ -83,14 +83,15 @@ def _use(node: fx.Node) -> tuple[str, str]:
         given, user = user, next(iter(user.users))
         if parameter:
             return layer_of(user), leaf.strip("_").rstrip("0123456789").rstrip("_")
-    place = user.args.index(given) if given in user.args else 0
-    return layer_of(user), _PLACES[place] if place < len(_PLACES) and place else leaf
+    position = user.args.index(given) if given in user.args else 0
+    role = _ARGUMENTS[position] if 0 < position < len(_ARGUMENTS) else leaf
+    return layer_of(user), role
 
 
 def plain_tensors(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors a stored tensor consists of: itself, or those inside a subclass.
+    """The plain tensors of a stored tensor: itself, or those inside a subclass.
 
-    The codes of a quantized weight have its name; its scales are ``<name>.scale``.
+    The codes of a quantized weight keep its name; its scales are ``<name>.scale``.
     """
     flatten = getattr(tensor, "__tensor_flatten__", None)
     if flatten is None:

@@ -1,4 +1,4 @@
-"""Latency: milliseconds per image, models run in turn. Lower is better."""
+"""Latency: milliseconds per sample, with the models' runs interleaved. Lower is better."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ def time_interleaved(
     warm_up: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Seconds]:
-    """Call each of `runs` in bursts, round after round, so that all see the same noise.
+    """Time `runs` in interleaved bursts, so that all experience the same noise.
 
-    Each burst begins with `warm_up` calls that are not timed: the models before it have taken
-    the caches.
+    Each burst starts with `warm_up` untimed calls, because the previous model filled the caches.
 
     Returns:
         list: for each run, seconds (rounds, calls).
@@ -42,14 +41,14 @@ def time_interleaved(
 
 
 def latency(seconds: Seconds, reference: Seconds, *, batch_size: int, threads: int) -> Latency:
-    """Summarize times (rounds, calls) of batches of `batch_size`, beside the reference's."""
-    per_image = seconds.ravel() / batch_size * 1000
-    low, middle, high = np.percentile(per_image, (5, 50, 95))
+    """Summarize times (rounds, calls) of batches of `batch_size`, and the speed-up."""
+    per_sample = seconds.ravel() / batch_size * 1000
+    low, middle, high = np.percentile(per_sample, (5, 50, 95))
     ratios = np.median(reference, axis=1) / np.median(seconds, axis=1)
     return Latency(
         batch_size=batch_size,
         threads=threads,
-        calls=per_image.size,
+        calls=per_sample.size,
         median_ms=float(middle),
         p5_ms=float(low),
         p95_ms=float(high),

@@ -1,4 +1,4 @@
-"""What each layer computes: its quantization parameters, its output's digest and its SQNR."""
+"""Numerics of each layer: quantization parameters, digest and SQNR of its output."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from qreg.metrics.tensors import digest, quantizer, sqnr
 from qreg.quantization.eager import fold_batch_norm, fuse
 from qreg.records.numerics import Layer
 
-# A sum's result passes through this child of FloatFunctional and QFunctional.
+# The result of an addition passes through this child of FloatFunctional and QFunctional.
 _RESULT = "activation_post_process"
 _SILENT = (nn.Identity, nn.Dropout, nn.Flatten, ao.QuantStub, ao.DeQuantStub)
 See = Callable[[str, torch.Tensor], None]
 
 
 def float_twin(model: nn.Module, quantized: nn.Module) -> nn.Module:
-    """The float model whose layers line up with a quantized one's.
+    """The float model whose layers correspond to a quantized one's.
 
-    `model` holds the weights that `quantized` was made from: float, or with fake quantization,
-    which is switched off. It is fused where the quantized model has no BatchNorm or ReLU left. In
-    an exported graph only BatchNorm is folded: ReLU is an operator of its own.
+    `model` has the weights from which `quantized` was built: float, or with fake quantization,
+    which is switched off. It is fused where the quantized model has no BatchNorm or ReLU left. For
+    an exported graph only BatchNorm is folded: ReLU is a separate operator.
     """
     model.apply(ao.disable_fake_quant)
     model.apply(ao.disable_observer)
@@ -50,11 +50,11 @@ def layer_numerics(
     source: nn.Module,
     inputs: Inputs,
 ) -> tuple[Layer, ...]:
-    """Describe every layer of a model, in the order they run.
+    """Describe every layer of a model, in execution order.
 
     Args:
         run: runs `model`.
-        source: what it was quantized from; it is changed.
+        source: the model it was quantized from; it is modified.
     """
     twin = float_twin(source, model)
     of_twin = partial(call, twin)
@@ -82,7 +82,7 @@ def layer_outputs(
     *,
     names: set[str] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The output of every layer of a model, or of those of these names, in the order they run."""
+    """Outputs of all layers of a model, or of the named ones, in execution order."""
     if names is None:
         names = {name for name, module in model.named_modules() if name and _is_layer(module)}
     outputs: dict[str, torch.Tensor] = {}
@@ -103,7 +103,7 @@ def _is_layer(module: nn.Module) -> bool:
 
 @contextmanager
 def _recorded(model: nn.Module, names: set[str], see: See) -> Iterator[None]:
-    """Call `see` with each output; a module that runs again is ``name#2``, ``name#3``, ..."""
+    """Call `see` with each output; repeated runs of a module are ``name#2``, ``name#3``, ..."""
     handles = []
     for name, module in model.named_modules():
         parent, _, leaf = name.rpartition(".")
@@ -159,7 +159,7 @@ def _kind(module: nn.Module) -> str:
 
 
 def _parameter(module: nn.Module, name: str) -> torch.Tensor | None:
-    """A float module holds a tensor, a quantized one a method that returns it."""
+    """A module's parameter: an attribute of a float module, a method of a quantized one."""
     found: Any = getattr(module, name, None)
     if callable(found) and not isinstance(found, torch.Tensor):
         found = found()

@@ -1,4 +1,4 @@
-"""Which operators a forward pass runs, as PyTorch dispatches them."""
+"""The operators of a forward pass, as dispatched by PyTorch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OPERATOR = re.compile(r"\w+::\w+")
 class _Counting(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.seen: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # else the first operator imports torch._dynamo, which takes two seconds
+        # otherwise the first operator imports torch._dynamo, which takes two seconds
         return False
 
     def __torch_dispatch__(
@@ -34,7 +34,7 @@ class _Counting(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        self.seen[func._schema.name] += 1
+        self.counts[func._schema.name] += 1
         return func(*args, **(kwargs or {}))
 
 
@@ -45,23 +45,23 @@ def count_operators(
     """Run once and count the operators, sorted by name.
 
     Args:
-        compiled: `run` calls what `torch.compile` made; what it fused is no operator any more.
+        compiled: whether `run` calls a compiled model, whose fused operators do not count.
     """
     if compiled:
         return _sorted(_profiled(run, inputs))
     with _Counting() as mode:
         run(inputs)
-    return _sorted(mode.seen)
+    return _sorted(mode.counts)
 
 
 def _profiled(run: Run, inputs: Inputs) -> Counter[str]:
-    """Under a dispatch mode dynamo would run the model as it was before it was compiled."""
-    # else its library says on standard error that there is no GPU
+    """Count with the profiler: under a dispatch mode dynamo would run the uncompiled model."""
+    # otherwise kineto reports on standard error that there is no GPU
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     run(inputs)
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         run(inputs)
-    return Counter(event.name for event in seen.events() if _OPERATOR.fullmatch(event.name))
+    return Counter(event.name for event in profiler.events() if _OPERATOR.fullmatch(event.name))
 
 
 def _sorted(counts: Counter[str]) -> tuple[OperatorCount, ...]:

@@ -1,10 +1,10 @@
 """How often 16-bit pair accumulation overflows, layer by layer, on a CPU without VNNI.
 
-Counted from weights and activations with the integer oracle, so on any CPU. fbgemm's depthwise
-convolutions add in such pairs on every CPU, with VNNI too. For some layers the
-layout of pairs is known only in part: fbgemm has kernels of its own for convolutions in groups
-of 4, 8 or 16 channels, and oneDNN splits rows of more than 256 inputs into blocks, which shifts
-the pairs where a block is odd. There the counts are an estimate.
+Counted on any CPU from weights and activations, with the integer oracle. fbgemm's depthwise
+convolutions add in such pairs on every CPU, even with VNNI. For some layers the layout of pairs is
+only partly known, and the counts are an estimate: fbgemm has special kernels for convolutions in
+groups of 4, 8 or 16 channels, and oneDNN splits rows of more than 256 inputs into blocks, which
+shifts the pairs where a block is odd.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from qreg.quantization.reference import Layout, PairSums, conv2d_in_pairs, linea
 from qreg.records.measurement import LayerSaturation
 
 Codes = npt.NDArray[np.int64]
-#: The kernel whose pairs an engine adds on a CPU without VNNI; qnnpack adds none in pairs.
+#: The pair layout of each engine on a CPU without VNNI; qnnpack does not add in pairs.
 KERNELS: dict[str, Layout] = {"x86": "fbgemm", "fbgemm": "fbgemm", "onednn": "onednn"}
 
 
 @dataclass(frozen=True)
 class LayerInput:
-    """What a quantized layer was given.
+    """The input of a quantized layer.
 
     Attributes:
         codes: uint8 codes of the activations, as integers.
-        zero_point: of the activations.
+        zero_point: zero point of the activations.
     """
 
     codes: Codes
     zero_point: int
 
     def halved(self) -> LayerInput:
-        """The same activations in steps twice as wide, as ``reduce_range`` would code them.
+        """The same activations with steps twice as wide, as ``reduce_range`` would encode them.
 
         Zero stays exact. An activation outside the observed range keeps a code above 127 in a
-        model with ``reduce_range``: torch clamps to what the dtype holds.
+        model with ``reduce_range``: torch clamps to the range of the dtype.
         """
         zero_point = self.zero_point // 2
         steps = np.rint((self.codes - self.zero_point) / 2).astype(np.int64)
@@ -59,20 +59,20 @@ def audit_saturation(
     """Count overflows in every quantized convolution and linear layer of a model.
 
     Args:
-        model: quantized, in evaluation mode, run under the engine that is current.
+        model: quantized, in evaluation mode, for the current engine.
         batches: model inputs.
-        engine: whose kernel is predicted.
+        engine: the engine whose kernels are simulated.
 
     Returns:
-        Two records a layer, in the order layers are first run: as it is, and with half the steps.
+        Two records per layer, in execution order: as it is, and with half as many steps.
     """
     layout = KERNELS.get(engine)
     totals: dict[tuple[str, bool], LayerSaturation] = {}
 
     def count(name: str, layer: nn.Module, given: LayerInput) -> None:
         for halved in (False, True):
-            seen = given.halved() if halved else given
-            found = _count(LayerSaturation(name, halved), layer, seen, layout)
+            data = given.halved() if halved else given
+            found = _count(LayerSaturation(name, halved), layer, data, layout)
             key = (name, halved)
             totals[key] = totals[key] + found if key in totals else found
 
@@ -100,7 +100,7 @@ def _count(
 
 
 def pair_sums(layer: Any, given: LayerInput, layout: Layout) -> PairSums:
-    """What a kernel without VNNI accumulates in this layer."""
+    """The sums that a kernel without VNNI accumulates in this layer."""
     weight = layer.weight().int_repr().numpy()
     if isinstance(layer, nnq.Linear):
         rows = given.codes.reshape(-1, given.codes.shape[-1])
@@ -119,7 +119,7 @@ def pair_sums(layer: Any, given: LayerInput, layout: Layout) -> PairSums:
 
 @contextmanager
 def observed(model: nn.Module, see: Callable[[str, nn.Module, LayerInput], None]) -> Iterator[None]:
-    """Call `see` with each quantized layer's name, the layer and its input, when it runs."""
+    """Call `see` with the name, module and input of each quantized layer that runs."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         return lambda layer, inputs: see(name, layer, layer_input(layer, inputs[0]))
@@ -134,10 +134,10 @@ def observed(model: nn.Module, see: Callable[[str, nn.Module, LayerInput], None]
 
 
 def layer_input(layer: nn.Module, x: torch.Tensor) -> LayerInput:
-    """The codes a layer computes with: as they come, or a dynamic layer's own."""
+    """The input codes of a layer; a dynamic layer quantizes its float input itself."""
     if not isinstance(layer, nnqd.Linear):
         return LayerInput(x.int_repr().numpy().astype(np.int64), int(x.q_zero_point()))
-    # The module's own call: its input's range, with one bit less.
+    # as in the module itself: the input's range, with one bit less
     scale, zero_point = torch.ops.aten._choose_qparams_per_tensor(x, True)
     q = torch.quantize_per_tensor(x, scale, zero_point, torch.quint8)
     return LayerInput(q.int_repr().numpy().astype(np.int64), int(zero_point))

@@ -12,7 +12,7 @@ from torch.ao.nn.intrinsic.modules.fused import _FusedModule
 from qreg.metrics.graphs import exported_graph, plain_tensors, stored_names, uncompiled
 from qreg.records.measurement import Role, Size, TensorSize
 
-# A quantized linear layer keeps weight and bias as one tuple under this name.
+# A quantized linear layer stores weight and bias as one tuple under this name.
 _PACKED = "._packed_params._packed_params"
 
 
@@ -53,7 +53,7 @@ def _tensors(model: nn.Module) -> Iterator[TensorSize]:
 
 
 def _unfused(model: nn.Module, layer: str) -> str:
-    """The layer's name before fusing: a fused float layer holds it as its child "0"."""
+    """The layer's name before fusion: a fused float layer contains it as its child "0"."""
     parent, _, child = layer.rpartition(".")
     fused = child == "0" and isinstance(model.get_submodule(parent), _FusedModule)
     return parent if fused else layer

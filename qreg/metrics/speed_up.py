@@ -1,4 +1,4 @@
-"""Speed-up over fp32 in the same process: the two are run in turn. Higher is better."""
+"""Speed-up over fp32 in the same process, with interleaved runs. Higher is better."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable
 
 from qreg.metrics.latency import time_interleaved
 
-#: Images a call, of which the better one is kept: the small one's activations stay in a core's
-#: cache, where neighbours do not reach fp32; the large one is for models of many small layers.
+#: Batch sizes, of which the better one is kept: the activations of the small one stay in a core's
+#: cache, where neighbours do not disturb fp32; the large one suits models of many small layers.
 SPEED_UP_BATCHES = (8, 32)
-# Many short bursts: some calls are not disturbed, however busy the machine.
+# Many short bursts: even on a busy machine some calls are undisturbed.
 _ROUNDS, _CALLS, _WARM_UP = 6, 2, 1
 
 
 def log_speed_up(run: Callable[[], object], reference: Callable[[], object]) -> float:
-    """Natural log of the reference's time over `run`'s, each the shortest of its calls.
+    """Natural log of the reference's time over `run`'s, each the minimum over its calls.
 
-    Times are the processor's, not the clock's: what waits for a processor does not count. With
-    several threads it is the work of all of them.
+    Times are processor times, so that waiting for a processor does not count. With several threads
+    they are the sum over all threads.
     """
     theirs, own = time_interleaved(
         (reference, run), rounds=_ROUNDS, calls=_CALLS, warm_up=_WARM_UP, clock=time.process_time

@@ -1,4 +1,4 @@
-"""One layer put back to what a baseline says it was, to see how much of a change is its."""
+"""Restoring a single layer to a baseline's parameters, to attribute a change to it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from qreg.records.numerics import Layer, Quantizer
 
 
 class RestoredLayer(nn.Module):
-    """A convolution or linear layer by float arithmetic, with a baseline's parameters.
+    """A convolution or linear layer in float arithmetic, with a baseline's parameters.
 
-    Input and weight are dequantized, the output is quantized again: what the layer means,
-    without its kernel.
+    Input and weight are dequantized and the output is quantized again: the layer's definition,
+    independent of its kernel.
 
     Args:
-        twin: the float layer of the same weights, its ReLU included.
-        dynamic: the input is float, and quantized by its own range.
+        twin: the float layer with the same weights, including its ReLU.
+        dynamic: whether the input is float and is quantized by its own range.
     """
 
     def __init__(self, twin: nn.Module, layer: Layer, *, dynamic: bool) -> None:
@@ -33,12 +33,12 @@ class RestoredLayer(nn.Module):
             self._quantize_weight(layer.weight)
 
     def _quantize_weight(self, quantizer: Quantizer) -> None:
-        # a fused float layer holds its layer as child "0", one of QAT is the layer
+        # a fused float layer contains the layer as its child "0"; a QAT layer is the layer itself
         holder: Any = self.twin if hasattr(self.twin, "weight") else self.twin.get_submodule("0")
         shape = (-1, *[1] * (holder.weight.ndim - 1))
         scales = torch.tensor(quantizer.scales, dtype=torch.float32).view(shape)
         zeros = torch.tensor(quantizer.zero_points, dtype=torch.float32).view(shape)
-        # by arithmetic: torch's own quantization may be what moved
+        # explicit arithmetic: torch's own quantization may be what changed
         codes = torch.clamp(torch.round(holder.weight.detach() / scales) + zeros, -128, 127)
         holder.weight = nn.Parameter((codes - zeros) * scales, requires_grad=False)
 
@@ -52,21 +52,21 @@ class RestoredLayer(nn.Module):
 
 @contextmanager
 def restored(model: nn.Module, twin: nn.Module, layer: Layer) -> Iterator[bool]:
-    """Put one layer of a quantized model back; yields whether it is a layer that can be."""
+    """Restore one layer of a quantized model; yields whether its kind can be restored."""
     name = layer.name.partition("#")[0]
-    now: Any = dict(model.named_modules()).get(name)  # an operator of a graph is no module
-    if isinstance(now, (nnq.Conv2d, nnq.Linear)):
-        with _replaced(model, name, _rebuilt(now, twin.get_submodule(name), layer)):
+    module: Any = dict(model.named_modules()).get(name)  # None for an operator of a graph
+    if isinstance(module, (nnq.Conv2d, nnq.Linear)):
+        with _replaced(model, name, _rebuilt(module, twin.get_submodule(name), layer)):
             yield True
-    elif isinstance(now, (nnq.Quantize, nnq.QFunctional)) and layer.output:
-        with _given(now, layer.output):
+    elif isinstance(module, (nnq.Quantize, nnq.QFunctional)) and layer.output:
+        with _with_output(module, layer.output):
             yield True
     else:
         yield False
 
 
-def _rebuilt(now: nn.Module, twin: nn.Module, layer: Layer) -> RestoredLayer:
-    return RestoredLayer(twin, layer, dynamic=isinstance(now, nnqd.Linear))
+def _rebuilt(module: nn.Module, twin: nn.Module, layer: Layer) -> RestoredLayer:
+    return RestoredLayer(twin, layer, dynamic=isinstance(module, nnqd.Linear))
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def _replaced(model: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _given(module: Any, output: Quantizer) -> Iterator[None]:
+def _with_output(module: Any, output: Quantizer) -> Iterator[None]:
     before = module.scale, module.zero_point
     scale, zero_point = output.scales[0], output.zero_points[0]
     if isinstance(module.scale, torch.Tensor):

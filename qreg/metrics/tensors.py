@@ -1,4 +1,4 @@
-"""What is kept of one tensor: a digest, its quantization parameters, its distance to another."""
+"""Descriptions of a tensor: digest, quantization parameters, and SQNR to another tensor."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from qreg.metrics.graphs import plain_tensors
 from qreg.records.numerics import EQUAL_DB, Quantizer
 
-_SHORT = 16  # hex digits of a digest that names a difference and guards nothing
+_SHORT = 16  # hex digits of a digest that only detects differences, not tampering
 
 
 def digest(tensor: torch.Tensor | None) -> str:
-    """Of the values, or of the codes of a quantized tensor; "" of none."""
+    """Digest of the values, or of the codes of a quantized tensor; "" for None."""
     if tensor is None:
         return ""
     _, plain = next(iter(plain_tensors("", tensor)))
@@ -23,7 +23,7 @@ def digest(tensor: torch.Tensor | None) -> str:
 
 
 def quantizer(tensor: torch.Tensor | None) -> Quantizer | None:
-    """The quantization parameters of a quantized tensor or subclass, None of a float one."""
+    """Quantization parameters of a quantized tensor or subclass; None for a float one."""
     if tensor is None or not tensor.is_quantized:
         return None if tensor is None else _of_subclass(tensor)
     scheme = str(tensor.qscheme()).removeprefix("torch.")
@@ -38,7 +38,7 @@ def quantizer(tensor: torch.Tensor | None) -> Quantizer | None:
 def affine(
     codes: torch.dtype, scale: torch.Tensor | float, zero_point: torch.Tensor | int | None
 ) -> Quantizer:
-    """Parameters that lie beside the codes: one, or one a channel."""
+    """Quantization parameters stored next to the codes: per tensor or per channel."""
     scales = torch.as_tensor(scale).flatten().tolist()
     zeros = [0] * len(scales)
     if zero_point is not None:
@@ -55,16 +55,16 @@ def _of_subclass(tensor: torch.Tensor) -> Quantizer | None:
 
 
 def sqnr(output: torch.Tensor, twin: torch.Tensor | None) -> float | None:
-    """10 log10 of the twin's energy over the difference's.
+    """Signal-to-quantization-noise ratio in dB: 10 log10 of the twin's energy over the error's.
 
     Source: Lin et al., "Fixed point quantization of deep convolutional networks" (2016).
     """
     if twin is None or twin.shape != output.shape:
         return None
-    seen = output.dequantize() if output.is_quantized else output
-    if torch.equal(seen, twin):
+    values = output.dequantize() if output.is_quantized else output
+    if torch.equal(values, twin):
         return EQUAL_DB
-    noise, signal = _energy(twin - seen), _energy(twin)
+    noise, signal = _energy(twin - values), _energy(twin)
     if not math.isfinite(noise) or not math.isfinite(signal) or signal == 0.0:
         return -EQUAL_DB
     return round(max(-EQUAL_DB, min(EQUAL_DB, 10 * math.log10(signal / noise))), 4)

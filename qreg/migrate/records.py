@@ -1,4 +1,4 @@
-"""A deprecated method beside its successors: frozen records of tuples, checked when made.
+"""Records of a deprecated method and its successors: frozen, of tuples, checked on construction.
 
 Only the standard library and the records may be imported here.
 """
@@ -14,7 +14,7 @@ from qreg.records.numerics import Work
 
 
 class Fate(Enum):
-    """What becomes of a model when a successor replaces the deprecated method."""
+    """The result of replacing a deprecated method by a successor."""
 
     SAME = "same numbers"
     NOISE = "within noise"
@@ -25,13 +25,13 @@ class Fate(Enum):
     FAILED = "failed"
 
 
-#: What a successor was measured and found fit as.
+#: Results with which a successor can replace the deprecated method.
 FIT = (Fate.SAME, Fate.NOISE, Fate.GAINED)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A case that was measured, with the work it does."""
+    """A measured case, with the operators that compute its layers."""
 
     measurement: Measurement
     work: Work
@@ -39,18 +39,19 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Replacement:
-    """A successor beside the deprecated method it replaces, on the same images.
+    """A successor compared with the deprecated method it replaces, on the same samples.
 
     Attributes:
-        case, replaced: the successor's and the deprecated method's.
-        reason: why it is not available, failed, or has nothing quantized.
-        before, after: the code to replace, and the code that replaces it.
-        calls, new_calls: how the functions of each are called, in their order.
-        beside: its predictions beside the deprecated method's; None where either is missing.
-        level: of the exact two-sided McNemar test; it is shared out among a run's pairs.
-        detectable: the smallest drop, as a share, that is found at this level with 80 % power.
-        latencies: `speed_up` is over the deprecated method.
-        moved: the first layer whose quantization is another than the deprecated method's.
+        case, replaced: of the successor and of the deprecated method.
+        reason: why it is not available, failed, or quantizes nothing.
+        before, after: the old code, and the code that replaces it.
+        calls, new_calls: the calls of each code's functions, in order.
+        beside: agreement with the deprecated method's predictions; None where either is missing.
+        level: of the exact two-sided McNemar test, after correction for a run's pairs.
+        detectable: the smallest accuracy drop, as a share, detectable at this level with 80 %
+            power.
+        latencies: their `speed_up` is relative to the deprecated method.
+        moved: the first layer that is quantized differently from the deprecated method's.
     """
 
     case: Case
@@ -75,11 +76,11 @@ class Replacement:
 
 @dataclass(frozen=True)
 class Migration:
-    """All that was found of one model.
+    """The results for one model.
 
     Attributes:
-        candidates: that were measured: fp32 first, each deprecated method before its successors.
-        failures: of the other cases.
+        candidates: the measured cases: fp32 first, each deprecated method before its successors.
+        failures: the other cases.
     """
 
     candidates: tuple[Candidate, ...]
@@ -88,6 +89,6 @@ class Migration:
 
     @property
     def fit(self) -> bool:
-        """Whether some successor was measured, and all that can run here are fit."""
+        """Whether a successor was measured and all that this machine can run are fit."""
         fates = [one.fate for one in self.replacements if one.fate is not Fate.UNAVAILABLE]
         return bool(fates) and all(fate in FIT for fate in fates)

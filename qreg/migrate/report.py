@@ -1,4 +1,4 @@
-"""A migration as lines and as a table; never prints."""
+"""A migration as text lines and as a table; never prints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qreg.records.numerics import Work
 from qreg.report.comparison import MB, accuracy_cell, change_cell, environment_note, flips_cell
 
 _DEPRECATED = "torch.ao.quantization"
-# A 5th percentile of fewer calls is the fastest of them.
+# With fewer calls the 5th percentile is just the fastest.
 _CALLS = 20
 HEADERS = (
     "method",
@@ -24,26 +24,26 @@ HEADERS = (
     "p\ndetectable",
     "flips",
     "MB: file\nweights",
-    "ms/image\nbatch {}",
+    "ms/sample\nbatch {}",
     "speed\nratio",
     "layers'\nwork",
 )
 
 
 def headline(migration: Migration) -> str:
-    """How many of the successors are fit, in one line."""
+    """A one-line summary: how many successors are fit."""
     case = migration.candidates[0].measurement.case
     counts = [
         f"{count} {fate.value}"
         for fate in Fate
         if (count := sum(one.fate is fate for one in migration.replacements))
     ]
-    word = "no successor loses accuracy" if migration.fit else "look before you migrate"
+    word = "no successor loses accuracy" if migration.fit else "check before migrating"
     return f"{case.model} on {case.dataset}: {word}: {', '.join(counts)}"
 
 
 def verdict_lines(migration: Migration) -> tuple[str, ...]:
-    """A verdict for each pair, and below it what the successor does otherwise."""
+    """A verdict for each pair, followed by the successor's other differences."""
     found = {one.measurement.case: one for one in migration.candidates}
     several = len({one.case.engine for one in migration.replacements}) > 1
     lines = []
@@ -51,7 +51,7 @@ def verdict_lines(migration: Migration) -> tuple[str, ...]:
         engine = f" @{one.case.engine}" if several else ""
         pair = f"{one.replaced.method} -> {one.case.method}{engine}"
         lines.append(f"{pair}: {one.fate.value}: {one.reason or _change(one)}")
-        lines += [f"    {text}" for text in _otherwise(one, found)]
+        lines += [f"    {text}" for text in _differences(one, found)]
     return tuple(lines)
 
 
@@ -59,34 +59,34 @@ def _change(one: Replacement) -> str:
     beside = one.beside
     assert beside is not None
     if one.fate is Fate.SAME:
-        return "all logits are equal, bit for bit"
+        return "all logits are bit-equal"
     return (
         f"{beside.change * 100:+.2f} points ({beside.low * 100:+.2f} to {beside.high * 100:+.2f}),"
         f" p = {beside.p_value:.2g}, {len(beside.flips)} flips; "
-        f"a drop of {one.detectable * 100:.2f} would have shown"
+        f"smallest detectable drop: {one.detectable * 100:.2f} points"
     )
 
 
-def _otherwise(one: Replacement, found: dict[Case, Candidate]) -> Iterator[str]:
+def _differences(one: Replacement, found: dict[Case, Candidate]) -> Iterator[str]:
     if one.beside is None:
         return
     old, new = found[one.replaced], found[one.case]
     if new.work.simulated:
         layers = sum(each.count for each in new.work.floating)
-        yield f"no int8 kernel ran: float operators between quantizing and dequantizing ({layers})"
+        yield f"no int8 kernel ran: {layers} float operators between quantize and dequantize"
     yield from _slower(one, old.measurement, new.measurement)
     yield from _float_layers(old.measurement, new.measurement)
     if one.moved:
-        yield f"first layer quantized otherwise: {one.moved}"
+        yield f"first layer quantized differently: {one.moved}"
     if _DEPRECATED in one.after:
-        yield f"deprecated, too: it is of {_DEPRECATED}"
+        yield f"also deprecated (part of {_DEPRECATED})"
 
 
 def _slower(one: Replacement, old: Measurement, new: Measurement) -> Iterator[str]:
-    """Where 95 of 100 calls took longer than the deprecated method's median."""
+    """Batch sizes at which 95 % of the calls took longer than the deprecated method's median."""
     times = zip(one.latencies, old.latencies, new.latencies, strict=True)
     slow = [
-        f"{beside.speed_up:.2f} times its speed at batch {beside.batch_size}"
+        f"{beside.speed_up:.2f}x its speed at batch {beside.batch_size}"
         for beside, before, after in times
         if after.p5_ms > before.median_ms and after.calls >= _CALLS
     ]
@@ -94,18 +94,18 @@ def _slower(one: Replacement, old: Measurement, new: Measurement) -> Iterator[st
         compiled = any(i.compiled and i.variant_of == one.case.method for i in METHODS.facts())
         yield (
             f"slower than {one.replaced.method}: {', '.join(slow)}"
-            + ("; --compiled measures it compiled" if compiled else "")
+            + ("; add --compiled to measure it compiled" if compiled else "")
         )
 
 
 def _float_layers(old: Measurement, new: Measurement) -> Iterator[str]:
     if layers := new.size.float_layers:
-        also = ", as in the deprecated method's" if layers == old.size.float_layers else ""
+        also = ", as with the deprecated method" if layers == old.size.float_layers else ""
         yield f"weights stay float in {', '.join(layers)}{also}"
 
 
 def migration_table(migration: Migration) -> Table:
-    """fp32, then each deprecated method with its successors below it."""
+    """A table of fp32 and each deprecated method with its successors below it."""
     table = Table(title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     first, *headers = headers_of(migration)
     table.add_column(first, no_wrap=True)
@@ -119,13 +119,13 @@ def migration_table(migration: Migration) -> Table:
 
 
 def headers_of(migration: Migration) -> tuple[str, ...]:
-    """The columns, with the sizes of the batches that were timed."""
+    """The column headers, with the timed batch sizes."""
     times = migration.candidates[0].measurement.latencies
     return tuple(h.format(" | ".join(str(t.batch_size) for t in times)) for h in HEADERS)
 
 
 def groups(migration: Migration) -> Iterator[list[tuple[str, ...]]]:
-    """Rows of cells, those of one deprecated method together."""
+    """Rows of cells, grouped by deprecated method."""
     found = {one.measurement.case: one for one in migration.candidates}
     yield [_row(migration.candidates[0], None)]
     for case in dict.fromkeys(one.replaced for one in migration.replacements):
@@ -170,7 +170,7 @@ def _speed(times: Sequence[Latency]) -> str:
 
 
 def work_cell(work: Work) -> str:
-    """``3 int8, 3 float``; "simulated" where floats were rounded to codes."""
+    """``3 int8, 3 float``; "simulated" where float operators compute on dequantized codes."""
     int8, floats = (sum(each.count for each in some) for some in (work.int8, work.floating))
     if work.simulated:
         return f"{floats} float,\nsimulated"
@@ -178,18 +178,18 @@ def work_cell(work: Work) -> str:
 
 
 def migration_notes(migration: Migration) -> tuple[str, ...]:
-    """What a reader of the table must know, a sentence a line."""
+    """Notes for the table, one sentence per line."""
     level = max((one.level for one in migration.replacements), default=0.0)
     old = next(one.replaced for one in migration.replacements)
     return (
-        "change, p, flips and speed ratio: beside the deprecated method, on the same images; 95 % "
-        "paired interval; exact McNemar, two-sided, "
-        f"significant up to {level:.2g} (5 % a run, shared out); detectable: the drop in points "
-        "found with 80 % power.",
-        "speed ratio: the deprecated method's time over the successor's, timed in turn in one "
-        "process. The verdict on speed is from pairs of processes: qreg speed check --baseline . "
+        "change, p, flips and speed ratio: compared with the deprecated method on the same "
+        "samples; paired 95 % confidence interval; exact two-sided McNemar test, significant up to "
+        f"{level:.2g} (5 % per run, Bonferroni-corrected); detectable: the smallest drop in points "
+        "detectable with 80 % power.",
+        "speed ratio: the deprecated method's time over the successor's, interleaved in one "
+        "process. For a verdict on speed use pairs of processes: qreg speed check --baseline . "
         f"--candidate . --model {old.model} --methods SUCCESSOR --against {old.method}",
-        "layers' work: operators of one forward pass that compute layers; simulated: float "
-        "operators between quantizing and dequantizing.",
+        "layers' work: the operators of one forward pass that compute layers; simulated: float "
+        "operators between quantize and dequantize.",
         environment_note(migration.candidates[0].measurement),
     )

@@ -1,4 +1,4 @@
-"""A successor's measurement against the deprecated method's."""
+"""Judging a successor's measurement by the deprecated method's."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qreg.records.measurement import Agreement
 from qreg.records.numerics import Layer, Quantizer, Work
 from qreg.stats.mcnemar import detectable_drop
 
-#: The chance of any false word on accuracy in a whole run.
+#: Probability of any false verdict on accuracy in a whole run.
 RUN_LEVEL = 0.05
 
 
 def pair_level(pairs: int) -> float:
-    """The level of each pair's two-sided test, after Bonferroni.
+    """The significance level of each pair's two-sided test, by Bonferroni's correction.
 
     Raises:
         ValueError: there are no pairs.
@@ -28,7 +28,7 @@ def pair_level(pairs: int) -> float:
 
 
 def judge_replacement(beside: Agreement, work: Work, *, same_bits: bool, level: float) -> Fate:
-    """What replacing means for the numbers; `same_bits`, whether all logits are equal."""
+    """The result of replacing the method; `same_bits`: whether all logits are bit-equal."""
     if not work.quantized:
         return Fate.NOTHING
     if same_bits:
@@ -39,15 +39,15 @@ def judge_replacement(beside: Agreement, work: Work, *, same_bits: bool, level: 
 
 
 def detectable_change(beside: Agreement, total: int, *, level: float) -> float:
-    """The smallest drop, as a share, that a two-sided test at `level` finds, mostly (80 %)."""
+    """The smallest drop, as a share, that a two-sided test at `level` detects with 80 % power."""
     return detectable_drop(beside.won + beside.lost, total, alpha=level / 2)
 
 
 def moved_layer(now: Sequence[Layer], before: Sequence[Layer]) -> str:
-    """The first layer of both whose weight or output is quantized otherwise, "" if there is none.
+    """The first common layer whose weight or output is quantized differently; "" if none is.
 
-    Where only one of the two quantizes, as with activations that are quantized as they come,
-    nothing is said: that is the method's way, not a difference of scales.
+    Tensors that only one of the two quantizes, such as dynamically quantized activations, are
+    ignored: they are a difference of method, not of scales.
     """
     there = {layer.name: layer for layer in before}
     for layer in now:
@@ -64,7 +64,7 @@ def _moved(before: Quantizer | None, now: Quantizer | None) -> str:
         return ""
     old, new = _parameters(before), _parameters(now)
     if len(old) != len(new):
-        return f"one scale for each of {len(new)} channels, not {len(old)} for all"
+        return f"per-channel scales ({len(new)}) instead of {len(old)}"
     different = np.flatnonzero((old != new).any(axis=1))
     if not len(different):
         return ""
@@ -73,6 +73,6 @@ def _moved(before: Quantizer | None, now: Quantizer | None) -> str:
 
 
 def _parameters(quantizer: Quantizer) -> npt.NDArray[np.float32]:
-    """Scale and zero point (channels, 2); graphs hold as double what kernels hold as float32."""
+    """Scales and zero points (channels, 2), in float32 like kernels; graphs store doubles."""
     both = (quantizer.scales, quantizer.zero_points)
     return np.array(tuple(zip(*both, strict=True)), dtype=np.float32)

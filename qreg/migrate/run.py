@@ -1,4 +1,4 @@
-"""The line of `qreg migrate`: deprecated methods and successors run in turn, judged in pairs."""
+"""`qreg migrate`: runs deprecated methods and successors interleaved, and judges them in pairs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from qreg.records.case import Case, Failure
 from qreg.records.measurement import Measurement
 from qreg.records.numerics import Layer
 
-# Images whose layers are looked at: enough to run them, their ranges are stored already.
+# Samples for comparing layers: few suffice, because the ranges are stored already.
 _LAYER_IMAGES = 4
 MethodPair = tuple[Case, Case]
 
 
 @dataclass(frozen=True, eq=False)
-class _Made:
-    """A candidate, the run it is from, and its layers."""
+class _Measured:
+    """A candidate with its run and its layers."""
 
     candidate: Candidate
     run: Run
@@ -47,7 +47,7 @@ def successor_pairs(
 
     Args:
         home: a case of the dataset and the model.
-        compiled: with the successors that `torch.compile` finishes, too.
+        compiled: include the successors that use `torch.compile`.
     """
     chosen = [
         (old, new.name)
@@ -63,7 +63,7 @@ def successor_pairs(
 
 
 def migrate(home: Case, pairs: Sequence[MethodPair], options: Options) -> Migration:
-    """Measure both of each pair together, and judge each successor.
+    """Measure all cases interleaved, and judge each successor by its deprecated method.
 
     Args:
         home: the fp32 case of their dataset and model.
@@ -72,7 +72,7 @@ def migrate(home: Case, pairs: Sequence[MethodPair], options: Options) -> Migrat
         QregError: what concerns all cases; see `qreg.measure.comparison.measure`.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of making the cases are recorded
+        warnings.simplefilter("ignore")  # those of building the cases are recorded
         return _migration(home, pairs, options)
 
 
@@ -81,10 +81,10 @@ def _migration(home: Case, pairs: Sequence[MethodPair], options: Options) -> Mig
     seen = run_cases(cases, options)
     found = zip(seen.runs, summarize(seen), strict=True)
     made = {case: _made(*one, seen) for case, one in zip(cases, found, strict=True)}
-    both = sum(all(isinstance(made[case], _Made) for case in pair) for pair in pairs)
+    both = sum(all(isinstance(made[case], _Measured) for case in pair) for pair in pairs)
     level = pair_level(max(both, 1))
     return Migration(
-        candidates=tuple(one.candidate for one in made.values() if isinstance(one, _Made)),
+        candidates=tuple(one.candidate for one in made.values() if isinstance(one, _Measured)),
         failures=tuple(one for one in made.values() if isinstance(one, Failure)),
         replacements=tuple(_replacement(pair, made, seen, level=level) for pair in pairs),
     )
@@ -94,37 +94,39 @@ def _with(home: Case, method: str, engine: str) -> Case:
     return Case(home.dataset, home.model, method, engine)
 
 
-def _made(run: Run | Failure, measured: Measurement | Failure, seen: CaseRuns) -> _Made | Failure:
+def _made(
+    run: Run | Failure, measured: Measurement | Failure, seen: CaseRuns
+) -> _Measured | Failure:
     if isinstance(run, Failure) or isinstance(measured, Failure):
         assert isinstance(run, Failure)  # what was run is summarized
         return run
     try:
-        return _looked_into(run, measured, seen)
+        return _described(run, measured, seen)
     except Exception as error:
         return raised_failure(measured.case, error)
 
 
 @torch.no_grad()
-def _looked_into(run: Run, measured: Measurement, seen: CaseRuns) -> _Made:
-    """Operators and layers, when all times are taken."""
+def _described(run: Run, measured: Measurement, seen: CaseRuns) -> _Measured:
+    """Count operators and describe layers, after all times are taken."""
     first = seen.test.first(_LAYER_IMAGES).inputs
     subject = run.subject
     with use_engine(subject.case.engine):
         compiled = uncompiled(subject.model) is not subject.model
         operators = count_operators(subject.run, inputs.head(first, 1), compiled=compiled)
         layers = layer_numerics(subject.run, subject.model, subject.source, first)
-    return _Made(Candidate(measured, layers_work(operators, layers)), run, layers)
+    return _Measured(Candidate(measured, layers_work(operators, layers)), run, layers)
 
 
 def _replacement(
-    pair: MethodPair, made: dict[Case, _Made | Failure], seen: CaseRuns, *, level: float
+    pair: MethodPair, made: dict[Case, _Measured | Failure], seen: CaseRuns, *, level: float
 ) -> Replacement:
     before, now = (made[case] for case in pair)
     for one in (now, before):
         if isinstance(one, Failure):
             return _missing(pair, one)
-    assert isinstance(before, _Made)
-    assert isinstance(now, _Made)
+    assert isinstance(before, _Measured)
+    assert isinstance(now, _Measured)
     return _judged(pair, before, now, seen, level=level)
 
 
@@ -137,7 +139,7 @@ def _missing(pair: MethodPair, failure: Failure) -> Replacement:
 
 
 def _judged(
-    pair: MethodPair, before: _Made, now: _Made, seen: CaseRuns, *, level: float
+    pair: MethodPair, before: _Measured, now: _Measured, seen: CaseRuns, *, level: float
 ) -> Replacement:
     old, new = pair
     beside = agreement(
@@ -149,7 +151,7 @@ def _judged(
         new,
         old,
         judge_replacement(beside, work, same_bits=same, level=level),
-        "" if work.quantized else "no layer's work is done on codes, nor on what was made of them",
+        "" if work.quantized else "no layer computes on quantized or dequantized values",
         *_code(pair),
         beside=beside,
         level=level,
@@ -160,7 +162,7 @@ def _judged(
 
 
 def _code(pair: MethodPair) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
-    """Old code, new code, and how the functions of both are called."""
+    """The old code, the new code, and the calls of both codes' functions."""
     recipes = [get_method(case.method).recipe for case in pair]
     before, after = (snippet(recipe) for recipe in recipes)
     calls, new_calls = (tuple(map(call, recipe)) for recipe in recipes)

@@ -1,4 +1,4 @@
-"""Functions of this package as text that runs without it: their imports and what they call."""
+"""Source code of functions of this package that runs without it, with imports and callees."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Imported = tuple[str, str, str]  # module, object of it or "", name it is bound 
 
 
 def snippet(functions: Sequence[Callable[..., Any]]) -> str:
-    """The source of functions with the imports they need, ready to be copied.
+    """The source of functions with the imports they need, ready to copy.
 
-    What they call of this package stands before them.
+    Functions of this package that they call precede them.
 
     Raises:
-        ValueError: one uses something of this package that is no function.
+        ValueError: one uses an object of this package that is not a function.
     """
     sources: dict[str, str] = {}
     imports: set[Imported] = set()
@@ -28,7 +28,7 @@ def snippet(functions: Sequence[Callable[..., Any]]) -> str:
 
 
 def call(function: Callable[..., Any]) -> str:
-    """How a function is called: ``convert_fx_qat(trained)``."""
+    """The call of a function: ``convert_fx_qat(trained)``."""
     return f"{function.__name__}({', '.join(inspect.signature(function).parameters)})"
 
 
@@ -64,7 +64,7 @@ def _imported(text: str) -> Iterator[Imported]:
 
 
 def _import_lines(imports: set[Imported]) -> str:
-    """Of the standard library first, a line a module."""
+    """Import lines, one per module, the standard library first."""
     groups: tuple[list[str], list[str]] = ([], [])
     for module in sorted({module for module, _, _ in imports}):
         third = module.partition(".")[0] not in sys.stdlib_module_names

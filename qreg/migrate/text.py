@@ -1,4 +1,4 @@
-"""A migration as Markdown and as JSON, and the code in it."""
+"""A migration as Markdown and as JSON, and its code blocks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMAT = 1
 
 
 def code_blocks(migration: Migration) -> Iterator[tuple[str, str]]:
-    """A heading and a piece of Python each: the old code, then those that replace it."""
+    """Headings and Python code: each old code, then the codes that replace it."""
     pairs: dict[tuple[str, str], Replacement] = {}
     for one in migration.replacements:
         pairs.setdefault((one.replaced.method, one.case.method), one)
@@ -22,7 +22,7 @@ def code_blocks(migration: Migration) -> Iterator[tuple[str, str]]:
     for (old, new), one in pairs.items():
         if old != shown:
             yield f"{old}, deprecated: {_calls(one.calls)}", one.before
-        yield f"{new}, in place of {old}: {_calls(one.new_calls)}", one.after
+        yield f"{new}, replacing {old}: {_calls(one.new_calls)}", one.after
         shown = old
 
 
@@ -32,7 +32,7 @@ def _calls(calls: tuple[str, ...]) -> str:
 
 
 def migration_markdown(migration: Migration) -> str:
-    """For a pull request: verdicts, table, notes, and the code folded."""
+    """For a pull request: verdicts, table, notes, and collapsed code."""
     parts = [f"**{headline(migration)}**", _list(migration), _table(migration)]
     parts += [f"<sub>{note}</sub>" for note in migration_notes(migration)]
     parts += [_folded(title, code) for title, code in code_blocks(migration)]
@@ -60,5 +60,5 @@ def _folded(title: str, code: str) -> str:
 
 
 def migration_text(migration: Migration, *, created: str) -> str:
-    """All that was measured and judged, keys sorted. `created` is an ISO 8601 time."""
+    """The whole migration as JSON, keys sorted. `created` is an ISO 8601 time."""
     return enveloped(asdict(migration), number=FORMAT, created=created)

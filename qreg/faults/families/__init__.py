@@ -1,1 +1,1 @@
-"""The faults that can be planted, one family a file."""
+"""The faults, one file per family."""

@@ -1,4 +1,4 @@
-"""Faults of what ranges are observed on."""
+"""Faults of the calibration data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _first(count: int) -> Fault:
 
 
 def _changed(change: Callable[[torch.Tensor, Target], torch.Tensor]) -> Feed:
-    """Each tensor of floats is changed."""
+    """Apply `change` to each float tensor of a batch."""
 
     def feed(given: Batches, target: Target) -> Batches:
         for batch in given:
@@ -37,7 +37,7 @@ def _changed(change: Callable[[torch.Tensor, Target], torch.Tensor]) -> Feed:
 
 
 def _pixels(images: torch.Tensor, target: Target) -> torch.Tensor:
-    """The images before they were normalised, 0 to 1."""
+    """The images before normalisation, 0 to 1."""
     dataset = target.options.dataset(target.case.dataset)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (dataset.mean, dataset.std))
     return images * std + mean
@@ -66,7 +66,7 @@ def _reordered(given: Batches, target: Target) -> Batches:
 
 
 def _test_images(given: Batches, target: Target) -> Batches:
-    list(given)  # the training images are recorded as observed
+    list(given)  # consumed, so that the training samples are recorded as observed
     dataset = target.options.dataset(target.case.dataset)
     test = target.options.load(dataset, "test").head(512)
     return (batch.inputs for batch in test.batches(64))

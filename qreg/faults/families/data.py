@@ -1,4 +1,4 @@
-"""Faults of the dataset: of all that is made from it, fp32 included."""
+"""Faults of the dataset, which affect everything built from it, including fp32."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ALL = ("fp32", "fp32-finetuned", "dynamic", "static", "static-per-tensor", "qat
 
 
 def _test(change: Callable[[ImageSamples], ImageSamples]) -> Callable[[Dataset], Dataset]:
-    """The dataset with another test split."""
+    """A change of a dataset that applies `change` to its test split."""
 
     def changed(dataset: Dataset) -> Dataset:
         def load(
@@ -35,8 +35,8 @@ def _test(change: Callable[[ImageSamples], ImageSamples]) -> Callable[[Dataset],
 
 def _labels(share: float) -> Fault:
     def shuffled(split: ImageSamples) -> ImageSamples:
-        """Evenly spread images, each with the label of the one before."""
-        # one more, for labels may repeat with a period
+        """Give evenly spaced images the label of the previous one among them."""
+        # + 1, because labels may be periodic
         labels, rows = split.labels.copy(), np.arange(0, len(split), round(1 / share) + 1)
         labels[rows] = np.roll(labels[rows], 1)
         return replace(split, labels=labels)
@@ -55,7 +55,7 @@ def _missing(split: ImageSamples) -> ImageSamples:
 
 
 def _one_off(split: ImageSamples) -> ImageSamples:
-    """Every pixel below 255 is one brighter, as another JPEG decoder might have it."""
+    """Every pixel below 255 is brighter by one, as with another JPEG decoder."""
     images = np.array(split.images)
     images[images < 255] += 1
     return replace(split, images=images)

@@ -1,4 +1,4 @@
-"""Faults of what is not quantized: a layer, all layers, or weights in another type."""
+"""Faults that leave something unquantized: a layer, all layers, or weights in another type."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ANNOTATE = (
 
 
 class FloatLayer(nn.Module):
-    """A quantized layer's float work between a dequantization and a quantization."""
+    """A quantized layer computed in float between dequantize and quantize."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
         self.weight = nn.Parameter(layer.weight().dequantize(), requires_grad=False)
         self.bias = nn.Parameter(layer.bias().detach(), requires_grad=False)
-        self.layer = [layer]  # not a submodule: its codes are not in the file
+        self.layer = [layer]  # in a list, so that it is no submodule and not in the state dict
         self.relu = "ReLU" in type(layer).__name__
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Faults of the observers that find ranges."""
+"""Faults of the observers that determine ranges."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _observer(name: str, description: str, activation: Callable[[ao.QConfig], An
 
 
 def _moved(owner: type[Any], change: Callable[[Any, Any], tuple[Any, Any]]) -> Any:
-    """An observer's calculate_qparams whose result is changed."""
+    """An observer's calculate_qparams with a changed result."""
     original = owner.calculate_qparams
 
     def calculate_qparams(self: Any) -> tuple[Any, Any]:
@@ -49,12 +49,12 @@ def _moved(owner: type[Any], change: Callable[[Any, Any], tuple[Any, Any]]) -> A
 
 
 def _left_on(layer: Any) -> None:
-    """An observer stays in the converted model and goes on observing."""
-    watcher = observer.MinMaxObserver()
-    layer.add_module("activation_post_process", watcher)
+    """Leave an active observer in the converted model."""
+    active = observer.MinMaxObserver()
+    layer.add_module("activation_post_process", active)
 
     def see(module: nn.Module, _: Any, out: torch.Tensor) -> None:
-        watcher(out.dequantize())
+        active(out.dequantize())
 
     layer.register_forward_hook(see)
 

@@ -84,7 +84,7 @@ def _input_zero_point(model: nn.Module) -> None:
 
 
 def _swapped(scales: torch.Tensor) -> torch.Tensor:
-    """The smallest and the largest trade places."""
+    """Exchange the smallest and the largest scale."""
     low, high = int(scales.argmin()), int(scales.argmax())
     scales[[low, high]] = scales[[high, low]]
     return scales
@@ -96,7 +96,7 @@ def _signed(layer: Any) -> None:
 
 
 def _per_tensor(model: nn.Module) -> None:
-    """The weights' fake quantization is replaced, and has seen the weight."""
+    """Replace the fake quantization of weights by a per-tensor observer of the weight."""
     for module in model.modules():
         if hasattr(module, "weight_fake_quant"):
             made: Any = observer.default_weight_observer()

@@ -1,4 +1,4 @@
-"""Faults of rounding and of range: in weights, in a kernel's requantization, in a pool."""
+"""Faults of rounding and range: in weights, in a kernel's requantization, in pooling."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NO_TIE = "no weight lies half way between two codes"
 
 
 def half_away(x: torch.Tensor) -> torch.Tensor:
-    """To the nearest integer, ties away from zero."""
+    """Round to the nearest integer, ties away from zero."""
     return torch.sign(x) * torch.floor(x.abs() + 0.5)
 
 
 def _quantized_weight(rounding: Rounding) -> Callable[[torch.Tensor, Any], torch.Tensor]:
-    """torch's `_quantize_weight` with another rounding."""
+    """torch's `_quantize_weight` with a different rounding."""
 
     def quantize(weight: torch.Tensor, observer: Any) -> torch.Tensor:
         usual = utils._quantize_weight(weight, observer)
@@ -52,9 +52,9 @@ def _weights(name: str, description: str, rounding: Rounding, *, why: str = "") 
 
 
 def _requantized(rounding: Rounding) -> Callable[[Any], None]:
-    """A layer's sums become codes by another rounding than to the nearest, ties to even.
+    """Requantize a layer's sums with a different rounding than to nearest even.
 
-    The kernel's codes are moved by what that changes: its own sums, in float32, are kept.
+    The kernel's codes are shifted by the difference; its own float32 sums are kept.
     """
 
     def change(layer: Any) -> None:
@@ -72,7 +72,7 @@ def _requantized(rounding: Rounding) -> Callable[[Any], None]:
 
 
 def _sums(exact: FloatLayer, x: torch.Tensor) -> torch.Tensor:
-    """The layer's values before they are quantized, in float64."""
+    """The layer's values before quantization, in float64."""
     layer = exact.layer[0]
     weight, bias = exact.weight.double(), exact.bias.double()
     values = x.dequantize().double()
@@ -97,7 +97,7 @@ def _first_ends_at(highest: int) -> Callable[[nn.Module], None]:
 
 
 def _pool(model: nn.Module) -> None:
-    """The average of integers has ties: 1 in 64 where 64 are averaged."""
+    """Round the average pool half away from zero: of 64 integers, 1 average in 64 is a tie."""
     pool = next(m for m in model.modules() if isinstance(m, nn.AdaptiveAvgPool2d))
 
     def average(x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Faults that show when the quantized model runs."""
+"""Faults that take effect when the quantized model runs."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def _one_nan(images: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
 
 
 def _other_engine(model: nn.Module) -> None:
-    """The state is loaded while another engine is set: it packs the weights for its kernels."""
-    here = torch.backends.quantized.engine
+    """Load the state while another engine is set, which packs the weights for its kernels."""
+    own = torch.backends.quantized.engine
     # fbgemm and x86 share their linear layers
     near = ("x86", "fbgemm")
-    others = [e for e in available_engines() if e != here and not (here in near and e in near)]
+    others = [e for e in available_engines() if e != own and not (own in near and e in near)]
     with use_engine(others[-1]):
         model.load_state_dict(model.state_dict())
 

@@ -1,4 +1,4 @@
-"""Faults that change no number: the work takes longer, as it does where a kernel falls back."""
+"""Faults that change no output, only the time, as when a kernel falls back to float."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from qreg.faults.surgery import change_output, everywhere
 
 
 def _float_work(layer: nn.Module) -> None:
-    """The layer does a reference kernel's work, too: codes to floats, float32, floats to codes.
+    """Make the layer also do a reference kernel's work: dequantize, float32, quantize.
 
-    What it gives is what the int8 kernel gave, to the bit.
+    Its output is still the int8 kernel's, bit by bit.
     """
     change_output(layer, _after_work(FloatLayer(layer)))
 

@@ -1,4 +1,4 @@
-"""Faults of what is saved and loaded again."""
+"""Faults of saving and loading."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _float_kept(model: nn.Module) -> None:
 
 
 def _saved(change: Callable[[str, Saved], None]) -> Callable[[nn.Module], None]:
-    """`change` what is saved of the model, given (name of the middle layer, state)."""
+    """Apply `change` to (name of the middle layer, state) when the model is saved."""
 
     def change_model(model: nn.Module) -> None:
         name = name_of(model, middle(model))
@@ -34,7 +34,7 @@ def _saved(change: Callable[[str, Saved], None]) -> Callable[[nn.Module], None]:
 
 
 def _zero_point_lost(name: str, state: Saved) -> None:
-    """The input's: a layer after ReLU has 0 anyhow."""
+    """Lose the input's zero point: that of a layer with ReLU is 0 anyway."""
     for key in state:
         if key.endswith("zero_point"):
             state[key] = torch.zeros_like(state[key])

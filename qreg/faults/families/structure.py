@@ -23,7 +23,7 @@ def _nothing_fused(model: nn.Module) -> nn.Module:
 
 
 def _without(kind: type[nn.Module]) -> Callable[[nn.Module], nn.Module]:
-    """Fuses no module of this kind."""
+    """A `fuse` that skips modules of this kind."""
 
     def fuse(model: nn.Module) -> nn.Module:
         groups = [
@@ -37,7 +37,7 @@ def _without(kind: type[nn.Module]) -> Callable[[nn.Module], nn.Module]:
 
 
 def _first_of(kind: type[nn.Module], change: Callable[[Any], Any]) -> Callable[[nn.Module], None]:
-    """Changes the first module of a kind, or puts what `change` returns in its place."""
+    """Change the first module of a kind, or replace it by what `change` returns."""
 
     def change_first(model: nn.Module) -> None:
         name, module = next((n, m) for n, m in model.named_modules() if isinstance(m, kind))

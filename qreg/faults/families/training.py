@@ -1,4 +1,4 @@
-"""Faults of quantization-aware training, as its result shows them."""
+"""Faults of quantization-aware training, applied to its result."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def _training_inputs(target: Target) -> Iterator[Inputs]:
 
 
 def _trained_in_float(target: Target) -> nn.Module:
-    """The control's model: the same steps without fake quantization."""
+    """The control: trained with the same steps but without fake quantization."""
     case, kind = target.case, get_method("fp32-finetuned")
     path = find_checkpoint(target.options.folders, case.model, case.dataset, kind.checkpoint)
     return load_checkpoint(path, lambda: kind.skeleton(build_model(case.model)))[0]
 
 
 def _fake_quant_off(method: Method, target: Target) -> Method:
-    """Weights trained without fake quantization, their ranges observed afterwards."""
+    """Use weights trained without fake quantization, with ranges observed afterwards."""
 
     def quantize(model: nn.Module, context: Context) -> nn.Module:
         given = dict(_trained_in_float(target).named_parameters())
         for name, parameter in model.named_parameters():
-            # a fused float layer holds its convolution as child "0"
+            # a fused float layer contains its convolution as its child "0"
             parameter.copy_(given.get(name, given.get(_in_child(name), parameter)))
         for module in model.modules():
             if (fake_quant := getattr(module, "weight_fake_quant", None)) is not None:
@@ -54,7 +54,7 @@ def _in_child(name: str) -> str:
 
 
 def _observers_on(method: Method, target: Target) -> Method:
-    """Ranges follow what the model sees after its training."""
+    """Keep observing ranges after training."""
 
     def quantize(model: nn.Module, context: Context) -> nn.Module:
         model.apply(ao.enable_observer)

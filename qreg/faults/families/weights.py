@@ -35,7 +35,7 @@ def _channels_zeroed(count: int) -> Fault:
 def _codes_changed(share: float) -> Fault:
     def change(codes: torch.Tensor) -> torch.Tensor:
         chosen = torch.rand(codes.shape, generator=torch.Generator().manual_seed(0)) < share
-        # away from the ends of the range, where a step would be cut off
+        # towards zero, because at the ends of the range a step would be clamped
         return torch.where(chosen, codes.int() + torch.where(codes > 0, -1, 1), codes.int())
 
     return Fault(
@@ -55,7 +55,7 @@ def _one_code(codes: torch.Tensor) -> torch.Tensor:
 
 
 def _strongest(codes: torch.Tensor) -> torch.Tensor:
-    """The channels by the size of their codes: others may never get past a ReLU."""
+    """Channels by the magnitude of their codes: weak ones may never pass a ReLU."""
     return codes.int().abs().flatten(1).sum(dim=1).argsort(descending=True)
 
 
@@ -98,7 +98,7 @@ def _bias(name: str, description: str, change: Codes) -> Fault:
 
 
 def _finetuned(method: Method, target: Target) -> Method:
-    """The weights of another checkpoint, BatchNorm folded and ReLU fused in it already."""
+    """Quantize another checkpoint, in which BatchNorm is already folded and ReLU fused."""
     other = get_method("fp32-finetuned")
 
     def quantize(model: nn.Module, context: Context) -> nn.Module:

@@ -1,1 +1,1 @@
-"""Tables and JSON of `qreg selftest`."""
+"""Tables and JSON output of `qreg selftest`."""

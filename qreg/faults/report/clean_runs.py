@@ -1,4 +1,4 @@
-"""Runs without a fault as a table: false alarms, and the noise that tolerances rest on."""
+"""The table of clean runs: false alarms, and the noise on which tolerances are based."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _COLUMNS = (
 
 
 def clean_table(runs: Sequence[CleanRun]) -> Table:
-    """One row a setting and baseline: verdicts, and the largest noise of any case."""
-    title = "Runs without a fault"
+    """A row per setting and baseline: verdicts, and the largest noise of any case."""
+    title = "Clean runs (no fault)"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column("process", no_wrap=True)
     table.add_column("baseline", no_wrap=True)
@@ -65,10 +65,10 @@ def _finite(db: float) -> str:
 
 
 def clean_notes(proof: Proof) -> tuple[str, ...]:
-    """What a reader of the table must know, a sentence a line."""
+    """Notes for the table, one sentence per line."""
     runs = proof.clean
     alarms = [run for run in runs if not run.judged.silent]
-    said = [
+    details = [
         f"{run.judged.outcome.value} {run.observed.case} in {run.setting}, {run.baseline} "
         f"baseline: {', '.join(run.judged.checks) or run.observed.reason}"
         for run in alarms
@@ -78,12 +78,12 @@ def clean_notes(proof: Proof) -> tuple[str, ...]:
         f"{len(alarms)} false alarms in {len(runs)} verdicts of "
         f"{len({run.observed.case for run in runs})} cases: at most {high:.2%} of verdicts "
         "(Clopper-Pearson, 95 %, two-sided).",
-        *said,
+        *details,
         *_left_out(proof),
-        "SQNR fall: the largest of any layer. Logits closer: how much nearer they lie to the "
-        "baseline's than quantization lies to float, at least. Float logits: the same of models "
-        "that are not quantized. Scale, zero point: the largest "
-        "difference of any tensor, of scales as a share.",
+        "SQNR fall: the largest decrease of any layer. Logits closer: how much closer the logits "
+        "are to the baseline's than quantization is to float, at least. Float logits: SQNR of the "
+        "logits of models that are not quantized. Scale, zero point: the largest difference of "
+        "any tensor, relative for scales.",
     )
 
 
@@ -92,6 +92,6 @@ def _left_out(proof: Proof) -> tuple[str, ...]:
     for one in proof.left_out:
         reasons.setdefault((one.setting, one.reason), []).append(str(one.case))
     return tuple(
-        f"Not run clean in {setting}, because it is a true loss ({reason}): {', '.join(cases)}."
+        f"Excluded in {setting} because of a true loss ({reason}): {', '.join(cases)}."
         for (setting, reason), cases in reasons.items()
     )

@@ -1,4 +1,4 @@
-"""The proof as JSON, as in `qreg.faults.results`."""
+"""The proof as JSON, with the fields of `qreg.faults.results`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT = 1
 
 
 def proof_text(proof: Proof) -> str:
-    """All that was run, keys sorted."""
+    """The whole proof, keys sorted."""
     content = {"format": FORMAT, "qreg": __version__, "holds": proof.holds, **asdict(proof)}
     return json.dumps(_plain(content), sort_keys=True, allow_nan=False) + "\n"
 

@@ -1,4 +1,4 @@
-"""The proof that the gate finds faults, as tables and notes."""
+"""Tables and notes of the proof that the gate detects faults."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from qreg.faults.results import TIERS, FaultRun, Judged, Proof
 from qreg.records.verdict import Check, Outcome
 from qreg.stats.intervals import clopper_pearson
 
-#: How tiers are named in the tables, and their letters in the table of checks.
+#: Names of the tiers in tables, and their letters in the table of checks.
 TIER_NAMES = {
     "exact": "exact: same environment",
     "statistical": "statistical: other kernels",
     "other_float": "statistical: other float arithmetic",
 }
 _LETTERS = {"exact": "x", "statistical": "s", "other_float": "f"}
-# What a verdict has findings of; saturation is named when a verdict is explained.
+# Checks that can have findings; saturation is only named when a verdict is explained.
 _CHECKS = tuple(check for check in Check if check is not Check.SATURATION)
 
 
 def fault_table(runs: Sequence[FaultRun]) -> Table:
-    """Fault by check: in each cell the tiers whose check had a finding."""
+    """Faults by checks: each cell has the letters of the tiers whose check had a finding."""
     table = Table(title="What caught each fault", title_justify="left", box=SIMPLE_HEAD, padding=0)
     table.add_column("fault ", no_wrap=True)
     table.add_column("in ", no_wrap=True)
@@ -31,8 +31,8 @@ def fault_table(runs: Sequence[FaultRun]) -> Table:
         table.add_column(check.value[:3], justify="center", min_width=4)
     table.add_column("not caught", no_wrap=True)
     for run in runs:
-        place = f"{run.observed.case.method}@{run.observed.case.engine} "
-        table.add_row(f"{run.fault} ", place, *_cells(run), _missed(run))
+        target = f"{run.observed.case.method}@{run.observed.case.engine} "
+        table.add_row(f"{run.fault} ", target, *_cells(run), _missed(run))
     return table
 
 
@@ -52,33 +52,33 @@ def _missed(run: FaultRun) -> str:
 
 
 def judged(run: FaultRun, tier: str) -> Judged:
-    """What one of the tiers said."""
-    found: Judged = getattr(run.observed, tier)
-    return found
+    """The verdict of a tier."""
+    verdict: Judged = getattr(run.observed, tier)
+    return verdict
 
 
 def share_table(runs: Sequence[FaultRun]) -> Table:
-    """How many faults each tier caught, equivalent ones left out."""
+    """The number of faults that each tier caught, without equivalent ones."""
     table = Table(title="Caught by tier", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("tier", no_wrap=True)
-    for header in ("caught", "of", "share", "95 % bounds", "of them failing the run"):
+    for header in ("caught", "of", "share", "95 % interval", "of these failing the run"):
         table.add_column(header, justify="right")
     counted = [run for run in runs if not run.equivalent]
     for tier, name in TIER_NAMES.items():
-        said = [judged(run, tier).outcome for run in counted]
-        caught = sum(outcome is not Outcome.PASS for outcome in said)
-        failing = sum(outcome.fails for outcome in said)
-        table.add_row(name, str(caught), str(len(said)), *_share(caught, len(said)), str(failing))
+        outcomes = [judged(run, tier).outcome for run in counted]
+        caught, total = sum(outcome is not Outcome.PASS for outcome in outcomes), len(outcomes)
+        failing = sum(outcome.fails for outcome in outcomes)
+        table.add_row(name, str(caught), str(total), *_share(caught, total), str(failing))
     return table
 
 
 def size_table(runs: Sequence[FaultRun]) -> Table:
-    """What the statistical tiers caught, by family and size of fault."""
+    """Faults caught by the statistical tiers, by family and size."""
     title = "Caught by the statistical tiers, by size of fault"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("fault", no_wrap=True)
     table.add_column("size", no_wrap=True)
-    for header in ("other kernels", "95 % bounds", "other float", "95 % bounds"):
+    for header in ("other kernels", "95 % interval", "other float", "95 % interval"):
         table.add_column(header, justify="right", no_wrap=True)
     groups: dict[tuple[str, str], list[FaultRun]] = {}
     for run in runs:
@@ -103,11 +103,11 @@ def _share(count: int, total: int) -> tuple[str, str]:
 
 
 def fault_notes(proof: Proof) -> tuple[str, ...]:
-    """What a reader of the tables must know, a sentence a line."""
+    """Notes for the tables, one sentence per line."""
     runs = proof.faults
     equivalent = [f"{_where(run)}: {run.unchanged_because}" for run in runs if run.equivalent]
     unknown = [
-        f"{_where(run)} changes nothing, and it is not known why"
+        f"{_where(run)} changes nothing, for an unknown reason"
         for run in runs
         if run.observed.unchanged and run.observed.exact.silent and not run.equivalent
     ]
@@ -117,11 +117,11 @@ def fault_notes(proof: Proof) -> tuple[str, ...]:
         f"{', '.join(f'{letter} {TIER_NAMES[t]}' for t, letter in _LETTERS.items())}; columns: "
         f"{', '.join(check.value for check in _CHECKS)}.",
         f"{len({run.fault for run in runs})} faults in {len(runs)} runs, each in a fresh process.",
-        f"Changed something and not caught bit by bit: {', '.join(missed) or 'none'}.",
+        f"Changed something but not caught bit-exactly: {', '.join(missed) or 'none'}.",
         *unknown,
         f"Equivalent, not counted: {'; '.join(equivalent) or 'none'}.",
-        f"Caught because the case could not be run: {'; '.join(errors) or 'none'}.",
-        f"Fit none of these cases: {', '.join(proof.not_applicable) or 'none'}.",
+        f"Caught because the case could not run: {'; '.join(errors) or 'none'}.",
+        f"Not applicable to these cases: {', '.join(proof.not_applicable) or 'none'}.",
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -63,21 +64,20 @@ FOUND = Migration(
 
 def test_the_verdict_comes_first_and_says_how_sure() -> None:
     lines = verdict_lines(FOUND)
-    assert lines[0] == (
-        "static -> pt2e-static: within noise: -1.00 points (-2.00 to +0.10), p = 0.5, 3 flips; "
-        "a drop of 4.56 would have shown"
-    )
+    assert lines[0].startswith("static -> pt2e-static: within noise: ")
+    for figure in ("-1.00 points (-2.00 to +0.10)", "p = 0.5", "3 flips", "detectable", "4.56"):
+        assert figure in lines[0]
     assert "static -> torchao-x: not available: torchao: no module" in lines
 
 
-def test_what_a_successor_does_otherwise_is_below_its_verdict() -> None:
+def test_other_differences_follow_the_verdict() -> None:
     text = "\n".join(verdict_lines(FOUND))
-    assert "no int8 kernel ran: float operators between quantizing and dequantizing (6)" in text
-    assert "slower than static: 0.10 times its speed at batch 1, 0.50 times" in text
+    assert re.search(r"no int8 kernel ran: 6 float operators", text)
+    assert re.search(r"slower than static: 0\.10.* at batch 1, 0\.50", text)
     assert "--compiled" in text
-    assert "weights stay float in conv1, as in the deprecated method's" in text
-    assert "first layer quantized otherwise: conv1: output, scale 1 -> 2" in text
-    assert "deprecated, too" not in text
+    assert re.search("float in conv1, .*deprecated method", text)
+    assert re.search("first layer .*: conv1: output, scale 1 -> 2", text)
+    assert "also deprecated" not in text
 
 
 def test_times_that_overlap_or_are_few_are_not_called_slower() -> None:
@@ -89,20 +89,21 @@ def test_times_that_overlap_or_are_few_are_not_called_slower() -> None:
         assert "slower than" not in text
 
 
-def test_what_stands_on_torch_ao_is_deprecated_too() -> None:
+def test_a_successor_in_torch_ao_is_also_deprecated() -> None:
     pair = _pair("pt2e-static", after="from torch.ao.quantization import quantize_fx\n")
-    assert "deprecated, too" in "\n".join(verdict_lines(replace(FOUND, replacements=(pair,))))
+    assert "also deprecated" in "\n".join(verdict_lines(replace(FOUND, replacements=(pair,))))
 
 
-def test_equal_bits_are_said() -> None:
+def test_equal_bits_are_reported() -> None:
     found = replace(FOUND, replacements=(_pair("pt2e-static", Fate.SAME),))
-    assert verdict_lines(found)[0].endswith("same numbers: all logits are equal, bit for bit")
+    assert re.search("same numbers: .*logits", verdict_lines(found)[0])
 
 
 def test_the_headline_counts_and_warns() -> None:
     assert headline(FOUND).endswith("no successor loses accuracy: 1 within noise, 1 not available")
     lost = replace(FOUND, replacements=(_pair("pt2e-static", Fate.LOST), MISSING))
-    assert "look before you migrate: 1 accuracy lost, 1 not available" in headline(lost)
+    assert headline(lost).endswith(": 1 accuracy lost, 1 not available")
+    assert "no successor loses" not in headline(lost)
     assert not replace(FOUND, replacements=(MISSING,)).fit
 
 
@@ -131,18 +132,17 @@ def test_the_table_holds_every_figure() -> None:
 def test_notes_name_the_verdict_on_speed() -> None:
     notes = "\n".join(migration_notes(FOUND))
     assert "--methods SUCCESSOR --against static" in notes
-    assert "significant up to 0.01 " in notes
-    assert "4 test images, 2 threads" in notes
+    assert re.search(r"significant up to 0\.01\b", notes)
+    assert re.search(r"4 test \w+, 2 threads", notes)
 
 
 def test_old_code_stands_once_before_what_replaces_it() -> None:
     found = replace(FOUND, replacements=(_pair("pt2e-static"), _pair("fx-static")))
     titles = [title for title, _ in code_blocks(found)]
-    assert titles == [
-        "static, deprecated: quantize_eager_static(model)",
-        "pt2e-static, in place of static: prepare_it(model), train, convert(trained)",
-        "fx-static, in place of static: prepare_it(model), train, convert(trained)",
-    ]
+    calls = ": prepare_it(model), train, convert(trained)"
+    assert titles[0] == "static, deprecated: quantize_eager_static(model)"
+    assert [title.partition(",")[0] for title in titles[1:]] == ["pt2e-static", "fx-static"]
+    assert all(title.endswith(calls) and "static" in title for title in titles[1:])
 
 
 def test_markdown_is_a_table_with_the_code_folded() -> None:
@@ -152,7 +152,7 @@ def test_markdown_is_a_table_with_the_code_folded() -> None:
     assert len({row.count("|") for row in rows}) == 1
     assert "```python\nimport torchao\n```" in text
     assert text.startswith("**simple_cnn on shapes10: no successor loses accuracy")
-    assert "  - first layer quantized otherwise" in text
+    assert "  - first layer quantized" in text
 
 
 def test_json_holds_all() -> None:

@@ -160,7 +160,7 @@ def test_what_cannot_be_checked_says_why() -> None:
     newer = dataclasses.replace(ENVIRONMENT, torch="2.15.0")
     later = dataclasses.replace(change.after, environment=newer)
     assert "torch 2.14.1 -> 2.15.0" in why_not_confirmed(dataclasses.replace(change, after=later))
-    for commit, reason in (("", "outside git"), (change.before.commit, "of one commit")):
+    for commit, reason in (("", "outside git"), (change.before.commit, "same commit")):
         later = dataclasses.replace(change.after, commit=commit)
         assert reason in why_not_confirmed(dataclasses.replace(change, after=later))
     for side in ("before", "after"):

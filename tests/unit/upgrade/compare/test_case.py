@@ -110,7 +110,7 @@ def test_what_is_on_one_side_only_or_of_another_shape() -> None:
     fewer = {place: array for place, array in STATE.items() if place[1] != "scale"}
     found = first_difference(STATE, fewer)
     assert found is not None
-    assert (found.what, found.before, found.after) == ("scale", "there", "not there")
+    assert (found.what, found.before, found.after) == ("scale", "present", "absent")
     wider = {**STATE, ("conv1", "weight codes"): np.zeros((1, 6), dtype=np.int8)}
     found = first_difference(STATE, wider)
     assert found is not None
@@ -194,4 +194,4 @@ def test_failures() -> None:
     both = judge_case(pair(broken, broken), None)
     assert (both.level, both.unavailable) == (None, "RuntimeError: no")
     only_a = judge_case(pair(broken), None)
-    assert (only_a.level, only_a.unavailable) == (None, "RuntimeError: no (under 2 it works)")
+    assert (only_a.level, only_a.unavailable) == (None, "RuntimeError: no (works under 2)")

@@ -55,8 +55,9 @@ def test_headlines() -> None:
     assert headline(REPORT) == "safe: bits equal in 1 case"
     assert headline(UNSAFE) == "do not upgrade: convert: codes moved"
     different = replace(REPORT, level=Level.DIFFERENT, invariants=(_LOST,))
-    text = "different, within noise: 1 of 1 cases equal in every bit, 1 tensor properties"
-    assert headline(different).startswith(text)
+    text = headline(different)
+    assert text.startswith("different, within noise: 1 of 1 cases")
+    assert "1 tensor properties" in text
 
 
 def test_the_worst_case_is_first_and_cells_say_how_many_images() -> None:
