@@ -91,10 +91,10 @@ def test_notes_name_what_was_missed_and_what_is_equivalent() -> None:
     unknown = replace(UNCHANGED, fault="odd", unchanged_because="")
     proof = Proof((MISSED, UNCHANGED, CRASHED, unknown), (), not_applicable=("fake-quant-off",))
     notes = fault_notes(proof)
-    assert "Changed something and not caught bit by bit: missed in static." in notes
-    assert "odd in static changes nothing" in notes
+    assert any("not caught" in note and note.endswith(": missed in static.") for note in notes)
+    assert any(note.startswith("odd in static changes nothing") for note in notes)
     assert "Equivalent, not counted: half-away in static: there is no tie." in notes
-    assert "cases: fake-quant-off." in notes
+    assert any(note.endswith(" cases: fake-quant-off.") for note in notes)
     assert any("crashed in static: killed by 11" in note for note in notes)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qreg.errors import QregError
-from qreg.measure.options import ONE_THREAD
+from qreg.measure.options import ONE_THREAD, Options
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
 from qreg.speed.check import check_speed
@@ -53,12 +53,12 @@ def test_orders_are_random_in_blocks() -> None:
 
 
 def test_both_sides_are_asked_for_the_same_but_for_the_method(tmp_path: Path) -> None:
-    asked = request(batch=4, against="fp32", cases=CASES[:1])
+    asked = request(options=Options(batch=4), against="fp32", cases=CASES[:1])
     run = check(tmp_path, asked, a={"seconds": 0.0012}, b={})
     first, second = (log_of(str(tmp_path / name))[1]["job"] for name in "ab")
     same = {"stage": "", "cases": [], "turns": 0}
     assert {**first, **same} == {**second, **same}
-    assert first["batch"] == 4
+    assert first["options"]["batch"] == 4
     assert first["cases"] == [["shapes10", "simple_cnn", "fp32", "x86"]]
     assert second["cases"] == [["shapes10", "simple_cnn", "static", "x86"]]
     assert run.verdicts[0].against == "fp32"

@@ -165,7 +165,7 @@ def test_what_cannot_be_checked_says_why() -> None:
         assert reason in why_not_confirmed(dataclasses.replace(change, after=later))
     for side in ("before", "after"):
         dirty = dataclasses.replace(change.before, commit="a-dirty")
-        assert "not committed" in why_not_confirmed(dataclasses.replace(change, **{side: dirty}))
+        assert "uncommitted" in why_not_confirmed(dataclasses.replace(change, **{side: dirty}))
 
 
 def test_the_picture_and_the_lines() -> None:
