@@ -21,7 +21,7 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
         (("--engine", "x68"), "'x86'?"),
         (("--clean-runs", "-1"), "--clean-runs: -1"),
         (("--faults", "none", "--clean-runs", "0"), "nothing to run"),
-        (("--faults", "fake-quant-off", "--method", "fp32", "--clean-runs", "0"), "no fault applies"),
+        (("--faults", "fake-quant-off", "--method", "fp32", "--clean-runs", "0"), "no fault"),
     ],
 )
 def test_what_is_wrong_is_said(
