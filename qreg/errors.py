@@ -56,6 +56,10 @@ class CheckpointError(QregError):
     """A checkpoint is missing or does not fit its model."""
 
 
+class OtherWeightsError(CheckpointError):
+    """A checkpoint was trained from other weights than the model brings."""
+
+
 class MissingCheckpointError(CheckpointError):
     """No checkpoint of that kind was found."""
 

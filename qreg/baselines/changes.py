@@ -11,7 +11,7 @@ from qreg import __version__
 from qreg.baselines.applicable import same_environment
 from qreg.records.baseline import Approval, Baseline, Replaced, Snapshot
 from qreg.records.case import Case, Environment
-from qreg.records.verdict import Outcome, Verdict
+from qreg.records.verdict import Check, Outcome, Verdict
 
 #: Versions that a baseline records, and that change no bit of it.
 PROVENANCE = ("torch", "torchvision", "torchao", "python", "numpy")
@@ -52,7 +52,12 @@ class Proposal:
     @property
     def regressed(self) -> bool:
         """Whether it must be accepted by name."""
-        return self.verdict is not None and self.verdict.outcome is Outcome.REGRESSED
+        if self.verdict is None:
+            return False
+        # other weights are another model, and it may not be a worse one without a word
+        accuracy = (f for f in self.verdict.findings if f.check is Check.ACCURACY)
+        worse = any(finding.outcome is Outcome.REGRESSED for finding in accuracy)
+        return worse or self.verdict.outcome is Outcome.REGRESSED
 
 
 def propose(now: Snapshot, before: Baseline | None, verdict: Verdict) -> Proposal | None:

@@ -25,9 +25,11 @@ def judge_logits(
     A baseline of logits that are no numbers makes them no better: they are never right.
     """
     here, there = _paired(now.numerics.logits, before.numerics.logits, shared)
-    if np.isnan(_array(now.numerics.logits)).any():
-        yield _not_numbers(now.numerics.logits)
-    elif allowed.exact:
+    not_numbers = tuple(judge_numbers(now))
+    yield from not_numbers
+    if not_numbers:
+        return
+    if allowed.exact:
         yield from _bits(now, before, shared)
     elif len(here) and (_db(here, there) < (least := nearest_allowed(before.numerics, allowed))):
         yield Finding(
@@ -38,6 +40,12 @@ def judge_logits(
             allowed=f"at least {least:.1f} dB",
             where=f"{len(here)} images",
         )
+
+
+def judge_numbers(now: Snapshot) -> Iterator[Finding]:
+    """Logits that are no numbers, which needs no baseline."""
+    if np.isnan(_array(now.numerics.logits)).any():
+        yield _not_numbers(now.numerics.logits)
 
 
 def nearest_allowed(numerics: Numerics, allowed: Tolerances) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from qreg.checks.accuracy import accuracy_change, judge_accuracy, moved_images
 from qreg.checks.agreement import agreement_p_value, judge_agreement
 from qreg.checks.layers import judge_layers, judge_parameters
-from qreg.checks.logits import judge_logits
+from qreg.checks.logits import judge_logits, judge_numbers
 from qreg.checks.operators import judge_kinds, judge_operators, judge_quantized
 from qreg.checks.samples import Shared, judge_images, shared_images
 from qreg.checks.score import Summarize, judge_scores
@@ -16,7 +16,7 @@ from qreg.checks.size import judge_size
 from qreg.checks.tolerances import tolerances
 from qreg.checks.warning_texts import judge_warnings
 from qreg.records.baseline import Baseline, Snapshot
-from qreg.records.case import Failure
+from qreg.records.case import Case, Failure
 from qreg.records.method import MethodInfo
 from qreg.records.numerics import Numerics
 from qreg.records.verdict import (
@@ -28,6 +28,7 @@ from qreg.records.verdict import (
     ScoreChange,
     Verdict,
 )
+from qreg.records.weights import parse_weights
 
 
 def judge(
@@ -70,8 +71,9 @@ def judge(
     findings.sort(key=lambda finding: -finding.outcome.severity)
     return Verdict(
         case=now.case,
-        outcome=findings[0].outcome if findings else Outcome.PASS,
+        outcome=_outcome(findings),
         basis=basis,
+        weights=str(parse_weights(now.checkpoint)),
         accuracy=change,
         findings=tuple(findings),
         moved=moved_images(now, old, shared),
@@ -88,8 +90,13 @@ def _p_value(change: AccuracyChange | ScoreChange | None) -> float:
 
 def no_baseline(now: Snapshot, method: MethodInfo) -> Verdict:
     """The verdict where nothing was approved yet: only what needs no baseline is judged."""
-    verdict = Verdict(now.case, Outcome.NO_BASELINE, notes=("no baseline: nothing was judged",))
-    for finding in judge_quantized(method, now.numerics):
+    verdict = Verdict(
+        now.case,
+        Outcome.NO_BASELINE,
+        weights=str(parse_weights(now.checkpoint)),
+        notes=("no baseline: nothing was judged",),
+    )
+    for finding in (*judge_quantized(method, now.numerics), *judge_numbers(now)):
         verdict = with_finding(verdict, finding)
     return verdict
 
@@ -103,7 +110,26 @@ def failed(failure: Failure) -> Verdict:
 def with_finding(verdict: Verdict, finding: Finding) -> Verdict:
     """The verdict with one finding more."""
     findings = sorted((*verdict.findings, finding), key=lambda f: -f.outcome.severity)
-    return replace(verdict, findings=tuple(findings), outcome=findings[0].outcome)
+    return replace(verdict, findings=tuple(findings), outcome=_outcome(findings))
+
+
+def other_weights(case: Case, reason: str, hint: str) -> Verdict:
+    """The verdict on a case whose weights cannot be told: two sources of them disagree."""
+    finding = Finding(
+        check=Check.WEIGHTS,
+        outcome=Outcome.INCOMPARABLE,
+        expected="a checkpoint of the weights that the model brings",
+        observed=reason,
+        allowed="the same",
+    )
+    return Verdict(case, Outcome.INCOMPARABLE, findings=(finding,), notes=(hint,))
+
+
+def _outcome(findings: Sequence[Finding]) -> Outcome:
+    """The worst; but of other weights nothing that is measured is comparable."""
+    if any(finding.check is Check.WEIGHTS for finding in findings):
+        return Outcome.INCOMPARABLE
+    return max((f.outcome for f in findings), key=lambda o: o.severity, default=Outcome.PASS)
 
 
 def _numerics(
@@ -138,12 +164,13 @@ def _dispatched_alike(now: Snapshot, old: Snapshot, method: MethodInfo) -> bool:
 
 def _source(now: Snapshot, old: Snapshot) -> Iterator[Finding]:
     """What the case was made from."""
-    if now.checkpoint != old.checkpoint:
+    weights, approved = parse_weights(now.checkpoint), parse_weights(old.checkpoint)
+    if not weights.same(approved):
         yield Finding(
             check=Check.WEIGHTS,
             outcome=Outcome.INCOMPARABLE,
-            expected=f"checkpoint {old.checkpoint[:16] or 'none'}",
-            observed=f"checkpoint {now.checkpoint[:16] or 'none'}",
+            expected=str(approved),
+            observed=f"other weights: {weights}",
             allowed="the same: approve the new weights",
         )
     if now.calibration != old.calibration:

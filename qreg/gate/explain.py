@@ -42,6 +42,8 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
     """
     if verdict.outcome is Outcome.PASS or verdict.basis is None:
         return verdict
+    if any(finding.check is Check.WEIGHTS for finding in verdict.findings):
+        return verdict  # every layer is another one
     allowed = tolerances(now, before, verdict.basis)
     name = first_moved(now.numerics.layers, before.numerics.layers, allowed)
     if not name:  # too little for any layer's own tolerance, and yet too much for the logits

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from qreg.baselines.applicable import choose
 from qreg.baselines.store import Store
-from qreg.checks.verdict import failed, judge, no_baseline
+from qreg.checks.verdict import failed, judge, no_baseline, other_weights
 from qreg.diagnosis.run import raised_failure
-from qreg.errors import MissingDataError, QregError
+from qreg.errors import MissingDataError, OtherWeightsError, QregError
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
 from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
@@ -41,6 +41,8 @@ class Judge:
             return self._verdict(case, self._store.read(case))
         except MissingDataError:
             raise
+        except OtherWeightsError as error:
+            return other_weights(case, str(error), error.hint)
         except QregError as error:
             return failed(Failure(case, str(error), error.hint, unavailable=False))
         except Exception as error:

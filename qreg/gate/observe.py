@@ -101,7 +101,7 @@ class Gate:
         return Snapshot(
             case=subject.case,
             environment=capture_environment(),
-            checkpoint=subject.checkpoint,
+            checkpoint=subject.weights.text,
             calibration=subject.calibration,
             correct=int((predictions == samples.labels).sum()),
             predictions=tuple(predictions.tolist()),

@@ -116,8 +116,14 @@ class Summary:
                 f"chance of any false alarm in this run: below {FAMILY_ALPHA:.0%} (Holm)"
             )
         if self._judged():
+            yield _weights_line(self._judged())
             yield promise_line(self._judged())
         if further := self._by_holm():
             yield f"significant too by Holm's procedure, in this run: {', '.join(further)}"
         if not self._judged():
             yield f"no case was judged: {FAILS}"
+
+
+def _weights_line(judged: list[Record]) -> str:
+    sources = Counter(record["weights"].partition(",")[0] or "unknown" for record in judged)
+    return "weights: " + ", ".join(f"{source} {count}" for source, count in sources.items())

@@ -53,6 +53,8 @@ def verdict_lines(verdict: Verdict, *, traceback: bool = False) -> tuple[str, ..
     lines = [headline(verdict)]
     if verdict.basis:
         lines.append(f"  {verdict.basis.reason}")
+    if verdict.weights:
+        lines.append(f"  weights: {verdict.weights}")
     lines += [f"  {line}" for finding in verdict.findings for line in finding_lines(finding)]
     lines += [f"  {note}" for note in verdict.notes]
     if verdict.moved:
@@ -80,6 +82,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "outcome": verdict.outcome.value,
         "exact": verdict.basis.exact if verdict.basis else None,
         "reason": verdict.basis.reason if verdict.basis else "",
+        "weights": verdict.weights,
         "detectable": accuracy.detectable if accuracy else None,
         "p_values": list(verdict.p_values),
         "promise": asdict(verdict.promise) if verdict.promise else None,

@@ -164,7 +164,7 @@ def _measurement(
     return Measurement(
         case=subject.case,
         environment=environment,
-        checkpoint=subject.checkpoint,
+        checkpoint=subject.weights.text,
         calibration=subject.calibration,
         data_fingerprint=fingerprint,
         accuracy=accuracy(

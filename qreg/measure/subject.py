@@ -17,13 +17,14 @@ from qreg.diagnosis.run import raised_failure
 from qreg.errors import MissingCheckpointError, QregError, UnavailableError
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import recorded_warnings
-from qreg.models import build_model, check_output
+from qreg.models import MODELS, build_model, check_output
+from qreg.models.contract import tried
 from qreg.quantization import Context, Method, get_method
 from qreg.quantization.engines import use_engine
 from qreg.quantization.needs import check_needs
 from qreg.records.case import Case, Failure
-from qreg.registry import is_object_path
-from qreg.training.checkpoints import find_checkpoint, load_checkpoint
+from qreg.records.weights import Weights
+from qreg.training.loading import load_trained
 
 _CALIBRATION_BATCH = 64
 
@@ -34,7 +35,7 @@ class Subject:
 
     Attributes:
         source: the model with its weights, before it was quantized.
-        checkpoint: sha256 of the weights' file, "" where the factory brought them.
+        weights: where they are from, and which.
         warnings: distinct texts emitted while it was made and first run.
     """
 
@@ -42,7 +43,7 @@ class Subject:
     method: Method
     model: nn.Module
     source: nn.Module
-    checkpoint: str
+    weights: Weights
     calibration: tuple[int, ...]
     warnings: tuple[str, ...]
 
@@ -100,7 +101,7 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
 
     with use_engine(case.engine), recorded_warnings() as texts, torch.no_grad():
         check_needs(method, case.engine)
-        model, sha256 = _load(case, method, setup)
+        model, weights = _load(case, method, setup)
         source = copy.deepcopy(model)
         context = Context(case.engine, calibration, setup.sample)
         model = method.quantize(model.eval(), context).eval()
@@ -108,21 +109,18 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
     classes = len(setup.dataset.classes)
     check_output(case.model, logits, batch=inputs.count(setup.sample), classes=classes)
     seen = tuple(dict.fromkeys(observed))
-    return Subject(case, method, model, source, sha256, seen, tuple(sorted(texts)))
+    return Subject(case, method, model, source, weights, seen, tuple(sorted(texts)))
 
 
-def _load(case: Case, method: Method, setup: CaseSetup) -> tuple[nn.Module, str]:
+def _load(case: Case, method: Method, setup: CaseSetup) -> tuple[nn.Module, Weights]:
     def build() -> nn.Module:
-        return method.skeleton(build_model(case.model))
+        model = build_model(case.model)
+        if case.model not in MODELS.names():
+            classes = len(setup.dataset.classes)
+            model = tried(model, setup.sample, name=case.model, classes=classes)
+        return method.skeleton(model)
 
-    try:
-        path = find_checkpoint(setup.folders, case.model, setup.dataset.name, method.checkpoint)
-    except MissingCheckpointError:
-        if not is_object_path(case.model) or method.checkpoint != "fp32":
-            raise
-        return build(), ""  # a user's factory may bring its weights
-    model, recipe = load_checkpoint(path, build)
-    return model, recipe.sha256
+    return load_trained(case.model, setup.dataset.name, method.checkpoint, setup.folders, build)
 
 
 def calibration_index(count: int) -> range:

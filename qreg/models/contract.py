@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import nn
 
-from qreg.errors import ContractError
+from qreg.errors import ContractError, QregError
+
+if TYPE_CHECKING:
+    from qreg.data.inputs import Inputs
 
 _PACKED = "_packed_params"
 _QUANTIZED = (torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4)
@@ -41,3 +46,52 @@ def _quantized_kind(module: nn.Module) -> str:
         if tensor.dtype in _QUANTIZED or hasattr(tensor, "__tensor_flatten__"):
             return f"{kind} with a tensor {type(tensor).__name__} of {tensor.dtype}"
     return ""
+
+
+@torch.no_grad()
+def tried(model: nn.Module, sample: Inputs, *, name: str, classes: int) -> nn.Module:
+    """Run a float model on a batch and on a batch of one, and check what comes out.
+
+    Returns:
+        The model; where it cannot take images in channels_last order (``view`` after a
+        convolution), one that is given them in contiguous order.
+
+    Raises:
+        ContractError: it fails for a batch of one, or its outputs are no logits.
+    """
+    from qreg.data import inputs
+    from qreg.models import check_output
+
+    model, outputs = _run(model.eval(), sample)
+    check_output(name, outputs, batch=inputs.count(sample), classes=classes)
+    try:
+        alone = inputs.call(model, inputs.head(sample, 1))
+    except QregError:
+        raise
+    except Exception as error:
+        text = str(error).strip().partition("\n")[0]
+        raise ContractError(
+            f"model '{name}' fails for a batch of one: {type(error).__name__}: {text}",
+            hint="batches of one are measured too: reshape with flatten(1), not squeeze()",
+        ) from error
+    check_output(name, alone, batch=1, classes=classes)
+    return model
+
+
+@torch.no_grad()
+def takes(model: nn.Module, sample: Inputs) -> nn.Module:
+    """The model, given images in contiguous order if it cannot take them in channels_last."""
+    return _run(model, sample)[0]
+
+
+def _run(model: nn.Module, sample: Inputs) -> tuple[nn.Module, Any]:
+    from qreg.data import inputs
+    from qreg.models.stubs import with_contiguous_inputs
+
+    try:
+        return model, inputs.call(model, sample)
+    except RuntimeError as error:
+        if "view size is not compatible" not in str(error):
+            raise
+        model = with_contiguous_inputs(model)
+        return model, inputs.call(model, sample)

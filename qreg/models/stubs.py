@@ -22,7 +22,12 @@ class Stubbed(nn.Module):
 
     It is put around the float model too, so that layers have the same names in every method.
     Its `forward` has the parameters of the model's own, a stub for each: tracers read them.
+
+    Attributes:
+        contiguous: whether the model is given images in contiguous order, not in channels_last.
     """
+
+    contiguous = False
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -38,7 +43,9 @@ class Stubbed(nn.Module):
         if isinstance(given, torch.Tensor) and not given.is_floating_point():
             return given
         first = isinstance(given, fx.Proxy) and stub == _FIRST
-        return getattr(self, stub)(given) if isinstance(given, torch.Tensor) or first else given
+        if not isinstance(given, torch.Tensor) and not first:
+            return given
+        return getattr(self, stub)(given.contiguous() if self.contiguous else given)
 
     def leave(self, output: Any) -> Any:
         """Dequantize the tensors in an output."""
@@ -88,3 +95,29 @@ def _parameters(kind: type[nn.Module]) -> dict[str, inspect.Parameter]:
     named = {one.name: one for one in found if one.kind in _PARAMETERS}
     # a forward of *inputs alone: it is given one
     return named or {"inputs": inspect.Parameter("inputs", _PARAMETERS[1])}
+
+
+class Contiguous(nn.Module):
+    """A model with stubs of its own that is given images in contiguous order."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        if hasattr(model, "fuse_model"):
+            self.fuse_model = model.fuse_model
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.model(images.contiguous())
+
+
+def with_contiguous_inputs(model: nn.Module) -> nn.Module:
+    """The model, given images in contiguous order."""
+    if isinstance(model, Stubbed):
+        model.contiguous = True
+        return model
+    return Contiguous(model)
+
+
+def is_contiguous(model: nn.Module) -> bool:
+    """Whether the model is given images in contiguous order."""
+    return isinstance(model, Contiguous) or bool(getattr(model, "contiguous", False))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from torch import fx, nn
@@ -23,12 +24,20 @@ def fuse(model: nn.Module) -> nn.Module:
     """Fold BatchNorm and fuse ReLU into the convolutions and linear layers before them."""
     model.eval()
     if hasattr(model, "fuse_model"):
-        model.fuse_model(is_qat=False)  # type: ignore[operator]
+        own: Any = model.fuse_model
+        # torchvision's take is_qat since 0.11, those of tutorials do not
+        own(**({"is_qat": False} if _takes(own, "is_qat") else {}))
         return model
     groups = fusable_groups(model)
     if groups:
         ao.fuse_modules(model, groups, inplace=True)
     return model
+
+
+def _takes(function: Callable[..., object], name: str) -> bool:
+    """Whether a function can be given an argument by that name."""
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:

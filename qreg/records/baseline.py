@@ -14,6 +14,7 @@ from qreg.records.measurement import Size
 from qreg.records.numerics import Numerics
 from qreg.records.score import Score
 from qreg.records.verdict import Outcome
+from qreg.records.weights import parse_weights
 
 #: Processes that a spread can be told from at all.
 FEWEST_PROCESSES = 4
@@ -24,7 +25,7 @@ class Snapshot:
     """What a baseline keeps of a measurement.
 
     Attributes:
-        checkpoint: sha256 of the weights' file, "" where a factory brought them.
+        checkpoint: which weights: see `qreg.records.weights.Weights.text`.
         calibration: canonical training indices whose ranges were observed.
         correct: how many of the images were predicted right.
         predictions: predicted class of each of `numerics.images`.
@@ -45,6 +46,7 @@ class Snapshot:
     score: Score | None = None
 
     def __post_init__(self) -> None:
+        parse_weights(self.checkpoint)
         images = self.numerics.images
         if self.score is not None and self.score.index != images.index:
             raise ValueError(f"scores of {len(self.score.index)} samples that were not seen")

@@ -155,7 +155,7 @@ class Measurement:
     """Everything observed of one case in one environment.
 
     Attributes:
-        checkpoint: sha256 of the weights' file, "" where the factory brought them.
+        checkpoint: which weights: see `qreg.records.weights.Weights.text`.
         calibration: canonical training indices whose ranges were observed.
         data_fingerprint: sha256 over index, labels and pixels of the test images.
         warnings: distinct texts emitted while the model was made and run.

@@ -191,6 +191,7 @@ class Verdict:
 
     Attributes:
         basis: None where there was nothing to judge against.
+        weights: where they are from, and their digest, in words.
         findings: the worst first.
         moved: flips between baseline and measurement.
         p_values: one-sided, of "accuracy is what it was" and "fp32 is followed as it was".
@@ -210,3 +211,4 @@ class Verdict:
     details: str = ""
     promise: PromiseCheck | None = None
     score: ScoreChange | None = None
+    weights: str = ""

@@ -18,6 +18,7 @@ from qreg.records.baseline import Approval, Baseline, Promise, Snapshot
 from qreg.records.case import Environment
 from qreg.records.numerics import EQUAL_DB, Layer, Quantizer
 from qreg.records.verdict import Outcome
+from qreg.records.weights import parse_weights
 
 _STYLES = {Outcome.REGRESSED: "red", Outcome.ERROR: "red", Outcome.IMPROVED: "green"}
 
@@ -140,6 +141,7 @@ def _figures(found: Snapshot) -> tuple[str, ...]:
         f"{len(numerics.disagreements)} images otherwise than fp32",
         f"file {found.size.file_bytes:,} bytes, weights {found.size.weight_bytes:,} bytes",
         f"operators: {', '.join(f'{one.name} {one.count}' for one in numerics.operators)}",
+        f"weights: {parse_weights(found.checkpoint)}",
         f"calibrated on {len(found.calibration)} images, {len(found.warnings)} warnings, "
         f"logits of {numerics.logits.count} images",
     )

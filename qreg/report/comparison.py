@@ -11,6 +11,7 @@ from rich.text import Text
 from qreg.quantization import METHODS
 from qreg.records.case import Failure
 from qreg.records.measurement import Accuracy, Agreement, Measurement, Role
+from qreg.records.weights import parse_weights
 
 MB = 1e6
 
@@ -55,6 +56,7 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
     ]
     if smallest := _detectable(measured):
         lines.insert(2, smallest)
+    lines += weights_notes(measured)
     calibrated = next((m for m in measured if m.calibration), None)
     if calibrated:
         low, high = calibrated.calibration[0], calibrated.calibration[-1]
@@ -64,6 +66,18 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
     lines += [_float_layers(m) for m in partly.values()]
     lines += [f"{name}: no weight is int8." for name in sorted(_all_float(measured))]
     return tuple(line for line in lines if line)
+
+
+def weights_notes(measured: Sequence[Measurement]) -> list[str]:
+    """Which methods have which weights, a line for each weights."""
+    methods: dict[str, list[str]] = {}
+    for one in measured:
+        methods.setdefault(str(parse_weights(one.checkpoint)), []).append(one.case.method)
+    several = len(methods) > 1
+    return [
+        f"weights{f' of {chr(44).join(dict.fromkeys(names))}' if several else ''}: {weights}."
+        for weights, names in methods.items()
+    ]
 
 
 def environment_note(measured: Measurement) -> str:

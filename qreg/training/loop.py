@@ -18,6 +18,7 @@ from qreg.data import Batch, Samples, inputs
 from qreg.data.images import ImageSamples
 from qreg.data.samples import Rows
 from qreg.files import write_atomically
+from qreg.models.stubs import is_contiguous
 from qreg.training.recipe import Recipe, recipe_text
 
 _SHIFT = 4  # pixels, of the random crop: He et al. (2015), section 4.2
@@ -41,6 +42,17 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
+def batch_cuts(count: int, size: int) -> list[tuple[int, int]]:
+    """Where the batches of an epoch start and stop.
+
+    A last batch of one sample, of which BatchNorm has no variance, joins the one before it.
+    """
+    starts = list(range(0, count, size))
+    if len(starts) > 1 and size > 1 and count - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], count], strict=True))
+
+
 def train(
     model: nn.Module,
     split: Samples,
@@ -54,7 +66,8 @@ def train(
     The order and augmentation of an epoch are drawn from (seed, epoch), and momentum is saved
     with the weights, so that an interrupted training ends with the same bits.
     """
-    model.to(memory_format=torch.channels_last)
+    if not is_contiguous(model):
+        model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -79,9 +92,10 @@ def _train_epoch(
     model.train()
     rng = np.random.Generator(np.random.PCG64([recipe.seed, epoch]))
     order = rng.permutation(len(split))
-    batches = math.ceil(len(order) / recipe.batch_size)
-    for batch in range(batches):
-        rows = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
+    cuts = batch_cuts(len(order), recipe.batch_size)
+    batches = len(cuts)
+    for batch, (start, stop) in enumerate(cuts):
+        rows = order[start:stop]
         given = _augmented(split, rows, rng) if recipe.augment else split.read(rows)
         rate = learning_rate(recipe, epoch * batches + batch, recipe.epochs * batches)
         for group in optimizer.param_groups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,20 +13,26 @@ from torch import nn
 from torch.ao import quantization as ao
 
 from qreg.data import Dataset, Samples, inputs
+from qreg.diagnosis.run import diagnosis_of
+from qreg.errors import ContractError, QregError
 from qreg.measure.options import Options
-from qreg.models import build_model
-from qreg.quantization import get_method
+from qreg.models import MODELS, build_model, check_output
+from qreg.models.contract import takes
+from qreg.quantization import Context, get_method
+from qreg.quantization.engines import default_engine, use_engine
 from qreg.training.checkpoints import (
     checkpoint_path,
     find_checkpoint,
-    load_checkpoint,
     save_checkpoint,
 )
+from qreg.training.loading import load_trained, own_weights, starting_weights
 from qreg.training.loop import Step, train
 from qreg.training.recipe import Recipe
 from qreg.training.storage import pack, unpack
 
 _EVALUATION_BATCH = 500
+# Samples of the batch that is trained before the first epoch: enough for BatchNorm.
+_REHEARSAL = 4
 
 
 def make_checkpoint(
@@ -38,7 +45,9 @@ def make_checkpoint(
 ) -> Recipe:
     """Train what the recipe says and write it into the folder `out`.
 
-    Fine-tuned kinds start from the fp32 checkpoint found there, else where `options` say.
+    Fine-tuned kinds start from the fp32 checkpoint found there, else where `options` say; without
+    one from the weights that the model brings, from its factory or a file. Before the first epoch
+    a batch is trained on a copy, which is then converted and run.
     Finished epochs of an interrupted run of the same recipe are kept; its state file goes when
     the checkpoint is there.
 
@@ -52,7 +61,8 @@ def make_checkpoint(
         dataset_fingerprint=split.fingerprint(),
         train_images=len(split),
     )
-    model, recipe = _start(recipe, folders)
+    model, recipe = _start(recipe, folders, split)
+    rehearse(model, split, recipe, classes=len(dataset.classes))
     path = checkpoint_path(out, recipe.model, recipe.dataset, recipe.kind)
     state_file = path.with_suffix(".partial")
     train(model, split, recipe, state_file=state_file, report=report)
@@ -65,16 +75,55 @@ def make_checkpoint(
     return done
 
 
-def _start(recipe: Recipe, folders: tuple[Path, ...]) -> tuple[nn.Module, Recipe]:
+def _start(recipe: Recipe, folders: tuple[Path, ...], split: Samples) -> tuple[nn.Module, Recipe]:
+    def build() -> nn.Module:
+        made = build_model(recipe.model, seed=recipe.seed if recipe.kind == "fp32" else 0)
+        return made if recipe.model in MODELS.names() else takes(made, split.first(2).inputs)
+
     if recipe.kind == "fp32":
-        return build_model(recipe.model, seed=recipe.seed), replace(recipe, starts_from="")
-    path = find_checkpoint(folders, recipe.model, recipe.dataset, "fp32")
-    model, fp32 = load_checkpoint(path, lambda: build_model(recipe.model))
+        return build(), replace(recipe, starts_from=own_weights(recipe.model))
+    starts_from = starting_weights(recipe.model, recipe.dataset, folders)
+    if not starts_from:
+        # raises: there is neither a checkpoint nor are weights brought
+        find_checkpoint(folders, recipe.model, recipe.dataset, "fp32")
+    model, _ = load_trained(recipe.model, recipe.dataset, "fp32", folders, build)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch.ao.quantization: measuring reports them
         model = get_method(recipe.kind).skeleton(model)
     model.apply(ao.enable_observer)
-    return model, replace(recipe, starts_from=fp32.sha256)
+    return model, replace(recipe, starts_from=starts_from)
+
+
+def rehearse(model: nn.Module, split: Samples, recipe: Recipe, *, classes: int) -> None:
+    """Train one batch on a copy, convert the copy and run it, so that no epoch is lost to it.
+
+    Raises:
+        ContractError: one of the three fails, with the layer and what to do.
+    """
+    copied, first = copy.deepcopy(model), split.first(min(recipe.batch_size, _REHEARSAL))
+    method = get_method(recipe.kind)
+    stage = "trained"
+    try:
+        with torch.random.fork_rng(devices=()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            outputs = inputs.call(copied.train(), first.inputs)
+            check_output(recipe.model, outputs, batch=len(first), classes=classes)
+            nn.functional.cross_entropy(outputs, first.targets).backward()
+            copied.apply(ao.disable_observer)
+            stage = "converted and run"
+            engine = default_engine()
+            with use_engine(engine), torch.no_grad():
+                context = Context(engine, lambda: iter((first.inputs,)), first.inputs)
+                quantized = method.quantize(copied.eval(), context)
+                inputs.call(quantized, first.inputs)
+    except QregError:
+        raise
+    except Exception as error:
+        found = diagnosis_of(error)
+        where = f"{found.where}: " if found.where else ""
+        raise ContractError(
+            f"model '{recipe.model}' cannot be {stage}: {where}{found.reason}", hint=found.advice
+        ) from error
 
 
 @torch.no_grad()

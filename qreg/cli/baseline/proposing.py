@@ -15,7 +15,7 @@ from qreg.cli.cases import (
     optioned_cases,
 )
 from qreg.cli.options import options_of
-from qreg.errors import CorruptFileError, MissingDataError
+from qreg.errors import CorruptFileError, MissingDataError, OtherWeightsError
 from qreg.progress import Progress
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Case, Failure
@@ -117,7 +117,7 @@ def _propose(
     try:
         baselines = store.read(case)
         now = observe(case)
-    except (CorruptFileError, MissingDataError) as error:
+    except (CorruptFileError, MissingDataError, OtherWeightsError) as error:
         missing = isinstance(error, MissingDataError)
         return Failure(case, str(error), error.hint, unavailable=missing)
     if isinstance(now, Failure):

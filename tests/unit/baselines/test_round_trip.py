@@ -35,6 +35,13 @@ PLAIN = {int: COUNTS, str: TEXT, bool: st.booleans(), float: FLOATS}
 CASES = st.builds(Case, NAME, NAME, NAME, NAME)
 
 
+WEIGHTS = st.builds(
+    "{}{:064x}".format,
+    st.sampled_from(("", "factory:", "file:", "random:")),
+    st.integers(0, 2**256 - 1),
+) | st.just("")
+
+
 @st.composite
 def quantizers(draw: st.DrawFn, wide: bool = True) -> Quantizer:
     count = draw(st.integers(1, 5))
@@ -95,7 +102,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
                 lambda e: replace(e, vnni=len(e.cpu) > 3, threads=len(e.cpu), limits=(e.cpu,))
             )
         ),
-        checkpoint=draw(TEXT),
+        checkpoint=draw(WEIGHTS),
         calibration=tuple(draw(st.lists(st.integers(0, 1000), max_size=8))),
         correct=sum(a == b for a, b in zip(predictions, labels, strict=True)),
         predictions=predictions,

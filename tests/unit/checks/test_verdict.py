@@ -193,13 +193,13 @@ def test_torchao_chooses_operators_by_the_cpu(method: str, vnni: bool, outcome: 
 def test_digests_are_told_where_there_are_any() -> None:
     (found,) = given.verdict(replace(BEFORE, checkpoint=""), BEFORE).findings
     assert (found.expected, found.observed) == (
-        f"checkpoint {BEFORE.checkpoint[:16]}",
-        "checkpoint none",
+        f"checkpoint, sha256 {BEFORE.checkpoint[:16]}",
+        "other weights: factory, sha256 not recorded",
     )
     (found,) = given.verdict(BEFORE, replace(BEFORE, checkpoint="")).findings
     assert (found.expected, found.observed) == (
-        "checkpoint none",
-        f"checkpoint {BEFORE.checkpoint[:16]}",
+        "factory, sha256 not recorded",
+        f"other weights: checkpoint, sha256 {BEFORE.checkpoint[:16]}",
     )
     (found,) = given.verdict(given.with_numerics(BEFORE, reloaded=OTHER), BEFORE).findings
     assert found.observed == "other logits, digest 0000000000000000"
@@ -278,6 +278,28 @@ def test_the_worst_comes_first() -> None:
         (Check.WEIGHTS, Outcome.INCOMPARABLE),
         (Check.WARNINGS, IMPROVED),
     ]
+    assert verdict.outcome is Outcome.INCOMPARABLE
+
+
+def test_of_other_weights_nothing_is_comparable_however_much_has_moved() -> None:
+    verdict = given.verdict(replace(_wrong(20), checkpoint=f"factory:{OTHER}"), BEFORE)
+    assert (Check.ACCURACY, REGRESSED) in given.said(verdict)
+    assert verdict.outcome is Outcome.INCOMPARABLE
+    assert verdict.weights == f"factory, sha256 {OTHER[:16]}"
+
+
+def test_weights_without_a_recorded_digest_may_be_any_that_are_brought() -> None:
+    before = replace(BEFORE, checkpoint="")
+    assert given.verdict(replace(BEFORE, checkpoint=f"factory:{OTHER}"), before).findings == ()
+
+
+def test_logits_that_are_no_numbers_regress_without_a_baseline_too() -> None:
+    logits = BEFORE.numerics.logits
+    broken = replace(logits, values=b"\0\0\xc0\x7f" + logits.values[4:])
+    verdict = no_baseline(
+        given.with_numerics(BEFORE, logits=broken), METHODS.info(build.CASE.method)
+    )
+    assert given.said(verdict) == [(Check.LOGITS, REGRESSED)]
     assert verdict.outcome is REGRESSED
 
 
@@ -289,7 +311,7 @@ def test_severities_are_in_the_order_of_harm() -> None:
 
 @pytest.mark.parametrize("outcome", [REGRESSED, IMPROVED])
 def test_a_finding_more_takes_its_place(outcome: Outcome) -> None:
-    verdict = given.verdict(replace(BEFORE, checkpoint=OTHER), BEFORE)
+    verdict = given.verdict(replace(BEFORE, calibration=()), BEFORE)
     added = with_finding(verdict, Finding(Check.SATURATION, outcome, "", "", "", where="conv1"))
     assert len(added.findings) == 2
     worst = max(added.findings, key=lambda finding: finding.outcome.severity)

@@ -12,6 +12,7 @@ from qreg.errors import ContractError, CorruptFileError
 from qreg.files import shipped_folder
 from qreg.measure.subject import CaseSetup, Subject, prepare
 from qreg.records.case import Case, Failure
+from qreg.records.weights import WeightsSource
 from qreg.training.checkpoints import find_checkpoint
 
 SHIPPED = shipped_folder() / "checkpoints"
@@ -32,7 +33,7 @@ def test_a_users_model_brings_its_weights(
 ) -> None:
     made = prepare(_case("make_net"), _setup(colours, tmp_path))
     assert isinstance(made, Subject)
-    assert made.checkpoint == ""
+    assert made.weights.source is WeightsSource.RANDOM
     assert made.calibration == tuple(range(32))
     assert made.run(torch.zeros(1, 3, 32, 32)).shape == (1, 4)
     torch.backends.quantized.engine = "x86"
@@ -120,7 +121,7 @@ def test_each_case_is_built_on_a_fresh_model() -> None:
     images = torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(before.model(images), after.model(images))
-    assert before.checkpoint == quantized.checkpoint
+    assert before.weights == quantized.weights
 
 
 def test_warnings_are_recorded_not_shown(recwarn: pytest.WarningsRecorder) -> None:

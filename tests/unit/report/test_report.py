@@ -47,7 +47,7 @@ def measurement(method: str = "fp32", agreements: tuple[Agreement, ...] = ()) ->
     return Measurement(
         case=Case("shapes10", "simple_cnn", method, "x86"),
         environment=ENVIRONMENT,
-        checkpoint="ab",
+        checkpoint="ab" * 32,
         calibration=(0, 1, 2) if method == "static" else (),
         data_fingerprint="cd",
         accuracy=Accuracy(3, 4, 0.301, 0.954, (), (0, 1, 2, 3), (1, 1, 2, 0)),

@@ -1,0 +1,173 @@
+"""Whose weights are loaded: the factory's, a file's, or a checkpoint's that was trained of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from qreg.data import get_dataset
+from qreg.errors import ContractError, MissingCheckpointError, OtherWeightsError
+from qreg.measure.options import Options
+from qreg.models import build_model, define_models
+from qreg.models.source import ModelSource
+from qreg.records.weights import WeightsSource
+from qreg.training.loading import load_trained
+from qreg.training.recipe import Recipe, default_recipe
+from qreg.training.run import make_checkpoint
+
+NETS = """
+import torch
+from torch import nn
+
+VALUE = 0.01
+
+def brings():
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 4))
+    nn.init.constant_(model[0].bias, VALUE)
+    return model
+
+def random():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 4))
+
+class Adds(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 32), nn.Linear(4, 4)
+    def forward(self, x):
+        x = self.conv(x)
+        x += x
+        return self.fc(x.flatten(1))
+
+def adds():
+    torch.manual_seed(5)
+    return Adds()
+
+def norm_in_head():
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
+
+def view():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 4, 3, stride=4), nn.Linear(256, 4)
+        def forward(self, x):
+            return self.fc(self.conv(x).view(-1, 256))
+    torch.manual_seed(5)
+    return Net()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> Iterator[None]:
+    (tmp_path / "own_nets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    sys.modules.pop("own_nets", None)
+    define_models(())
+
+
+@pytest.fixture
+def train(tmp_path: Path, colours: Path) -> Callable[..., Recipe]:
+    """Trains a checkpoint of one epoch into ``tmp_path/out``."""
+
+    def trained(kind: str, factory: str = "brings", batch_size: int = 48) -> Recipe:
+        dataset, out = get_dataset(str(colours)), tmp_path / "out"
+        recipe = default_recipe(f"own_nets:{factory}", dataset.name, kind)
+        options = Options(checkpoints=out)
+        return make_checkpoint(
+            replace(recipe, epochs=1, batch_size=batch_size),
+            dataset=dataset,
+            options=options,
+            out=out,
+            report=lambda step: None,
+        )
+
+    return trained
+
+
+def _loaded(tmp_path: Path, kind: str = "fp32", model: str = "own_nets:brings") -> WeightsSource:
+    folders = (tmp_path / "out",)
+    _, weights = load_trained(model, "colours", kind, folders, lambda: build_model(model))
+    return weights.source
+
+
+@pytest.mark.parametrize("kind", ["qat", "fp32-finetuned"])
+def test_a_fine_tuning_starts_from_brought_weights(
+    train: Callable[..., Recipe], kind: str, tmp_path: Path
+) -> None:
+    done = train(kind)
+    assert len(done.starts_from) == 64
+    assert _loaded(tmp_path) is WeightsSource.FACTORY
+
+
+def test_without_brought_weights_and_fp32_there_is_nothing_to_start_from(
+    train: Callable[..., Recipe],
+) -> None:
+    with pytest.raises(MissingCheckpointError) as caught:
+        train("qat", "random")
+    assert "qreg train" in caught.value.hint
+
+
+def test_a_checkpoint_of_the_factorys_weights_is_taken(
+    train: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    train("fp32")
+    assert _loaded(tmp_path) is WeightsSource.CHECKPOINT
+
+
+@pytest.mark.parametrize("kinds", [("fp32",), ("fp32", "qat"), ("qat",)])
+def test_a_checkpoint_of_other_weights_than_the_factorys_is_refused(
+    train: Callable[..., Recipe], tmp_path: Path, kinds: tuple[str, ...]
+) -> None:
+    for kind in kinds:
+        train(kind)
+    import own_nets  # type: ignore[import-not-found]
+
+    own_nets.VALUE = 0.0
+    with pytest.raises(OtherWeightsError, match="trained from other weights") as caught:
+        _loaded(tmp_path, kinds[-1])
+    assert "--force" in caught.value.hint
+
+
+def test_a_checkpoint_of_another_file_of_weights_is_refused(
+    train: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    path = tmp_path / "w.pt"
+    state = build_model("own_nets:brings").get_submodule("model").state_dict()
+    torch.save(state, path)
+    define_models([ModelSource("own_nets:brings", "own_nets:brings", weights=path)])
+    assert _loaded(tmp_path) is WeightsSource.FILE
+    train("fp32")
+    assert _loaded(tmp_path) is WeightsSource.CHECKPOINT
+    torch.save({name: tensor * 1.01 for name, tensor in state.items()}, path)
+    with pytest.raises(OtherWeightsError):
+        _loaded(tmp_path)
+
+
+def test_what_cannot_be_converted_is_found_before_the_first_epoch(
+    train: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    with pytest.raises(ContractError, match="cannot be converted and run") as caught:
+        train("qat", "adds")
+    assert "own_nets.py" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.hint
+    assert not list(tmp_path.glob("out/**/*.partial"))
+
+
+def test_a_last_batch_of_one_joins_the_one_before_it(train: Callable[..., Recipe]) -> None:
+    assert train("fp32", "norm_in_head", batch_size=19).train_images == 96  # 5 x 19 + 1
+
+
+def test_a_model_that_flattens_with_view_trains(train: Callable[..., Recipe]) -> None:
+    assert train("fp32", "view").test_correct > 0
