@@ -17,7 +17,7 @@ from qreg.diagnosis.run import raised_failure
 from qreg.errors import MissingCheckpointError, QregError, UnavailableError
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import recorded_warnings
-from qreg.models import MODELS, build_model, check_output
+from qreg.models import build_model, check_output, is_shipped
 from qreg.models.contract import tried
 from qreg.quantization import Context, Method, get_method
 from qreg.quantization.engines import use_engine
@@ -115,7 +115,7 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
 def _load(case: Case, method: Method, setup: CaseSetup) -> tuple[nn.Module, Weights]:
     def build() -> nn.Module:
         model = build_model(case.model)
-        if case.model not in MODELS.names():
+        if not is_shipped(case.model):
             classes = len(setup.dataset.classes)
             model = tried(model, setup.sample, name=case.model, classes=classes)
         return method.skeleton(model)

@@ -82,6 +82,11 @@ def build_model(name: str, *, seed: int = 0) -> nn.Module:
     return with_stubs(_built(name, seed=seed)).eval()
 
 
+def is_shipped(name: str) -> bool:
+    """Whether a model is one of qreg's own, whose weights are in checkpoints."""
+    return name in _SHIPPED
+
+
 def brought_weights(name: str) -> Weights:
     """The weights that `build_model` gives a model: from a file, its factory's, or random.
 

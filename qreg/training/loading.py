@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from qreg.errors import MissingCheckpointError, OtherWeightsError
-from qreg.models import MODELS, brought_weights
+from qreg.models import brought_weights, is_shipped
 from qreg.records.weights import Weights, WeightsSource
 from qreg.training.checkpoints import find_checkpoint, load_checkpoint
 from qreg.training.recipe import Recipe, read_recipe
@@ -35,7 +35,7 @@ def load_trained(
         OtherWeightsError: the checkpoint was not trained from the weights that the model brings.
         CheckpointError: the checkpoint does not fit; CorruptFileError: it is damaged.
     """
-    shipped = model in MODELS.names()
+    shipped = is_shipped(model)
     try:
         path = find_checkpoint(folders, model, dataset, kind)
     except MissingCheckpointError:
@@ -66,7 +66,7 @@ def starting_weights(model: str, dataset: str, folders: tuple[Path, ...]) -> str
 
 def own_weights(model: str) -> str:
     """sha256 of the weights that a model brings; "" where they are random."""
-    if model in MODELS.names():
+    if is_shipped(model):
         return ""
     brought = brought_weights(model)
     return brought.sha256 if brought.source in _BROUGHT else ""

@@ -16,7 +16,7 @@ from qreg.data import Dataset, Samples, inputs
 from qreg.diagnosis.run import diagnosis_of
 from qreg.errors import ContractError, QregError
 from qreg.measure.options import Options
-from qreg.models import MODELS, build_model, check_output
+from qreg.models import build_model, check_output, is_shipped
 from qreg.models.contract import takes
 from qreg.quantization import Context, get_method
 from qreg.quantization.engines import default_engine, use_engine
@@ -78,7 +78,7 @@ def make_checkpoint(
 def _start(recipe: Recipe, folders: tuple[Path, ...], split: Samples) -> tuple[nn.Module, Recipe]:
     def build() -> nn.Module:
         made = build_model(recipe.model, seed=recipe.seed if recipe.kind == "fp32" else 0)
-        return made if recipe.model in MODELS.names() else takes(made, split.first(2).inputs)
+        return made if is_shipped(recipe.model) else takes(made, split.first(2).inputs)
 
     if recipe.kind == "fp32":
         return build(), replace(recipe, starts_from=own_weights(recipe.model))

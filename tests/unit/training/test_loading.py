@@ -127,13 +127,17 @@ def test_a_checkpoint_of_the_factorys_weights_is_taken(
 
 @pytest.mark.parametrize("kinds", [("fp32",), ("fp32", "qat"), ("qat",)])
 def test_a_checkpoint_of_other_weights_than_the_factorys_is_refused(
-    train: Callable[..., Recipe], tmp_path: Path, kinds: tuple[str, ...]
+    train: Callable[..., Recipe],
+    tmp_path: Path,
+    kinds: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for kind in kinds:
         train(kind)
     import own_nets  # type: ignore[import-not-found]
 
     own_nets.VALUE = 0.0
+    monkeypatch.setattr("qreg.models._RETURNED", {})  # as in another process
     with pytest.raises(OtherWeightsError, match="trained from other weights") as caught:
         _loaded(tmp_path, kinds[-1])
     assert "--force" in caught.value.hint
