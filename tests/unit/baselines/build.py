@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from qreg import __version__
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Environment
 from qreg.records.measurement import Role, Size, TensorSize
@@ -169,7 +170,7 @@ def approval(reason: str = "first", **changes: Any) -> Approval:
         "reason": reason,
         "date": "2026-11-23T12:00:00+00:00",
         "commit": hexadecimal("commit", digits=40),
-        "qreg": "0.1.0",
+        "qreg": __version__,
     }
     return Approval(**(fields | changes))
 

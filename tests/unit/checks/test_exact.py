@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -86,7 +87,9 @@ def _of_tuple(values: tuple[Any, ...], path: str) -> Iterator[Change]:
 
 
 def _of_leaf(value: Any) -> Iterator[Any]:
-    if isinstance(value, str):
+    if isinstance(value, Enum):
+        yield from (one for one in type(value) if one is not value)
+    elif isinstance(value, str):
         yield value[:-1] + chr(ord(value[-1]) ^ 1) if value else "x"
         if value:
             yield ""

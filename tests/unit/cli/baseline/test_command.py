@@ -39,7 +39,7 @@ def test_show_needs_no_torch(world: World) -> None:
 def test_show_prints_the_file(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.store.write(build.baseline())
     assert main(["baseline", "show", NAMES[0], "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["format"] == 2
+    assert json.loads(capsys.readouterr().out)["format"] == 3
 
 
 @pytest.mark.parametrize(
