@@ -66,9 +66,8 @@ def print_again(block: Block) -> None:
     if block.shortened:
         raise SystemExit(f"{block.page}: lines were left out by hand: print it by hand")
     body = run(block.command)
-    head = block.whole.removesuffix(block.whole.partition("\n")[2])
+    head, _, end = block.whole.rpartition(block.body)
     today = datetime.date.today().isoformat()
-    end = block.whole.rpartition("\n")[2]
     after = f"{head.replace(block.date, today)}{body}{end}"
     text = block.page.read_text(encoding="utf-8")
     assert text.count(block.whole) == 1, f"{block.page} has this block twice: {block.command}"
@@ -83,7 +82,8 @@ def run(command: str) -> str:
     )
     if not done.stdout.strip():
         raise SystemExit(f"{command} printed nothing:\n{done.stderr}")
-    return "".join(f"{line.rstrip()}\n" for line in done.stdout.strip("\n").splitlines())
+    lines = (line.rstrip() for line in done.stdout.splitlines())
+    return "\n".join(lines).strip("\n") + "\n"
 
 
 def main(argv: list[str] | None = None) -> int:
