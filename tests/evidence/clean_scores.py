@@ -1,6 +1,6 @@
 """How far real-valued scores move between clean environments: docs/evidence/scores.md.
 
-    python tests/evidence/clean_scores.py [--nets 4]
+    python tests/evidence/clean_scores.py [--nets 3]
 
 Trains small networks that segment shapes and regress their place, then quantizes and scores each
 in a fresh process for every setting of `qreg.faults.settings`: as on another CPU, or with other
@@ -219,7 +219,8 @@ def _counted(outcomes: list[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nets", type=int, default=4)
+    parser.add_argument("--nets", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="of trained networks, kept for the next run")
     parser.add_argument("--child", nargs=5, metavar=("FOLDER", "NETS", "ENGINE", "THREADS", "OUT"))
     given = parser.parse_args()
     if given.child:
@@ -227,13 +228,16 @@ def main() -> None:
         child(Path(folder), int(nets), engine, int(threads), Path(out))
         return
     with tempfile.TemporaryDirectory() as name:
+        folder = given.folder or Path(name)
         for seed in range(given.nets):
             for kind in (Segmenter, Locator):
-                torch.manual_seed(seed)
-                made = kind()
-                train(made, seed)
-                torch.save(made.state_dict(), Path(name) / f"{kind.__name__}{seed}.pt")
-        for line in table(Path(name), given.nets):
+                file = folder / f"{kind.__name__}{seed}.pt"
+                if not file.exists():
+                    torch.manual_seed(seed)
+                    made = kind()
+                    train(made, seed)
+                    torch.save(made.state_dict(), file)
+        for line in table(folder, given.nets):
             print(line, flush=True)
 
 
