@@ -68,6 +68,7 @@ STORED = (
     schema.File,
     schema.Entry,
     schema.CorrectEntry,
+    schema.ScoreEntry,
     schema.SizeEntry,
     schema.TensorsEntry,
     schema.LogitsEntry,
