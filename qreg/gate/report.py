@@ -76,14 +76,13 @@ def short_lines(verdict: Verdict) -> tuple[str, ...]:
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
     """What travels from the process that judged to the one that reports: plain values."""
-    accuracy = verdict.accuracy
     return {
         "case": str(verdict.case),
         "outcome": verdict.outcome.value,
         "exact": verdict.basis.exact if verdict.basis else None,
         "reason": verdict.basis.reason if verdict.basis else "",
         "weights": verdict.weights,
-        "detectable": accuracy.detectable if accuracy else None,
+        "detectable": _detectable_share(verdict),
         "p_values": list(verdict.p_values),
         "promise": asdict(verdict.promise) if verdict.promise else None,
         "checks": sorted({finding.check.value for finding in verdict.findings}),
@@ -92,6 +91,14 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "lines": list(verdict_lines(verdict)),
         "traceback": verdict.details,
     }
+
+
+def _detectable_share(verdict: Verdict) -> float | None:
+    """The smallest detectable drop of accuracy, or of another share; None of other units."""
+    if verdict.accuracy:
+        return verdict.accuracy.detectable
+    score = verdict.score
+    return score.detectable if score and score.unit == "%" else None
 
 
 def next_command(verdict: Verdict) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qreg.checks.score import amount, step
 from qreg.upgrade.records import CaseUpgrade, Cell, FileOutcome, Level, UpgradeReport
 
 HEADER = (
@@ -103,6 +104,9 @@ def _cell(cell: Cell) -> str:
 
 def _accuracy(one: CaseUpgrade) -> str:
     found = one.verdict.accuracy if one.verdict else None
+    score = one.verdict.score if one.verdict else None
+    if score is not None:
+        return f"{score.summary} {amount(score, score.observed)} ({step(score, score.change)})"
     if found is None:
         return ""
     return f"{found.observed / found.total * 100:.2f} ({found.change * 100:+.2f})"

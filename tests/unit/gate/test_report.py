@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from qreg.gate.report import headline, next_command, short_lines, summary_line, verdict_lines
+from qreg.gate.report import (
+    headline,
+    next_command,
+    short_lines,
+    summary_line,
+    verdict_lines,
+    verdict_record,
+)
 from qreg.records.case import Case
 from qreg.records.verdict import AccuracyChange, Basis, Check, Finding, MovedImage, Outcome, Verdict
 from tests.unit.baselines import build
@@ -87,4 +94,6 @@ def test_the_headline_has_the_summary_of_a_task() -> None:
     found = given.snapshot(score=build.score())
     line = headline(given.verdict(found, found))
     assert found.score is not None
+    record = verdict_record(given.verdict(found, found))
+    assert record["detectable"] == 0
     assert f"mean IoU {found.score.value:.2%} -> {found.score.value:.2%} (+0.00 points" in line
