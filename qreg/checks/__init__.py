@@ -1,1 +1,1 @@
-"""The checks of the gate, one a file: pure functions, no torch, no files, no clock, no print."""
+"""The checks of the gate, one file each: pure functions without torch, files, clock or print."""

@@ -1,4 +1,4 @@
-"""Accuracy against the baseline's, paired image by image."""
+"""Accuracy compared with the baseline's, paired by sample."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from qreg.records.verdict import AccuracyChange, Check, Finding, MovedImage, Out
 from qreg.stats.intervals import paired_change
 from qreg.stats.mcnemar import critical_losses, detectable_drop, lost_more
 
-# The upper bound that a PASS rests on: one-sided 95 %. It cannot raise a false alarm, so that
-# it need not be shared out among the cases of a run.
+# A PASS is based on a one-sided 95 % bound. It cannot cause a false alarm, so that it needs no
+# correction for the number of cases.
 _PASS_LEVEL = 0.90
 
 
 def accuracy_change(shared: Shared, *, alpha: float) -> AccuracyChange:
-    """Compare measurement and baseline on the images they share.
+    """Compare measurement and baseline on their common samples.
 
-    The margin is the smallest drop that is significant at `alpha` among as many flips as were
-    seen: what is smaller, this comparison cannot tell from noise.
+    The margin is the smallest drop that is significant at `alpha` for the observed number of
+    flips: smaller ones cannot be distinguished from noise.
     """
     right_now = shared.observed == shared.labels
     right_before = shared.expected == shared.labels
@@ -46,7 +46,7 @@ def accuracy_change(shared: Shared, *, alpha: float) -> AccuracyChange:
 
 
 def judge_accuracy(found: AccuracyChange, *, alpha: float) -> Iterator[Finding]:
-    """REGRESSED, IMPROVED, or INCONCLUSIVE where the interval reaches past the margin."""
+    """REGRESSED, IMPROVED, or INCONCLUSIVE where the interval extends beyond the margin."""
     worse, better = found.p_value, lost_more(found.lost, found.won)
     if worse <= alpha and -found.change >= found.margin:
         yield _finding(found, Outcome.REGRESSED, worse)
@@ -64,21 +64,21 @@ def _finding(found: AccuracyChange, outcome: Outcome, p_value: float) -> Finding
         observed=f"{found.observed / found.total:.2%}, {found.change * 100:+.2f} points "
         f"({found.low * 100:+.2f} to {found.high * 100:+.2f})",
         allowed=f"a drop below {found.margin * 100:.2f} points",
-        where=f"{found.lost} images lost, {found.won} won",
+        where=f"{found.lost} samples lost, {found.won} won",
         p_value=p_value,
     )
 
 
 def moved_images(now: Snapshot, before: Snapshot, shared: Shared) -> tuple[MovedImage, ...]:
-    """The flips between both, with margins where the logits are kept."""
-    seen, expected = shared.observed, shared.expected
-    rows = np.flatnonzero(seen != expected)
+    """The flips between the two, with margins where logits are stored."""
+    observed, expected = shared.observed, shared.expected
+    rows = np.flatnonzero(observed != expected)
     return tuple(
         MovedImage(
             index=int(shared.index[row]),
             label=int(shared.labels[row]),
             expected=int(expected[row]),
-            observed=int(seen[row]),
+            observed=int(observed[row]),
             expected_margin=_margin(before.numerics.logits, int(shared.before[row])),
             observed_margin=_margin(now.numerics.logits, int(shared.now[row])),
         )

@@ -1,7 +1,7 @@
-"""Agreement with fp32 against the baseline's: has the quantization noise grown?
+"""Agreement with fp32 compared with the baseline's: has the quantization noise grown?
 
-Paired like accuracy, "right" meaning "as fp32 predicts". A fault of quantization seldom wins
-images back here, so this sees far smaller ones than accuracy does.
+Paired like accuracy, with "right" meaning "as predicted by fp32". Quantization faults rarely cause
+gains here, so this check detects far smaller ones than accuracy does.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from qreg.stats.mcnemar import lost_more
 def judge_agreement(
     now: Snapshot, before: Snapshot, shared: Shared, *, exact: bool, alpha: float
 ) -> Iterator[Finding]:
-    """REGRESSED when fp32 is followed less than it was, or to the last bit where it was not.
+    """REGRESSED where predictions follow fp32 less than before, or equal it bit by bit.
 
-    Exactly, fp32 itself must be what it was, and be followed on the same images.
+    If `exact`, fp32 itself must be unchanged and followed on the same samples.
     """
     if exact and _other_reference(now, before):
-        yield _exactly("fp32's logits as they were", "others", "the same images")
+        yield _exactly("unchanged fp32 logits", "different ones", "the same samples")
     if now.numerics.reference == "":
         return
     if _is_fp32(now) and not _is_fp32(before):
@@ -30,8 +30,8 @@ def judge_agreement(
             check=Check.AGREEMENT,
             outcome=Outcome.REGRESSED,
             expected="logits that quantization changes",
-            observed="fp32's logits, bit for bit: nothing is quantized",
-            allowed="none of the kind",
+            observed="fp32's logits, bit by bit: nothing is quantized",
+            allowed="not allowed",
         )
         return
     here, there = shared.unlike_now, shared.unlike_before
@@ -41,15 +41,19 @@ def judge_agreement(
         yield Finding(
             check=Check.AGREEMENT,
             outcome=Outcome.REGRESSED if worse < better else Outcome.IMPROVED,
-            expected=f"{int(there.sum())} of {len(there)} images unlike fp32",
+            expected=f"{int(there.sum())} of {len(there)} samples predicted differently from fp32",
             observed=f"{int(here.sum())}",
             allowed="what chance explains",
-            where=f"{more} images follow fp32 no longer, {fewer} do again",
+            where=f"{more} samples no longer follow fp32, {fewer} do again",
             p_value=min(worse, better),
         )
     elif exact and more + fewer:
-        where = f"{more} images follow fp32 no longer, {fewer} do again"
-        yield _exactly(f"{int(there.sum())} images unlike fp32", f"{int(here.sum())}", where)
+        where = f"{more} samples no longer follow fp32, {fewer} do again"
+        yield _exactly(
+            f"{int(there.sum())} samples predicted differently from fp32",
+            f"{int(here.sum())}",
+            where,
+        )
 
 
 def _exactly(expected: str, observed: str, where: str) -> Finding:
@@ -57,20 +61,20 @@ def _exactly(expected: str, observed: str, where: str) -> Finding:
 
 
 def _other_reference(now: Snapshot, before: Snapshot) -> bool:
-    """Whether fp32 gave other logits; of other images they cannot be told apart."""
+    """Whether fp32 gave other logits on the same samples; False where the samples differ."""
     a, b = now.numerics, before.numerics
     same = a.images.index[: a.logits.count] == b.images.index[: b.logits.count]
     return same and a.reference != b.reference
 
 
 def agreement_p_value(shared: Shared) -> float:
-    """The one-sided p-value of "fp32 is followed as it was"."""
+    """One-sided p-value for following fp32 less than before."""
     more, fewer = _moved(shared)
     return lost_more(fewer, more)
 
 
 def _moved(shared: Shared) -> tuple[int, int]:
-    """How many images follow fp32 no longer, and how many do again."""
+    """Number of samples that no longer follow fp32, and that do again."""
     here, there = shared.unlike_now, shared.unlike_before
     return int((here & ~there).sum()), int((there & ~here).sum())
 

@@ -1,4 +1,4 @@
-"""Layers against the baseline's: quantization parameters, stored weights, outputs, SQNR."""
+"""Layers compared with the baseline's: quantization parameters, stored weights, outputs, SQNR."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pairs = list[tuple[Layer, Layer]]
 
 @dataclass(frozen=True)
 class _Moved:
-    """One parameter of a layer that is not what it was."""
+    """A changed parameter of a layer."""
 
     what: str
     expected: str
@@ -26,9 +26,9 @@ class _Moved:
 def judge_parameters(
     now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances
 ) -> Iterator[Finding]:
-    """Name the first layer whose quantization parameters or stored weights moved.
+    """Report the first layer whose quantization parameters or stored weights changed.
 
-    Not exactly, weights' codes must still be equal where their scales are.
+    Even if not exact, weight codes must be equal where their scales are.
     """
     moved = [(here, _moved_parameter(here, there, allowed)) for here, there in _pairs(now, before)]
     found = [(layer, what) for layer, what in moved if what is not None]
@@ -47,7 +47,7 @@ def judge_parameters(
 def judge_layers(
     now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances
 ) -> Iterator[Finding]:
-    """Name the first layer whose output moved: in a bit, or in SQNR by more than is allowed."""
+    """Report the first layer whose output changed: in any bit, or in SQNR beyond tolerance."""
     moved = [(a, b) for a, b in _pairs(now, before) if _moved_output(a, b, allowed)]
     worse = [(a, b) for a, b in moved if allowed.exact or _sqnr_change(a, b) < 0]
     if not moved:
@@ -58,13 +58,13 @@ def judge_layers(
         outcome=Outcome.REGRESSED if worse else Outcome.IMPROVED,
         expected=_output(there, allowed.exact),
         observed=_output(here, allowed.exact),
-        allowed="equal" if allowed.exact else f"an SQNR at most {allowed.sqnr_db:g} dB away",
+        allowed="equal" if allowed.exact else f"an SQNR within {allowed.sqnr_db:g} dB",
         where=f"{here.name}{_more(len(worse or moved))}",
     )
 
 
 def first_moved(now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances) -> str:
-    """The first layer, in the order they run, that moved in any way; "" where none did."""
+    """The first layer, in execution order, that changed in any way; "" where none did."""
     for here, there in _pairs(now, before):
         if _moved_parameter(here, there, allowed) or _moved_output(here, there, allowed):
             return here.name
@@ -119,7 +119,7 @@ def _moved_quantizer(
 
 def _allowed_text(allowed: Tolerances) -> str:
     return (
-        f"scales of weights within {STORED_SCALE:g}, observed ones within {allowed.scale:g} "
+        f"weight scales within {STORED_SCALE:g}, activation scales within {allowed.scale:g} "
         f"(relative), zero points within {allowed.zero_point}"
     )
 

@@ -1,4 +1,4 @@
-"""Logits against the baseline's: bit for bit, or by how far they moved."""
+"""Logits compared with the baseline's: bit by bit, or by their distance."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Array = npt.NDArray[np.float32]
 def judge_logits(
     now: Snapshot, before: Snapshot, shared: Shared, allowed: Tolerances
 ) -> Iterator[Finding]:
-    """Exactly, equal in every bit, in batches and alone; else within `nearest_allowed`.
+    """If exact, bit-equal in batches and alone; else within `nearest_allowed`.
 
-    A baseline of logits that are no numbers makes them no better: they are never right.
+    NaN logits are always REGRESSED, even if the baseline has them too.
     """
     here, there = _paired(now.numerics.logits, before.numerics.logits, shared)
     not_numbers = tuple(judge_numbers(now))
@@ -38,7 +38,7 @@ def judge_logits(
             expected="the baseline's logits",
             observed=f"logits {_db(here, there):.1f} dB from them",
             allowed=f"at least {least:.1f} dB",
-            where=f"{len(here)} images",
+            where=f"{len(here)} samples",
         )
 
 
@@ -49,13 +49,13 @@ def judge_numbers(now: Snapshot) -> Iterator[Finding]:
 
 
 def nearest_allowed(numerics: Numerics, allowed: Tolerances) -> float:
-    """The signal-to-difference ratio that logits must keep to the baseline's, in dB."""
+    """The minimum signal-to-difference ratio between the logits and the baseline's, in dB."""
     measured = [layer.sqnr_db for layer in numerics.layers if layer.sqnr_db is not None]
     return min(measured[-1] + allowed.logits_db, FLOAT_DB) if measured else allowed.logits_db
 
 
 def distance_db(now: Logits, before: Logits, shared: Shared) -> float:
-    """The signal-to-difference ratio of two measurements' logits, in dB; infinite if equal."""
+    """Signal-to-difference ratio of two measurements' logits in dB; infinite if equal."""
     return _db(*_paired(now, before, shared))
 
 
@@ -64,37 +64,37 @@ def _not_numbers(logits: Logits) -> Finding:
     return Finding(
         check=Check.LOGITS,
         outcome=Outcome.REGRESSED,
-        expected="numbers",
+        expected="finite logits",
         observed="NaN",
         allowed="none",
-        where=f"{hit} of {logits.count} images",
+        where=f"{hit} of {logits.count} samples",
     )
 
 
 def _bits(now: Snapshot, before: Snapshot, shared: Shared) -> Iterator[Finding]:
     a, b = now.numerics.logits, before.numerics.logits
     here, there = _paired(a, b, shared)
-    places = {
-        f"of {len(here)} images": _moved_rows(here, there),
+    counts = {
+        f"of {len(here)} samples": _moved_rows(here, there),
         "predictions": int((shared.observed != shared.expected).sum()),
-        "images have logits on one side only": _one_sided(a, b, shared),
-        "digest of images run alone": int(now.numerics.single != before.numerics.single),
+        "samples have logits on one side only": _one_sided(a, b, shared),
+        "digest of samples run alone": int(now.numerics.single != before.numerics.single),
     }
-    if any(places.values()):
+    if any(counts.values()):
         yield Finding(
             check=Check.LOGITS,
             outcome=Outcome.REGRESSED,
             expected=f"digest {b.digest[:16]}",
             observed=f"digest {a.digest[:16]}, {_db(here, there):.1f} dB apart",
             allowed="equal bits",
-            where=", ".join(f"{count} {what}" for what, count in places.items() if count),
+            where=", ".join(f"{count} {what}" for what, count in counts.items() if count),
         )
 
 
 def _moved_rows(here: Array, there: Array) -> int:
     if here.shape != there.shape:
         return len(here)
-    # by their bits: 0.0 equals -0.0
+    # by their bits, because 0.0 == -0.0
     return int((here.view(np.uint32) != there.view(np.uint32)).any(axis=1).sum())
 
 
@@ -103,7 +103,7 @@ def _one_sided(now: Logits, before: Logits, shared: Shared) -> int:
 
 
 def _paired(now: Logits, before: Logits, shared: Shared) -> tuple[Array, Array]:
-    """Both logits of the shared images that both kept, each (N, classes)."""
+    """The stored logits of the common samples, each (N, classes)."""
     both = (shared.now < now.count) & (shared.before < before.count)
     return _array(now)[shared.now[both]], _array(before)[shared.before[both]]
 

@@ -1,4 +1,4 @@
-"""Operators against the baseline's: what runs, and how often."""
+"""Operators compared with the baseline's: which ones run, and how often."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from qreg.records.method import MethodInfo
 from qreg.records.numerics import Layer, Numerics, OperatorCount, Work
 from qreg.records.verdict import Check, Finding, Outcome
 
-# What does a layer's work; PyTorch versions may differ in what they put around it.
+# Operators that compute layers; PyTorch versions may differ in the operators around them.
 _FLOAT_WORK = ("aten::convolution", "aten::addmm", "aten::mm", "aten::bmm", "aten::linear")
 _QUANTIZED = ("quantized::", "quantized_decomposed::", "onednn::", "torchao::", "aten::_int_mm")
-# Reading codes is no work with them: a graph in which only this is left computes in float.
+# Dequantizing is not quantized work: a graph with only this left computes in float.
 _ONLY_READ = "quantized_decomposed::dequantize"
 _CONVERTING = "quantized_decomposed::"
-# Pooling codes, as `quantized::max_pool2d` does, is no layer's work either.
+# Pooling codes, as `quantized::max_pool2d` does, is not a layer's work either.
 _INT8_WORK = tuple(name for name in _QUANTIZED if name != _CONVERTING)
-# What inductor calls in place of them; a baseline's counts do not know these.
+# Inductor's replacements of them, which do not occur in a baseline's counts.
 _COMPILED_FLOAT_WORK = ("mkldnn::_convolution_pointwise", "mkldnn::_linear_pointwise")
 
 
 def judge_quantized(method: MethodInfo, now: Numerics) -> Iterator[Finding]:
-    """A method that quantizes must leave something quantized, whatever any baseline says.
+    """A quantizing method must leave something quantized, independently of any baseline.
 
-    A user's own method that does not say what it is may be a float one, and is not judged by this.
+    A user's own method without such facts may be a float one, and is not judged by this.
     """
     if not method.quantizes or quantizes(now.operators, now.layers):
         return
@@ -32,7 +32,7 @@ def judge_quantized(method: MethodInfo, now: Numerics) -> Iterator[Finding]:
         outcome=Outcome.REGRESSED,
         expected="quantized work",
         observed="none: no activation is quantized, no layer computes with int8 weights",
-        allowed="at least one quantized operator or layer, however accurate it is without",
+        allowed="at least one quantized operator or layer",
     )
 
 
@@ -48,7 +48,7 @@ def quantizes(operators: Sequence[OperatorCount], layers: Sequence[Layer]) -> bo
 def judge_operators(
     now: Sequence[OperatorCount], before: Sequence[OperatorCount], *, same_version: bool
 ) -> Iterator[Finding]:
-    """Under the same PyTorch all must be the same; else those that do a layer's work."""
+    """Under the same PyTorch all operators must match, otherwise those that compute layers."""
     here, there = _counts(now, same_version), _counts(before, same_version)
     changed = [name for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
     if changed:
@@ -62,7 +62,7 @@ def judge_operators(
 
 
 def judge_kinds(now: Sequence[Layer], before: Sequence[Layer]) -> Iterator[Finding]:
-    """Each layer must be of the kind it was, in its turn: one that stayed float is named here."""
+    """Layers must have the same kinds in the same order; reports layers that stayed float."""
     here, there = {x.name: x.kind for x in now}, {x.name: x.kind for x in before}
     changed = [name for name in {**there, **here} if here.get(name) != there.get(name)]
     if changed:
@@ -104,7 +104,7 @@ def _kinds(names: Sequence[str], kinds: dict[str, str]) -> str:
 
 
 def layers_work(operators: Sequence[OperatorCount], layers: Sequence[Layer]) -> Work:
-    """What computes the layers, from the operators of one forward pass."""
+    """The operators of one forward pass that compute layers."""
     return Work(
         int8=tuple(o for o in operators if o.name.startswith(_INT8_WORK) and "pool" not in o.name),
         floating=tuple(o for o in operators if o.name in (*_FLOAT_WORK, *_COMPILED_FLOAT_WORK)),

@@ -1,4 +1,4 @@
-"""Size against the baseline's: each stored tensor, and the container apart from them."""
+"""Size compared with the baseline's: each stored tensor, and the rest of the file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Key = tuple[str, str, str]
 
 
 def judge_size(now: Size, before: Size, *, same_version: bool) -> Iterator[Finding]:
-    """Tensors must be the same everywhere, the container's bytes under the same PyTorch."""
+    """Tensor sizes must always be the same; the file's under the same PyTorch."""
     here, there = _by_key(now), _by_key(before)
     changed = [key for key in sorted({*here, *there}) if here.get(key) != there.get(key)]
     if changed:

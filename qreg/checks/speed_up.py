@@ -1,8 +1,8 @@
-"""The int8 promise: is a case still as much faster than fp32 as was approved?
+"""The speed-up promise: is a case still as much faster than fp32 as approved?
 
-The recorded logs of the speed-up, one of each fresh process, say what a further process may show:
-with mean m and standard deviation s of n, (x - m) / (s sqrt(1 + 1/n)) follows Student's t with
-n - 1 degrees of freedom. Source: the prediction interval of a normal sample, Hahn, "Factors for
+The recorded logs of the speed-up, one per fresh process, predict that of a further process: with
+mean m and standard deviation s of n, (x - m) / (s sqrt(1 + 1/n)) follows Student's t with n - 1
+degrees of freedom. Source: the prediction interval of a normal sample, Hahn, "Factors for
 calculating two-sided prediction intervals", JASA 64 (1969).
 """
 
@@ -17,7 +17,7 @@ from qreg.checks.tolerances import KEPT_ELSEWHERE, KEPT_HERE, PROMISE_LEVEL, SMA
 from qreg.records.baseline import Promise
 from qreg.records.verdict import Check, Finding, Outcome, PromiseCheck
 
-#: Looks at a case before it is said to be slower, each after the one before was suspicious.
+#: Number of measurements before a case is reported as slower; each must be suspicious.
 LOOKS = 3
 
 
@@ -27,7 +27,7 @@ def expected(promise: Promise) -> float:
 
 
 def spread(promise: Promise) -> float:
-    """Standard deviation of the logs between processes, and not less than can be believed."""
+    """Standard deviation of the logs between processes, at least `SMALLEST_SPREAD`."""
     return max(float(np.std(promise.log_speed_ups, ddof=1)), SMALLEST_SPREAD)
 
 
@@ -39,35 +39,35 @@ def lowest(promise: Promise, *, exact: bool, alpha: float) -> float:
 
 
 def is_detectable(promise: Promise) -> bool:
-    """Whether fp32's own speed would be found out, on another CPU too: else nothing is promised."""
+    """Whether a fallback to fp32's speed would be detected, even on another CPU."""
     return lowest(promise, exact=False, alpha=PROMISE_LEVEL) > 0
 
 
-def suspicious(seen: Sequence[float], promise: Promise, *, exact: bool, alpha: float) -> bool:
-    """Whether every look so far was too slow, and another one is due."""
-    return len(seen) < LOOKS and max(seen) < lowest(promise, exact=exact, alpha=alpha)
+def suspicious(logs: Sequence[float], promise: Promise, *, exact: bool, alpha: float) -> bool:
+    """Whether every measurement so far was too slow, and another one is needed."""
+    return len(logs) < LOOKS and max(logs) < lowest(promise, exact=exact, alpha=alpha)
 
 
-def check_promise(seen: Sequence[float], promise: Promise, *, exact: bool) -> PromiseCheck:
-    """What the looks say: the fastest of them counts.
+def check_promise(logs: Sequence[float], promise: Promise, *, exact: bool) -> PromiseCheck:
+    """Compare the fastest measurement with the promise.
 
-    Its p-value is at most that of the first look alone, whose level is therefore kept however
-    the looks depend on each other.
+    The level holds for the first measurement alone, and so for the fastest of several, however
+    they depend on each other.
     """
     kept = KEPT_HERE if exact else KEPT_ELSEWHERE
-    found = (max(seen) - kept * expected(promise)) / _error(promise)
+    statistic = (max(logs) - kept * expected(promise)) / _error(promise)
     return PromiseCheck(
         expected=expected(promise),
-        observed=max(seen),
-        looks=len(seen),
-        p_value=_t_below(found, len(promise.log_speed_ups) - 1),
+        observed=max(logs),
+        looks=len(logs),
+        p_value=_t_below(statistic, len(promise.log_speed_ups) - 1),
     )
 
 
 def judge_promise(
     check: PromiseCheck, promise: Promise, *, exact: bool, alpha: float
 ) -> Iterator[Finding]:
-    """REGRESSED where every look was too slow."""
+    """REGRESSED where every measurement was too slow."""
     if check.p_value > alpha or check.looks < LOOKS:
         return
     limit = lowest(promise, exact=exact, alpha=alpha)
@@ -77,27 +77,27 @@ def judge_promise(
         outcome=Outcome.REGRESSED,
         expected=f"{times(check.expected)} as fast as fp32 ({times(low)} to {times(high)} in "
         f"{len(promise.log_speed_ups)} processes)",
-        observed=f"{times(check.observed)}, the fastest of {check.looks} looks",
+        observed=f"{times(check.observed)}, the fastest of {check.looks} measurements",
         allowed=f"at least {times(limit)}"
-        + ("" if exact else ": on another CPU or PyTorch, what is clearly no fallback"),
+        + ("" if exact else " (clearly no fallback, on another CPU or PyTorch)"),
         where="slower kernels, or nothing quantized",
         p_value=check.p_value,
     )
 
 
 def times(log_speed_up: float) -> str:
-    """A log of a speed-up as people say it, "4.6x"."""
+    """A log of a speed-up as text: "4.6x"."""
     return f"{math.exp(log_speed_up):.2f}x"
 
 
 def _error(promise: Promise) -> float:
-    """Standard error of a further process's difference from the mean."""
+    """Standard error of the difference of a further process from the mean."""
     return spread(promise) * math.sqrt(1 + 1 / len(promise.log_speed_ups))
 
 
 def _t_quantile(alpha: float, degrees: int) -> float:
-    """What Student's t exceeds with probability `alpha`."""
-    from scipy import special  # half a second, which `baseline show` does not need
+    """The value that Student's t exceeds with probability `alpha`."""
+    from scipy import special  # takes half a second, which `baseline show` does not need
 
     return float(-special.stdtrit(degrees, alpha))
 

@@ -40,7 +40,7 @@ def judge(
     alpha: float,
     summarize: Summarize | None = None,
 ) -> Verdict:
-    """Judge what was observed of a case against its baseline.
+    """Judge the observation of a case by its baseline.
 
     Args:
         method: the facts of the case's method.
@@ -84,12 +84,12 @@ def judge(
 
 
 def _p_value(change: AccuracyChange | ScoreChange | None) -> float:
-    """One-sided, of being worse; 1 where nothing could be compared."""
+    """One-sided p-value of being worse; 1 where nothing could be compared."""
     return change.p_value if change else 1.0
 
 
 def no_baseline(now: Snapshot, method: MethodInfo) -> Verdict:
-    """The verdict where nothing was approved yet: only what needs no baseline is judged."""
+    """The verdict without a baseline: only checks that need none are judged."""
     verdict = Verdict(
         now.case,
         Outcome.NO_BASELINE,
@@ -108,7 +108,7 @@ def failed(failure: Failure) -> Verdict:
 
 
 def with_finding(verdict: Verdict, finding: Finding) -> Verdict:
-    """The verdict with one finding more."""
+    """The verdict with a finding added."""
     findings = sorted((*verdict.findings, finding), key=lambda f: -f.outcome.severity)
     return replace(verdict, findings=tuple(findings), outcome=_outcome(findings))
 
@@ -136,7 +136,7 @@ def _numerics(
     now: Snapshot, old: Snapshot, shared: Shared, basis: Basis, method: MethodInfo
 ) -> Iterator[Finding]:
     allowed = tolerances(now, old, basis)
-    # "2.14.1+cpu" and "2.14.1+cu130" are the same environment and two texts
+    # "2.14.1+cpu" and "2.14.1+cu130" are the same environment
     same_version = basis.exact or now.environment.torch == old.environment.torch
     a, b = now.numerics, old.numerics
     yield from judge_kinds(a.layers, b.layers)
@@ -152,10 +152,10 @@ def _numerics(
 
 
 def _dispatched_alike(now: Snapshot, old: Snapshot, method: MethodInfo) -> bool:
-    """Whether the same operators must run around the layers' work.
+    """Whether the same operators must run around those that compute layers.
 
-    PyTorch chooses instructions within a kernel; a method's own Python code may choose operators
-    by them.
+    PyTorch chooses instructions within a kernel, but a method's own Python code may choose
+    operators by CPU.
     """
     here, there = now.environment, old.environment
     same_cpu = (here.vnni, here.cpu_capability) == (there.vnni, there.cpu_capability)
@@ -163,7 +163,7 @@ def _dispatched_alike(now: Snapshot, old: Snapshot, method: MethodInfo) -> bool:
 
 
 def _source(now: Snapshot, old: Snapshot) -> Iterator[Finding]:
-    """What the case was made from."""
+    """Compare the weights and calibration samples."""
     weights, approved = parse_weights(now.checkpoint), parse_weights(old.checkpoint)
     if not weights.same(approved):
         yield Finding(
@@ -177,14 +177,14 @@ def _source(now: Snapshot, old: Snapshot) -> Iterator[Finding]:
         yield Finding(
             check=Check.CALIBRATION,
             outcome=Outcome.REGRESSED,
-            expected=f"{len(old.calibration)} calibration images",
-            observed=f"{len(now.calibration)}, not the same",
+            expected=f"{len(old.calibration)} calibration samples",
+            observed=f"{len(now.calibration)}, different ones",
             allowed="the same indices",
         )
 
 
 def _storage(now: Numerics, old: Numerics, *, exact: bool) -> Iterator[Finding]:
-    """A model that has loaded its own saved state must compute what it did."""
+    """A model that has loaded its own saved state must compute the same."""
     kept, could = now.reloaded == now.single, old.reloaded == old.single
     if kept != could or (exact and not kept and now.reloaded != old.reloaded):
         yield Finding(
@@ -199,7 +199,7 @@ def _storage(now: Numerics, old: Numerics, *, exact: bool) -> Iterator[Finding]:
 def _loaded(numerics: Numerics) -> str:
     if numerics.reloaded == numerics.single:
         return "the same logits"
-    return f"other logits, digest {numerics.reloaded[:16]}" if numerics.reloaded else "no model"
+    return f"other logits, digest {numerics.reloaded[:16]}" if numerics.reloaded else "not loadable"
 
 
 def _notes(now: Snapshot, old: Snapshot, shared: Shared) -> tuple[str, ...]:

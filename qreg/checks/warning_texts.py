@@ -8,7 +8,7 @@ from qreg.records.verdict import Check, Finding, Outcome
 
 
 def judge_warnings(now: Sequence[str], before: Sequence[str]) -> Iterator[Finding]:
-    """A text more is REGRESSED, a text less IMPROVED."""
+    """A new text is REGRESSED, a missing one IMPROVED."""
     more, fewer = sorted(set(now) - set(before)), sorted(set(before) - set(now))
     if more or fewer:
         yield Finding(

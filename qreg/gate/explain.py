@@ -1,4 +1,4 @@
-"""Why a case moved: the first layer that did, what it is worth, and whether sums saturate."""
+"""Explaining a regression: the first diverging layer, its share of it, and saturation."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from qreg.records.measurement import LayerSaturation
 from qreg.records.numerics import Layer
 from qreg.records.verdict import Check, Finding, Outcome, Verdict
 
-# What may keep kernels from VNNI.
+# Environment variables that may keep kernels from using VNNI.
 _KEEP = ("DNNL_MAX_CPU_ISA=", "FBGEMM_ENABLE_INSTRUCTIONS=", "ONEDNN_MAX_CPU_ISA=")
-# Images that are run with the layer put back, and images whose sums are counted.
-_SWAP_IMAGES, _AUDIT_IMAGES = 64, 4
+# Samples that are run with the layer restored, and samples for counting overflows.
+_RESTORE_SAMPLES, _AUDIT_SAMPLES = 64, 4
 
 
 def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Verdict:
-    """Add to a verdict the first layer that moved, confirmed by putting only that one back.
+    """Add to a verdict the first diverging layer, confirmed by restoring only that layer.
 
-    Where the CPU adds int8 products in saturating pairs now, the sums of that layer are counted
-    too, and a saturation is named as such.
+    Where the CPU now adds int8 products in saturating pairs, overflows in that layer are counted
+    too, and a saturation is reported as such.
     """
     if verdict.outcome is Outcome.PASS or verdict.basis is None:
         return verdict
@@ -46,12 +46,12 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
         return verdict  # every layer is another one
     allowed = tolerances(now, before, verdict.basis)
     name = first_moved(now.numerics.layers, before.numerics.layers, allowed)
-    if not name:  # too little for any layer's own tolerance, and yet too much for the logits
+    if not name:  # every layer is within its tolerance, but the logits are not
         return _saturation(verdict, now, before, name, gate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         note = _confirmed(name, before, gate.samples(now.case.dataset))
-    verdict = replace(verdict, notes=(*verdict.notes, f"first layer that moved: {name}{note}"))
+    verdict = replace(verdict, notes=(*verdict.notes, f"first diverging layer: {name}{note}"))
     return _saturation(verdict, now, before, name, gate)
 
 
@@ -63,23 +63,23 @@ def _confirmed(name: str, before: Snapshot, samples: GateSamples) -> str:
     try:
         share = _share(subject, layer, before, samples)
     except Exception as error:
-        return f" (putting it back failed: {type(error).__name__}: {error})"
+        return f" (restoring it failed: {type(error).__name__}: {error})"
     if share is None:
-        return " (a layer of its kind cannot be put back alone)"
+        return " (a layer of this kind cannot be restored alone)"
     if not math.isfinite(share):
-        return " (what it is worth cannot be said: the first logits are equal, or no numbers)"
-    return f": with only it as in the baseline, {share:.0%} of the logits' difference is gone"
+        return " (its share is unknown: the first logits are equal, or not finite)"
+    return f" (restoring it removes {share * 100:.0f} % of the difference of the logits)"
 
 
 @torch.no_grad()
 def _share(subject: Subject, layer: Layer, before: Snapshot, samples: GateSamples) -> float | None:
-    """How much of the logits' squared difference from the baseline one layer is worth.
+    """The share of the logits' squared difference from the baseline that one layer causes.
 
     Returns:
-        A share, not finite where there is no difference to share out; None for a layer that
-        cannot be put back.
+        A share, not finite where there is no difference; None for a layer that cannot be
+        restored.
     """
-    images, (rows, wanted) = samples.first(_SWAP_IMAGES), _wanted(before, samples)
+    images, (rows, wanted) = samples.first(_RESTORE_SAMPLES), _wanted(before, samples)
     classes = wanted.shape[1]
     with use_engine(subject.case.engine):
         apart = subject.run(images)[rows, :classes].numpy() - wanted
@@ -92,10 +92,10 @@ def _share(subject: Subject, layer: Layer, before: Snapshot, samples: GateSample
 
 
 def _wanted(before: Snapshot, samples: GateSamples) -> tuple[list[int], npt.NDArray[np.float32]]:
-    """Which of the first images the baseline has logits of, and those logits."""
+    """The rows of the first samples of which the baseline has logits, and those logits."""
     logits, images = before.numerics.logits, before.numerics.images
     kept = {index: row for row, index in enumerate(images.index[: logits.count])}
-    first = samples.test.index[:_SWAP_IMAGES].tolist()
+    first = samples.test.index[:_RESTORE_SAMPLES].tolist()
     rows = [row for row, index in enumerate(first) if index in kept]
     values = np.frombuffer(logits.values, "<f4").reshape(logits.count, logits.classes)
     return rows, values[[kept[first[row]] for row in rows]]
@@ -107,7 +107,7 @@ def _saturation(
     here, there = now.environment, before.environment
     if now.case.engine not in KERNELS or not _in_pairs(here) or _in_pairs(there):
         return verdict
-    options = replace(gate.samples(now.case.dataset).options, limit=_AUDIT_IMAGES)
+    options = replace(gate.samples(now.case.dataset).options, limit=_AUDIT_SAMPLES)
     try:
         counted = audit_case(now.case, options)
     except QregError:
@@ -117,18 +117,18 @@ def _saturation(
 
 
 def _in_pairs(environment: Environment) -> bool:
-    """Whether int8 products may be added in 16 bits: there is no VNNI, or it may not be used."""
+    """Whether int8 products may be added in 16 bits: VNNI is missing or disabled."""
     return not environment.vnni or any(limit.startswith(_KEEP) for limit in environment.limits)
 
 
-def _saturated(found: LayerSaturation, limits: tuple[str, ...]) -> Finding:
+def _saturated(layer: LayerSaturation, limits: tuple[str, ...]) -> Finding:
     why = f" ({', '.join(limits)})" if limits else ""
     return Finding(
         check=Check.SATURATION,
         outcome=Outcome.REGRESSED,
         expected="int8 products added without saturating, as with VNNI",
-        observed=f"{found.outputs_hit / found.outputs:.2%} of outputs have a sum that overflows "
+        observed=f"{layer.outputs_hit / layer.outputs:.2%} of outputs have a sum that overflows "
         f"16 bits on a CPU without VNNI{why}",
-        allowed="none: quantize with reduce_range, or run another engine",
-        where=found.layer,
+        allowed="none: quantize with reduce_range, or use another engine",
+        where=layer.layer,
     )

@@ -1,4 +1,4 @@
-"""From a case to its verdict: the baseline, the observation, the judgement, the explanation."""
+"""From a case to its verdict: baseline, observation, judgement, explanation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Judge:
         self._gate, self._store, self._alpha = gate, store, alpha
 
     def verdict(self, case: Case) -> Verdict | Failure:
-        """Judge a case. Whatever is wrong with it or its baseline is an ERROR of its own.
+        """Judge a case. Anything wrong with it or its baseline is an ERROR of this case only.
 
         Returns:
             A verdict; or a failure where this machine lacks what the case needs.
@@ -59,7 +59,7 @@ class Judge:
         return with_promise(explained, self._observed_promise(now), alpha=self._alpha)
 
     def _observed_promise(self, now: Snapshot) -> PromiseObservation | None:
-        """At the speed, of the model that was observed: where numbers moved, too."""
+        """Check the speed-up promise with the observed model, even where its numbers moved."""
         return observe_promise(
             self._store.promises(now.case),
             now.environment,
@@ -71,7 +71,7 @@ class Judge:
 def judged(
     now: Snapshot, baselines: Sequence[Baseline], *, alpha: float
 ) -> tuple[Baseline | None, Verdict]:
-    """The baseline that applies, None where there is none, and the verdict by it."""
+    """The applicable baseline, None where there is none, and the verdict by it."""
     method = method_info(now.case.method)
     chosen = choose(baselines, now.environment, method)
     if chosen is None:

@@ -1,4 +1,4 @@
-"""The gate's line: from a case to what a baseline keeps of it."""
+"""Observing a case: from its name to the snapshot that a baseline keeps."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from qreg.records.baseline import Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Logits, Numerics
 
-# Images whose layers are looked at, which are held in memory; and images that are run alone.
-_LAYER_IMAGES, _SINGLE_IMAGES = 16, 4
+# Samples whose layer outputs are compared, which are kept in memory, and samples run alone.
+_LAYER_SAMPLES, _SINGLE_SAMPLES = 16, 4
 Array = npt.NDArray[np.float32]
 
 
@@ -39,7 +39,7 @@ class Gate:
     """Observes cases; keeps each dataset and each model's fp32 logits for the next case.
 
     Args:
-        full: the whole test set, not only the gate's images.
+        full: use the whole test set, not only the gate's samples.
     """
 
     def __init__(self, options: Options, *, full: bool = False) -> None:
@@ -57,35 +57,35 @@ class Gate:
         return self._samples[dataset]
 
     def observe(self, case: Case) -> Snapshot | Failure:
-        """Make a case, run it and describe it.
+        """Build a case, run it and describe it.
 
         Returns:
-            What a baseline keeps of it; or a failure, where the case's own code raised or this
-            machine lacks something.
+            The snapshot of the case; or a failure, where the case's own code raised or this machine
+            lacks something.
 
         Raises:
-            QregError: what concerns other cases too.
+            QregError: a problem that affects other cases too.
         """
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # those of making the case are recorded
+            warnings.simplefilter("ignore")  # those of building the case are recorded
             samples = self.samples(case.dataset)
             made = samples.subject(case)
             return made if isinstance(made, Failure) else self.describe(made, samples)
 
     def log_speed_up(self, case: Case, batch: int) -> float:
-        """Natural log of the speed-up over fp32 of the case that was observed.
+        """Natural log of the speed-up over fp32 of the observed case.
 
-        The first time it is of that very model, then of one that is made anew.
+        The first call measures the observed model, further calls a newly built one.
 
         Raises:
-            QregError: the case or fp32 can no longer be made.
+            QregError: the case or fp32 can no longer be built.
         """
         made, self._observed = self._observed, None
         same = made is not None and made.case == case
         return self._speed_ups.log_speed_up(case, batch=batch, made=made if same else None)
 
     def describe(self, subject: Subject, samples: GateSamples) -> Snapshot | Failure:
-        """Run what was made already, and describe it as `observe` does; its source is changed."""
+        """Run and describe a case that is already built; its source model is modified."""
         try:
             with use_engine(subject.case.engine):
                 self._observed = subject
@@ -113,7 +113,7 @@ class Gate:
     def _numerics(self, subject: Subject, samples: GateSamples, logits: Array) -> Numerics:
         reference = self._reference(subject, samples, logits)
         moved = logits.argmax(axis=1) != reference.argmax(axis=1)
-        first = samples.first(_LAYER_IMAGES)
+        first = samples.first(_LAYER_SAMPLES)
         layers = layer_numerics(subject.run, subject.model, subject.source, first)
         compiled = uncompiled(subject.model) is not subject.model
         operators = count_operators(subject.run, inputs.head(first, 1), compiled=compiled)
@@ -130,7 +130,7 @@ class Gate:
         )
 
     def _reference(self, subject: Subject, samples: GateSamples, logits: Array) -> Array:
-        """fp32's logits of the same images, run once for all methods and engines."""
+        """fp32's logits of the same samples, computed once for all methods and engines."""
         case = subject.case
         key = (case.dataset, case.model)
         if case.method == "fp32":
@@ -142,7 +142,7 @@ class Gate:
 
 @torch.no_grad()
 def all_logits(subject: Subject, samples: GateSamples) -> Array:
-    """Logits of all of a bench's images, float32 (N, classes)."""
+    """Logits of all samples, float32 (N, classes)."""
     classes, done, outs = len(samples.dataset.classes), 0, []
     for batch in samples.test.batches(BATCH):
         samples.options.progress(done, len(samples.test), str(subject.case))
@@ -162,15 +162,15 @@ def _reference_digest(subject: Subject, reference: Array) -> str:
 
 @torch.no_grad()
 def _single(subject: Subject, first: Inputs) -> str:
-    """Digest of the logits of the first images, each run alone."""
-    alone = inputs.singles(inputs.head(first, _SINGLE_IMAGES))
+    """Digest of the logits of the first samples, each run alone."""
+    alone = inputs.singles(inputs.head(first, _SINGLE_SAMPLES))
     return _kept(np.concatenate([subject.run(one).float().numpy() for one in alone])).digest
 
 
 def _reloaded(subject: Subject, first: Inputs) -> str:
-    """The same after the model has loaded its own saved state; "" where it cannot.
+    """The same digest after the model has loaded its own saved state; "" where it cannot.
 
-    Where its state has changed by that, though the logits have not, the digest of that state.
+    If loading changes the state, the digest of that state instead.
     """
     saved = _saved(subject)
     try:

@@ -1,4 +1,4 @@
-"""Judging in several processes: a model at a time, and a crash costs its own case only."""
+"""Judging in several processes, one model at a time; a crash affects its own case only."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Result = Verdict | Failure | MissingDataError
 
 @dataclass(frozen=True)
 class JudgeRequest:
-    """How to judge, for whatever process does it.
+    """How to judge, in any process.
 
     Attributes:
-        alpha: the level of each test.
-        options: how to measure, in each process; the settings say the rest.
-        full: the whole test set.
+        alpha: the significance level of each test.
+        options: how to measure, in each process; the settings determine the rest.
+        full: use the whole test set.
     """
 
     settings: Settings
@@ -41,7 +41,7 @@ class JudgeRequest:
     full: bool = False
 
     def judge(self) -> Judge:
-        """A judge, in this process."""
+        """Create a judge in this process."""
         from qreg.baselines.store import Store
         from qreg.gate.judge import Judge
         from qreg.gate.observe import Gate
@@ -54,7 +54,7 @@ class JudgeRequest:
 
 
 class Pool:
-    """Verdicts of cases, worked on by several processes from the first question on."""
+    """Computes verdicts in several processes, which start at once."""
 
     def __init__(self, options: JudgeRequest, cases: Sequence[Case], *, jobs: int) -> None:
         self._options = options
@@ -68,7 +68,7 @@ class Pool:
             self._futures.update(dict.fromkeys(group, future))
 
     def verdict(self, case: Case) -> Verdict | Failure:
-        """The verdict of a case, when it is there.
+        """Wait for the verdict of a case.
 
         Raises:
             MissingDataError: the dataset is not on this machine.
@@ -82,15 +82,15 @@ class Pool:
         return found
 
     def close(self) -> None:
-        """End the processes; what was not asked for is not finished."""
+        """End the processes without finishing the remaining cases."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 def can_fork(threads: int) -> bool:
     """Whether several processes may judge.
 
-    They are forks, so that what a project's conftest.py does to PyTorch is judged too. A fork of
-    a process that has run threads may run kernels on one thread only.
+    They are forks, so that what a project's conftest.py does to PyTorch is in effect. A fork of a
+    process that has used threads may only run kernels on one thread.
     """
     return sys.platform == "linux" and threads == 1
 
@@ -103,13 +103,13 @@ def _submit(
     executor: ProcessPoolExecutor, options: JudgeRequest, cases: tuple[Case, ...]
 ) -> Future[dict[Case, Result]]:
     with warnings.catch_warnings():
-        # Python warns of forking beside threads, which numpy has from its import on
+        # Python warns about forking with threads, which numpy starts on import
         warnings.simplefilter("ignore", DeprecationWarning)
         return executor.submit(_judge_all, options, cases)
 
 
 def _alone(options: JudgeRequest, case: Case) -> Result:
-    """Judge a case in a process of its own, after one of its model has crashed."""
+    """Judge a case in its own process, after another case of its group has crashed."""
     with _executor(1) as executor:
         try:
             return _submit(executor, options, (case,)).result()[case]

@@ -1,4 +1,4 @@
-"""From a verdict on numbers to one that holds the case to its promised speed, too."""
+"""Adding the check of the promised speed-up to a verdict on numbers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from qreg.records.baseline import Promise
 from qreg.records.case import Environment
 from qreg.records.verdict import PromiseCheck, Verdict
 
-#: Measures the log of the speed-up over fp32 at a batch size, anew at every call.
+#: Measures the log of the speed-up over fp32 at a batch size; every call measures again.
 MeasureLogSpeedUp = Callable[[int], float]
 
 
 @dataclass(frozen=True)
 class PromiseObservation:
-    """What was seen of a promise.
+    """The measured speed-up compared with a promise.
 
     Attributes:
-        exact: whether the promise is of this environment.
+        exact: whether the promise was recorded in this environment.
     """
 
     check: PromiseCheck
@@ -30,23 +30,27 @@ class PromiseObservation:
 
 
 def observe_promise(
-    promises: Sequence[Promise], environment: Environment, look: MeasureLogSpeedUp, *, alpha: float
+    promises: Sequence[Promise],
+    environment: Environment,
+    measure: MeasureLogSpeedUp,
+    *,
+    alpha: float,
 ) -> PromiseObservation | None:
-    """Look as often as it takes; None where nothing is promised."""
+    """Measure as often as needed to decide; None where nothing is promised."""
     chosen = choose_promise(promises, environment)
     if chosen is None or not is_detectable(chosen[0]):
         return None
     promise, basis = chosen
-    seen = [look(promise.batch)]
-    while suspicious(seen, promise, exact=basis.exact, alpha=alpha):
-        seen.append(look(promise.batch))
-    return PromiseObservation(check_promise(seen, promise, exact=basis.exact), promise, basis.exact)
+    logs = [measure(promise.batch)]
+    while suspicious(logs, promise, exact=basis.exact, alpha=alpha):
+        logs.append(measure(promise.batch))
+    return PromiseObservation(check_promise(logs, promise, exact=basis.exact), promise, basis.exact)
 
 
 def with_promise(
     verdict: Verdict, observation: PromiseObservation | None, *, alpha: float
 ) -> Verdict:
-    """The verdict, with what was seen of the promise."""
+    """The verdict with the result of the promise added."""
     if observation is None:
         return verdict
     verdict = replace(verdict, promise=observation.check)

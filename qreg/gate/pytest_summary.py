@@ -1,4 +1,4 @@
-"""What a run of the gate says at its end: verdicts worst first, skips counted, levels named."""
+"""The summary at the end of a gate run: verdicts (worst first), counts of skips, error rates."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from qreg.records.verdict import Outcome
 from qreg.stats.holm import FAMILY_ALPHA, holm
 
 _PROPERTY = "qreg"
-#: How a reason ends that no case was judged, where that is no choice of the user's.
+#: Suffix of a reason for judging no case, where this is not the user's choice.
 FAILS = "the run fails"
 Record = dict[str, Any]
 
 
 class Summary:
-    """Collects the verdicts of all processes of a run; the only one to write.
+    """Collects the verdicts of all processes of a run; the only writer of results.
 
     Args:
-        not_judged: why no case is judged although that was asked for, "" where cases are.
+        not_judged: why no case is judged although it was requested, "" where cases are judged.
     """
 
     def __init__(self, config: pytest.Config, not_judged: str = "") -> None:
         self._json: Path | None = config.getoption("qreg_json")
         self._strict: bool = config.getoption("qreg_strict")
         self._not_judged = not_judged
-        # by item: where a plugin runs one again, its last attempt counts
+        # by item: if a plugin reruns one, its last attempt counts
         self._found: dict[str, Record] = {}
         self._skipped: dict[str, str] = {}
         self._seen: set[str] = set()
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the verdict out of a case's report."""
+        """Extract the verdict from a case's report."""
         if not report.nodeid.startswith("qreg::"):
             return
         if report.when == "call":
@@ -61,7 +61,7 @@ class Summary:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a run that judged nothing, and write the JSON."""
+        """Fail a run that judged nothing, and write the JSON file."""
         vanished = self._not_judged.endswith(FAILS) or (self._seen and not self._judged())
         if vanished and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -88,7 +88,7 @@ class Summary:
         return sorted(self._records, key=lambda r: (-Outcome(r["outcome"]).severity, r["case"]))
 
     def _by_holm(self) -> list[str]:
-        """Cases that are significant once the ones that failed are known to be."""
+        """Cases that become significant by Holm's procedure once the failed ones are rejected."""
         tests = [(r, p) for r in self._records for p in r["p_values"]]
         rejected = holm([p for _, p in tests])
         found = [r for (r, _), hit in zip(tests, rejected, strict=True) if hit]
@@ -97,7 +97,7 @@ class Summary:
     def _lines(self) -> Iterator[str]:
         for record in self._sorted():
             outcome = Outcome(record["outcome"])
-            # what failed is shown in full above, among pytest's failures
+            # failures are shown in full above, among pytest's failures
             if outcome is not Outcome.PASS:
                 yield from record["short" if outcome.fails or self._strict else "lines"]
         no_baseline = len(self._records) - len(self._judged())
@@ -111,15 +111,15 @@ class Summary:
             yield f"{count} cases: {reason}"
         if drops := [r["detectable"] for r in self._records if r["detectable"] is not None]:
             yield (
-                "smallest drop of accuracy that would have shown (power 80 %): "
+                "smallest detectable accuracy drop (power 80 %): "
                 f"{min(drops) * 100:.2f} to {max(drops) * 100:.2f} points; "
-                f"chance of any false alarm in this run: below {FAMILY_ALPHA:.0%} (Holm)"
+                f"probability of any false alarm in this run: below {FAMILY_ALPHA:.0%} (Holm)"
             )
         if self._judged():
             yield _weights_line(self._judged())
             yield promise_line(self._judged())
         if further := self._by_holm():
-            yield f"significant too by Holm's procedure, in this run: {', '.join(further)}"
+            yield f"also significant by Holm's procedure in this run: {', '.join(further)}"
         if not self._judged():
             yield f"no case was judged: {FAILS}"
 

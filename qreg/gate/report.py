@@ -1,4 +1,4 @@
-"""Verdicts as text: worst first, each with what moved and the command to run next."""
+"""Verdicts as text, each with its findings and the command to run next."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qreg.records.verdict import (
 )
 from qreg.stats.holm import PROMISES_ALPHA
 
-_IMAGES = 8  # flips that are listed
+_FLIPS = 8  # number of flips to list
 
 
 def headline(verdict: Verdict) -> str:
@@ -40,7 +40,7 @@ def score_text(found: ScoreChange) -> str:
 
 
 def accuracy_text(found: AccuracyChange) -> str:
-    """Accuracy, its change with its interval, and the smallest drop that would have shown."""
+    """Accuracy, its change with its interval, and the smallest detectable drop."""
     return (
         f"{found.expected / found.total * 100:.2f} -> {found.observed / found.total * 100:.2f} % "
         f"({found.change * 100:+.2f}, {found.low * 100:+.2f} to {found.high * 100:+.2f}; "
@@ -49,7 +49,7 @@ def accuracy_text(found: AccuracyChange) -> str:
 
 
 def verdict_lines(verdict: Verdict, *, traceback: bool = False) -> tuple[str, ...]:
-    """Everything a reader needs to know of a case that did not simply pass."""
+    """The full report of a case that did not simply pass."""
     lines = [headline(verdict)]
     if verdict.basis:
         lines.append(f"  {verdict.basis.reason}")
@@ -67,7 +67,9 @@ def verdict_lines(verdict: Verdict, *, traceback: bool = False) -> tuple[str, ..
 
 
 def short_lines(verdict: Verdict) -> tuple[str, ...]:
-    """The case, which checks found something, the first layer, and what to run next."""
+    """A short report: the case, the checks with findings, the first diverging layer, and the next
+    command.
+    """
     checks = ", ".join(dict.fromkeys(finding.check.value for finding in verdict.findings))
     lines = [headline(verdict), f"  found by: {checks}" if checks else "", *verdict.notes[-1:]]
     lines += [f"next: {command}"] if (command := next_command(verdict)) else []
@@ -75,7 +77,7 @@ def short_lines(verdict: Verdict) -> tuple[str, ...]:
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:
-    """What travels from the process that judged to the one that reports: plain values."""
+    """The verdict as plain values, to pass from the judging to the reporting process."""
     return {
         "case": str(verdict.case),
         "outcome": verdict.outcome.value,
@@ -102,7 +104,7 @@ def _detectable_share(verdict: Verdict) -> float | None:
 
 
 def next_command(verdict: Verdict) -> str:
-    """What to run after this verdict."""
+    """The command to run after this verdict."""
     case = verdict.case
     if verdict.outcome is Outcome.NO_BASELINE:
         return f'qreg baseline update --reason "first baseline" {case}'
@@ -116,7 +118,7 @@ def next_command(verdict: Verdict) -> str:
 
 
 def selection(verdict: Verdict) -> str:
-    """The options of pytest that choose this case alone."""
+    """The pytest options that select only this case."""
     case = verdict.case
     return (
         f"--qreg-dataset {case.dataset} --qreg-model {case.model} "
@@ -125,7 +127,7 @@ def selection(verdict: Verdict) -> str:
 
 
 def summary_line(outcomes: Sequence[str], skipped: int) -> str:
-    """How many cases ended how, the worst first."""
+    """The number of cases by outcome, the worst first."""
     counts = Counter(outcomes)
     order = sorted(Outcome, key=lambda outcome: -outcome.severity)
     parts = [f"{counts[o.value]} {o.value}" for o in order if counts[o.value]]
@@ -134,19 +136,19 @@ def summary_line(outcomes: Sequence[str], skipped: int) -> str:
 
 
 def promise_line(records: Sequence[dict[str, Any]]) -> str:
-    """How many cases were held to a promised speed-up over fp32, and how many have none."""
+    """How many cases keep their promised speed-up over fp32, and how many have no promise."""
     promised = [r["promise"] for r in records if r["promise"]]
     again = sum(p["looks"] > 1 for p in promised)
     kept = sum(Check.SPEED_UP.value not in r["checks"] for r in records if r["promise"])
     return (
-        f"promised speed-up over fp32: {kept} of {len(promised)} cases keep it ({again} looked at "
-        f"more than once; any false alarm: below {PROMISES_ALPHA:.1%}); nothing is promised of "
-        f"{len(records) - len(promised)}"
+        f"promised speed-up over fp32: kept by {kept} of {len(promised)} cases ({again} measured "
+        f"more than once; probability of any false alarm: below {PROMISES_ALPHA:.1%}); no promise "
+        f"for {len(records) - len(promised)}"
     )
 
 
 def finding_lines(finding: Finding) -> list[str]:
-    """A finding: what, where and how sure; then expected, observed and allowed."""
+    """A finding: check, outcome, location and p-value; then expected, observed and allowed."""
     where = f": {finding.where}" if finding.where else ""
     chance = f" (p = {finding.p_value:.2g})" if finding.p_value is not None else ""
     return [
@@ -158,13 +160,13 @@ def finding_lines(finding: Finding) -> list[str]:
 
 
 def _moved_text(moved: Sequence[MovedImage]) -> str:
-    shown = ", ".join(_image(image) for image in moved[:_IMAGES])
-    more = f" and {len(moved) - _IMAGES} more" if len(moved) > _IMAGES else ""
-    return f"{len(moved)} images flipped (index: class -> class, margins): {shown}{more}"
+    shown = ", ".join(_flip(flip) for flip in moved[:_FLIPS])
+    more = f" and {len(moved) - _FLIPS} more" if len(moved) > _FLIPS else ""
+    return f"{len(moved)} samples flipped (index: class -> class, margins): {shown}{more}"
 
 
-def _image(image: MovedImage) -> str:
+def _flip(flip: MovedImage) -> str:
     margins = ""
-    if image.expected_margin is not None and image.observed_margin is not None:
-        margins = f" ({image.expected_margin:.2g}, {image.observed_margin:.2g})"
-    return f"{image.index}: {image.expected} -> {image.observed}{margins}"
+    if flip.expected_margin is not None and flip.observed_margin is not None:
+        margins = f" ({flip.expected_margin:.2g}, {flip.observed_margin:.2g})"
+    return f"{flip.index}: {flip.expected} -> {flip.observed}{margins}"

@@ -1,4 +1,4 @@
-"""A dataset made ready for all its cases: the gate's images, and models from it."""
+"""A dataset loaded for the gate: its samples, and the models built from it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Images
 
-#: Canonical test indices that the gate looks at, and whose logits baselines keep.
+#: Number of canonical test indices that the gate uses, and whose logits baselines keep.
 GATE_IMAGES = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class GateSamples:
-    """A dataset's test images and what its cases are made from."""
+    """A dataset's test samples and the options from which its cases are built."""
 
     dataset: Dataset
     test: Samples
@@ -32,12 +32,12 @@ class GateSamples:
     def labels(self) -> Rows:
         """The class of each sample (N,)."""
         if self.test.labels is None:
-            raise DataError("targets that are no class labels", hint="give labels 0 .. classes - 1")
+            raise DataError("the targets are not class labels", hint="give labels 0 .. classes - 1")
         return self.test.labels
 
     @cached_property
     def images(self) -> Images:
-        """Which images they are."""
+        """The identity of the samples: index, label and digest."""
         test = self.test
         return Images(
             index=tuple(test.index.tolist()),
@@ -47,7 +47,7 @@ class GateSamples:
 
     @cached_property
     def kept(self) -> int:
-        """How many of them are the gate's: their logits are kept."""
+        """Number of samples whose logits are kept: the gate's."""
         below = int(np.searchsorted(self.test.index, GATE_IMAGES))
         return below or min(GATE_IMAGES, len(self.test))
 
@@ -56,12 +56,12 @@ class GateSamples:
         return self.test.first(count).inputs
 
     def subject(self, case: Case) -> Subject | Failure:
-        """The case made ready to run; see `qreg.measure.subject.prepare`."""
+        """Build the case, ready to run; see `qreg.measure.subject.prepare`."""
         return prepare(case, case_setup(self.dataset, self.test, self.options))
 
 
 def load_gate_samples(name: str, options: Options, *, full: bool) -> GateSamples:
-    """Load the gate's images of a dataset, or with `full` the whole test set.
+    """Load the gate's samples of a dataset, or with `full` the whole test set.
 
     Raises:
         MissingDataError: the dataset is not on this machine.

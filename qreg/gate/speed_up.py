@@ -1,4 +1,4 @@
-"""How much faster than fp32 a case is, the two run in turn in this process."""
+"""Speed-ups over fp32, measured interleaved in this process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from qreg.records.case import Case, Failure
 
 
 class SpeedUps:
-    """Speed-ups over fp32, whose model is kept for further cases of the same model.
+    """Measures speed-ups over fp32; keeps the fp32 model for further cases of the same model.
 
     Args:
-        samples: returns the dataset of a name, made ready.
+        samples: loads the dataset of a name.
     """
 
     def __init__(self, samples: Callable[[str], GateSamples]) -> None:
@@ -31,19 +31,19 @@ class SpeedUps:
         """The case's model in fp32.
 
         Raises:
-            QregError: it cannot be made.
+            QregError: it cannot be built.
         """
-        held = self._float
-        if held is None or (held.case.dataset, held.case.model) != (case.dataset, case.model):
-            held = self._made(Case(case.dataset, case.model, "fp32", case.engine))
-        self._float = held
-        return held
+        kept = self._float
+        if kept is None or (kept.case.dataset, kept.case.model) != (case.dataset, case.model):
+            kept = self._build(Case(case.dataset, case.model, "fp32", case.engine))
+        self._float = kept
+        return kept
 
     def log_speed_up(self, case: Case, *, batch: int, made: Subject | None = None) -> float:
-        """Natural log of fp32's time over the case's, of `made` or of a model made anew.
+        """Natural log of fp32's time over the case's, for `made` or a newly built model.
 
         Raises:
-            QregError: the case or fp32 cannot be made.
+            QregError: the case or fp32 cannot be built.
         """
         return self.log_speed_ups(case, (batch,), made=made)[0]
 
@@ -51,14 +51,14 @@ class SpeedUps:
     def log_speed_ups(
         self, case: Case, batches: Sequence[int], *, made: Subject | None = None
     ) -> list[float]:
-        """The same for batches of several sizes.
+        """The same for several batch sizes.
 
         Raises:
-            QregError: the case or fp32 cannot be made.
+            QregError: the case or fp32 cannot be built.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            subject, reference = made or self._made(case), self.fp32(case)
+            subject, reference = made or self._build(case), self.fp32(case)
         found = []
         with use_engine(case.engine):
             for batch in batches:
@@ -67,7 +67,7 @@ class SpeedUps:
                 found.append(log_speed_up(*runs))
         return found
 
-    def _made(self, case: Case) -> Subject:
+    def _build(self, case: Case) -> Subject:
         made = self._samples(case.dataset).subject(case)
         if isinstance(made, Failure):
             raise QregError(f"{made.case}: {made.text}", hint=made.hint, details=made.details)

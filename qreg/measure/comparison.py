@@ -1,4 +1,4 @@
-"""From cases to measurements: prepare, run in turn on the test images, summarize."""
+"""Measuring cases: build them, run them interleaved on the test samples, summarize."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from qreg.metrics.size import model_size
 from qreg.records.case import Case, Environment, Failure
 from qreg.records.measurement import Latency, Measurement
 
-#: Images a batch: the throughput batch whose latency is reported.
+#: The batch size for throughput, whose latency is reported.
 BATCH = 100
-# Batch-1 latency: bursts of calls, each after calls that are not timed.
+# Batch-1 latency: bursts of calls, each after untimed warm-up calls.
 _ROUNDS, _CALLS, _WARM_UP = 8, 12, 3
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What was seen of one subject: predictions (N,), seconds of each kind of batch.
+    """The run of one case: predictions (N,), and seconds for each kind of batch.
 
     Attributes:
-        digest: sha256 of the logits of all images.
+        digest: sha256 of the logits of all samples.
     """
 
     subject: Subject
@@ -48,7 +48,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class CaseRuns:
-    """What was seen of cases of one dataset and one model, on the same images."""
+    """The runs of cases of one dataset and one model, on the same samples."""
 
     runs: tuple[Run | Failure, ...]
     dataset: Dataset
@@ -69,7 +69,7 @@ def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Fail
 
 
 def run_cases(cases: Sequence[Case], options: Options) -> CaseRuns:
-    """Make the cases and run them interleaved; see `measure`."""
+    """Build the cases and run them interleaved; see `measure`."""
     silence_one_time_warnings()
     dataset = options.dataset(cases[0].dataset)
     test = load_test(dataset, options)
@@ -92,7 +92,7 @@ def _prepare_all(
     setup = case_setup(dataset, test, options)
     made = []
     for number, case in enumerate(cases):
-        options.progress(number, len(cases), f"making {case.method}")
+        options.progress(number, len(cases), f"building {case.method}")
         made.append(prepare(case, setup))
         if number == 0 and isinstance(made[0], Failure):
             raise UnavailableError(
@@ -107,7 +107,7 @@ def _prepare_all(
 def _run_interleaved(
     subjects: Sequence[Subject], dataset: Dataset, test: Samples, options: Options
 ) -> list[Run]:
-    """Every subject on each batch before the next batch, so that their times compare."""
+    """Run all cases on each batch before the next one, so that their times are comparable."""
     logits: list[list[torch.Tensor]] = [[] for _ in subjects]
     seconds: list[list[float]] = [[] for _ in subjects]
     with _engine_kept():
@@ -139,7 +139,7 @@ def _time_single(subjects: Sequence[Subject], image: Inputs) -> list[Seconds]:
 
 
 def summarize(seen: CaseRuns) -> tuple[Measurement | Failure, ...]:
-    """What the runs say, each beside fp32 and its control."""
+    """The measurements from the runs, each compared with fp32 and its control."""
     environment, fingerprint = capture_environment(), seen.test.fingerprint()
     runs = [run for run in seen.runs if isinstance(run, Run)]
     by_method = {run.subject.method.name: run for run in reversed(runs)}
@@ -183,7 +183,7 @@ def _measurement(
 
 
 def latencies(run: Run, reference: Run, threads: int) -> tuple[Latency, ...]:
-    """Times of both kinds of batches, beside those of another run, made in turn with this one."""
+    """Times for both kinds of batches, compared with those of another, interleaved run."""
     return (
         latency(run.single_seconds, reference.single_seconds, batch_size=1, threads=threads),
         latency(run.batch_seconds, reference.batch_seconds, batch_size=BATCH, threads=threads),

@@ -1,4 +1,4 @@
-"""How to measure: what every command, the gate and every child process share."""
+"""Measurement options, shared by all commands, the gate and child processes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from qreg.data import Dataset, Samples, SplitName, get_dataset, load_split
 from qreg.progress import Progress, no_progress
 from qreg.records.decode import MismatchError, decoder
 
-#: Calibration samples at most, unless said.
+#: Default maximum number of calibration samples.
 CALIBRATION = 512
-#: As many where only time or operators count: kernels take as long whatever ranges they are given.
+#: Their number where only time or operators matter, which do not depend on the ranges.
 FEW_CALIBRATION = 16
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure.
+    """Measurement options.
 
     Attributes:
-        data_dir: where datasets are already; None: ``QREG_DATA_DIR``, else as the dataset does.
-        checkpoints: where trained weights are looked for first; see `folders`.
-        threads: of PyTorch's kernels; 0 as PyTorch chooses.
-        batch: inputs a call; 0 for what the command usually takes.
-        calibration: how many calibration samples, at most.
+        data_dir: folder of existing datasets; None: ``QREG_DATA_DIR``, else the dataset's default.
+        checkpoints: the first folder searched for trained weights; see `folders`.
+        threads: of PyTorch's kernels; 0 for PyTorch's default.
+        batch: samples per call; 0 for the command's default.
+        calibration: maximum number of calibration samples.
         limit: only the first test samples by canonical index; 0 for all.
-        sources: where datasets are from that are not called by a registered name or a path.
+        sources: sources of datasets with names that are neither registered nor a path.
         download: whether a dataset may be downloaded.
-        progress: called with (done, total, what) as the work goes on.
+        progress: called with (done, total, what).
     """
 
     data_dir: Path | None = None
@@ -52,13 +52,13 @@ class Options:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Where checkpoints are looked for, in order."""
+        """The folders searched for checkpoints, in order."""
         from qreg.training.checkpoints import checkpoint_folders
 
         return checkpoint_folders(self.checkpoints)
 
     def apply_threads(self) -> None:
-        """Set the threads of PyTorch's kernels in this process, where a number is asked for."""
+        """Set the number of threads of PyTorch's kernels in this process, if one is given."""
         if self.threads:
             import torch
 
@@ -80,11 +80,11 @@ class Options:
             split,
             data_dir=self.data_dir,
             download=self.download,
-            progress=lambda done, total: self.progress(done, total, f"{split} images"),
+            progress=lambda done, total: self.progress(done, total, f"{split} samples"),
         )
 
     def plain(self) -> dict[str, Any]:
-        """As JSON takes it to another process, in whatever folder that runs; without progress."""
+        """The options as JSON values for a process in any folder; without progress."""
         found = {one.name: getattr(self, one.name) for one in fields(self)}
         del found["progress"]
         found["sources"] = [list(pair) for pair in self.sources]
@@ -92,7 +92,7 @@ class Options:
 
     @classmethod
     def of_plain(cls, value: object, *, progress: Progress = no_progress) -> Options:
-        """The options that `plain` returned.
+        """The options from the values of `plain`.
 
         Raises:
             MismatchError: it returned something else.
@@ -106,14 +106,14 @@ class Options:
             raise MismatchError("options that agree with themselves", str(error)) from error
 
 
-#: Of what is timed, unless said.
+#: The default for timing.
 ONE_THREAD = Options(threads=1, batch=1)
 _PATHS = ("data_dir", "checkpoints")
 
 
 @dataclass(frozen=True)
 class _Plain:
-    """The schema of `Options.plain`: paths are texts."""
+    """The schema of `Options.plain`, with paths as strings."""
 
     data_dir: str
     checkpoints: str
@@ -130,6 +130,6 @@ def _text(path: Path | None) -> str:
 
 
 def load_test(dataset: Dataset, options: Options) -> Samples:
-    """The test images that `options` ask for."""
+    """The test samples that `options` select."""
     test = options.load(dataset, "test")
     return test.head(options.limit) if options.limit else test

@@ -1,4 +1,4 @@
-"""Collecting the warnings that making a case emits, the same ones in whatever order cases come."""
+"""Recording the warnings emitted while a case is built, independently of the order of cases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import torch
 
-# PyTorch prints what its kernels warn of, where no Python function was called by name.
+# PyTorch prints warnings of kernels that are not called through a named Python function.
 _PRINTED = re.compile(r"^\[W\S* \S+ \S+\] Warning: (.*?)(?: \(function \S+\))?$")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _FOLDER = re.compile(r"(?<![:/\w])(?:/[^\s/'\"]+)+/(?=[^\s/'\"]+)")
@@ -21,10 +21,10 @@ _TRIGGERED = re.compile(r" \(Triggered internally at .*\)$")
 
 @contextmanager
 def recorded_warnings() -> Iterator[set[str]]:
-    """Collect the distinct texts of warnings, instead of showing them, into the set it yields.
+    """Collect the distinct texts of warnings into the yielded set instead of showing them.
 
-    PyTorch says some of them once a process, to whichever case comes first; here it says them
-    every time. The set is filled at the end.
+    PyTorch emits some of them once per process, for whichever case comes first; here it emits them
+    every time. The set is complete at the end.
     """
     texts: set[str] = set()
     before = torch.is_warn_always_enabled()
@@ -39,9 +39,9 @@ def recorded_warnings() -> Iterator[set[str]]:
 
 
 def silence_one_time_warnings() -> None:
-    """Let PyTorch say now, and unheard, what it says once a process of quantized tensors.
+    """Trigger and discard the warnings that PyTorch emits once per process.
 
-    Where kernels say it, it would stand on standard error in the middle of the work.
+    Otherwise kernels would print them to standard error in the middle of the work.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -49,13 +49,13 @@ def silence_one_time_warnings() -> None:
 
 
 def plain_text(text: str) -> str:
-    """A warning's text without what differs between runs and machines: addresses, folders."""
+    """A warning's text without addresses and folders, which differ between runs and machines."""
     return " ".join(_FOLDER.sub("", _ADDRESS.sub("0x", text)).split())
 
 
 @contextmanager
 def _printed(texts: set[str]) -> Iterator[None]:
-    """Take PyTorch's own lines off standard error; everything else goes there afterwards."""
+    """Capture PyTorch's warnings on standard error; everything else is passed on at the end."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
         kept = os.dup(2)

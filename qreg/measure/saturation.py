@@ -1,4 +1,4 @@
-"""From a case to what another CPU would make of it."""
+"""Auditing a case for saturation on CPUs without VNNI."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
 from qreg.records.measurement import LayerSaturation
 
-# Images of a batch: bounds memory. A dynamic layer's range is that of the batch.
+# The batch size, which bounds memory. A dynamic layer's range is that of the batch.
 _BATCH = 16
 
 
 def audit_case(case: Case, options: Options) -> tuple[LayerSaturation, ...]:
-    """Prepare a case and count the overflows in its layers on the first test images.
+    """Build a case and count the overflows in its layers on the first test samples.
 
     Raises:
         UnavailableError: this machine or this installation lacks what the case needs.
@@ -33,7 +33,7 @@ def audit_case(case: Case, options: Options) -> tuple[LayerSaturation, ...]:
 
 
 def _prepared(case: Case, dataset: Dataset, test: Samples, options: Options) -> Subject:
-    options.progress(0, 1, f"making {case.method}")
+    options.progress(0, 1, f"building {case.method}")
     made = prepare(case, case_setup(dataset, test, options))
     if isinstance(made, Subject):
         return made

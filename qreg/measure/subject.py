@@ -1,4 +1,4 @@
-"""From a case to a model that is ready to run."""
+"""Building the model of a case, ready to run."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _CALIBRATION_BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A case made ready to run.
+    """A case that is ready to run.
 
     Attributes:
-        source: the model with its weights, before it was quantized.
+        source: the model with its weights, before quantization.
         weights: where they are from, and which.
-        warnings: distinct texts emitted while it was made and first run.
+        warnings: distinct texts emitted while it was built and first run.
     """
 
     case: Case
@@ -49,19 +49,19 @@ class Subject:
 
     def run(self, given: Inputs) -> Any:
         """Outputs of a batch, on this case's engine; logits (N, classes) of a classifier."""
-        # Kernels ask for the current engine at every call, not only when weights are packed.
+        # Kernels read the current engine at every call, not only when weights are packed.
         torch.backends.quantized.engine = self.case.engine
         return inputs.call(self.model, given)
 
 
 @dataclass(frozen=True)
 class CaseSetup:
-    """What cases are made from.
+    """What cases are built from.
 
     Attributes:
-        folders: where checkpoints are.
-        calibration: returns the calibration samples; not called unless a method wants them.
-        sample: a batch of test samples, to see that a model runs.
+        folders: the folders of checkpoints.
+        calibration: returns the calibration samples; only called if a method needs them.
+        sample: a batch of test samples, to verify that a model runs.
     """
 
     dataset: Dataset
@@ -132,7 +132,7 @@ def calibration_index(count: int) -> range:
 
 
 def case_setup(dataset: Dataset, test: Samples, options: Options) -> CaseSetup:
-    """What cases of this dataset are made from; calibration images are loaded when asked for."""
+    """The setup for cases of this dataset; calibration samples are loaded on demand."""
 
     def calibration() -> Samples:
         index = calibration_index(options.calibration)

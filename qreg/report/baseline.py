@@ -1,4 +1,4 @@
-"""Baselines, and changes to them, as tables for the terminal."""
+"""Baselines and proposed changes as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _STYLES = {Outcome.REGRESSED: "red", Outcome.ERROR: "red", Outcome.IMPROVED: "gr
 def baseline_parts(
     baselines: Sequence[Baseline], promises: Sequence[Promise] = ()
 ) -> tuple[RenderableType, ...]:
-    """What is held of one case: for each environment its approvals, figures and layers.
+    """The baselines of one case: approvals, figures and layers for each environment.
 
-    Then, for each environment where it was measured, the speed-up that is promised.
+    Then the promised speed-up, for each environment in which it was measured.
     """
     count = len(baselines)
     title = f"{baselines[0].snapshot.case}, {count} environment{'' if count == 1 else 's'}"
@@ -42,8 +42,8 @@ def baseline_parts(
 
 def _promised(promises: Sequence[Promise]) -> list[RenderableType]:
     if not promises:
-        return [Text("\nno speed-up was recorded: none is promised")]
-    # scipy: only where there is something to say
+        return [Text("\nno speed-up recorded, so none is promised")]
+    # imports scipy: only where needed
     from qreg.report.baseline import promise_text
 
     parts: list[RenderableType] = []
@@ -53,7 +53,7 @@ def _promised(promises: Sequence[Promise]) -> list[RenderableType]:
 
 
 def changes_table(changes: Sequence[Proposal], *, applied: bool) -> Table:
-    """One row a change, by category."""
+    """A row per change, by category."""
     table = _table("applied" if applied else "proposed", "category", "case", "verdict")
     for header in ("accuracy %", "why"):
         table.add_column(header, overflow="fold")
@@ -67,16 +67,16 @@ def changes_table(changes: Sequence[Proposal], *, applied: bool) -> Table:
 
 
 def change_notes(changes: Sequence[Proposal], *, unchanged: int, applied: bool) -> tuple[str, ...]:
-    """How many of what, and the next command."""
+    """Numbers of changes by category, and the next command."""
     counts = Counter(change.category.value for change in changes)
     found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no changes"
-    lines = [f"{found}; {unchanged} as their baselines say."]
+    lines = [f"{found}; {unchanged} unchanged."]
     if changes and not applied:
         lines.append(
-            "Approve with: qreg baseline update --reason TEXT, and cases or --category A,B,..."
+            "Approve with: qreg baseline update --reason TEXT, and CASES or --category A,B,..."
         )
     if any(change.regressed for change in changes) and not applied:
-        lines.append("What has REGRESSED must be named: --accept-regression CASE.")
+        lines.append("A REGRESSED case must be named: --accept-regression CASE.")
     return tuple(lines)
 
 
@@ -114,7 +114,7 @@ def _environment(where: Environment) -> Text:
 
 def _approvals(history: Sequence[Approval]) -> Table:
     table = _table("approvals, the latest last", "date", "commit", "qreg")
-    for header in ("reason", "in place of"):
+    for header in ("reason", "replaced"):
         table.add_column(header, overflow="fold")
     for one in history:
         dirty = "-dirty" if one.commit.endswith("-dirty") else ""
@@ -138,17 +138,17 @@ def _figures(found: Snapshot) -> tuple[str, ...]:
     total, numerics = len(found.predictions), found.numerics
     return (
         f"accuracy {_percent(found.correct, total)} % ({found.correct} of {total}), "
-        f"{len(numerics.disagreements)} images otherwise than fp32",
+        f"{len(numerics.disagreements)} samples predicted differently from fp32",
         f"file {found.size.file_bytes:,} bytes, weights {found.size.weight_bytes:,} bytes",
         f"operators: {', '.join(f'{one.name} {one.count}' for one in numerics.operators)}",
         f"weights: {parse_weights(found.checkpoint)}",
-        f"calibrated on {len(found.calibration)} images, {len(found.warnings)} warnings, "
-        f"logits of {numerics.logits.count} images",
+        f"calibrated on {len(found.calibration)} samples,  {len(found.warnings)} warnings, "
+        f"logits of {numerics.logits.count} samples",
     )
 
 
 def _layers(layers: Sequence[Layer]) -> Table:
-    table = _table("layers, in the order they run", "layer", "kind", "weight", "output")
+    table = _table("layers, in execution order", "layer", "kind", "weight", "output")
     table.add_column("SQNR dB", justify="right")
     for layer in layers:
         sqnr = "" if layer.sqnr_db is None else f"{layer.sqnr_db:.2f}"
@@ -167,7 +167,7 @@ def _quantizer(found: Quantizer | None) -> str:
 
 
 def promises_table(promises: Sequence[Promise]) -> Table:
-    """One row a case: its speed-up over fp32, and what is promised of it."""
+    """A row per case: its speed-up over fp32, and the promised one."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("case")
     table.add_column("batch", justify="right")
@@ -188,13 +188,13 @@ def promises_table(promises: Sequence[Promise]) -> Table:
 
 
 def promise_text(promise: Promise) -> str:
-    """What is promised, in a sentence."""
+    """The promise as a sentence."""
     low, high = min(promise.log_speed_ups), max(promise.log_speed_ups)
-    seen = (
+    measured = (
         f"{times(expected(promise))} as fast as fp32 at batch {promise.batch}, {times(low)} to "
         f"{times(high)} in {len(promise.log_speed_ups)} fresh processes"
     )
     if not is_detectable(promise):
-        return f"no speed-up is promised: {seen}; a fallback could not be told from it"
+        return f"no speed-up is promised: {measured}; a float fallback would not be detectable"
     here, there = (lowest(promise, exact=exact, alpha=PROMISE_LEVEL) for exact in (True, False))
-    return f"promised speed-up: {seen}; at least {times(here)} here, {times(there)} elsewhere"
+    return f"promised speed-up: {measured}; at least {times(here)} here, {times(there)} elsewhere"

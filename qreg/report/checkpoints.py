@@ -1,4 +1,4 @@
-"""Recorded recipes as a table."""
+"""Training recipes as a table."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from qreg.training.recipe import Recipe
 
 
 def recipes_table(recipes: Sequence[Recipe], *, title: str) -> Table:
-    """One row a checkpoint: how it was trained and what came out."""
+    """A row per checkpoint: its training and its accuracy."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for header in ("dataset", "model", "checkpoint"):
         table.add_column(header, no_wrap=True)
-    for header in ("epochs", "highest rate", "images", "test accuracy %", "torch", "sha256"):
+    for header in ("epochs", "peak rate", "samples", "test accuracy %", "torch", "sha256"):
         table.add_column(header, justify="right", no_wrap=True)
     for recipe in recipes:
         share = recipe.test_correct / max(1, recipe.test_total)

@@ -17,7 +17,7 @@ MB = 1e6
 
 
 def comparison_table(results: Sequence[Measurement | Failure]) -> Table:
-    """One row a case; every figure with its interval where it has one."""
+    """A row per case, with confidence intervals where they exist."""
     table = Table(
         title=_title(results),
         title_justify="left",
@@ -32,10 +32,10 @@ def comparison_table(results: Sequence[Measurement | Failure]) -> Table:
         table.add_column("engine", no_wrap=True)
     batch = _throughput_batch(results)
     controls = bool(_control_names(results))
-    beside = ("vs fp32", "flips", *(["vs control"] if controls else []))
+    compared = ("vs fp32", "flips", *(["vs control"] if controls else []))
     sizes = ("file\nMB", "weights\nMB")
-    times = ("ms/image\nbatch 1", f"ms/image\nbatch {batch}", f"speed-up\n1 | {batch}")
-    for header in ("accuracy %", *beside, *sizes, *times):
+    times = ("ms/sample\nbatch 1", f"ms/sample\nbatch {batch}", f"speed-up\n1 | {batch}")
+    for header in ("accuracy %", *compared, *sizes, *times):
         table.add_column(header, justify="right")
     for result in results:
         name = [result.case.method, *([result.case.engine] if engines else [])]
@@ -44,14 +44,16 @@ def comparison_table(results: Sequence[Measurement | Failure]) -> Table:
 
 
 def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
-    """What a reader of the table must know, a sentence a line."""
+    """Notes for the table, one sentence per line."""
     measured = [result for result in results if isinstance(result, Measurement)]
     first = measured[0]
     controls = ", ".join(_control_names(results))
     lines = [
-        "accuracy: 95 % Wilson interval; vs: change in points on the same images, 95 % paired "
-        "interval; flips: predictions other than fp32's (- right to wrong, + wrong to right).",
-        f"control of qat: {controls}, the same extra training steps in float." if controls else "",
+        "accuracy: 95 % Wilson interval; vs: change in points on the same samples, paired 95 % "
+        "interval; flips: predictions unlike fp32's (- right to wrong, + wrong to right).",
+        f"control of qat: {controls}, with the same extra training steps in float."
+        if controls
+        else "",
         environment_note(first),
     ]
     if smallest := _detectable(measured):
@@ -61,10 +63,10 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
     if calibrated:
         low, high = calibrated.calibration[0], calibrated.calibration[-1]
         count = len(calibrated.calibration)
-        lines.append(f"static: calibrated on {count} training images, indices {low} to {high}.")
+        lines.append(f"static: calibrated on {count} training samples, indices {low} to {high}.")
     partly = {m.case.method: m for m in reversed(measured) if _partly_float(m)}
     lines += [_float_layers(m) for m in partly.values()]
-    lines += [f"{name}: no weight is int8." for name in sorted(_all_float(measured))]
+    lines += [f"{name}: no int8 weights." for name in sorted(_all_float(measured))]
     return tuple(line for line in lines if line)
 
 
@@ -81,17 +83,17 @@ def weights_notes(measured: Sequence[Measurement]) -> list[str]:
 
 
 def environment_note(measured: Measurement) -> str:
-    """How many images, and where they were run."""
+    """The number of samples, and the environment."""
     where = measured.environment
     return (
-        f"{measured.accuracy.total} test images, {where.threads} thread"
+        f"{measured.accuracy.total} test samples,  {where.threads} thread"
         f"{'' if where.threads == 1 else 's'}, torch {where.torch}, "
         f"{where.cpu_capability}{' with VNNI' if where.vnni else ', no VNNI'}."
     )
 
 
 def failure_lines(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
-    """Why cases were not measured and what to do, two lines each."""
+    """Why cases were not measured and what to do about it, two lines each."""
     return tuple(
         f"{failure.case}: {'unavailable' if failure.unavailable else 'failed'}: {failure.text}"
         + (f"\n  {failure.hint}" if failure.hint else "")
@@ -137,17 +139,17 @@ def _cells(result: Measurement | Failure, *, controls: bool) -> list[Text | str]
 
 
 def accuracy_cell(found: Accuracy) -> str:
-    """Percent, and its interval."""
+    """The percentage and its interval."""
     return f"{found.share * 100:.2f}\n{found.low * 100:.1f}..{found.high * 100:.1f}"
 
 
 def change_cell(found: Agreement) -> str:
-    """Points, and their interval."""
+    """The change in points and its interval."""
     return f"{found.change * 100:+.2f}\n{found.low * 100:+.1f}..{found.high * 100:+.1f}"
 
 
 def flips_cell(found: Agreement) -> str:
-    """How many, how many of them lost and won."""
+    """The number of flips, and how many of them lost and won."""
     return f"{len(found.flips)}\n-{found.lost} +{found.won}"
 
 
@@ -167,7 +169,7 @@ def _detectable(measured: Sequence[Measurement]) -> str:
     if not drops:
         return ""
     test = "exact McNemar, one-sided 5 %, power 80 %"
-    return f"smallest drop against fp32 that would have shown ({test}), points: {', '.join(drops)}."
+    return f"smallest detectable accuracy drop from fp32 ({test}), points: {', '.join(drops)}."
 
 
 def _partly_float(measurement: Measurement) -> bool:
@@ -176,7 +178,7 @@ def _partly_float(measurement: Measurement) -> bool:
 
 
 def _all_float(measured: Sequence[Measurement]) -> set[str]:
-    """Methods that left every weight float, though they are not there for that."""
+    """Quantizing methods that left every weight float."""
     floats = [m for m in measured if m.size.float_layers and not _partly_float(m)]
     return {m.case.method for m in floats if not METHODS.info(m.case.method).float_only}
 
@@ -184,4 +186,4 @@ def _all_float(measured: Sequence[Measurement]) -> set[str]:
 def _float_layers(measurement: Measurement) -> str:
     layers = measurement.size.float_layers
     shown = ", ".join(layers[:6]) + (f" and {len(layers) - 6} more" if len(layers) > 6 else "")
-    return f"{measurement.case.method}: float weights stay in {shown}."
+    return f"{measurement.case.method}: weights stay float in {shown}."

@@ -1,4 +1,4 @@
-"""Records as JSON: the envelope that all files have.
+"""Records as JSON: the envelope that all files share.
 
 docs/reference/measurement.md describes every key.
 """
@@ -20,7 +20,7 @@ FORMAT = 1
 
 
 def measurements_text(results: Sequence[Measurement | Failure], *, created: str) -> str:
-    """The whole of what was measured, keys sorted. `created` is an ISO 8601 time."""
+    """All measurements and failures, keys sorted. `created` is an ISO 8601 time."""
     content = {
         "measurements": [asdict(r) for r in results if isinstance(r, Measurement)],
         "failures": [asdict(r) for r in results if isinstance(r, Failure)],
@@ -29,7 +29,7 @@ def measurements_text(results: Sequence[Measurement | Failure], *, created: str)
 
 
 def enveloped(content: dict[str, Any], *, number: int, created: str) -> str:
-    """The content with its format, keys sorted. `created` is an ISO 8601 time."""
+    """The content in its envelope, keys sorted. `created` is an ISO 8601 time."""
     whole = {"format": number, "qreg": __version__, "created": created, **content}
     return json.dumps(whole, sort_keys=True, allow_nan=False, default=_plain) + "\n"
 

@@ -1,4 +1,4 @@
-"""The comparison as a picture: accuracy against size, latency as the marker's area."""
+"""The comparison as a plot: accuracy against size, with latency as the marker's area."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from qreg.errors import UnavailableError
 from qreg.records.case import Failure
 from qreg.records.measurement import Measurement
 
-# matplotlib's areas are in square points; the slowest method gets this one.
+# Marker area of the slowest method, in square points.
 _LARGEST_AREA = 1600
 
 
 def comparison_png(results: Sequence[Measurement | Failure]) -> bytes:
-    """A PNG of accuracy (%) against file size (MB), one marker a method.
+    """A PNG of accuracy (%) against file size (MB), one marker per method.
 
     Raises:
         UnavailableError: matplotlib is not installed.

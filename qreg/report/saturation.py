@@ -11,7 +11,7 @@ from qreg.records.measurement import LayerSaturation
 
 
 def saturation_table(found: Sequence[LayerSaturation], *, title: str) -> Table:
-    """One row a layer: as it is quantized, then with half the steps."""
+    """A row per layer: as quantized, then with half as many steps."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.add_column("layer", no_wrap=True)
     for header in ("pairs", "codes\n> 127", "overflows", "outputs\nhit"):
@@ -38,21 +38,21 @@ def _share(part: int, whole: int) -> str:
 
 
 def saturation_notes(found: Sequence[LayerSaturation], *, engine: str) -> tuple[str, ...]:
-    """What a reader of the table must know, a sentence a line."""
+    """Notes for the table, one sentence per line."""
     if not any(one.pairs for one in found):
         return (f"{engine} does not add products in pairs of 16 bits: nothing can overflow.",)
     as_is = [one for one in found if not one.halved]
     hit = [one.layer for one in as_is if one.overflows]
-    verdict = "As it is quantized, nothing overflows on a CPU without VNNI on these images."
+    verdict = "As quantized, nothing overflows on a CPU without VNNI on these samples."
     if hit:
         verdict = (
-            f"As it is quantized, {len(hit)} of {len(as_is)} layers overflow on a CPU without "
-            f"VNNI: {', '.join(hit)}."
+            f"As quantized, {len(hit)} of {len(as_is)} layers overflow on a CPU without VNNI: "
+            f"{', '.join(hit)}."
         )
     left = sum(one.overflows for one in found if one.halved)
     return (
-        "pairs: sums of two int8 products; outputs hit: those with an overflow in their sum; "
-        "reduced: activations in half as many steps, as reduce_range gives them.",
+        "pairs: sums of two int8 products; outputs hit: outputs with an overflow in their sum; "
+        "reduced: activations with half as many steps, as with reduce_range.",
         verdict,
-        f"With half the steps {left or 'no'} overflow{'s are' if left > 1 else ' is'} left.",
+        f"With half as many steps {left or 'no'} overflow{'s remain' if left > 1 else ' remains'}.",
     )

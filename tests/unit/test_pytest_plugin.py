@@ -73,7 +73,7 @@ def test_the_documented_project_passes_in_two_processes(project: Path) -> None:
     printed = _gate(project, "-n2", "--qreg-json=verdicts.json")
     assert "3 cases: 3 PASS" in printed
     assert "same environment: judged bit by bit" in printed
-    assert "smallest drop of accuracy that would have shown" in printed
+    assert "smallest detectable accuracy drop" in printed
     assert printed.endswith("status 0")
     records = json.loads((project / "verdicts.json").read_text())
     assert [record["outcome"] for record in records] == ["PASS"] * 3
@@ -84,7 +84,7 @@ def test_a_changed_quantization_is_named_with_its_layer(project: Path) -> None:
     printed = _gate(project)
     assert "3 cases: 1 REGRESSED, 2 PASS" in printed
     assert "parameters REGRESSED: model.0: output" in printed
-    assert "first layer that moved: model.0: with only it as in the baseline, 100%" in printed
+    assert "first diverging layer: model.0 (restoring it removes 100 %" in printed
     assert "next: qreg baseline diff photos/nets:make_net/nets:quantize@" in printed
     assert printed.endswith("status 1")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from qreg.checks.agreement import agreement_p_value, judge_agreement
@@ -31,8 +33,9 @@ def test_following_fp32_significantly_less_is_a_regression() -> None:
     assert _found(_unlike_fp32(0, 1, 2, *range(10, 17))) == []
     (found,) = _found(_unlike_fp32(0, 1, 2, *range(10, 18)))
     assert (found.check, found.outcome) == (Check.AGREEMENT, Outcome.REGRESSED)
-    assert (found.expected, found.observed) == ("3 of 40 images unlike fp32", "11")
-    assert found.where == "8 images follow fp32 no longer, 0 do again"
+    assert found.expected.startswith("3 of 40 ")
+    assert found.observed == "11"
+    assert re.search(r"\b8 \D*no longer.*\b0\b", found.where)
     assert found.p_value == lost_more(0, 8)
 
 
@@ -53,14 +56,14 @@ def test_its_p_value_is_that_of_following_less(index: tuple[int, ...], lost: int
 
 def test_it_is_paired_image_by_image() -> None:
     (found,) = _found(_unlike_fp32(*range(10, 25)))
-    assert found.where == "15 images follow fp32 no longer, 3 do again"
+    assert re.search(r"\b15 \D*no longer.*\b3\b", found.where)
     assert found.p_value == lost_more(3, 15)
 
 
 def test_following_it_more_is_an_improvement() -> None:
     (found,) = _found(BEFORE, _unlike_fp32(*range(20)))
     assert found.outcome is Outcome.IMPROVED
-    assert found.where == "0 images follow fp32 no longer, 17 do again"
+    assert re.search(r"\b0 \D*no longer.*\b17\b", found.where)
 
 
 def test_exactly_every_image_counts() -> None:

@@ -94,14 +94,14 @@ def _explained(
     verdict = given.verdict(now, before, basis)
     assert verdict.outcome is not Outcome.PASS
     found = explain(verdict, now, before, gate)
-    (note,) = [note for note in found.notes if note.startswith("first layer that moved: ")]
+    (note,) = [note for note in found.notes if note.startswith("first diverging layer: ")]
     assert [n for n in found.notes if n != note] == list(verdict.notes)
-    return found, note.removeprefix("first layer that moved: ")
+    return found, note.removeprefix("first diverging layer: ")
 
 
 def _share(note: str, name: str) -> int:
     found = re.fullmatch(
-        rf"{name}: with only it as in the baseline, (-?\d+)% of the logits' difference is gone",
+        rf"{name} \(restoring it removes (-?\d+) % of the difference.*",
         note,
     )
     assert found, note
@@ -159,13 +159,13 @@ def test_a_float_layer_cannot_be_put_back(faulty: Any, colours: Path) -> None:
 
     gate, now, before = _pair(faulty, _case(colours, "float_only"), change)
     _, note = _explained(gate, now, before)
-    assert note == "model.again (a layer of its kind cannot be put back alone)"
+    assert note == "model.again (a layer of this kind cannot be restored alone)"
 
 
 def test_a_difference_that_is_none_is_not_shared_out(faulty: Any, colours: Path) -> None:
     gate, now, before = _pair(faulty, _case(colours), lambda _: None)
     now = given.with_layer(now, 2, output_digest="other")
-    assert "cannot be said" in _explained(gate, now, before)[1]
+    assert "share is unknown" in _explained(gate, now, before)[1]
 
 
 def test_logits_that_are_no_numbers_are_not_shared_out(faulty: Any, colours: Path) -> None:
@@ -174,7 +174,7 @@ def test_logits_that_are_no_numbers_are_not_shared_out(faulty: Any, colours: Pat
         fc.set_weight_bias(fc.weight(), fc.bias() * float("nan"))
 
     gate, now, before = _pair(faulty, _case(colours, "dynamic"), change)
-    assert "model.fc (what it is worth cannot be said" in _explained(gate, now, before)[1]
+    assert "model.fc (its share is unknown" in _explained(gate, now, before)[1]
 
 
 def test_what_goes_wrong_in_putting_back_is_said(faulty: Any, colours: Path) -> None:
@@ -188,7 +188,7 @@ def test_what_goes_wrong_in_putting_back_is_said(faulty: Any, colours: Path) -> 
     ]
     before = given.with_numerics(before, layers=tuple(odd))
     _, note = _explained(gate, now, before)
-    assert note.startswith("model.conv (putting it back failed: RuntimeError: ")
+    assert note.startswith("model.conv (restoring it failed: RuntimeError: ")
 
 
 def test_what_passed_or_moved_in_no_layer_is_left_alone(faulty: Any, colours: Path) -> None:

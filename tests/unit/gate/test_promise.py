@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -79,5 +80,5 @@ def test_where_nothing_is_promised_nothing_is_measured() -> None:
 def test_the_run_says_who_kept_it_and_of_whom_nothing_is_promised() -> None:
     verdicts = [held(FAST)[0], held(SLOW, FAST)[0], held(*[SLOW] * LOOKS)[0], PASSED]
     line = promise_line([verdict_record(one) for one in verdicts])
-    assert "2 of 3 cases keep it (2 looked at more than once" in line
-    assert line.endswith("nothing is promised of 1")
+    assert re.search(r"\b2 of 3 cases \(2 ", line)
+    assert re.search(r"no promise\D*\b1$", line)

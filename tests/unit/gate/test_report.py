@@ -42,7 +42,7 @@ def _verdict(outcome: Outcome) -> Verdict:
         accuracy=ACCURACY,
         findings=(FINDING,),
         moved=tuple(MovedImage(n, 1, 1, 2, 0.5, None if n else 0.25) for n in range(46)),
-        notes=("first layer that moved: conv1",),
+        notes=("first diverging layer: conv1",),
         details="Traceback\n  File",
     )
 
@@ -53,7 +53,7 @@ def test_everything_a_reader_needs_is_said() -> None:
     assert "recorded elsewhere: judged statistically" in lines
     assert "layers REGRESSED: conv1" in lines
     assert "expected SQNR 30 dB" in lines
-    assert "46 images flipped" in lines
+    assert "46 samples flipped" in lines
     assert "0: 1 -> 2 (0.5, 0.25), 1: 1 -> 2," in lines
     assert "and 38 more" in lines
     assert "Traceback" not in lines
@@ -64,7 +64,7 @@ def test_everything_a_reader_needs_is_said() -> None:
 def test_the_short_form_names_checks_and_the_next_command() -> None:
     assert short_lines(_verdict(Outcome.REGRESSED))[1:] == (
         "  found by: layers",
-        "  first layer that moved: conv1",
+        "  first diverging layer: conv1",
         f"  next: qreg baseline diff {CASE}",
     )
 

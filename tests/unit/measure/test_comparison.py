@@ -118,7 +118,7 @@ def test_progress_names_the_stages() -> None:
         (200, 250, "test images"),
         (250, 250, "test images"),
     ]
-    assert (1, 2, "making dynamic") in seen
+    assert (1, 2, "building dynamic") in seen
 
 
 @pytest.mark.parametrize("model", ["simple_cnn", "resnet20", "mobilenet_v2", "linear_100"])
