@@ -1,4 +1,4 @@
-"""The command line, one command a file. Nothing here imports torch before a command runs."""
+"""The command line, one file per command. Nothing imports torch before a command runs."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from qreg.cli.speed import command as speed
 from qreg.errors import QregError
 
 _DESCRIPTION = """\
-Regression harness for quantized PyTorch models: what a model loses in accuracy and gains in
-size and speed when it is quantized, and whether that is still what it was.
+A regression harness for quantized PyTorch models: reports the accuracy cost and the size and speed
+gains of quantization, with confidence intervals, and whether they have changed.
 """
 _EPILOG = """\
 examples:
-  qreg compare                              simple_cnn on shapes10, from the shipped checkpoints
+  qreg compare                              simple_cnn on shapes10, with the shipped checkpoints
   qreg compare --dataset cifar10 --plot comparison.png
   qreg train --model simple_cnn --dataset shapes10 --method qat --out mine
-  qreg baseline diff                        what no longer is as its baseline says
-  qreg speed check HEAD~1 HEAD              whether the last commit made it slower
-  qreg upgrade --from 2.14.1 --to 2.15.0    what another PyTorch would change
+  qreg baseline diff                        what differs from the approved baselines
+  qreg speed check HEAD~1 HEAD              whether the last commit made models slower
+  qreg upgrade --from 2.14.1 --to 2.15.0    what a PyTorch upgrade would change
 
-exit status: 0 done; 1 done, but some case could not be measured; 2 not done, with the reason
+exit status: 0 done; 1 done, but some case could not be measured; 2 failed, with the reason
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """The parser for all commands."""
     parser = Parser(
         prog="qreg",
         description=_DESCRIPTION,
@@ -47,13 +47,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_traceback(parser: argparse.ArgumentParser) -> None:
-    """--traceback, for each command and each of its actions."""
+    """Add --traceback to each command and its actions."""
     below = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
     for actions in below:
         for one in dict.fromkeys(actions.choices.values()):
             _add_traceback(one)
     if not below:
-        what = "show the traceback of a model's code that raised"
+        what = "show tracebacks of exceptions raised by a model's code"
         parser.add_argument("--traceback", action="store_true", help=what)
 
 
@@ -70,6 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error.details, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("qreg: interrupted; what was finished is kept", file=sys.stderr)
+        print("qreg: interrupted; finished results are kept", file=sys.stderr)
         return 130
     return status

@@ -1,4 +1,4 @@
-"""``qreg audit saturation``: what a CPU without VNNI would make of a model."""
+"""``qreg audit saturation``: would a model overflow on a CPU without VNNI?"""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _DESCRIPTION = """\
-Count, layer by layer, how often a sum of two int8 products would overflow the 16 bits in which
-a CPU without VNNI adds them, from this model's weights and activations, on any CPU: as the model
-is quantized, and with half as many steps of activations (reduce_range).
+Count for each layer how often a sum of two int8 products would overflow the 16 bits in which a CPU
+without VNNI adds them, from this model's weights and activations and on any CPU: as the model is
+quantized, and with half as many activation steps (reduce_range).
 """
 _EPILOG = """\
 examples:
   qreg audit saturation --model simple_cnn --dataset cifar10 --engine onednn
   qreg audit saturation --method dynamic --images 200
 
-exit status: 0 nothing overflows in the model as it is quantized; 1 something does; 2 not counted
+exit status: 0 nothing overflows in the model as quantized; 1 something does; 2 failed
 """
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("audit", help="what another CPU would make of a model")
+    parser = subparsers.add_parser("audit", help="predict a model's behaviour on other CPUs")
     audits = parser.add_subparsers(title="audits", metavar="AUDIT", required=True)
     saturation = audits.add_parser(
         "saturation",
@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action=Once,
         default="",
         metavar="NAME",
-        help=f"of {', '.join(ENGINES)} (default: the first that this machine has)",
+        help=f"of {', '.join(ENGINES)} (default: the first available one)",
     )
     saturation.add_argument(
         "--images",
@@ -63,14 +63,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=positive,
         default=64,
         metavar="N",
-        help="the first N test images by canonical index (default: %(default)s)",
+        help="the first N test samples by canonical index (default: %(default)s)",
     )
     add_thread_option(saturation)
     saturation.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Count and print."""
+    """Count overflows and print them."""
     check_model_and_methods(args.model, (args.method,))
     if args.engine:
         check_engine(args.engine)
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _count(args: argparse.Namespace) -> tuple[tuple[LayerSaturation, ...], Case]:
-    """The counts, and the case they are of."""
+    """The counts and their case."""
     from qreg.cli.terminal import progress_bar
 
     with progress_bar() as show:
@@ -95,7 +95,7 @@ def _count(args: argparse.Namespace) -> tuple[tuple[LayerSaturation, ...], Case]
         return audit_case(case, options), case
 
 
-def _print(found: tuple[LayerSaturation, ...], case: Case, images: int) -> None:
+def _print(found: tuple[LayerSaturation, ...], case: Case, samples: int) -> None:
     from qreg.cli.terminal import console
     from qreg.report.saturation import saturation_notes, saturation_table
 
@@ -105,6 +105,6 @@ def _print(found: tuple[LayerSaturation, ...], case: Case, images: int) -> None:
             hint="choose a method that quantizes: --method static",
         )
     out = console(width=_WIDTH)
-    out.print(saturation_table(found, title=f"{case}, {images} images"))
+    out.print(saturation_table(found, title=f"{case}, {samples} samples"))
     for note in saturation_notes(found, engine=case.engine):
         out.print(note, style="dim", highlight=False)

@@ -1,4 +1,4 @@
-"""Naming cases on the command line: by option, by name, by pattern."""
+"""Selecting cases on the command line: by option, name or pattern."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from qreg.cli.options import add_place_options
+from qreg.cli.options import add_folder_options
 from qreg.data import DATASETS
 from qreg.errors import UnknownNameError
 from qreg.models import MODELS
@@ -23,7 +23,7 @@ _GLOB = re.compile(r"[*?\[]")
 
 
 def add_case_options(parser: argparse.ArgumentParser) -> None:
-    """--dataset, --model, --methods and --engines, of several each, and where things are."""
+    """Add the options that select cases, and those of their folders."""
     kinds = {
         "dataset": (DATASETS.names(), "package.module:DATASET"),
         "model": (MODELS.names(), "package.module:factory"),
@@ -37,20 +37,20 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
             action=Names,
             dest=f"{kind}s",
             metavar="A,B,...",
-            help=f"of {', '.join(names)}{f', or {own}' if own else ''}",
+            help=f"from {', '.join(names)}{f', or {own}' if own else ''}",
         )
-    add_place_options(parser, downloads=False)
+    add_folder_options(parser, downloads=False)
 
 
 def chosen_root(args: argparse.Namespace) -> Path:
-    """Where baselines are: --baselines, ``QREG_BASELINES``, ``[tool.qreg]``, the usual places."""
+    """The folder of baselines: --baselines, ``QREG_BASELINES``, ``[tool.qreg]``, or the default."""
     from qreg.baselines.folder import baseline_root
 
     return baseline_root(args.baselines, own=project_settings().baselines)
 
 
 def is_known(case: Case, settings: Settings) -> bool:
-    """Whether each of its names is registered, the project's, or a user's own."""
+    """Whether all its names are registered, the project's, or a user's own."""
     own = (name for name, _ in dataset_sources(settings))
     dataset = case.dataset in own or DATASETS.knows(case.dataset)
     named = dataset and MODELS.knows(case.model) and METHODS.knows(case.method)
@@ -58,10 +58,10 @@ def is_known(case: Case, settings: Settings) -> bool:
 
 
 def optioned_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ...]:
-    """The cases that the options leave of the project's.
+    """The project's cases that match the options.
 
     Raises:
-        UnknownNameError: a name is not known.
+        UnknownNameError: a name is unknown.
     """
     return select_cases(
         settings,
@@ -73,23 +73,23 @@ def optioned_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, 
 
 
 def has_options(args: argparse.Namespace) -> bool:
-    """Whether an option chooses cases."""
+    """Whether an option selects cases."""
     return any((args.datasets, args.models, args.methods, args.engines))
 
 
 def matches(case: Case, names: Iterable[str]) -> bool:
-    """Whether a name or a pattern means the case."""
+    """Whether a name or pattern matches the case."""
     return any(fnmatchcase(str(case), name) for name in names)
 
 
 def named_cases(
     names: Sequence[str], among: Iterable[Case], settings: Settings
 ) -> tuple[Case, ...]:
-    """The cases that the names and patterns mean: patterns among those given, names any.
+    """The cases that match names and patterns: patterns within `among`, names without limit.
 
     Raises:
         QregError: a name is not that of a case.
-        UnknownNameError: a pattern means none, or a part of a name is not known.
+        UnknownNameError: a pattern matches none, or a part of a name is unknown.
     """
     candidates = tuple(among)
     found: dict[Case, None] = {}

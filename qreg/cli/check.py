@@ -1,4 +1,4 @@
-"""``qreg check``: a model's contract, and which methods can quantize it."""
+"""``qreg check``: does a model keep the contract, and which methods can quantize it?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.check.records import InputShape
-from qreg.cli.options import add_method_option, add_place_options, check_model_and_methods
+from qreg.cli.options import add_folder_options, add_method_option, check_model_and_methods
 from qreg.cli.terminal import console, progress_bar, write_file
 from qreg.errors import QregError
 from qreg.names import Once, positive, positive_or_zero
@@ -18,13 +18,13 @@ from qreg.quantization.engines import check_engine
 if TYPE_CHECKING:
     from qreg.check.records import CheckReport
 
-#: Each way to quantize once, of those that take seconds: what a new user has to choose from.
+#: One method of each kind, of those that take seconds.
 DEFAULT_METHODS = ("dynamic", "static", "fx-static", "pt2e-static", "torchao-int8-dynamic")
 _DEFAULT_INPUT = InputShape((3, 224, 224))
 _DESCRIPTION = """\
-See, before anything is recorded, whether a model keeps the contract, and which methods can
-quantize it: works, blocked or unavailable; where blocked, the layer, the line and the operator,
-why, and what to do. Each method is tried in a process of its own.
+Check, without recording anything, whether a model keeps the contract and which methods can quantize
+it: works, blocked or unavailable. For blocked methods it names the layer, line and operator, the
+reason, and what to do. Each method is tried in its own process.
 """
 _EPILOG = """\
 examples:
@@ -33,12 +33,12 @@ examples:
   qreg check nets:tiny --input 3x32x32 --methods static,fx-static,pt2e-static
   qreg check nets:tagger --input ids=128:int64 --input mask=128:bool --json check.json
 
-an input is written without the batch, positional or as NAME=SHAPE, with its dtype where it is not
-float32; a number a sample is NAME=-. Its values are random, from --seed: floats are normal,
-integers 0 to 9, bools true.
+An input is given without the batch dimension, positional or as NAME=SHAPE, with its dtype if not
+float32; a scalar per sample is NAME=-. Values are random (see --seed): normal floats, integers 0 to
+9, bools true.
 
-exit status: 0 all methods that were asked for work; 1 some are blocked or unavailable; 2 the
-contract is broken, or the model is not found
+exit status: 0 all chosen methods work; 1 some are blocked or unavailable; 2 the contract is broken,
+or the model is not found
 """
 
 
@@ -46,18 +46,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "check",
-        help="whether a model can be quantized, by which methods, and what blocks the others",
+        help="check which methods can quantize a model, and what blocks the others",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_check_options(parser, positional="model")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     parser.set_defaults(run=run)
 
 
 def add_check_options(parser: argparse.ArgumentParser, *, positional: str) -> None:
-    """The model and what it is run on, the methods, and how they are run."""
+    """Add the options for the model, its inputs, and the methods."""
     parser.add_argument(
         positional,
         metavar="MODEL",
@@ -78,13 +78,13 @@ def add_check_options(parser: argparse.ArgumentParser, *, positional: str) -> No
         action="append",
         default=[],
         metavar="SHAPE",
-        help=f"run it on random inputs of this shape; once a tensor (default: {_DEFAULT_INPUT})",
+        help=f"run it on random inputs of this shape; once per tensor (default: {_DEFAULT_INPUT})",
     )
-    add_method_option(parser, DEFAULT_METHODS, f"of {', '.join(METHODS.names())}, or your own")
+    add_method_option(parser, DEFAULT_METHODS, f"from {', '.join(METHODS.names())}, or your own")
     parser.add_argument(
-        "--engine", action=Once, default="", help="default: the first that this machine has"
+        "--engine", action=Once, default="", help="(default: the first available one)"
     )
-    parser.add_argument("--seed", type=positive_or_zero, default=0, help="of random inputs")
+    parser.add_argument("--seed", type=positive_or_zero, default=0, help="seed of random inputs")
     parser.add_argument(
         "--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="default: all cores"
     )
@@ -95,11 +95,11 @@ def add_check_options(parser: argparse.ArgumentParser, *, positional: str) -> No
         metavar="SECONDS",
         help="a method that takes longer is blocked (default: %(default)s)",
     )
-    add_place_options(parser)
+    add_folder_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check and print."""
+    """Run the check and print the results."""
     found = checked(args, args.model)
     print_check(found, traceback=args.traceback)
     if args.json:
@@ -110,16 +110,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def checked(args: argparse.Namespace, model: str) -> CheckReport:
-    """The check that the options ask for.
+    """Run the check that the options describe.
 
     Raises:
-        QregError: the model, the dataset or a method is not known.
+        QregError: the model, the dataset or a method is unknown.
     """
     inputs = tuple(map(InputShape.parse, args.inputs))
     if args.dataset and inputs:
         raise QregError("--dataset and --input", hint="give one of the two")
     if len({bool(each.name) for each in inputs}) > 1:
-        raise QregError("some inputs have names", hint="give all a name, or none")
+        raise QregError("only some inputs have names", hint="name all inputs, or none")
     check_model_and_methods(model, args.methods)
     if args.engine:
         check_engine(args.engine)
@@ -144,7 +144,7 @@ def checked(args: argparse.Namespace, model: str) -> CheckReport:
 
 
 def print_check(found: CheckReport, *, traceback: bool) -> None:
-    """The contract, the methods, and why some are blocked."""
+    """Print the contract, the methods, and why some are blocked."""
     from qreg.check.report import attempt_lines, contract_lines, headline, methods_table
 
     out = console()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qreg.records.case import Failure
     from qreg.records.measurement import Measurement
 
-# of the methods that are measured unless some are named, those with a scale for each channel
+# the default methods with per-channel scales
 _DEFAULT_METHODS = tuple(i.name for i in METHODS.facts() if i.default and not i.per_tensor)
 _EPILOG = """\
 examples:
@@ -35,7 +35,7 @@ examples:
   qreg compare --weights per_tensor --json comparison.json --plot comparison.png
   qreg compare --model mypackage.nets:make_net --dataset my_images/
 
-exit status: 0 all measured; 1 some case could not be measured, the others are shown; 2 nothing
+exit status: 0 all measured; 1 some case could not be measured, the others are shown; 2 failed
 """
 
 
@@ -44,7 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "compare",
         help="accuracy, size and speed of a model's quantized versions",
-        description="Quantize a model by several methods and print what each loses and gains.",
+        description="Quantize a model by several methods and report the accuracy cost and the "
+        "size and speed gains of each, with confidence intervals.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -52,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_method_option(
         parser,
         _DEFAULT_METHODS,
-        f"of {', '.join(METHODS.names())}, or package.module:method; fp32 is always measured",
+        f"from {', '.join(METHODS.names())}, or package.module:method; fp32 is always measured",
     )
     parser.add_argument(
         "--weights",
@@ -64,16 +65,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_limit_option(parser)
     add_thread_option(parser)
     parser.add_argument(
-        "--json", type=output_file, metavar="FILE", help="write all that was measured"
+        "--json", type=output_file, metavar="FILE", help="write all measurements as JSON"
     )
     parser.add_argument(
-        "--plot", type=output_file, metavar="FILE", help="write a PNG, accuracy by size"
+        "--plot", type=output_file, metavar="FILE", help="plot accuracy against size as PNG"
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print."""
+    """Measure the methods and print the comparison."""
     methods = _methods(args.methods, args.weights)
     engines = chosen_engines(args.engines)
     check_model_and_methods(args.model, methods)

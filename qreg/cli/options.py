@@ -1,4 +1,4 @@
-"""Options that several commands have: what they are called, converted to, and made into."""
+"""Options shared by several commands: names, conversion, and the records made from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are the project's: one line, and what to do."""
+    """A parser that reports errors like the project: one line, and what to do."""
 
     def error(self, message: str) -> NoReturn:
         raise QregError(message.removeprefix("argument "), hint=f"see: {self.prog} --help")
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 def add_action(
     actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, epilog: str
 ) -> argparse.ArgumentParser:
-    """An action of a command, ``qreg baseline show``; `what` is its help, in a few words."""
+    """Add an action to a command, such as ``qreg baseline show``; `what` is its short help."""
     return actions.add_parser(
         name,
         help=what,
@@ -41,9 +41,9 @@ def add_action(
 
 
 def add_numbers(parser: argparse.ArgumentParser, numbers: Mapping[str, tuple[int, str]]) -> None:
-    """Options that take a whole number: name to its default and what it is.
+    """Add options that take a whole number: name to (default, help).
 
-    0 may be given where it is the default.
+    0 is allowed where it is the default.
     """
     for name, (default, what) in numbers.items():
         parser.add_argument(
@@ -62,7 +62,7 @@ def add_method_option(
     *,
     among: tuple[str, ...] | None = None,
 ) -> None:
-    """--methods; `what` is its help."""
+    """Add --methods; `what` is its help."""
     parser.add_argument(
         "--methods",
         "--method",
@@ -75,18 +75,18 @@ def add_method_option(
 
 
 def add_engine_option(parser: argparse.ArgumentParser) -> None:
-    """--engines; see `chosen_engines`."""
+    """Add --engines; see `chosen_engines`."""
     parser.add_argument(
         "--engines",
         "--engine",
         action=Names,
         metavar="A,B,...",
-        help=f"of {', '.join(ENGINES)}, or all (default: the first that this machine has)",
+        help=f"from {', '.join(ENGINES)}, or all (default: the first available one)",
     )
 
 
 def chosen_engines(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The engines that --engines names; the machine's first where it names none.
+    """The engines that --engines names; by default the machine's first one.
 
     Raises:
         UnknownNameError: there is no such engine.
@@ -97,18 +97,18 @@ def chosen_engines(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def add_limit_option(parser: argparse.ArgumentParser) -> None:
-    """--limit."""
+    """Add --limit."""
     parser.add_argument(
         "--limit",
         type=positive_or_zero,
         default=0,
         metavar="N",
-        help="only the first N test images",
+        help="only the first N test samples",
     )
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --dataset, --data-dir and --checkpoints."""
+    """Add --model, --dataset, --data-dir and --checkpoints."""
     parser.add_argument(
         "--model",
         action=Once,
@@ -122,43 +122,43 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         action=Once,
         default="shapes10",
         metavar="NAME",
-        help="shapes10 (made by code), cifar10 (downloaded once), a folder of images, an npz "
+        help="shapes10 (generated), cifar10 (downloaded once), a folder of images, an npz "
         "file, or package.module:DATASET (default: %(default)s)",
     )
-    add_place_options(parser)
+    add_folder_options(parser)
 
 
-def add_place_options(parser: argparse.ArgumentParser, *, downloads: bool = True) -> None:
-    """--data-dir and --checkpoints."""
-    otherwise = "it is downloaded" if downloads else "where it was downloaded to before"
+def add_folder_options(parser: argparse.ArgumentParser, *, downloads: bool = True) -> None:
+    """Add --data-dir and --checkpoints."""
+    default = "it is downloaded" if downloads else "an earlier download"
     parser.add_argument(
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help=f"where cifar10 is already; else QREG_DATA_DIR, else {otherwise}",
+        help=f"folder of an existing cifar10; else QREG_DATA_DIR, else {default}",
     )
     parser.add_argument(
         "--checkpoints",
         type=Path,
         metavar="DIR",
-        help="where trained weights are; else QREG_CHECKPOINTS, else baselines/checkpoints, "
-        "then the ones shipped with qreg",
+        help="folder of trained weights; else QREG_CHECKPOINTS, else baselines/checkpoints, then "
+        "the shipped ones",
     )
 
 
 def add_thread_option(parser: argparse.ArgumentParser, *, default: int = 0) -> None:
-    """--threads; 0 is as PyTorch chooses."""
+    """Add --threads; 0 means PyTorch's default."""
     parser.add_argument(
         "--threads",
         type=positive_or_zero,
         default=default,
         metavar="N",
-        help=f"threads of PyTorch's kernels (default: {default or 'as PyTorch chooses'})",
+        help=f"threads of PyTorch's kernels (default: {default or 'that of PyTorch'})",
     )
 
 
 def options_of(args: argparse.Namespace, progress: Progress = no_progress) -> Options:
-    """How to measure, as the command's options say, of those that it has."""
+    """The measurement options from a command's arguments, as far as it has them."""
     from qreg.measure.options import Options
 
     names = ("data_dir", "checkpoints", "threads", "batch", "limit")
@@ -167,7 +167,7 @@ def options_of(args: argparse.Namespace, progress: Progress = no_progress) -> Op
 
 
 def check_model_and_methods(model: str, methods: tuple[str, ...]) -> None:
-    """Refuse unknown names before anything slow begins; the project's definitions are known.
+    """Refuse unknown names before anything slow starts; includes the project's definitions.
 
     Raises:
         UnknownNameError: a name is neither registered nor an object path.

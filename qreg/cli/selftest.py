@@ -25,8 +25,8 @@ as on another machine. Then run the cases without a fault in fresh processes, wi
 threads and emulating other CPUs, and count false alarms. Baselines are recorded in a temporary
 folder; approved ones are neither read nor changed.
 
-Without options: simple_cnn on shapes10, {",".join(_METHODS)}, on the first engine that this
-machine has; engines. This takes about 20 minutes.
+Defaults: simple_cnn on shapes10 with {",".join(_METHODS)} on the first available engine;
+clean runs on all engines. This takes about 20 minutes.
 """
 _EPILOG = """\
 examples:

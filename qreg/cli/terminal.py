@@ -1,4 +1,4 @@
-"""The terminal: tables, progress, signals, and files that were asked for."""
+"""The terminal: tables, progress bars, signals, and output files."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Where no terminal says how wide it is, a table of every column fits without being cut.
+# Width without a terminal: wide enough for all columns of every table.
 _WIDTH = 118
 
 
 def console(*, width: int = _WIDTH) -> Console:
-    """A console as wide as the terminal, or `width` columns where there is none."""
+    """A console as wide as the terminal, or `width` columns without one."""
     from rich.console import Console
 
-    found = Console()
-    return found if found.is_terminal else Console(width=width)
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=width)
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write all of it or nothing, and say so."""
+    """Write a file atomically, and report it."""
     from qreg.files import is_stream, write_output
 
     sys.stdout.flush()
@@ -37,7 +37,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
-    """Yield a function (done, total, what) that moves one bar."""
+    """Show a progress bar; yields a function (done, total, what) that updates it."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -67,7 +67,7 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
 
 @contextmanager
 def stop_when_terminated() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt meanwhile."""
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt in this context."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:

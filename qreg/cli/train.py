@@ -1,4 +1,4 @@
-"""``qreg train``: make a checkpoint from its recipe."""
+"""``qreg train``: train a checkpoint from its recipe."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from qreg.training.recipe import Recipe
 
 _EPILOG = """\
-An interrupted training goes on after its last finished epoch when the same command is given
-again. Fine-tuned kinds start from the fp32 checkpoint.
+An interrupted training resumes after its last finished epoch when the same command is run again.
+Fine-tuned kinds start from the fp32 checkpoint.
 
 examples:
   qreg train --list
@@ -37,8 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser(
         "train",
-        help="make a checkpoint from its recipe",
-        description="Train a checkpoint: the recorded recipe where there is one, else the default.",
+        help="train a checkpoint from its recipe",
+        description="Train a checkpoint by its recorded recipe, or else by the default recipe.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,21 +51,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="the kind of checkpoint (default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write it (default: as --checkpoints)"
+        "--out", type=Path, metavar="DIR", help="output folder (default: that of --checkpoints)"
     )
     parser.add_argument("--epochs", type=positive, metavar="N", help="instead of the recipe's")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="instead of the recipe's")
     parser.add_argument(
         "--seed", type=positive_or_zero, metavar="N", help="instead of the recipe's"
     )
-    parser.add_argument("--list", action="store_true", help="print the checkpoints there are")
-    parser.add_argument("--force", action="store_true", help="replace a checkpoint that is there")
+    parser.add_argument("--list", action="store_true", help="list existing checkpoints")
+    parser.add_argument("--force", action="store_true", help="replace an existing checkpoint")
     add_thread_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and say what came out."""
+    """Train a checkpoint and print its accuracy."""
     if args.list:
         return _list(args.checkpoints)
     check_model_and_methods(args.model, ())
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         check_output(path)
         if path.exists() and not args.force:
             raise CheckpointError(
-                f"{path} is there already", hint="give --out DIR, or --force to replace it"
+                f"{path} already exists", hint="give --out DIR, or --force to replace it"
             )
 
         def report(step: Step) -> None:
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
             report=report,
         )
     share = done.test_correct / done.test_total
-    print(f"{path}: {share:.2%} of {done.test_total} test images, sha256 {done.sha256}")
+    print(f"{path}: {share:.2%} of {done.test_total} test samples, sha256 {done.sha256}")
     return 0
 
 

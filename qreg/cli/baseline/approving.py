@@ -1,4 +1,4 @@
-"""Applying the changes to baselines that a person named, and no others."""
+"""Applying those proposed changes to baselines that the user named."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def update(args: argparse.Namespace) -> int:
     _apply(applied, store, reason=args.reason, date=date, commit=commit)
     if set(args.category) != {promising.CATEGORY}:
         print_changes(found, applied, applied=True, traceback=args.traceback)
-    _say_what_is_left(refused, store)
+    _report_rest(refused, store)
     wrong = len(refused) + len(found.failures)
     if _wants_promises(args):
         wrong += promising.record(args, store, date=date, commit=commit)
@@ -97,7 +97,7 @@ def _own_store(args: argparse.Namespace) -> Store:
     if chosen == shipped_folder() and not named and not find_settings(Path.cwd()):
         raise QregError(
             f"there is no folder baselines in {Path.cwd()}",
-            hint="make it, or name another: --baselines DIR; those shipped with qreg are not yours",
+            hint="create it, or choose another: --baselines DIR (the shipped ones are read-only)",
         )
     return Store(chosen)
 
@@ -110,7 +110,7 @@ def _proposals(args: argparse.Namespace, store: Store) -> Proposals:
 
 
 def _wants(args: argparse.Namespace, category: str) -> bool:
-    # without cases and categories, --accept-regression has named what is meant
+    # without cases and categories, --accept-regression names the cases
     if not args.category:
         return bool(args.cases) or category != "trim"
     return category in args.category
@@ -132,15 +132,15 @@ def _apply(
         store.remove_orphans()
 
 
-def _say_what_is_left(refused: Sequence[Proposal], store: Store) -> None:
+def _report_rest(refused: Sequence[Proposal], store: Store) -> None:
     for change in refused:
         print(
-            f"{change.case}: not applied, it has REGRESSED ({change.reason}); if that is meant: "
-            f"--accept-regression {change.case}",
+            f"{change.case}: not applied, because it REGRESSED ({change.reason}); to approve it "
+            f"anyway: --accept-regression {change.case}",
             file=sys.stderr,
         )
     if orphans := len(store.orphans()):
         print(
-            f"{orphans} sidecar{'' if orphans == 1 else 's'} no longer referred to; remove with: "
+            f"{orphans} unused sidecar{'' if orphans == 1 else 's'}; remove with: "
             "qreg baseline update --reason TEXT --category trim"
         )

@@ -1,4 +1,4 @@
-"""``qreg baseline``: show baselines, propose changes to them, and apply what was approved."""
+"""``qreg baseline``: show baselines, propose changes, and apply approved ones."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from qreg.names import Names, positive
 from qreg.records.case import Case
 
 _CATEGORIES = ("create", "fix", "update", "trim", "promise")
-# with fewer the tails of Student's t are too long to tell a fallback from anything
+# with fewer, the tails of Student's t are too heavy to detect a fallback
 _PROCESSES = 12
 _SHOW_EPILOG = """\
 examples:
   qreg baseline show shapes10/simple_cnn/static@x86
   qreg baseline show shapes10/simple_cnn/static@x86 --json
 
-exit status: 0 shown; 2 there is none, or it is damaged
+exit status: 0 shown; 2 there is no baseline, or it is damaged
 """
 _DIFF_EPILOG = """\
-Cases are those of [tool.qreg] in pyproject.toml, or all that are registered. Without CASES and
-without an option that chooses cases, every one that has a baseline is measured.
+Cases are those of [tool.qreg] in pyproject.toml, or else all registered ones. Without CASES and
+options that select cases, every case that has a baseline is measured.
 
 examples:
   qreg baseline diff
   qreg baseline diff 'shapes10/simple_cnn/*'
   qreg baseline diff --model simple_cnn,resnet20 --engines x86
 
-exit status: 0 every case is as its baseline says; 1 changes are proposed, or some case could not
-be measured; 2 nothing was measured, with the reason
+exit status: 0 every case matches its baseline; 1 changes are proposed, or some case could not be
+measured; 2 failed, with the reason
 """
 _UPDATE_EPILOG = """\
-Only what is named is changed: CASES, or with --category everything of a category (among CASES
-where both are given). A case that has REGRESSED must be named by --accept-regression.
+Only named changes are applied: those of CASES, or with --category all changes of a category
+(within CASES where both are given). A REGRESSED case must be named with --accept-regression.
 
 categories:
-  create   no baseline for the case, or none for this environment
-  fix      the measurement is not what this environment's baseline says
-  update   it is, but was recorded with other versions
-  trim     a baseline of an unknown case, or a sidecar that nothing refers to
-  promise  how much faster than fp32 it is, measured anew in fresh processes and promised; only
-           where it is named, and after the others
+  create   the case has no baseline, or none for this environment
+  fix      the measurement differs from this environment's baseline
+  update   it is equal, but was recorded with other versions
+  trim     a baseline of an unknown case, or an unused sidecar
+  promise  the speed-up over fp32, measured in fresh processes and then promised; only if named,
+           and after the others
 
 examples:
   qreg baseline update --reason "first baselines" --category create --dataset shapes10
@@ -52,8 +52,8 @@ examples:
   qreg baseline update --reason "new machine" --category promise
   qreg baseline update --reason "fewer classes" --accept-regression shapes10/simple_cnn/qat@x86
 
-exit status: 0 all that was named is applied; 1 something was refused or could not be measured,
-the rest is applied; 2 nothing is applied, with the reason
+exit status: 0 all named changes are applied; 1 some were refused or could not be measured, the rest
+is applied; 2 nothing is applied, with the reason
 """
 
 
@@ -61,14 +61,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command."""
     parser = subparsers.add_parser("baseline", help="show, compare and approve baselines")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    show = _action(actions, "show", "print what was approved for a case, and why", _SHOW_EPILOG)
+    show = _action(actions, "show", "print the approved baselines of a case", _SHOW_EPILOG)
     show.add_argument("case", metavar="CASE", help="dataset/model/method@engine")
-    show.add_argument("--json", action="store_true", help="print the file, once it is checked")
+    show.add_argument("--json", action="store_true", help="print the file after verifying it")
     show.set_defaults(run=run_show)
     diff = _action(actions, "diff", "measure, and show what would change", _DIFF_EPILOG)
     _add_measuring(diff)
     diff.set_defaults(run=run_diff)
-    update = _action(actions, "update", "measure, and approve what is named", _UPDATE_EPILOG)
+    update = _action(actions, "update", "measure, and approve the named changes", _UPDATE_EPILOG)
     _add_measuring(update)
     _add_approving(update)
     update.set_defaults(run=run_update)
@@ -82,7 +82,7 @@ def _action(
         "--baselines",
         type=Path,
         metavar="DIR",
-        help="where baselines are; else QREG_BASELINES, else as [tool.qreg] says, else baselines, "
+        help="folder of baselines; else QREG_BASELINES, else that of [tool.qreg], else baselines, "
         "else the shipped ones",
     )
     return parser
@@ -93,33 +93,33 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
         "cases", nargs="*", metavar="CASES", help="names of cases, or patterns: 'cifar10/*/qat@*'"
     )
     add_case_options(parser)
-    # baselines of several threads are of several environments: one is the rule
+    # baselines with other numbers of threads are of other environments: the default is one
     add_thread_option(parser, default=1)
 
 
 def _add_approving(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reason", default="", metavar="TEXT", help="why; it is kept")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="reason, kept in the baseline")
     parser.add_argument(
         "--category",
         "--categories",
         action=Names,
         among=_CATEGORIES,
         metavar="A,B,...",
-        help=f"all changes of these categories, of {', '.join(_CATEGORIES)}",
+        help=f"all changes of these categories, from {', '.join(_CATEGORIES)}",
     )
     parser.add_argument(
         "--processes",
         type=positive,
         default=_PROCESSES,
         metavar="N",
-        help="fresh processes that a promise rests on (default: %(default)s)",
+        help="number of fresh processes for a promise (default: %(default)s)",
     )
     parser.add_argument(
         "--accept-regression",
         nargs="+",
         action=Names,
         metavar="CASE",
-        help="approve these cases although they have REGRESSED",
+        help="approve these cases although they REGRESSED",
     )
 
 
@@ -134,7 +134,7 @@ def run_show(args: argparse.Namespace) -> int:
     if not baselines:
         raise QregError(
             f"no baseline of {case} in {store.root}",
-            hint=f"make one with: qreg baseline update --reason TEXT {case}",
+            hint=f"create one with: qreg baseline update --reason TEXT {case}",
         )
     if args.json:
         print(store.path(case).read_text(), end="")
@@ -146,7 +146,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_diff(args: argparse.Namespace) -> int:
-    """Measure and show what would change."""
+    """Measure the cases and show what would change."""
     from qreg.baselines.store import Store
     from qreg.cli.baseline.approving import print_changes
     from qreg.cli.baseline.proposing import chosen_cases, proposals, proposed_trims
@@ -159,7 +159,7 @@ def run_diff(args: argparse.Namespace) -> int:
 
 
 def run_update(args: argparse.Namespace) -> int:
-    """Measure, and write what was named."""
+    """Measure the cases and apply the named changes."""
     from qreg.cli.baseline.approving import update
 
     return update(args)

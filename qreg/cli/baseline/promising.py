@@ -1,4 +1,4 @@
-"""``qreg baseline update --category promise``: how much faster than fp32 each case is to be."""
+"""``qreg baseline update --category promise``: record promised speed-ups over fp32."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ CATEGORY = "promise"
 
 
 def promising_cases(args: argparse.Namespace, store: Store) -> tuple[Case, ...]:
-    """Those of the chosen cases that have a baseline; fp32 is what the others are beside."""
-    held = set(store.cases())
+    """The chosen cases that have a baseline, without fp32, the reference."""
+    stored = set(store.cases())
     chosen = chosen_cases(args, store, args.cases)
-    return tuple(case for case in chosen if case in held and case.method != "fp32")
+    return tuple(case for case in chosen if case in stored and case.method != "fp32")
 
 
 def record(args: argparse.Namespace, store: Store, *, date: str, commit: str) -> int:
-    """Measure, write and print; returns how many were refused or could not be measured."""
+    """Measure, write and print promises; returns how many were refused or not measured."""
     from qreg.cli.terminal import console
     from qreg.report.baseline import promises_table
 
     cases = promising_cases(args, store)
     if not cases:
-        raise QregError("no case with a baseline is named", hint="see: qreg baseline diff")
+        raise QregError("no chosen case has a baseline", hint="see: qreg baseline diff")
     measured = _measured(args, cases)
     approval = Approval(args.reason.strip(), date, commit, __version__)
     made = [_promise(case, measured, store, approval) for case in cases if _enough(case, measured)]
@@ -46,7 +46,7 @@ def record(args: argparse.Namespace, store: Store, *, date: str, commit: str) ->
         if promise not in refused:
             store.write_promise(promise)
     console().print(promises_table([one for one in made if one not in refused]), highlight=False)
-    return len(refused) + _say_what_failed(cases, measured) + int(measured.interrupted)
+    return len(refused) + _report_failures(cases, measured) + int(measured.interrupted)
 
 
 def _measured(args: argparse.Namespace, cases: tuple[Case, ...]) -> MeasuredSpeedUps:
@@ -69,7 +69,7 @@ def _enough(case: Case, measured: MeasuredSpeedUps) -> bool:
 
 
 def _promise(case: Case, measured: MeasuredSpeedUps, store: Store, approval: Approval) -> Promise:
-    """At the batch size where a fallback is told best."""
+    """The promise at the batch size at which a fallback is easiest to detect."""
     from qreg.checks.speed_up import lowest
     from qreg.checks.tolerances import PROMISE_LEVEL
 
@@ -83,7 +83,7 @@ def _promise(case: Case, measured: MeasuredSpeedUps, store: Store, approval: App
 
 
 def _fell(now: Promise, store: Store, accepted: Sequence[str]) -> bool:
-    """Whether it promises less than was approved, and nobody has accepted that by name."""
+    """Whether it is below the approved promise without being accepted by name."""
     from qreg.checks.speed_up import expected, is_detectable, lowest, times
     from qreg.checks.tolerances import PROMISE_LEVEL
 
@@ -94,16 +94,17 @@ def _fell(now: Promise, store: Store, accepted: Sequence[str]) -> bool:
     if expected(now) >= limit:
         return False
     print(
-        f"{now.case}: not applied, it is {times(expected(now))} as fast as fp32 and was promised "
-        f"to be {times(expected(chosen[0]))}; if that is meant: --accept-regression {now.case}",
+        f"{now.case}: not applied, because it is {times(expected(now))} as fast as fp32 and the "
+        f"promise is {times(expected(chosen[0]))}; to approve it anyway: --accept-regression "
+        f"{now.case}",
         file=sys.stderr,
     )
     return True
 
 
-def _say_what_failed(cases: Sequence[Case], measured: MeasuredSpeedUps) -> int:
+def _report_failures(cases: Sequence[Case], measured: MeasuredSpeedUps) -> int:
     if measured.interrupted:
-        print("qreg: interrupted; promised is what was measured often enough", file=sys.stderr)
+        print("qreg: interrupted; cases with enough measurements are promised", file=sys.stderr)
     lacking = [case for case in cases if not _enough(case, measured)]
     for case in lacking:
         print(f"{case}: {measured.errors.get(case, 'not measured')}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Measuring cases, judging them by their baselines, and proposing what to change."""
+"""Measuring cases, judging them by their baselines, and proposing changes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Proposals:
-    """What came of the cases.
+    """The results of all cases.
 
     Attributes:
         changes: in the order of the cases.
-        unchanged: cases that are as their baselines say.
+        unchanged: cases that match their baselines.
         failures: cases that could not be measured, or whose baselines could not be read.
     """
 
@@ -42,7 +42,7 @@ class Proposals:
 
 
 def proposals(args: argparse.Namespace, store: Store, cases: Sequence[Case]) -> Proposals:
-    """Measure the cases on the whole test set, and propose."""
+    """Measure the cases on the whole test set and propose changes."""
     from qreg.cli.terminal import progress_bar
 
     if not cases:
@@ -59,7 +59,9 @@ def proposals(args: argparse.Namespace, store: Store, cases: Sequence[Case]) -> 
 
 
 def chosen_cases(args: argparse.Namespace, store: Store, names: Sequence[str]) -> tuple[Case, ...]:
-    """The cases that are measured: those named, else by options, else all with a baseline."""
+    """The cases to measure: the named ones, else those selected by options, else all with a
+    baseline.
+    """
     settings, stored = project_settings(), store.cases()
     if names:
         found = named_cases(names, (*optioned_cases(args, settings), *stored), settings)
@@ -70,7 +72,7 @@ def chosen_cases(args: argparse.Namespace, store: Store, names: Sequence[str]) -
 
 
 def proposed_trims(args: argparse.Namespace, store: Store) -> tuple[Proposal, ...]:
-    """What could be removed: among the cases named, else all unless options choose others."""
+    """What could be removed: among the named cases, else anything unless options select cases."""
     from qreg.baselines.changes import trims
 
     settings = project_settings()
@@ -109,7 +111,7 @@ def _observer(
 def _propose(
     case: Case, store: Store, observe: Callable[[Case], Snapshot | Failure], *, cases: int
 ) -> Proposal | Case | Failure:
-    """A change, or the case itself where there is nothing to change."""
+    """A proposed change, or the case itself where there is none."""
     from qreg.baselines.changes import propose
     from qreg.gate.judge import judged
     from qreg.stats.holm import family_alpha

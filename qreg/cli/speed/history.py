@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import matches
-from qreg.cli.options import add_action, add_place_options
+from qreg.cli.options import add_action, add_folder_options
 from qreg.cli.speed.options import add_measuring, add_pairs, add_selection, check_cases
 from qreg.errors import QregError
 from qreg.names import output_file, positive
@@ -64,7 +64,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--plot", type=output_file, metavar="FILE", help="plot a single case as PNG"
     )
     history.add_argument(
-        "--last", type=positive, default=60, metavar="N", help="nights (default: 60)"
+        "--last", type=positive, default=60, metavar="N", help="entries per case (default: 60)"
     )
     history.add_argument("--confirm", action="store_true", help="check the last slowdowns")
     history.add_argument(
@@ -78,7 +78,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             metavar="N",
             help=f"only what was recorded with so many {what} (default: the last recording's)",
         )
-    add_place_options(history, downloads=False)
+    add_folder_options(history, downloads=False)
     history.set_defaults(run=run_history)
 
 

@@ -53,7 +53,7 @@ def add_pairs(parser: argparse.ArgumentParser, *, pairs: int = 16) -> None:
         "--seed",
         type=positive_or_zero,
         metavar="N",
-        help="of the order of the pairs (default: drawn)",
+        help="seed of the order of the pairs (default: random)",
     )
 
 
@@ -66,7 +66,7 @@ def check_cases(
     choose: Callable[[Settings], tuple[Case, ...]] | None = None,
     options: Options | None = None,
 ) -> tuple[SpeedRun, SequentialPlan]:
-    """The run that the command's options ask for, with a progress bar, and its plan.
+    """Run the check that the options describe, with a progress bar; returns it and its plan.
 
     Args:
         choose: the cases, instead of those that the command's options choose.
@@ -109,8 +109,8 @@ def _plan(
         return make(pairs=pairs, cases=len(cases))
     except ValueError as error:
         raise QregError(
-            f"--pairs {pairs} with {len(cases)} cases: nothing could be significant",
-            hint="give an even number of 8 or more pairs, or fewer cases: 2 for 8 pairs, 12 for 12",
+            f"--pairs {pairs} with {len(cases)} cases: no result could be significant",
+            hint="give an even number of pairs, 8 or more, or fewer cases: 2 for 8 pairs, 12 for 12",
         ) from error
 
 

@@ -18,7 +18,7 @@ def test_audit_says_which_layers_overflow(
         pytest.skip(f"no {engine} in this PyTorch")
     assert main(_audit("--engine", engine)) == status
     shown = capsys.readouterr().out
-    assert f"shapes10/simple_cnn/static@{engine}, 4 images" in shown
+    assert f"shapes10/simple_cnn/static@{engine}, 4 " in shown
     assert "conv1" in shown
     assert "fc3" in shown
     found = "layers overflow on a CPU without VNNI: conv1" if status else "nothing can overflow"
