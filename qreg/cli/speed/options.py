@@ -110,7 +110,7 @@ def _plan(
     except ValueError as error:
         raise QregError(
             f"--pairs {pairs} with {len(cases)} cases: no result could be significant",
-            hint="give an even number of pairs, 8 or more, or fewer cases: 2 for 8 pairs, 12 for 12",
+            hint="give an even number of 8 or more pairs, or fewer cases: 2 for 8 pairs, 12 for 12",
         ) from error
 
 
