@@ -125,7 +125,7 @@ def test_a_regression_is_applied_only_by_name(
     world.outcomes = {QAT: Outcome.REGRESSED, build.CASE: Outcome.IMPROVED}
     world.seed = 1
     assert _update(*argv) == 1
-    assert f"{QAT}: not applied, it has REGRESSED" in capsys.readouterr().err
+    assert f"{QAT}: not applied, because it REGRESSED" in capsys.readouterr().err
     assert world.held(QAT) == build.snapshot(case=QAT)
     assert world.held(build.CASE) == build.snapshot(seed=1)
     assert _update(*argv, "--accept-regression", str(QAT)) == 0

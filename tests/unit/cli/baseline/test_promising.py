@@ -107,4 +107,4 @@ def test_too_few_processes_and_no_case_are_refused(
     assert world.update("--processes", "3") == 2
     assert "--processes 3" in capsys.readouterr().err
     assert world.update(str(FP32)) == 2
-    assert "no case with a baseline" in capsys.readouterr().err
+    assert "no chosen case has a baseline" in capsys.readouterr().err
