@@ -55,6 +55,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="processes that judge (default: %(default)s)",
     )
+    group.addoption(
+        "--qreg-timeout",
+        type=positive,
+        default=900,
+        metavar="N",
+        help="seconds that a case may take (default: %(default)s)",
+    )
     group.addoption("--qreg-json", type=output_file, metavar="FILE", help="write the verdicts")
 
 
@@ -177,11 +184,13 @@ def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
         alpha=family_alpha(len(cases)),
         options=Options(data_dir=config.option.qreg_data_dir, threads=config.option.qreg_threads),
         full=config.option.qreg_full,
+        timeout=config.option.qreg_timeout,
     )
-    jobs = config.option.qreg_jobs
-    # xdist's processes are enough
-    alone = jobs < 2 or hasattr(config, "workerinput") or not can_fork(request.options.threads)
-    return request.judge() if alone else Pool(request, cases, jobs=jobs)
+    if not can_fork(request.options.threads):
+        return request.judge()
+    # xdist's processes are enough, each with one that judges
+    jobs = 1 if hasattr(config, "workerinput") else config.option.qreg_jobs
+    return Pool(request, cases, jobs=jobs)
 
 
 def _cases(session: pytest.Session) -> list[Case]:
@@ -252,10 +261,11 @@ class CaseItem(pytest.Item):
             pytest.skip("no baseline")
 
     def _report(self, verdict: Verdict) -> None:
-        from qreg.gate.report import verdict_lines, verdict_record
+        from qreg.gate.report import verdict_lines
+        from qreg.records.decode import plain
         from qreg.records.verdict import Outcome
 
-        self.user_properties.append((_PROPERTY, json.dumps(verdict_record(verdict))))
+        self.user_properties.append((_PROPERTY, json.dumps(plain(verdict))))
         strict = self.config.option.qreg_strict and verdict.outcome is not Outcome.PASS
         if verdict.outcome.fails or strict:
             verbose = self.config.get_verbosity() >= 2

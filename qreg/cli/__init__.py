@@ -58,10 +58,27 @@ def _add_traceback(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
+    """Run a command; returns the exit status.
+
+    The program's own, where no arguments are given, runs in a process of its own.
+    """
+    if argv is not None:
+        return _run(argv)
+    from qreg.processes.guarded import guarded
+
+    return guarded(lambda: _run(sys.argv[1:]), lost=_lost)
+
+
+def _lost(how: str) -> int:
+    print(f"qreg: the process that did the work {how}", file=sys.stderr)
+    print("  a model's code may have ended it, or the memory was not enough", file=sys.stderr)
+    return 2
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
         args = build_parser().parse_args(argv)
-        status: int = args.run(args)
+        status: int = _work(args)
     except QregError as error:
         print(f"qreg: {error}", file=sys.stderr)
         if error.hint:
@@ -72,4 +89,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("qreg: interrupted; finished results are kept", file=sys.stderr)
         return 130
+    return status
+
+
+def _work(args: argparse.Namespace) -> int:
+    try:
+        status: int = args.run(args)
+    except SystemExit as error:
+        raise QregError(
+            f"code that was run ended the program: sys.exit({error.code!r})",
+            hint="a model, a method or a dataset must raise what is wrong, and not exit",
+        ) from error
     return status

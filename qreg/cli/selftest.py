@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from qreg.cli.cases import add_case_options
 from qreg.cli.options import add_thread_option, check_model_and_methods, chosen_engines, options_of
 from qreg.errors import QregError
 from qreg.names import Names, output_file, positive_or_zero
+from qreg.processes.temporary import temporary_folder
 from qreg.quantization.engines import available_engines
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 def _proof(args: argparse.Namespace) -> Proof:
     from qreg.cli.terminal import progress_bar
 
-    with progress_bar() as show, tempfile.TemporaryDirectory() as folder:
+    with progress_bar() as show, temporary_folder("selftest") as folder:
         show(0, 1, "loading PyTorch")
         from qreg.faults import get_faults
         from qreg.faults.processes import Launcher

@@ -42,7 +42,7 @@ def diagnosis_of(error: BaseException) -> Diagnosis:
     return diagnose(raised_facts(error))
 
 
-def raised_failure(case: Case, error: Exception) -> Failure:
+def raised_failure(case: Case, error: BaseException) -> Failure:
     """The failure of a case whose code raised, diagnosed, with its traceback."""
     found = diagnosis_of(error)
     details = "".join(traceback.format_exception(error))

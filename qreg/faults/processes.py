@@ -19,8 +19,9 @@ from qreg.faults.results import TIERS, Judged, Observed
 from qreg.measure.environment import LIMITS
 from qreg.measure.options import Options
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
+from qreg.processes.jobs import read_environment
 from qreg.records.baseline import Approval, Promise
-from qreg.records.case import Case, Environment
+from qreg.records.case import Case
 from qreg.records.verdict import Outcome
 
 _LINES = 12
@@ -58,8 +59,7 @@ class Launcher:
             self._run(cases, ["--speed-ups", str(batch)], (), self.options.threads)
             for _ in range(processes)
         ]
-        where = found[0][0]["environment"]
-        environment = Environment(**{**where, "limits": tuple(where["limits"])})
+        environment = read_environment(found[0][0]["environment"])
         detectable = set()
         for number, case in enumerate(cases):
             logs = tuple(one[number]["log_speed_up"] for one in found)

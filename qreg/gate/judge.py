@@ -15,7 +15,7 @@ from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
 from qreg.quantization import method_info
 from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.case import Case, Failure
-from qreg.records.verdict import Verdict
+from qreg.records.verdict import CaseResult, Verdict
 
 
 class Judge:
@@ -45,8 +45,17 @@ class Judge:
             return other_weights(case, str(error), error.hint)
         except QregError as error:
             return failed(Failure(case, str(error), error.hint, unavailable=False))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return failed(raised_failure(case, error))
+
+    def result(self, case: Case) -> CaseResult:
+        """The same as what travels to another process: missing data is no error either."""
+        try:
+            found = self.verdict(case)
+        except MissingDataError as error:
+            failure = Failure(case, str(error), error.hint, unavailable=True)
+            return CaseResult(failure=failure, no_data=True)
+        return CaseResult(found) if isinstance(found, Verdict) else CaseResult(failure=found)
 
     def _verdict(self, case: Case, baselines: tuple[Baseline, ...]) -> Verdict | Failure:
         now = self._gate.observe(case)

@@ -92,7 +92,7 @@ class Gate:
                 return self._snapshot(subject, samples)
         except QregError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return raised_failure(subject.case, error)
 
     def _snapshot(self, subject: Subject, samples: GateSamples) -> Snapshot:

@@ -1,27 +1,36 @@
-"""Judging in several processes, one model at a time; a crash affects its own case only."""
+"""Judging each model in its own process; whatever ends the process affects its own case only."""
 
 from __future__ import annotations
 
-import multiprocessing
+import importlib
+import json
 import sys
-import warnings
+import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qreg.errors import MissingDataError
 from qreg.measure.options import ONE_THREAD, Options
+from qreg.processes.forked import Fork, Piece
+from qreg.processes.temporary import temporary_folder
 from qreg.records.case import Case, Failure
-from qreg.records.verdict import Verdict
+from qreg.records.decode import MismatchError, decoder, parse, plain
+from qreg.records.verdict import CaseResult, Verdict
 from qreg.settings import Settings
 
 if TYPE_CHECKING:
     from qreg.gate.judge import Judge
 
-Result = Verdict | Failure | MissingDataError
+#: Seconds that a case may take: of the shipped ones the slowest take some seconds, one that
+#: `torch.compile` finishes takes minutes on a busy machine.
+TIMEOUT = 900
+_POLL_S = 0.02
+# Imported before the forks are made, and not in every one of them; the first must be there.
+_HEAVY = ("qreg.gate.judge", "torch.export")
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class JudgeRequest:
         alpha: the significance level of each test.
         options: how to measure, in each process; the settings determine the rest.
         full: use the whole test set.
+        timeout: the longest that one case may take, in seconds.
     """
 
     settings: Settings
@@ -39,6 +49,7 @@ class JudgeRequest:
     alpha: float
     options: Options = ONE_THREAD
     full: bool = False
+    timeout: float = TIMEOUT
 
     def judge(self) -> Judge:
         """Create a judge in this process."""
@@ -54,78 +65,103 @@ class JudgeRequest:
 
 
 class Pool:
-    """Computes verdicts in several processes, which start at once."""
+    """Computes verdicts in several processes, started at the first request.
 
-    def __init__(self, options: JudgeRequest, cases: Sequence[Case], *, jobs: int) -> None:
-        self._options = options
+    The cases of a model are judged one after the other in one fork, so nothing that a model does
+    to its process, to PyTorch or to other modules reaches another model. A case that ends its
+    process is an ERROR, and the model's remaining cases are judged in another fork.
+    """
+
+    def __init__(self, request: JudgeRequest, cases: Sequence[Case], *, jobs: int) -> None:
+        self._request, self._jobs = request, jobs
+        self._open = ExitStack()
+        folder = self._open.enter_context(temporary_folder("gate"))
         groups: dict[tuple[str, str], list[Case]] = {}
         for case in cases:
             groups.setdefault((case.dataset, case.model), []).append(case)
-        self._executor = _executor(min(jobs, len(groups)))
-        self._futures: dict[Case, Future[dict[Case, Result]]] = {}
-        for group in groups.values():
-            future = _submit(self._executor, options, tuple(group))
-            self._futures.update(dict.fromkeys(group, future))
+        numbers = {case: number for number, case in enumerate(cases)}
+        self._files = {case: folder / f"{numbers[case]}.json" for case in cases}
+        self._groups = list(groups.values())
+        self._running: list[Fork] = []
+        self._asked: set[Case] = set()
+        for name in _HEAVY:
+            importlib.import_module(name)
 
     def verdict(self, case: Case) -> Verdict | Failure:
-        """Wait for the verdict of a case.
+        """Wait for the verdict of a case; requested again, the case is judged again.
 
         Raises:
             MissingDataError: the dataset is not on this machine.
         """
-        try:
-            found = self._futures[case].result()[case]
-        except BrokenProcessPool:
-            found = _alone(self._options, case)
-        if isinstance(found, MissingDataError):
-            raise found
-        return found
+        if case in self._asked:
+            self._files[case] = self._files[case].with_suffix(".again.json")
+            self._groups.insert(0, [case])
+        self._asked.add(case)
+        file = self._files[case]
+        while not file.exists():
+            self._work()
+            time.sleep(_POLL_S)
+        found = _read(case, file)
+        if found.verdict:
+            return found.verdict
+        assert found.failure
+        if found.no_data:
+            raise MissingDataError(found.failure.reason, hint=found.failure.hint)
+        return found.failure
+
+    def _work(self) -> None:
+        """Start forks while there is room, and replace those that have ended early."""
+        for fork in tuple(self._running):
+            if fork.poll():
+                self._running.remove(fork)
+                if fork.left:
+                    self._running.append(self._fork(fork.left))
+        while self._groups and len(self._running) < self._jobs:
+            group = self._groups.pop(0)
+            pieces = [(self._files[one], partial(_judge, self._request, one)) for one in group]
+            self._running.append(self._fork(pieces))
+
+    def _fork(self, pieces: Sequence[Piece]) -> Fork:
+        return Fork(pieces, seconds=self._request.timeout)
 
     def close(self) -> None:
-        """End the processes without finishing the remaining cases."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """End the processes; what was not asked for is not finished."""
+        for fork in self._running:
+            fork.end()
+        self._open.close()
 
 
 def can_fork(threads: int) -> bool:
-    """Whether several processes may judge.
+    """Whether processes of their own may judge.
 
-    They are forks, so that what a project's conftest.py does to PyTorch is in effect. A fork of a
-    process that has used threads may only run kernels on one thread.
+    They are forks, so that what a project's conftest.py does to PyTorch is judged too. A fork of
+    a process that has run threads may run kernels on one thread only.
     """
     return sys.platform == "linux" and threads == 1
 
 
-def _executor(jobs: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("fork"))
+# This process's judge, of a fork: its parent never has one.
+_judges: list[Judge] = []
 
 
-def _submit(
-    executor: ProcessPoolExecutor, options: JudgeRequest, cases: tuple[Case, ...]
-) -> Future[dict[Case, Result]]:
-    with warnings.catch_warnings():
-        # Python warns about forking with threads, which numpy starts on import
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return executor.submit(_judge_all, options, cases)
-
-
-def _alone(options: JudgeRequest, case: Case) -> Result:
-    """Judge a case in its own process, after another case of its group has crashed."""
-    with _executor(1) as executor:
-        try:
-            return _submit(executor, options, (case,)).result()[case]
-        except BrokenProcessPool:
-            from qreg.checks.verdict import failed
-
-            reason = "its process crashed (a signal, or out of memory)"
-            return failed(Failure(case, reason, "", unavailable=False))
-
-
-def _judge_all(options: JudgeRequest, cases: tuple[Case, ...]) -> dict[Case, Result]:
-    judge = options.judge()
-    found: dict[Case, Result] = {}
-    for case in cases:
-        try:
-            found[case] = judge.verdict(case)
-        except MissingDataError as error:
-            found[case] = error
+def _judge(request: JudgeRequest, case: Case) -> dict[str, Any]:
+    if not _judges:
+        _judges.append(request.judge())
+    found: dict[str, Any] = plain(_judges[0].result(case))
     return found
+
+
+def _read(case: Case, file: Path) -> CaseResult:
+    """What the case's process wrote, or an ERROR that says how that ended."""
+    from qreg.checks.verdict import failed
+
+    try:
+        content = parse(file.read_bytes())
+        if not isinstance(content, dict) or not {"died", "raised"} & content.keys():
+            found: CaseResult = decoder(CaseResult)(content)
+            return found
+        how = content.get("raised") or f"its process {content['died']}"
+        details = str(content.get("details", ""))
+    except MismatchError as error:
+        how, details = f"its process wrote no verdict: {error}", json.dumps(str(error))
+    return CaseResult(failed(Failure(case, str(how), "", unavailable=False, details=details)))

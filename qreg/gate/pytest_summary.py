@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from qreg.gate.report import promise_line, summary_line
-from qreg.records.verdict import Outcome
+from qreg.gate.report import promise_line, summary_line, verdict_record
+from qreg.records.decode import decoder, parse
+from qreg.records.verdict import Outcome, Verdict
 from qreg.stats.holm import FAMILY_ALPHA, holm
 
 _PROPERTY = "qreg"
@@ -47,7 +48,8 @@ class Summary:
                 attempts.pop(report.nodeid, None)
             for name, value in report.user_properties:
                 if name == _PROPERTY:
-                    self._found[report.nodeid] = json.loads(str(value))
+                    verdict = decoder(Verdict)(parse(str(value).encode()))
+                    self._found[report.nodeid] = verdict_record(verdict)
         if report.skipped and isinstance(report.longrepr, tuple):
             self._skipped[report.nodeid] = report.longrepr[2].removeprefix("Skipped: ")
 

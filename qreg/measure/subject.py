@@ -86,7 +86,7 @@ def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
         return Failure(case, str(error), error.hint, unavailable=True)
     except QregError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a model that ends the process ends its case
         return raised_failure(case, error)
 
 

@@ -9,11 +9,13 @@ same, the measured code is the side's. It therefore imports only the standard li
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
 import os
 import runpy
+import signal
 import sys
 import threading
 import time
@@ -28,8 +30,21 @@ _FOLDERS = ("data_dir", "checkpoints")
 Call = Callable[[], object]
 
 
+_SET_PARENT_DEATH_SIGNAL = 1
+
+
+def end_with_parent() -> None:
+    """Let this process be killed when the one that started it ends, however that ends (Linux).
+
+    Source: prctl(2), PR_SET_PDEATHSIG; it counts for the thread that started this process.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
 def main(job_path: str, result_path: str, *, measure: Callable[..., Any] | None = None) -> int:
     """Do the job; returns the exit status, 0 if a result was written, even that of an error."""
+    end_with_parent()
     turns = _listen()
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     stage = ["starting"]

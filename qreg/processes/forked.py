@@ -1,123 +1,180 @@
-"""Running pieces of work in forks of a process with PyTorch imported: a crash loses one piece."""
+"""Running pieces of work in forks of a process with PyTorch imported: a crash loses one piece.
+
+A fork is killed with its parent, however that ends, and what it started goes with it. A piece that
+takes too long ends its fork, and leaves the stacks of its threads behind.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import json
 import os
 import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from qreg.processes.child import end_with_parent
 from qreg.processes.running import status_text
 
 #: Does a piece of work and returns what can be written as JSON.
 Work = Callable[[], dict[str, Any]]
+#: Where its result goes, and the work.
+Piece = tuple[Path, Work]
+_POLL_S = 0.01
+# A fork that cannot end itself, of whose interpreter nothing is left, is ended so much later.
+_PATIENCE_S = 5.0
 
 
-def run_pieces(pieces: Sequence[tuple[Path, Work]], *, seconds: int) -> None:
-    """Run pieces of work one after the other in a fork, writing each result to its file.
+class Fork:
+    """A fork that does pieces of work, one after the other, each with its result in its file.
 
-    The result of a piece that kills its process is ``{"died": how}``, and the remaining ones run
-    in another fork; that of one that raises is ``{"raised": what, "details": traceback}``.
+    Args:
+        seconds: that each piece may take.
+        said: a file for what it prints; None for where the parent prints.
     """
-    left = list(pieces)
+
+    def __init__(
+        self, pieces: Sequence[Piece], *, seconds: float, said: Path | None = None
+    ) -> None:
+        self._pieces, self._seconds = tuple(pieces), seconds
+        self._stacks = pieces[0][0].with_suffix(".stacks")
+        self._done, self._since = 0, time.monotonic()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parent = os.getpid()
+        with warnings.catch_warnings():
+            # Python warns of forking beside threads, which numpy has from its import on
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
+        if self.pid == 0:
+            self._run(parent, said)
+
+    @property
+    def left(self) -> tuple[Piece, ...]:
+        """The pieces that have no result."""
+        return tuple(piece for piece in self._pieces if not piece[0].exists())
+
+    def _run(self, parent: int, said: Path | None) -> NoReturn:
+        status = 1
+        try:
+            os.setsid()
+            end_with_parent()
+            if os.getppid() != parent:  # it ended in between
+                os._exit(1)
+            if said is not None:
+                file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                os.dup2(file, 1)
+                os.dup2(file, 2)
+            with self._stacks.open("w") as stacks:
+                for path, work in self._pieces:
+                    faulthandler.dump_traceback_later(self._seconds, exit=True, file=stacks)
+                    _write(path, _attempt(work))
+            status = 0
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)  # whatever threads are left
+
+    def poll(self) -> bool:
+        """Whether it has ended; then the piece that ended it has a result that says how."""
+        done = len(self._pieces) - len(self.left)
+        if done > self._done:
+            self._done, self._since = done, time.monotonic()
+        late = time.monotonic() > self._since + self._seconds + _PATIENCE_S
+        # not reaped yet: its number is not given to another process before its group is gone
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None and not late:
+            return False
+        status = self.end()
+        stacks = self._stacks.read_text(errors="replace") if self._stacks.exists() else ""
+        self._stacks.unlink(missing_ok=True)
+        if left := self.left:
+            how = f"gave no result in {self._seconds:g} s" if late or stacks else _how(status)
+            _write(left[0][0], {"died": how, "details": stacks})
+        return True
+
+    def wait(self) -> None:
+        """Wait until it has ended; see `poll`. Interrupted, it is ended."""
+        try:
+            while not self.poll():
+                time.sleep(_POLL_S)
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> int:
+        """Kill it and what it started; returns its exit status, negative for a signal."""
+        # its group outlives it, where it started others; a fork that was just made has none yet
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(self.pid, signal.SIGKILL)
+        try:
+            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        except ChildProcessError:  # it was ended before
+            return 0
+
+
+def run_pieces(pieces: Sequence[Piece], *, seconds: float) -> None:
+    """Do pieces of work, one after the other in one fork, each with its result in its file.
+
+    A piece that ends its process, or takes too long, has ``{"died": how, "details": stacks}`` for a
+    result, and the others are done in another fork; one that raises has
+    ``{"raised": what, "details": traceback}``.
+    """
+    left = tuple(pieces)
     while left:
-        ended = _fork(left, seconds)
-        left = [piece for piece in left if not piece[0].exists()]
-        if left:
-            _write(left.pop(0)[0], {"died": ended or "wrote no result"})
+        fork = Fork(left, seconds=seconds)
+        fork.wait()
+        left = fork.left
 
 
 def run_together(
-    pieces: Sequence[tuple[Path, Work]],
+    pieces: Sequence[Piece],
     *,
     jobs: int,
-    seconds: int,
+    seconds: float,
     done: Callable[[Path], None] = lambda _: None,
 ) -> None:
     """Do each piece of work in a fork of its own, `jobs` of them at a time.
 
-    Results are as of `run_pieces`. What a fork prints goes to the file ``<result>.said``. When
-    this is interrupted, the forks are killed.
+    Results are as of `run_pieces`. What a fork prints goes to the file ``<result>.said``.
 
     Args:
         done: called with each result's file as it is finished.
     """
-    left, running = list(pieces), dict[int, tuple[Path, float]]()
+    left, running = list(pieces), list[tuple[Path, Fork]]()
     try:
         while left or running:
             while left and len(running) < jobs:
-                path, work = left.pop(0)
-                running[_start(path, work)] = (path, time.monotonic() + seconds)
-            for pid in list(running):
-                if (ended := _ended(pid, running[pid][1], seconds)) is not None:
-                    path, _ = running.pop(pid)
-                    if not path.exists():
-                        _write(path, {"died": ended or "wrote no result"})
-                    done(path)
-            time.sleep(0.02)
+                piece = left.pop(0)
+                said = piece[0].with_suffix(".said")
+                running.append((piece[0], Fork([piece], seconds=seconds, said=said)))
+            for one in tuple(running):
+                if one[1].poll():
+                    running.remove(one)
+                    done(one[0])
+            time.sleep(_POLL_S)
     finally:
-        for pid in running:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        for _, fork in running:
+            fork.end()
 
 
-def _start(path: Path, work: Work) -> int:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child:
-        return child
-    try:
-        said = os.open(path.with_suffix(".said"), os.O_WRONLY | os.O_CREAT, 0o644)
-        os.dup2(said, 1)
-        os.dup2(said, 2)
-        _write(path, _attempt(work))
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
-def _ended(pid: int, until: float, seconds: int) -> str | None:
-    """How a fork ended, "" if it came to its end; None while it runs and has time left."""
-    found, status = os.waitpid(pid, os.WNOHANG)
-    if found:
-        code = os.waitstatus_to_exitcode(status)
-        return "" if code == 0 else status_text(code)
-    if time.monotonic() < until:
-        return None
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return f"gave no result in {seconds} s"
-
-
-def _fork(pieces: Sequence[tuple[Path, Work]], seconds: int) -> str:
-    """Run pieces in a fork; returns how it ended, "" if it completed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        try:
-            for path, work in pieces:
-                signal.alarm(seconds)
-                _write(path, _attempt(work))
-            os._exit(0)
-        finally:
-            os._exit(1)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status == -signal.SIGALRM:
-        return f"gave no result in {seconds} s"
-    return "" if status == 0 else status_text(status)
+def _how(status: int) -> str:
+    return status_text(status) if status else "exited 0 without a result"
 
 
 def _attempt(work: Work) -> dict[str, Any]:
     try:
         return work()
-    except Exception as error:
+    except BaseException as error:  # a model may say sys.exit(): that ends its own piece only
         text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         return {"raised": text, "details": traceback.format_exc()}
 

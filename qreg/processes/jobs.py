@@ -12,7 +12,8 @@ from typing import Any
 from qreg.measure.options import Options
 from qreg.processes import child
 from qreg.processes.sides import Side
-from qreg.records.case import Case
+from qreg.records.case import Case, Environment
+from qreg.records.decode import MismatchError, decoder, shown
 
 #: The default script of a child.
 CHILD = Path(child.__file__).resolve()
@@ -62,6 +63,21 @@ class LostError(Exception):
     def __init__(self, text: str, *, stage: str, details: str = "") -> None:
         super().__init__(text)
         self.stage, self.details = stage, details
+
+
+def read_environment(found: object) -> Environment:
+    """The environment that a side's process wrote; another revision may say more of it, or less.
+
+    Raises:
+        MismatchError: it is none.
+    """
+    if not isinstance(found, dict):
+        raise MismatchError("an environment", shown(found))
+    less: dict[str, Any] = {"vnni": False, "threads": 0, "limits": []}
+    names = [one.name for one in fields(Environment)]
+    known = {name: found.get(name, less.get(name, "")) for name in names}
+    environment: Environment = decoder(Environment)(known)
+    return environment
 
 
 def command(side: Side, *arguments: str, script: Path = CHILD) -> list[str]:

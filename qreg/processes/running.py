@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from qreg.processes.jobs import CHILD, Job, LostError, command, environment
 from qreg.processes.sides import Side
+from qreg.processes.temporary import temporary_folder
 
 
 def run_child(
@@ -61,8 +61,7 @@ def started(
     Raises:
         LostError: it could not be started.
     """
-    with tempfile.TemporaryDirectory(prefix="qreg-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
+    with temporary_folder("child") as folder, contextlib.ExitStack() as stack:
         (folder / "stage").write_text("starting")
         ready, report = os.pipe()
         stack.callback(os.close, ready)

@@ -7,13 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import qreg
 from qreg.errors import QregError
+from qreg.processes.temporary import temporary_folder
 
 #: The working tree with the interpreter that runs qreg.
 HERE = "."
@@ -51,15 +51,15 @@ def open_side(given: str, project: Path, *, revisions: bool = True) -> Iterator[
     Raises:
         QregError: it is none of these; the hint lists what was tried.
     """
-    with tempfile.TemporaryDirectory(prefix="qreg-side-") as temporary:
+    with temporary_folder("side") as temporary:
         # An interpreter without qreg uses this copy, without the other packages next to it.
-        link = Path(temporary, "qreg-link")
+        link = temporary / "qreg-link"
         link.mkdir()
         (link / "qreg").symlink_to(Path(qreg.__file__).resolve().parent)
         python = sys.executable if given == HERE else _interpreter(given)
         commit = "" if python or not revisions else _commit(given, project)
         if commit:
-            with _checked_out(commit, given, project, Path(temporary)) as folder:
+            with _checked_out(commit, given, project, temporary) as folder:
                 yield _side(given, sys.executable, folder, link, commit)
             return
         found = python or shutil.which(given)
@@ -102,11 +102,22 @@ def _commit(given: str, project: Path) -> str:
     return ""
 
 
+def _forget_leftovers(project: Path) -> None:
+    """Let git forget the trees of killed runs, whose folders are gone, and no one else's."""
+    listed = _git(project, "worktree", "list", "--porcelain").stdout.splitlines()
+    for line in listed:
+        tree = Path(line.removeprefix("worktree "))
+        left = line.startswith("worktree ") and tree.parent.name.startswith("qreg-side-")
+        if left and not tree.exists():
+            _git(project, "worktree", "remove", "--force", str(tree))
+
+
 @contextlib.contextmanager
 def _checked_out(commit: str, given: str, project: Path, temporary: Path) -> Iterator[Path]:
     """The project's folder at a commit, in a temporary worktree."""
     prefix = _git(project, "rev-parse", "--show-prefix").stdout.strip()
     tree = temporary / "tree"
+    _forget_leftovers(project)
     added = _git(project, "worktree", "add", "--quiet", "--detach", str(tree), commit)
     if added.returncode:
         raise QregError(f"'{given}' cannot be checked out: {added.stderr.strip()}")

@@ -1,4 +1,6 @@
-"""Strict decoding of JSON: a dataclass is the schema, anything else is a `MismatchError`.
+"""Records to plain JSON values, and their strict decoding: a dataclass is the schema.
+
+Anything else than what the schema says is a `MismatchError`.
 
 Whole numbers are counts unless annotated `Signed`; a boolean is not a number, 1 is not 1.0, and
 no key may be unknown, there twice, or missing where its field has no default.
@@ -32,6 +34,29 @@ class MismatchError(Exception):
         """The same, seen from one level up."""
         joint = "." if self.key and not self.key.startswith("[") else ""
         return MismatchError(self.expected, self.found, key=f"{step}{joint}{self.key}")
+
+
+def plain(record: Any) -> Any:
+    """A record as JSON takes it, and as `decoder` of its class reads it.
+
+    Raises:
+        ValueError: it has a number that is not finite, or what no decoder reads.
+    """
+    if is_dataclass(record) and not isinstance(record, type):
+        return {one.name: plain(getattr(record, one.name)) for one in fields(record)}
+    if isinstance(record, Enum):
+        return record.value
+    if isinstance(record, tuple | list):
+        return [plain(one) for one in record]
+    if isinstance(record, dict):
+        return {name: plain(one) for name, one in record.items()}
+    if isinstance(record, float):
+        if not math.isfinite(record):
+            raise ValueError(f"{record} is not a finite number")
+        return float(record)
+    if record is None or isinstance(record, str | bool | int):
+        return record
+    raise ValueError(f"{type(record).__name__} is no part of a record")
 
 
 def parse(content: bytes) -> Any:

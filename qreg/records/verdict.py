@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from qreg.records.case import Case
+from qreg.records.case import Case, Failure
 
 
 class Outcome(Enum):
@@ -212,3 +212,21 @@ class Verdict:
     promise: PromiseCheck | None = None
     score: ScoreChange | None = None
     weights: str = ""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What judging a case came to, as it travels between processes: one of the two.
+
+    Attributes:
+        failure: this machine lacks what the case needs.
+        no_data: it is the dataset that is missing.
+    """
+
+    verdict: Verdict | None = None
+    failure: Failure | None = None
+    no_data: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.verdict is None) == (self.failure is None):
+            raise ValueError("a verdict or a failure")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from qreg.errors import QregError
-from qreg.processes.jobs import LostError
+from qreg.processes.jobs import LostError, read_environment
 from qreg.processes.running import run_child
 from qreg.processes.sides import Side, open_side
-from qreg.records.case import Case, Environment
+from qreg.records.case import Case
 from qreg.speed.compare.verdicts import drift
 from qreg.speed.driver import SpeedRequest, Tally, call_counts, run_pairs, verdicts
 from qreg.speed.noise import NoiseReading, read_noise
@@ -70,10 +69,7 @@ def _calls(request: SpeedRequest, probes: list[dict[str, Any]]) -> dict[Case, in
 
 
 def _record(side: Side, probe: dict[str, Any]) -> SideRecord:
-    content = {**probe["environment"], "limits": tuple(probe["environment"]["limits"])}
-    # another revision may record more fields of its environment, or fewer
-    known = {one.name: content.get(one.name, "") for one in fields(Environment)}
-    environment = Environment(**known)
+    environment = read_environment(probe["environment"])
     return SideRecord(side.given, side.python, side.commit, environment)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.jobs import Job, LostError
 from qreg.processes.running import run_child
 from qreg.processes.sides import Side, open_side
+from qreg.processes.temporary import temporary_folder
 from qreg.records.case import Case
 from qreg.speed.records import Counted
 
@@ -64,7 +64,7 @@ def count_instructions(
 
 def _counted(request: CountRequest, side: Side, valgrind: str) -> tuple[tuple[float, ...], ...]:
     """For each case, the instructions per call in each burst."""
-    with tempfile.TemporaryDirectory(prefix="qreg-callgrind-") as folder:
+    with temporary_folder("callgrind") as folder:
         try:
             run_child(
                 side,

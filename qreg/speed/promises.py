@@ -12,7 +12,7 @@ from typing import Any
 from qreg.errors import QregError
 from qreg.measure.options import FEW_CALIBRATION, ONE_THREAD, Options
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
-from qreg.processes.jobs import Job, LostError
+from qreg.processes.jobs import Job, LostError, read_environment
 from qreg.processes.running import run_child
 from qreg.processes.sides import HERE, Side, open_side
 from qreg.records.case import Case, Environment
@@ -104,8 +104,7 @@ def _take(measured: MeasuredSpeedUps, group: Sequence[Case], result: dict[str, A
     if isinstance(result, str):
         measured.errors |= dict.fromkeys(group, result)
         return
-    where = result["environment"]
-    measured.environment = Environment(**{**where, "limits": tuple(where["limits"])})
+    measured.environment = read_environment(result["environment"])
     for case, one in zip(group, result["found"], strict=True):
         if "error" in one:
             measured.errors[case] = one["error"]

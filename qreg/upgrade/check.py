@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, fields
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from qreg.processes.jobs import read_environment
 from qreg.processes.sides import Side, open_side
-from qreg.records.case import Environment
+from qreg.processes.temporary import temporary_folder
 from qreg.speed.records import SideRecord, SpeedRun
 from qreg.upgrade.compare.pair import CasePair
 from qreg.upgrade.compare.verdict import interface_changes, property_changes, verdict_of
@@ -36,7 +36,7 @@ def check_upgrade(request: UpgradeRequest) -> UpgradeReport:
     Raises:
         QregError: a side does not exist, cannot be installed, or cannot import PyTorch.
     """
-    with _sides(request) as sides, tempfile.TemporaryDirectory(prefix="qreg-upgrade-") as folder:
+    with _sides(request) as sides, temporary_folder("upgrade") as folder:
         start = time.monotonic()
         folders = tuple(Path(folder, letter) for letter in "AB")
         cases = [{"number": n, "names": astuple(one)} for n, one in enumerate(request.cases)]
@@ -72,9 +72,7 @@ def _labels(environments: Sequence[dict[str, Any]]) -> tuple[str, str]:
 
 
 def _record(side: Side, content: dict[str, Any]) -> SideRecord:
-    known = {one.name: content[one.name] for one in fields(Environment)}
-    environment = Environment(**{**known, "limits": tuple(content["limits"])})
-    return SideRecord(side.given, side.python, side.commit, environment)
+    return SideRecord(side.given, side.python, side.commit, read_environment(content))
 
 
 def _report(

@@ -15,8 +15,8 @@ import pytest
 import qreg.gate.pytest_summary
 import qreg.selection
 import qreg.settings
-from qreg.gate.report import verdict_record
 from qreg.records.case import Case
+from qreg.records.decode import plain
 from qreg.records.verdict import Outcome, Verdict
 
 PLUGIN = ("-p", "qreg.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:randomly")
@@ -167,7 +167,7 @@ def test_the_last_attempt_of_a_case_counts(
         properties: list[tuple[str, object]] = []
         for letter in attempts:
             outcome = Outcome.PASS if letter == "P" else Outcome.REGRESSED
-            record = verdict_record(Verdict(case, outcome))
+            record = plain(Verdict(case, outcome))
             properties = [*properties, ("qreg", json.dumps(record))]
             summary.pytest_runtest_logreport(_report(case, properties))
     assert "3 cases: 1 REGRESSED, 2 PASS" in "\n".join(summary._lines())

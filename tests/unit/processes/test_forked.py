@@ -4,11 +4,14 @@ import faulthandler
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from qreg.processes.forked import Work, run_pieces
+from qreg.processes.forked import Work, run_pieces, run_together
 
 
 def _raise() -> dict[str, Any]:
@@ -35,10 +38,11 @@ def _run(folder: Path, **pieces: Work) -> dict[str, Any]:
 def test_a_crash_costs_its_own_piece_only(tmp_path: Path) -> None:
     found = _run(tmp_path, a=lambda: {"pid": os.getpid()}, b=_die, c=_raise, d=_hang, e=lambda: {})
     assert found["a"]["pid"] != os.getpid()
-    assert found["b"] == {"died": "was killed by SIGILL"}
+    assert found["b"]["died"] == "was killed by SIGILL"
     assert found["c"]["raised"] == "LookupError: no such thing"
     assert "Traceback" in found["c"]["details"]
-    assert found["d"] == {"died": "gave no result in 1 s"}
+    assert found["d"]["died"] == "gave no result in 1 s"
+    assert "in _hang" in found["d"]["details"]
     assert found["e"] == {}
 
 
@@ -49,4 +53,70 @@ def test_pieces_share_a_process(tmp_path: Path) -> None:
 
 def test_leaving_without_a_word(tmp_path: Path) -> None:
     found = _run(tmp_path, a=lambda: os._exit(0), b=lambda: {})  # type: ignore[arg-type]
-    assert found == {"a": {"died": "wrote no result"}, "b": {}}
+    assert found == {"a": {"died": "exited 0 without a result", "details": ""}, "b": {}}
+
+
+def test_leaving_by_the_interpreters_door_is_no_result(tmp_path: Path) -> None:
+    for number, leave in enumerate((lambda: sys.exit(0), _interrupted)):
+        (folder := tmp_path / str(number)).mkdir()
+        found = _run(folder, a=leave, b=lambda: {})
+        assert found["a"]["raised"].startswith(("SystemExit: 0", "KeyboardInterrupt"))
+        assert found["b"] == {}
+
+
+def test_what_a_piece_leaves_running_is_gone(tmp_path: Path) -> None:
+    def start() -> dict[str, Any]:
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        return {"pid": subprocess.Popen(["sleep", "60"]).pid}
+
+    begin = time.monotonic()
+    found = _run(tmp_path, a=start)
+    assert time.monotonic() - begin < 10
+    assert _gone(found["a"]["pid"])
+
+
+def test_forks_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    code = f"""
+import os, time
+from pathlib import Path
+from qreg.processes.forked import run_pieces
+
+def work():
+    Path({str(tmp_path)!r}, "pid").write_text(str(os.getpid()))
+    time.sleep(60)
+
+run_pieces([(Path({str(tmp_path)!r}, "a.json"), work)], seconds=60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    assert _gone(int((tmp_path / "pid").read_text()))
+
+
+def test_so_many_at_a_time_and_each_in_its_own(tmp_path: Path) -> None:
+    works = (lambda: {"pid": os.getpid()}, _die, lambda: {"pid": os.getpid()})
+    pieces = [(tmp_path / f"{n}.json", work) for n, work in enumerate(works)]
+    ended: list[Path] = []
+    run_together(pieces, jobs=2, seconds=5, done=ended.append)
+    assert sorted(ended) == [path for path, _ in pieces]
+    first, second, third = (json.loads(path.read_text()) for path, _ in pieces)
+    assert second["died"] == "was killed by SIGILL"
+    assert first["pid"] != third["pid"]
+
+
+def _interrupted() -> dict[str, Any]:
+    raise KeyboardInterrupt
+
+
+def _gone(pid: int) -> bool:
+    """Whether a process is gone, or a zombie that its parent has not looked at, within 5 s."""
+    for _ in range(250):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.02)
+    return False
