@@ -18,6 +18,18 @@ pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parent
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Processes of a run: one a core for the whole suite, else this one.
+
+    A few tests that are named start sooner without; the gate has processes of its own; and
+    pytest-benchmark wants the machine for itself.
+    """
+    usual = "not slow" in config.option.markexpr
+    whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+    return (os.cpu_count() or 1) if whole and usual else 0
+
+
 def make_npz(path: Path, *, train: int = 96, test: int = 40, seed: int = 0) -> Path:
     """An npz dataset of 4 classes that differ in colour, with noise: learnable in an epoch."""
     rng = np.random.default_rng(seed)

@@ -77,7 +77,8 @@ def run_task(
             for n, (option, side) in enumerate(zip(_OPTIONS, sides, strict=True))
         ]
         limit = time.monotonic() + _SIDE * request.timeout
-        while not all(one.ended() for one in running) and time.monotonic() < limit:
+        # both are asked each time: one that fails ends the run, whichever it is
+        while sum(one.ended() for one in running) < len(running) and time.monotonic() < limit:
             done = sum(1 for files in folders for _ in files.glob(f"*.{task}.json"))
             request.options.progress(done, len(folders) * len(cases), _TASKS[task])
             time.sleep(_POLL_S)
