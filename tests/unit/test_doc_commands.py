@@ -50,6 +50,7 @@ _INSTEAD = {
 #: commands about two sides or a whole project: what is run for each, one after the other
 _CASE = "shapes10/linear_100/dynamic@x86"
 _FOR = {
+    "check": ["check nets:make_net --dataset photos.npz --methods dynamic,static"],
     "baseline show": [f"baseline show {_CASE} --baselines {ROOT / 'baselines'}"],
     "baseline diff": [f"baseline diff {_CASE} --baselines {ROOT / 'baselines'}"],
     "baseline update": [
@@ -148,7 +149,7 @@ def short_form(command: str) -> list[str]:
         if command.startswith(name):
             return instead
     words = [_INSTEAD.get(word, word) for word in shlex.split(command)]
-    return [shlex.join([*words, *shlex.split(_SHORT[words[0]])])]
+    return [shlex.join([*words, *shlex.split(_SHORT.get(words[0], ""))])]
 
 
 SHORT = list(dict.fromkeys(tuple(short_form(command)) for command in COMMANDS))
