@@ -13,6 +13,7 @@ import torch
 
 from qreg.data import Dataset, Samples
 from qreg.data.inputs import Inputs
+from qreg.diagnosis.run import raised_failure
 from qreg.errors import DataError, UnavailableError
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options, load_test
@@ -75,7 +76,9 @@ def run_cases(cases: Sequence[Case], options: Options) -> CaseRuns:
     test = load_test(dataset, options)
     made = _prepare_all(cases, dataset, test, options)
     subjects = [one for one in made if isinstance(one, Subject)]
-    runs = iter(_run_interleaved(subjects, dataset, test, options))
+    ran = _run_interleaved(subjects, dataset, test, options)
+    _refuse_failed(ran[0])
+    runs = iter(ran)
     seen = tuple(next(runs) if isinstance(one, Subject) else one for one in made)
     return CaseRuns(seen, dataset, test, _labels(test))
 
@@ -94,43 +97,67 @@ def _prepare_all(
     for number, case in enumerate(cases):
         options.progress(number, len(cases), f"building {case.method}")
         made.append(prepare(case, setup))
-        if number == 0 and isinstance(made[0], Failure):
-            raise UnavailableError(
-                f"the reference {case} cannot be measured: {made[0].text}",
-                hint=made[0].hint,
-                details=made[0].details,
-            )
+        if number == 0:
+            _refuse_failed(made[0])
     return made
+
+
+def _refuse_failed(reference: object) -> None:
+    if isinstance(reference, Failure):
+        raise UnavailableError(
+            f"the reference {reference.case} cannot be measured: {reference.text}",
+            hint=reference.hint,
+            details=reference.details,
+        )
 
 
 @torch.no_grad()
 def _run_interleaved(
     subjects: Sequence[Subject], dataset: Dataset, test: Samples, options: Options
-) -> list[Run]:
-    """Run all cases on each batch before the next one, so that their times are comparable."""
+) -> list[Run | Failure]:
+    """Run all cases on each batch before the next one, so that their times are comparable.
+
+    One that raises, or whose logits are not finite, is a failure; the others go on.
+    """
     logits: list[list[torch.Tensor]] = [[] for _ in subjects]
     seconds: list[list[float]] = [[] for _ in subjects]
+    failed: dict[int, Failure] = {}
     with _engine_kept():
         for number, batch in enumerate(test.batches(BATCH)):
             for which, subject in enumerate(subjects):
+                if which in failed:
+                    continue
                 start = time.perf_counter()
-                out = subject.run(batch.inputs)
+                try:
+                    out = subject.run(batch.inputs)
+                except Exception as error:
+                    failed[which] = raised_failure(subject.case, error)
+                    continue
                 seconds[which].append((time.perf_counter() - start) / len(batch) * BATCH)
                 logits[which].append(out)
             options.progress(min((number + 1) * BATCH, len(test)), len(test), "test images")
-        single = _time_single(subjects, test.first(1).inputs)
-    classes = len(dataset.classes)
-    joined = (torch.cat(outs)[:, :classes] for outs in logits)
-    return [
-        Run(
-            subject=subject,
+        working = [which for which in range(len(subjects)) if which not in failed]
+        single = _time_single([subjects[one] for one in working], test.first(1).inputs)
+    found: dict[int, Run | Failure] = {**failed}
+    for which, times in zip(working, single, strict=True):
+        outs = torch.cat(logits[which])[:, : len(dataset.classes)]
+        found[which] = _not_finite(subjects[which], outs) or Run(
+            subject=subjects[which],
             predictions=outs.argmax(dim=1).numpy(),
             digest=hashlib.sha256(outs.float().numpy().tobytes()).hexdigest(),
-            batch_seconds=np.array(times)[:, None],
-            single_seconds=one,
+            batch_seconds=np.array(seconds[which])[:, None],
+            single_seconds=times,
         )
-        for subject, outs, times, one in zip(subjects, joined, seconds, single, strict=True)
-    ]
+    return [found[which] for which in range(len(subjects))]
+
+
+def _not_finite(subject: Subject, logits: torch.Tensor) -> Failure | None:
+    hit = int((~torch.isfinite(logits)).any(dim=1).sum())
+    if not hit:
+        return None
+    reason = f"the logits of {hit} of {len(logits)} samples are not finite (NaN or infinite)"
+    hint = "look for NaN in its weights, or for a scale of 0 in what was observed"
+    return Failure(subject.case, reason, hint, unavailable=False)
 
 
 def _time_single(subjects: Sequence[Subject], image: Inputs) -> list[Seconds]:

@@ -106,6 +106,8 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
         context = Context(case.engine, calibration, setup.sample)
         model = method.quantize(model.eval(), context).eval()
         logits = inputs.call(model, setup.sample)
+    with use_engine(case.engine), recorded_warnings(), torch.no_grad():
+        inputs.call(model, inputs.head(setup.sample, 1))  # a batch of one is measured, too
     classes = len(setup.dataset.classes)
     check_output(case.model, logits, batch=inputs.count(setup.sample), classes=classes)
     seen = tuple(dict.fromkeys(observed))

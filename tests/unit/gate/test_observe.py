@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from qreg.errors import MissingDataError, QregError
 from qreg.gate.observe import Gate
 from qreg.measure.options import Options
 from qreg.measure.subject import Subject
+from qreg.quantization.fp32 import FP32
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import EQUAL_DB
@@ -40,10 +42,10 @@ class Net(nn.Module):
         return self.fc(x.flatten(1))
 
 class Alone(Net):
-    """Fails on a single image, which is not seen before it is observed."""
+    """Fails on all images at once, which it is not given before it is observed."""
     def forward(self, x):
-        if len(x) == 1:
-            raise ArithmeticError("one is not enough")
+        if len(x) == 40:
+            raise ArithmeticError("forty are too many")
         return super().forward(x)
 
 class Unloadable(Net):
@@ -57,14 +59,6 @@ class Forgetful(Net):
         return self.factor * super().forward(x)
     def _load_from_state_dict(self, *args):
         self.factor = 2.0
-
-made = []
-
-def make_once():
-    made.append(1)
-    if len(made) > 1:
-        raise LookupError("only once")
-    return Net()
 
 class Undefined(Net):
     def forward(self, x):
@@ -120,7 +114,7 @@ def test_what_is_observed_is_what_plain_torch_gives(gate: Gate, nets: str, colou
     assert found.numerics.images.index == tuple(range(40))
     assert found.numerics.images.labels == tuple(test.labels.tolist())
     assert found.calibration == tuple(range(96))
-    assert found.checkpoint == ""
+    assert found.checkpoint.startswith("random:")
 
 
 def test_numerics_stand_beside_fp32(gate: Gate, nets: str, colours: Path) -> None:
@@ -203,7 +197,7 @@ def test_a_model_that_raises_later_is_a_failure_too(
 ) -> None:
     found = _observed(gate, colours, "fp32", model="more_nets:Alone")
     assert isinstance(found, Failure)
-    assert found.reason == "ArithmeticError: one is not enough"
+    assert found.reason == "ArithmeticError: forty are too many"
     assert "in forward" in found.details
 
 
@@ -217,10 +211,14 @@ def test_an_engine_that_is_not_here_is_unavailable(
 
 
 def test_without_its_reference_a_case_says_whose_fault_it_is(
-    gate: Gate, more_nets: str, colours: Path
+    gate: Gate, nets: str, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(QregError, match=r"make_once/fp32@x86: LookupError: only once"):
-        _observed(gate, colours, "dynamic", model="more_nets:make_once")
+    def refuse(*_: object) -> None:
+        raise LookupError("not this one")
+
+    monkeypatch.setattr("qreg.quantization.fp32.FP32", replace(FP32, quantize=refuse))
+    with pytest.raises(QregError, match=r"make_net/fp32@x86: LookupError: not this one"):
+        _observed(gate, colours, "dynamic")
 
 
 def test_a_model_that_forgets_when_it_is_saved(gate: Gate, more_nets: str, colours: Path) -> None:
