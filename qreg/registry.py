@@ -133,6 +133,11 @@ class Registry(Generic[T]):
         finally:
             self._defined = before
 
+    def registered(self, name: str) -> T:
+        """What a registered name or an object path stands for, whatever the project defines."""
+        found: T = import_object(self._paths.get(name, name), kind=self.kind)
+        return found
+
     def names(self) -> tuple[str, ...]:
         """All registered names, in the order of registration."""
         return tuple(self._paths)

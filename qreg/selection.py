@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from qreg.data import DATASETS
+from qreg.data import DATASETS, define_datasets
 from qreg.errors import UnknownNameError
 from qreg.measure.options import Options
 from qreg.models import MODELS, define_models
@@ -54,8 +54,9 @@ def _left_out(case: Case, patterns: Iterable[str]) -> bool:
 
 
 def use_project(settings: Settings) -> None:
-    """Let names mean what the project says: its modules, and the models that it defines."""
+    """Let names mean what the project says: its modules, models and datasets."""
     define_models(settings.definitions)
+    define_datasets(settings.dataset_definitions)
     let_import(*module_folders(settings.root))
 
 
@@ -71,7 +72,11 @@ def project_settings() -> Settings:
 def dataset_sources(settings: Settings) -> tuple[tuple[str, str], ...]:
     """Each dataset's name, and where it is from: a registered name, an object, a path."""
     sources = []
+    defined = {one.name for one in settings.dataset_definitions}
     for given in settings.datasets:
+        if given in defined:
+            sources.append((given, given))
+            continue
         named = given in DATASETS.names() or is_object_path(given)
         source = given if named else os.fspath(settings.root / given)
         sources.append((given if named else dataset_name(given), source))

@@ -8,11 +8,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from qreg.data import DATASETS
+from qreg.data.draw import Draw
+from qreg.data.source import DatasetSource
 from qreg.errors import QregError, UnknownNameError
 from qreg.models import MODELS
 from qreg.models.source import ModelSource, source_name
 from qreg.quantization import DEFAULT_METHODS
 from qreg.records.case import file_part
+from qreg.registry import is_object_path
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,7 +31,8 @@ class Settings:
     Attributes:
         root: the folder of pyproject.toml; paths are relative to it, and it is importable.
         models: registered names, ``package.module:factory``, or the names of definitions.
-        datasets: registered names, folders, npz files or ``package.module:DATASET``.
+        datasets: registered names, folders, npz files, ``package.module:DATASET``, or the names
+            of definitions.
         methods: registered names or ``package.module:method``; those that need no torchao
             unless said.
         engines: names; empty for the machine's default, ``all`` for all it has.
@@ -35,7 +40,10 @@ class Settings:
             asked for by name.
         baselines: a folder; ``baselines`` beside pyproject.toml unless said.
         checkpoints, data_dir: folders, None for the usual places.
+        calibration, samples: how the calibration samples and the gate's are drawn from every
+            dataset that does not say so itself; None for each dataset's own way.
         definitions: what the table says of models that it defines with arguments or weights.
+        dataset_definitions: likewise of datasets: their task, transform, draws.
     """
 
     root: Path
@@ -47,10 +55,13 @@ class Settings:
     baselines: Path | None = None
     checkpoints: Path | None = None
     data_dir: Path | None = None
+    calibration: Draw | None = None
+    samples: Draw | None = None
     definitions: tuple[ModelSource, ...] = ()
+    dataset_definitions: tuple[DatasetSource, ...] = ()
 
 
-_LISTS = ("datasets", "methods", "engines", "leave-out")
+_LISTS = ("methods", "engines", "leave-out")
 _FOLDERS = ("baselines", "checkpoints", "data-dir")
 
 
@@ -84,7 +95,8 @@ def find_settings(start: Path) -> Settings | None:
     return None
 
 
-_NOT_KEYS = ("root", "definitions")
+_NOT_KEYS = ("root", "definitions", "dataset_definitions")
+_DRAWS = ("calibration", "samples")
 
 
 def _settings(path: Path, table: dict[str, Any]) -> Settings:
@@ -105,9 +117,79 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
     }
     folders.setdefault("baselines", root / "baselines")
     _refuse_one_file(path, "models", models)
-    if "datasets" in lists:
-        _refuse_one_file(path, "datasets", map(dataset_name, lists["datasets"]), lists["datasets"])
-    return Settings(root=root, models=models, definitions=definitions, **lists, **folders)  # type: ignore[arg-type]
+    draws = {key: _draw(path, key, table[key]) for key in _DRAWS if key in table}
+    datasets, sources = _datasets(path, table.get("datasets", ["shapes10"]), root, draws)
+    return Settings(
+        root=root,
+        models=models,
+        definitions=definitions,
+        datasets=datasets,
+        dataset_definitions=sources,
+        **lists,  # type: ignore[arg-type]
+        **folders,  # type: ignore[arg-type]
+        **draws,  # type: ignore[arg-type]
+    )
+
+
+_DATASET_HINT = (
+    '{ source = "photos", name = "NAME", task = "segmentation", transform = "package.module:f", '
+    'calibration = { size = 512, draw = "stratified", seed = 0 }, samples = { size = 1000 } }'
+)
+
+
+def _datasets(
+    path: Path, value: object, root: Path, draws: dict[str, Draw]
+) -> tuple[tuple[str, ...], tuple[DatasetSource, ...]]:
+    """The names of all datasets, and the definitions among them; all are, where a draw is said."""
+    if not isinstance(value, list) or not value:
+        raise QregError(f"{path}: [tool.qreg] datasets = {value!r}", hint="give a list of datasets")
+    given = [{"source": one} if draws and isinstance(one, str) else one for one in value]
+    made = [_dataset(path, one, root, draws) if isinstance(one, dict) else one for one in given]
+    names = [one.name if isinstance(one, DatasetSource) else one for one in made]
+    texts = _names(path, "datasets", names)
+    _refuse_one_file(path, "datasets", map(dataset_name, texts), texts)
+    return texts, tuple(one for one in made if isinstance(one, DatasetSource))
+
+
+def _dataset(
+    path: Path, table: dict[str, Any], root: Path, draws: dict[str, Draw]
+) -> DatasetSource:
+    arguments = dict(table)
+    try:
+        source = arguments.pop("source", None)
+        if not isinstance(source, str):
+            raise ValueError("source is text, and must be there")
+        named = source in DATASETS.names() or is_object_path(source)
+        name = arguments.pop("name", None) or (source if named else dataset_name(source))
+        for key in ("mean", "std"):
+            if key in arguments:
+                red, green, blue = map(float, arguments[key])
+                arguments[key] = (red, green, blue)
+        for key in _DRAWS:
+            if key in arguments:
+                arguments[key] = _draw(path, key, arguments[key])
+        where = source if named else str(root / source)
+        return DatasetSource(name=name, source=where, **(draws | arguments))
+    except (ValueError, TypeError) as error:
+        raise QregError(
+            f"{path}: [tool.qreg] datasets, {table}: {error}", hint=_DATASET_HINT
+        ) from error
+
+
+def _draw(path: Path, key: str, value: object) -> Draw:
+    sizes = {"calibration": 512, "samples": 1000}
+    try:
+        if not isinstance(value, dict):
+            raise TypeError("not a table")
+        given = {"size": sizes[key]} | {("how" if k == "draw" else k): v for k, v in value.items()}
+        if any(type(given[k]) is not int for k in ("size", "seed") if k in given):
+            raise TypeError("size and seed are whole numbers")
+        return Draw(**given)
+    except TypeError as error:
+        raise QregError(
+            f"{path}: [tool.qreg] {key} = {value!r}: {error}",
+            hint='give { size = 512, draw = "stratified", seed = 0 }',
+        ) from error
 
 
 def _models(

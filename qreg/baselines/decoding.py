@@ -19,6 +19,7 @@ from qreg.baselines.schema import (
 )
 from qreg.baselines.sidecar import (
     Arrays,
+    take_calibration,
     take_disagreements,
     take_logits,
     take_predictions,
@@ -108,10 +109,14 @@ def decode_baseline(entry: Entry, case: Case, content: bytes, images: Images) ->
     total = entry.accuracy.total
     if total != len(images.index):
         raise MismatchError(f"{len(images.index)} images", f"{total}", key="accuracy.total")
+    if entry.score is None and not images.labels:
+        raise MismatchError("the class of each sample", "no such array", key="labels").within(
+            "sidecars.images"
+        )
     taken = _taken(entry, content, images)
     decoded = {
         "case": case,
-        "calibration": tuple(_indices(entry.calibration)),
+        "calibration": taken.calibration or tuple(_indices(entry.calibration)),
         "correct": entry.accuracy.correct,
         "predictions": taken.predictions,
         "size": _size(entry.size),
@@ -140,6 +145,7 @@ class _Taken:
     logits: Logits
     weights: dict[str, Quantizer]
     score: dict[str, Any]
+    calibration: tuple[int, ...]
 
 
 def _taken(entry: Entry, content: bytes, images: Images) -> _Taken:
@@ -147,15 +153,22 @@ def _taken(entry: Entry, content: bytes, images: Images) -> _Taken:
     quantized = {layer.name: layer.weight for layer in entry.layers if layer.weight}
     try:
         arrays = Arrays(content)
+        score = take_score(arrays, len(images.index)) if entry.score else {}
+        predictions: tuple[int, ...] = score.get("predictions") or ()
+        if entry.score is None or "predictions" in arrays:
+            predictions = take_predictions(arrays, len(images.index), logits.classes)
         found = _Taken(
-            predictions=take_predictions(arrays, len(images.index), logits.classes),
+            predictions=predictions,
             disagreements=take_disagreements(arrays),
-            logits=take_logits(arrays, logits.count, logits.classes, logits.digest),
+            logits=take_logits(
+                arrays, logits.count, logits.classes, logits.digest, elements=logits.elements
+            ),
+            calibration=take_calibration(arrays),
             weights={
                 name: take_quantizer(arrays, name, weight.qscheme, weight.dtype)
                 for name, weight in quantized.items()
             },
-            score=take_score(arrays, len(images.index)) if entry.score else {},
+            score=score,
         )
         arrays.finish()
     except MismatchError as error:

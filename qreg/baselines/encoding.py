@@ -10,6 +10,7 @@ from typing import Any
 from qreg.baselines.layout import canonical, layout, plain
 from qreg.baselines.schema import (
     FORMAT,
+    MOST_RANGES,
     CorrectEntry,
     Entry,
     LayerEntry,
@@ -25,7 +26,7 @@ from qreg.baselines.schema import (
     named_alike,
     sidecar_name,
 )
-from qreg.baselines.sidecar import encode_arrays, encode_images
+from qreg.baselines.sidecar import calibration_ranges, encode_arrays, encode_images
 from qreg.records.baseline import Baseline, Promise
 from qreg.records.case import Case
 from qreg.records.measurement import Size
@@ -82,16 +83,6 @@ def checksum(case: Case, entry: dict[str, Any]) -> str:
     return hashlib.sha256(canonical({"case": plain(case), "entry": content})).hexdigest()
 
 
-def _ranges(indices: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    found: list[tuple[int, int]] = []
-    for index in indices:
-        if found and found[-1][1] == index:
-            found[-1] = (found[-1][0], index + 1)
-        else:
-            found.append((index, index + 1))
-    return tuple(found)
-
-
 def _sidecar(content: bytes) -> Sidecar:
     sha256 = hashlib.sha256(content).hexdigest()
     return Sidecar(sidecar_name(sha256), sha256)
@@ -99,13 +90,13 @@ def _sidecar(content: bytes) -> Sidecar:
 
 def _entry(baseline: Baseline, sidecars: Sidecars) -> Entry:
     found, numerics = baseline.snapshot, baseline.snapshot.numerics
-    logits = numerics.logits
+    logits, ranges = numerics.logits, calibration_ranges(found.calibration)
     encoded = {
         "history": baseline.history,
-        "calibration": _ranges(found.calibration),
-        "accuracy": CorrectEntry(found.correct, len(found.predictions)),
+        "calibration": ranges if len(ranges) <= MOST_RANGES else (),
+        "accuracy": CorrectEntry(found.correct, len(numerics.images.index)),
         "size": _size_entry(found.size),
-        "logits": LogitsEntry(logits.digest, logits.count, logits.classes),
+        "logits": LogitsEntry(logits.digest, logits.count, logits.classes, logits.elements),
         "operators": {one.name: one.count for one in numerics.operators},
         "layers": tuple(map(_layer_entry, numerics.layers)),
         "sidecars": sidecars,

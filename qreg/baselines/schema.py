@@ -18,8 +18,10 @@ from qreg.records.measurement import Role
 
 #: 1: `File` as below without promises, its arrays in safetensors beside it.
 #: 2: promises.
-#: 3: scores.
+#: 3: scores, draws, outputs of which a part is kept, samples without labels.
 FORMAT = 3
+#: Ranges of calibration samples that are still readable in the JSON.
+MOST_RANGES = 16
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -33,11 +35,16 @@ class CorrectEntry:
 
 @dataclass(frozen=True)
 class LogitsEntry:
-    """What the logits in the sidecar must be."""
+    """What the logits in the sidecar must be, or what is kept of other outputs.
+
+    Attributes:
+        elements: as in `qreg.records.numerics.Logits`.
+    """
 
     digest: str
     count: int
     classes: int
+    elements: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,8 @@ class Entry:
 
     Attributes:
         sha256: of the entry without it, with its case; it finds a digit changed by hand.
-        calibration: ranges of canonical training indices, [start, stop).
+        calibration: ranges of canonical indices, [start, stop); of more than `MOST_RANGES` none
+            are here, and the indices are in the sidecar.
     """
 
     environment: Environment
@@ -155,6 +163,7 @@ class Entry:
     sidecars: Sidecars
     sha256: str
     score: ScoreEntry | None = None
+    draw: str = ""
 
 
 @dataclass(frozen=True)

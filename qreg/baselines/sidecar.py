@@ -10,6 +10,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from qreg.baselines.schema import MOST_RANGES
 from qreg.records.baseline import Snapshot
 from qreg.records.decode import MismatchError
 from qreg.records.numerics import Images, Layer, Logits, Quantizer
@@ -64,13 +65,13 @@ class Arrays:
 
 def encode_images(images: Images) -> bytes:
     """`index`, `labels` and `digests`."""
-    return save(
-        {
-            "index": _smallest(images.index, ("int32",)),
-            "labels": _smallest(images.labels, _LABELS),
-            "digests": _smallest(images.digests, ("uint32",)),
-        }
-    )
+    arrays = {
+        "index": _smallest(images.index, ("int32",)),
+        "digests": _smallest(images.digests, ("uint32",)),
+    }
+    if images.labels:
+        arrays["labels"] = _smallest(images.labels, _LABELS)
+    return save(arrays)
 
 
 def decode_images(content: bytes) -> Images:
@@ -81,10 +82,12 @@ def decode_images(content: bytes) -> Images:
     """
     arrays = Arrays(content)
     index = arrays.take("index", ("int32",), None)
-    labels = arrays.take("labels", _LABELS, len(index))
+    labels = np.zeros(0, np.uint8)
+    if "labels" in arrays:
+        labels = arrays.take("labels", _LABELS, len(index))
     digests = arrays.take("digests", ("uint32",), len(index))
     arrays.finish()
-    if len(index) and min(index.min(), labels.min()) < 0:
+    if min(index.min(initial=0), labels.min(initial=0)) < 0:
         raise MismatchError("indices and labels of 0 or more", "negative ones", key="index")
     try:
         return Images(_whole(index), _whole(labels), _whole(digests))
@@ -96,16 +99,45 @@ def encode_arrays(snapshot: Snapshot) -> bytes:
     """Predictions, disagreements, logits, scores, and the quantization of weights by layer."""
     numerics = snapshot.numerics
     arrays = {
-        "predictions": _smallest(snapshot.predictions, (_predicted(numerics.logits.classes),)),
+        **_predictions(snapshot),
         "disagreements": _smallest(numerics.disagreements, ("int32",)),
         **_logits_arrays(numerics.logits),
         **(_score_arrays(snapshot.score) if snapshot.score else {}),
+        **_kept_rows(numerics.logits),
     }
+    if len(calibration_ranges(snapshot.calibration)) > MOST_RANGES:
+        arrays["calibration"] = _smallest(snapshot.calibration, ("int32",))
     for name, weight in _weights(numerics.layers).items():
         arrays[f"{name}.weight.scales"] = _exact(weight.scales)
         if any(weight.zero_points):
             arrays[f"{name}.weight.zero_points"] = _smallest(weight.zero_points, _ZERO_POINTS)
     return save(arrays)
+
+
+def _predictions(snapshot: Snapshot) -> dict[str, Array]:
+    """Predicted classes, unless they are those of the score."""
+    if snapshot.score is not None and snapshot.predictions == (snapshot.score.predictions or ()):
+        return {}
+    dtype = _predicted(snapshot.numerics.logits.classes)
+    return {"predictions": _smallest(snapshot.predictions, (dtype,))}
+
+
+def calibration_ranges(indices: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Ranges [start, stop) of the indices, in their order."""
+    found: list[tuple[int, int]] = []
+    for index in indices:
+        if found and found[-1][1] == index:
+            found[-1] = (found[-1][0], index + 1)
+        else:
+            found.append((index, index + 1))
+    return tuple(found)
+
+
+def take_calibration(arrays: Arrays) -> tuple[int, ...]:
+    """Canonical indices of the calibration samples, where the sidecar has them."""
+    if "calibration" not in arrays:
+        return ()
+    return _whole(arrays.take("calibration", ("int32",), None))
 
 
 def _weights(layers: Sequence[Layer]) -> dict[str, Quantizer]:
@@ -127,7 +159,9 @@ def take_disagreements(arrays: Arrays) -> tuple[int, ...]:
     return _whole(arrays.take("disagreements", ("int32",), None))
 
 
-def take_logits(arrays: Arrays, count: int, classes: int, digest: str) -> Logits:
+def take_logits(
+    arrays: Arrays, count: int, classes: int, digest: str, *, elements: int = 0
+) -> Logits:
     """The logits, from a palette or as they are.
 
     Raises:
@@ -141,7 +175,10 @@ def take_logits(arrays: Arrays, count: int, classes: int, digest: str) -> Logits
         values = palette[codes]
     else:
         values = arrays.take("logits", ("float32",), count, classes)
-    found = Logits(count, classes, values.astype("<f4", copy=False).tobytes())
+    rows: tuple[int, ...] = ()
+    if "logits.rows" in arrays:
+        rows = _whole(arrays.take("logits.rows", ("int32",), count))
+    found = Logits(count, classes, values.astype("<f4", copy=False).tobytes(), elements, rows)
     if found.digest != digest:
         raise MismatchError(f"logits of sha256 {digest}", f"sha256 {found.digest}", key="logits")
     return found
@@ -188,6 +225,10 @@ def take_quantizer(arrays: Arrays, layer: str, qscheme: str, dtype: str) -> Quan
     if f"{name}.zero_points" in arrays:
         zero_points = arrays.take(f"{name}.zero_points", _ZERO_POINTS, len(scales))
     return Quantizer(qscheme, dtype, tuple(scales.astype(float).tolist()), _whole(zero_points))
+
+
+def _kept_rows(logits: Logits) -> dict[str, Array]:
+    return {"logits.rows": _smallest(logits.rows, ("int32",))} if logits.rows else {}
 
 
 def _predicted(classes: int) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qreg.checks.samples import Shared
+from qreg.checks.samples import Shared, logit_rows
 from qreg.records.baseline import Snapshot
-from qreg.records.numerics import Logits
 from qreg.records.verdict import AccuracyChange, Check, Finding, MovedImage, Outcome
 from qreg.stats.intervals import paired_change
 from qreg.stats.mcnemar import critical_losses, detectable_drop, lost_more
@@ -79,15 +78,17 @@ def moved_images(now: Snapshot, before: Snapshot, shared: Shared) -> tuple[Moved
             label=int(shared.labels[row]),
             expected=int(expected[row]),
             observed=int(observed[row]),
-            expected_margin=_margin(before.numerics.logits, int(shared.before[row])),
-            observed_margin=_margin(now.numerics.logits, int(shared.now[row])),
+            expected_margin=_margin(before, int(shared.before[row])),
+            observed_margin=_margin(now, int(shared.now[row])),
         )
         for row in rows
     )
 
 
-def _margin(logits: Logits, row: int) -> float | None:
-    if row >= logits.count:
+def _margin(snapshot: Snapshot, position: int) -> float | None:
+    logits = snapshot.numerics.logits
+    row = int(logit_rows(logits, np.array([position]))[0])
+    if row < 0 or snapshot.score is not None:
         return None
     width = 4 * logits.classes
     one = np.frombuffer(logits.values[row * width : (row + 1) * width], dtype="<f4")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from qreg.checks.samples import Shared
 from qreg.records.baseline import Snapshot
+from qreg.records.numerics import Numerics
 from qreg.records.verdict import Check, Finding, Outcome
 from qreg.stats.mcnemar import lost_more
 
@@ -63,8 +64,12 @@ def _exactly(expected: str, observed: str, where: str) -> Finding:
 def _other_reference(now: Snapshot, before: Snapshot) -> bool:
     """Whether fp32 gave other logits on the same samples; False where the samples differ."""
     a, b = now.numerics, before.numerics
-    same = a.images.index[: a.logits.count] == b.images.index[: b.logits.count]
+    same = _with_logits(a) == _with_logits(b)
     return same and a.reference != b.reference
+
+
+def _with_logits(numerics: Numerics) -> list[int]:
+    return [numerics.images.index[position] for position in numerics.logits.positions]
 
 
 def agreement_p_value(shared: Shared) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from qreg.checks.samples import Shared
+from qreg.checks.samples import Shared, logit_rows
 from qreg.checks.tolerances import FLOAT_DB, Tolerances
 from qreg.records.baseline import Snapshot
 from qreg.records.numerics import Logits, Numerics
@@ -78,6 +78,7 @@ def _bits(now: Snapshot, before: Snapshot, shared: Shared) -> Iterator[Finding]:
         f"of {len(here)} samples": _moved_rows(here, there),
         "predictions": int((shared.observed != shared.expected).sum()),
         "samples have logits on one side only": _one_sided(a, b, shared),
+        "numbers more or fewer a sample": abs(a.elements - b.elements),
         "digest of samples run alone": int(now.numerics.single != before.numerics.single),
     }
     if any(counts.values()):
@@ -99,13 +100,15 @@ def _moved_rows(here: Array, there: Array) -> int:
 
 
 def _one_sided(now: Logits, before: Logits, shared: Shared) -> int:
-    return int(((shared.now < now.count) != (shared.before < before.count)).sum())
+    here, there = logit_rows(now, shared.now) >= 0, logit_rows(before, shared.before) >= 0
+    return int((here != there).sum())
 
 
 def _paired(now: Logits, before: Logits, shared: Shared) -> tuple[Array, Array]:
     """The stored logits of the common samples, each (N, classes)."""
-    both = (shared.now < now.count) & (shared.before < before.count)
-    return _array(now)[shared.now[both]], _array(before)[shared.before[both]]
+    here, there = logit_rows(now, shared.now), logit_rows(before, shared.before)
+    both = (here >= 0) & (there >= 0)
+    return _array(now)[here[both]], _array(before)[there[both]]
 
 
 def _array(logits: Logits) -> Array:

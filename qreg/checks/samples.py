@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qreg.records.baseline import Snapshot
-from qreg.records.numerics import Images
+from qreg.records.numerics import Images, Logits
 from qreg.records.verdict import Check, Finding, Outcome
 
 Rows = npt.NDArray[np.int64]
@@ -43,7 +43,12 @@ class Shared:
 
 @lru_cache(maxsize=64)
 def _columns(images: Images) -> tuple[Rows, Rows, Rows]:
-    return _column(images.index), _column(images.labels), _column(images.digests)
+    index = _column(images.index)
+    return index, _or_zeros(images.labels, index), _column(images.digests)
+
+
+def _or_zeros(numbers: tuple[int, ...], index: Rows) -> Rows:
+    return _column(numbers) if numbers else np.zeros_like(index)
 
 
 def _column(numbers: tuple[int, ...]) -> Rows:
@@ -55,6 +60,8 @@ def shared_images(now: Snapshot, before: Snapshot) -> Shared:
     """The N samples with the same canonical index in both."""
     index, labels, digests = _columns(now.numerics.images)
     old_index, old_labels, old_digests = _columns(before.numerics.images)
+    # where there are no predictions, or no labels, they are equal
+    seen, expected = _or_zeros(now.predictions, index), _or_zeros(before.predictions, old_index)
     common, here, there = np.intersect1d(index, old_index, assume_unique=True, return_indices=True)
     altered = (labels[here] != old_labels[there]) | (digests[here] != old_digests[there])
     return Shared(
@@ -62,8 +69,8 @@ def shared_images(now: Snapshot, before: Snapshot) -> Shared:
         labels=labels[here],
         now=here,
         before=there,
-        observed=_column(now.predictions)[here],
-        expected=_column(before.predictions)[there],
+        observed=seen[here],
+        expected=expected[there],
         unlike_now=_among(common, now.numerics.disagreements),
         unlike_before=_among(common, before.numerics.disagreements),
         altered=int(altered.sum()),
@@ -78,6 +85,15 @@ def _among(index: Rows, chosen: tuple[int, ...]) -> Mask:
         rows = np.searchsorted(index, wanted).clip(max=len(index) - 1)
         mask[rows[index[rows] == wanted]] = True
     return mask
+
+
+def logit_rows(logits: Logits, positions: Rows) -> Rows:
+    """The row of the logits of the samples at these positions (N,), -1 where there is none."""
+    if not logits.rows:
+        return np.where(positions < logits.count, positions, -1)
+    kept = _column(logits.rows)
+    found = np.searchsorted(kept, positions).clip(max=len(kept) - 1)
+    return np.where(kept[found] == positions, found, -1)
 
 
 def judge_images(shared: Shared, now: Snapshot, before: Snapshot) -> Iterator[Finding]:
@@ -117,7 +133,7 @@ def _missing(shared: Shared, now: Snapshot, before: Snapshot) -> int:
     index = _columns(before.numerics.images)[0]
     gone = np.ones(len(index), dtype=np.bool_)
     gone[shared.before] = False
-    expected = (np.arange(len(index)) < before.numerics.logits.count) | (
-        index < now.numerics.images.index[-1]
-    )
+    expected = logit_rows(before.numerics.logits, np.arange(len(index))) >= 0
+    if not before.draw:
+        expected |= index < now.numerics.images.index[-1]
     return int((gone & expected).sum())

@@ -76,7 +76,7 @@ def judge(
         weights=str(parse_weights(now.checkpoint)),
         accuracy=change,
         findings=tuple(findings),
-        moved=moved_images(now, old, shared),
+        moved=() if now.score else moved_images(now, old, shared),
         p_values=(_p_value(scores or change), agreement_p_value(shared)),
         notes=_notes(now, old, shared),
         score=scores,
@@ -172,6 +172,14 @@ def _source(now: Snapshot, old: Snapshot) -> Iterator[Finding]:
             expected=str(approved),
             observed=f"other weights: {weights}",
             allowed="the same: approve the new weights",
+        )
+    if now.draw != old.draw:
+        yield Finding(
+            check=Check.CALIBRATION,
+            outcome=Outcome.REGRESSED,
+            expected=f"samples drawn by the rule: {old.draw or 'first'}",
+            observed=f"by the rule: {now.draw or 'first'}",
+            allowed="the same rule, or approve the new one",
         )
     if now.calibration != old.calibration:
         yield Finding(

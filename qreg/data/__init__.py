@@ -75,7 +75,7 @@ def _defined(source: DatasetSource) -> Dataset:
     how = {k: v for k in ("transform", "mean", "std") if (v := getattr(source, k))}
     registered = source.source in DATASETS.names() or is_object_path(source.source)
     if registered:
-        opened: Dataset = SOURCES.get("object")(source.name, DATASETS.get(source.source))
+        opened: Dataset = SOURCES.get("object")(source.name, DATASETS.registered(source.source))
         if "transform" in how:
             raise DataError(
                 f"dataset '{source.name}': a transform", hint="it is for a folder of images"

@@ -31,6 +31,7 @@ from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.verdict import Basis, Outcome, Verdict
 from qreg.stats.holm import family_alpha
+from qreg.tasks import whole_set_summary
 
 #: Number of cases in a run of all shipped ones on one engine: determines the level of the tests.
 RUN_OF = 52
@@ -118,7 +119,8 @@ def _judged(snapshot: Snapshot, folder: Path, promises: PromiseObservations) -> 
     bits, noise_only = (Basis(exact=tier, reason=basis.reason) for tier in (True, False))
 
     def short(now: Snapshot, basis: Basis) -> Judged:
-        verdict = judge(now, baseline, basis, method, alpha=alpha)
+        summarize = whole_set_summary(now.score)
+        verdict = judge(now, baseline, basis, method, alpha=alpha, summarize=summarize)
         return _short(with_promise(verdict, promises.get(basis.exact), alpha=alpha))
 
     return Observed(

@@ -13,9 +13,11 @@ import torch
 from qreg.checks.layers import first_moved
 from qreg.checks.tolerances import tolerances
 from qreg.checks.verdict import with_finding
+from qreg.data import inputs
 from qreg.errors import QregError
 from qreg.gate.observe import Gate
 from qreg.gate.samples import GateSamples
+from qreg.measure.observation import kept_elements
 from qreg.measure.saturation import audit_case
 from qreg.measure.subject import Subject
 from qreg.metrics.layers import float_twin
@@ -80,13 +82,17 @@ def _share(subject: Subject, layer: Layer, before: Snapshot, samples: GateSample
         restored.
     """
     images, (rows, wanted) = samples.first(_RESTORE_SAMPLES), _wanted(before, samples)
-    classes = wanted.shape[1]
+    count, classes = inputs.count(images), wanted.shape[1]
+
+    def outputs() -> npt.NDArray[np.float32]:
+        return kept_elements(subject.run(images), count)[0][rows, :classes]
+
     with use_engine(subject.case.engine):
-        apart = subject.run(images)[rows, :classes].numpy() - wanted
+        apart = outputs() - wanted
         with restored(subject.model, float_twin(subject.source, subject.model), layer) as possible:
             if not possible:
                 return None
-            left = subject.run(images)[rows, :classes].numpy() - wanted
+            left = outputs() - wanted
     whole = float(np.square(apart, dtype=np.float64).sum())
     return 1 - float(np.square(left, dtype=np.float64).sum()) / whole if whole else math.nan
 
@@ -94,8 +100,8 @@ def _share(subject: Subject, layer: Layer, before: Snapshot, samples: GateSample
 def _wanted(before: Snapshot, samples: GateSamples) -> tuple[list[int], npt.NDArray[np.float32]]:
     """The rows of the first samples of which the baseline has logits, and those logits."""
     logits, images = before.numerics.logits, before.numerics.images
-    kept = {index: row for row, index in enumerate(images.index[: logits.count])}
-    first = samples.test.index[:_RESTORE_SAMPLES].tolist()
+    kept = {images.index[position]: row for row, position in enumerate(logits.positions)}
+    first = samples.gate.index[:_RESTORE_SAMPLES].tolist()
     rows = [row for row, index in enumerate(first) if index in kept]
     values = np.frombuffer(logits.values, "<f4").reshape(logits.count, logits.classes)
     return rows, values[[kept[first[row]] for row in rows]]

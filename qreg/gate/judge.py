@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from qreg.baselines.applicable import choose
 from qreg.baselines.store import Store
@@ -16,6 +17,7 @@ from qreg.quantization import method_info
 from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.verdict import CaseResult, Verdict
+from qreg.tasks import whole_set_summary
 
 
 class Judge:
@@ -62,6 +64,7 @@ class Judge:
         if isinstance(now, Failure):
             return now if now.unavailable else failed(now)
         before, verdict = judged(now, baselines, alpha=self._alpha)
+        verdict = replace(verdict, notes=(*verdict.notes, *self._gate.notes(case.dataset)))
         if before is None:
             return verdict
         explained = explain(verdict, now, before.snapshot, self._gate)
@@ -86,4 +89,5 @@ def judged(
     if chosen is None:
         return None, no_baseline(now, method)
     before, basis = chosen
-    return before, judge(now, before, basis, method, alpha=alpha)
+    summarize = whole_set_summary(now.score)
+    return before, judge(now, before, basis, method, alpha=alpha, summarize=summarize)

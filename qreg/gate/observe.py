@@ -14,10 +14,11 @@ from qreg.data import inputs
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import raised_failure
 from qreg.errors import QregError
-from qreg.gate.samples import GateSamples, load_gate_samples
+from qreg.gate.samples import GateSamples, load_gate_samples, rule_of
 from qreg.gate.speed_up import SpeedUps
 from qreg.measure.comparison import BATCH
 from qreg.measure.environment import capture_environment
+from qreg.measure.observation import Observation, Observer, kept_elements
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import plain_text, silence_one_time_warnings
 from qreg.measure.subject import Subject
@@ -32,6 +33,8 @@ from qreg.records.numerics import Logits, Numerics
 
 # Samples whose layer outputs are compared, which are kept in memory, and samples run alone.
 _LAYER_SAMPLES, _SINGLE_SAMPLES = 16, 4
+# All numbers of the outputs of samples that are run alone.
+_ALL = 1 << 62
 Array = npt.NDArray[np.float32]
 
 
@@ -45,7 +48,7 @@ class Gate:
     def __init__(self, options: Options, *, full: bool = False) -> None:
         self._options, self._full = options, full
         self._samples: dict[str, GateSamples] = {}
-        self._logits: dict[tuple[str, str], Array] = {}
+        self._seen: dict[tuple[str, str], Observation] = {}
         self._speed_ups = SpeedUps(self.samples)
         self._observed: Subject | None = None
         silence_one_time_warnings()
@@ -55,6 +58,11 @@ class Gate:
         if dataset not in self._samples:
             self._samples[dataset] = load_gate_samples(dataset, self._options, full=self._full)
         return self._samples[dataset]
+
+    def notes(self, dataset: str) -> tuple[str, ...]:
+        """What a reader should know of the samples that were looked at."""
+        samples = self.samples(dataset)
+        return (*samples.notes, *samples.gate.notes)
 
     def observe(self, case: Case) -> Snapshot | Failure:
         """Build a case, run it and describe it.
@@ -96,75 +104,107 @@ class Gate:
             return raised_failure(subject.case, error)
 
     def _snapshot(self, subject: Subject, samples: GateSamples) -> Snapshot:
-        logits = all_logits(subject, samples)
-        predictions = logits.argmax(axis=1)
+        seen = self._observe(subject, samples)
         return Snapshot(
             case=subject.case,
             environment=capture_environment(),
             checkpoint=subject.weights.text,
             calibration=subject.calibration,
-            correct=int((predictions == samples.labels).sum()),
-            predictions=tuple(predictions.tolist()),
+            correct=seen.correct,
+            predictions=() if seen.predictions is None else tuple(seen.predictions.tolist()),
             size=model_size(subject.model),
-            numerics=self._numerics(subject, samples, logits),
+            numerics=self._numerics(subject, samples, seen),
             warnings=tuple(sorted({plain_text(text) for text in subject.warnings})),
+            score=seen.score,
+            draw=rule_of(samples.dataset.calibration, samples.dataset.samples),
         )
 
-    def _numerics(self, subject: Subject, samples: GateSamples, logits: Array) -> Numerics:
-        reference = self._reference(subject, samples, logits)
-        moved = logits.argmax(axis=1) != reference.argmax(axis=1)
+    def _numerics(self, subject: Subject, samples: GateSamples, seen: Observation) -> Numerics:
+        reference = self._reference(subject, samples, seen)
         first = samples.first(_LAYER_SAMPLES)
         layers = layer_numerics(subject.run, subject.model, subject.source, first)
         compiled = uncompiled(subject.model) is not subject.model
         operators = count_operators(subject.run, inputs.head(first, 1), compiled=compiled)
         single = _single(subject, first)
         return Numerics(
-            images=samples.images,
-            logits=_kept(logits[: samples.kept]),
+            images=samples.images(seen),
+            logits=_kept(seen, samples),
             single=single,
             reloaded=_reloaded(subject, first),
-            reference=_reference_digest(subject, reference[: samples.kept]),
-            disagreements=tuple(samples.test.index[moved].tolist()),
+            reference=_reference_digest(subject, _kept(reference, samples)),
+            disagreements=_disagreements(seen, reference),
             layers=layers,
             operators=operators,
         )
 
-    def _reference(self, subject: Subject, samples: GateSamples, logits: Array) -> Array:
-        """fp32's logits of the same samples, computed once for all methods and engines."""
+    def _observe(self, subject: Subject, samples: GateSamples) -> Observation:
+        observer = Observer(samples.dataset)
+        beside = None
+        if observer.needs_reference and subject.case.method != "fp32":
+            beside = self._speed_ups.fp32(subject.case)
+        return observe_all(subject, samples, beside=beside)
+
+    def _reference(self, subject: Subject, samples: GateSamples, seen: Observation) -> Observation:
+        """fp32's outputs of the same samples, computed once for all methods and engines."""
         case = subject.case
         key = (case.dataset, case.model)
         if case.method == "fp32":
-            return self._logits.setdefault(key, logits)
-        if key not in self._logits:
-            self._logits[key] = all_logits(self._speed_ups.fp32(case), samples)
-        return self._logits[key]
+            return self._seen.setdefault(key, seen)
+        if key not in self._seen:
+            self._seen[key] = observe_all(self._speed_ups.fp32(case), samples)
+        return self._seen[key]
 
 
 @torch.no_grad()
+def observe_all(
+    subject: Subject, samples: GateSamples, *, beside: Subject | None = None
+) -> Observation:
+    """Run all samples; `beside` is fp32, where its outputs are what is compared with."""
+    observer, done = Observer(samples.dataset), 0
+    for part in samples.parts:
+        for batch in part.batches(BATCH):
+            samples.options.progress(done, len(samples), str(subject.case))
+            reference = None if beside is None else beside.run(batch.inputs)
+            observer.add(subject.run(batch.inputs), batch, reference)
+            done += len(batch)
+    return observer.result()
+
+
 def all_logits(subject: Subject, samples: GateSamples) -> Array:
-    """Logits of all samples, float32 (N, classes)."""
-    classes, done, outs = len(samples.dataset.classes), 0, []
-    for batch in samples.test.batches(BATCH):
-        samples.options.progress(done, len(samples.test), str(subject.case))
-        outs.append(subject.run(batch.inputs)[:, :classes].float().numpy())
-        done += len(batch)
-    return np.concatenate(outs)
+    """Logits, or selected elements of the outputs, of all samples, float32 (N, K)."""
+    return observe_all(subject, samples).rows
 
 
-def _kept(logits: Array) -> Logits:
-    values = np.ascontiguousarray(logits, dtype="<f4")
-    return Logits(count=len(values), classes=values.shape[1], values=values.tobytes())
+def _kept(seen: Observation, samples: GateSamples) -> Logits:
+    values = np.ascontiguousarray(seen.rows[samples.kept], dtype="<f4")
+    count, width = values.shape
+    first = bool((samples.kept == np.arange(count)).all())
+    return Logits(
+        count=count,
+        classes=width,
+        values=values.tobytes(),
+        elements=seen.elements if seen.elements > width else 0,
+        rows=() if first else tuple(samples.kept.tolist()),
+    )
 
 
-def _reference_digest(subject: Subject, reference: Array) -> str:
-    return "" if subject.method.name == "fp32" else _kept(reference).digest
+def _reference_digest(subject: Subject, reference: Logits) -> str:
+    return "" if subject.method.name == "fp32" else reference.digest
+
+
+def _disagreements(seen: Observation, reference: Observation) -> tuple[int, ...]:
+    """Canonical indices of the samples that fp32 predicts differently."""
+    if seen.predictions is None or reference.predictions is None:
+        return ()
+    return tuple(seen.index[seen.predictions != reference.predictions].tolist())
 
 
 @torch.no_grad()
 def _single(subject: Subject, first: Inputs) -> str:
-    """Digest of the logits of the first samples, each run alone."""
+    """Digest of the outputs of the first samples, each run alone."""
     alone = inputs.singles(inputs.head(first, _SINGLE_SAMPLES))
-    return _kept(np.concatenate([subject.run(one).float().numpy() for one in alone])).digest
+    found = [kept_elements(subject.run(one), 1, most=_ALL)[0].tobytes() for one in alone]
+    return hashlib.sha256(b"".join(found)).hexdigest()
 
 
 def _reloaded(subject: Subject, first: Inputs) -> str:

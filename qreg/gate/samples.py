@@ -8,67 +8,102 @@ from functools import cached_property
 import numpy as np
 
 from qreg.data import Dataset, Samples
+from qreg.data.draw import Draw, missing_classes
 from qreg.data.inputs import Inputs
 from qreg.data.samples import Rows
-from qreg.errors import DataError
+from qreg.measure.observation import Observation
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Images
 
-#: Number of canonical test indices that the gate uses, and whose logits baselines keep.
-GATE_IMAGES = 1000
-
 
 @dataclass(frozen=True, eq=False)
 class GateSamples:
-    """A dataset's test samples and the options from which its cases are built."""
+    """A dataset's test samples and the options from which its cases are built.
+
+    Attributes:
+        gate: the samples that the gate judges, whose outputs baselines keep.
+        rest: the others, where the whole test split is looked at. They are run after the gate's,
+            so that a batch of the gate's is the same batch with and without them.
+        notes: what a reader should know of the samples.
+    """
 
     dataset: Dataset
-    test: Samples
+    gate: Samples
+    rest: Samples | None
     options: Options
+    notes: tuple[str, ...] = ()
 
     @cached_property
-    def labels(self) -> Rows:
-        """The class of each sample (N,)."""
-        if self.test.labels is None:
-            raise DataError("the targets are not class labels", hint="give labels 0 .. classes - 1")
-        return self.test.labels
+    def parts(self) -> tuple[Samples, ...]:
+        """The samples in the order they are run."""
+        return (self.gate,) if self.rest is None else (self.gate, self.rest)
 
     @cached_property
-    def images(self) -> Images:
-        """The identity of the samples: index, label and digest."""
-        test = self.test
-        return Images(
-            index=tuple(test.index.tolist()),
-            labels=tuple(self.labels.tolist()),
-            digests=test.digests(),
-        )
+    def index(self) -> Rows:
+        """Canonical indices of all samples (N,), ascending."""
+        return np.sort(np.concatenate([part.index for part in self.parts]))
 
     @cached_property
-    def kept(self) -> int:
-        """Number of samples whose logits are kept: the gate's."""
-        below = int(np.searchsorted(self.test.index, GATE_IMAGES))
-        return below or min(GATE_IMAGES, len(self.test))
+    def kept(self) -> Rows:
+        """Positions among all samples of the gate's, whose outputs are kept."""
+        return np.searchsorted(self.index, self.gate.index)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def images(self, seen: Observation) -> Images:
+        """Which samples they are."""
+        labels = () if seen.labels is None else tuple(seen.labels.tolist())
+        return Images(tuple(self.index.tolist()), labels, self._digests)
+
+    @cached_property
+    def _digests(self) -> tuple[int, ...]:
+        found = np.concatenate([np.array(part.digests(), np.int64) for part in self.parts])
+        order = np.argsort(np.concatenate([part.index for part in self.parts]), kind="stable")
+        return tuple(found[order].tolist())
 
     def first(self, count: int) -> Inputs:
-        """The first `count` samples as model inputs."""
-        return self.test.first(count).inputs
+        """The first `count` of the gate's samples as model inputs."""
+        return self.gate.first(count).inputs
+
+    def at(self, rows: Rows) -> Samples:
+        """The samples at these positions among all, which must lie in one part."""
+        wanted = self.index[rows]
+        found = [part.take(wanted) for part in self.parts]
+        return max(found, key=len)
 
     def subject(self, case: Case) -> Subject | Failure:
         """Build the case, ready to run; see `qreg.measure.subject.prepare`."""
-        return prepare(case, case_setup(self.dataset, self.test, self.options))
+        return prepare(case, case_setup(self.dataset, self.gate, self.options))
 
 
 def load_gate_samples(name: str, options: Options, *, full: bool) -> GateSamples:
-    """Load the gate's samples of a dataset, or with `full` the whole test set.
+    """Load the gate's samples of a dataset, or with `full` the whole test split.
 
     Raises:
         MissingDataError: the dataset is not on this machine.
     """
     dataset = options.dataset(name)
     test = load_test(dataset, options)
-    if not full:
-        chosen = test.take(np.arange(GATE_IMAGES))
-        test = chosen if len(chosen) else test.head(GATE_IMAGES)
-    return GateSamples(dataset, test, options)
+    gate = dataset.samples.of(test)
+    others = np.flatnonzero(~np.isin(test.index, gate.index))
+    rest = test.rows(others) if full and len(others) else None
+    return GateSamples(dataset, gate, rest, options, _notes(dataset, gate, test))
+
+
+def _notes(dataset: Dataset, gate: Samples, test: Samples) -> tuple[str, ...]:
+    missing = missing_classes(gate, test)
+    if not missing:
+        return ()
+    named = [dataset.classes[c] if dataset.classes else str(c) for c in missing[:5]]
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    return (f"no sample of class {', '.join(named)}{more} is looked at",)
+
+
+def rule_of(calibration: Draw, samples: Draw) -> str:
+    """How samples were drawn, as it is recorded; "" where they were the first."""
+    if calibration.rule == samples.rule:
+        return samples.rule
+    return f"{samples.rule or 'first'}; calibration {calibration.rule or 'first'}"

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from qreg.checks.score import score_change
 from qreg.data import Dataset, Samples
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import raised_failure
-from qreg.errors import DataError, UnavailableError
+from qreg.errors import ContractError, DataError, QregError, UnavailableError
 from qreg.measure.environment import capture_environment
+from qreg.measure.observation import Observation, Observer
 from qreg.measure.options import Options, load_test
 from qreg.measure.recorded_warnings import silence_one_time_warnings
 from qreg.measure.subject import Subject, case_setup, prepare
@@ -24,8 +26,13 @@ from qreg.metrics.agreement import Predictions, agreement
 from qreg.metrics.latency import Seconds, latency, time_interleaved
 from qreg.metrics.size import model_size
 from qreg.records.case import Case, Environment, Failure
-from qreg.records.measurement import Latency, Measurement
+from qreg.records.measurement import Accuracy, Latency, Measurement
+from qreg.records.score import Score
+from qreg.records.verdict import ScoreChange
+from qreg.tasks import whole_set_summary
 
+#: The level of the tests against fp32.
+COMPARED_LEVEL = 0.05
 #: The batch size for throughput, whose latency is reported.
 BATCH = 100
 # Batch-1 latency: bursts of calls, each after untimed warm-up calls.
@@ -34,17 +41,26 @@ _ROUNDS, _CALLS, _WARM_UP = 8, 12, 3
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """The run of one case: predictions (N,), and seconds for each kind of batch.
-
-    Attributes:
-        digest: sha256 of the logits of all samples.
-    """
+    """The run of one case: its outputs, and seconds for each kind of batch."""
 
     subject: Subject
-    predictions: Predictions
-    digest: str
+    seen: Observation
     batch_seconds: Seconds
     single_seconds: Seconds
+
+    @property
+    def predictions(self) -> Predictions:
+        """Predicted classes (N,).
+
+        Raises:
+            ContractError: the task has none.
+        """
+        if self.seen.predictions is None:
+            task = self.seen.score.task if self.seen.score else ""
+            raise ContractError(
+                f"task '{task}' has no predictions", hint="compare the scores of its samples"
+            )
+        return self.seen.predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +70,6 @@ class CaseRuns:
     runs: tuple[Run | Failure, ...]
     dataset: Dataset
     test: Samples
-    labels: Predictions
 
 
 def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Failure, ...]:
@@ -80,13 +95,7 @@ def run_cases(cases: Sequence[Case], options: Options) -> CaseRuns:
     _refuse_failed(ran[0])
     runs = iter(ran)
     seen = tuple(next(runs) if isinstance(one, Subject) else one for one in made)
-    return CaseRuns(seen, dataset, test, _labels(test))
-
-
-def _labels(test: Samples) -> Predictions:
-    if test.labels is None:
-        raise DataError("targets that are no class labels", hint="give labels 0 .. classes - 1")
-    return test.labels
+    return CaseRuns(seen, dataset, test)
 
 
 def _prepare_all(
@@ -117,45 +126,55 @@ def _run_interleaved(
 ) -> list[Run | Failure]:
     """Run all cases on each batch before the next one, so that their times are comparable.
 
-    One that raises, or whose logits are not finite, is a failure; the others go on.
+    One that raises, or whose outputs are not finite, is a failure; the others go on.
     """
-    logits: list[list[torch.Tensor]] = [[] for _ in subjects]
+    observers = [Observer(dataset) for _ in subjects]
     seconds: list[list[float]] = [[] for _ in subjects]
     failed: dict[int, Failure] = {}
     with _engine_kept():
         for number, batch in enumerate(test.batches(BATCH)):
+            reference: Any = None  # fp32 is the first
             for which, subject in enumerate(subjects):
                 if which in failed:
                     continue
                 start = time.perf_counter()
                 try:
                     out = subject.run(batch.inputs)
+                    seconds[which].append((time.perf_counter() - start) / len(batch) * BATCH)
+                    reference = out if which == 0 else reference
+                    observers[which].add(out, batch, reference)
+                except DataError:
+                    raise
                 except Exception as error:
-                    failed[which] = raised_failure(subject.case, error)
-                    continue
-                seconds[which].append((time.perf_counter() - start) / len(batch) * BATCH)
-                logits[which].append(out)
-            options.progress(min((number + 1) * BATCH, len(test)), len(test), "test images")
+                    failed[which] = _failure(subject.case, error)
+            options.progress(min((number + 1) * BATCH, len(test)), len(test), "test samples")
         working = [which for which in range(len(subjects)) if which not in failed]
         single = _time_single([subjects[one] for one in working], test.first(1).inputs)
     found: dict[int, Run | Failure] = {**failed}
     for which, times in zip(working, single, strict=True):
-        outs = torch.cat(logits[which])[:, : len(dataset.classes)]
-        found[which] = _not_finite(subjects[which], outs) or Run(
+        seen = observers[which].result()
+        found[which] = _not_finite(subjects[which], seen) or Run(
             subject=subjects[which],
-            predictions=outs.argmax(dim=1).numpy(),
-            digest=hashlib.sha256(outs.float().numpy().tobytes()).hexdigest(),
+            seen=seen,
             batch_seconds=np.array(seconds[which])[:, None],
             single_seconds=times,
         )
     return [found[which] for which in range(len(subjects))]
 
 
-def _not_finite(subject: Subject, logits: torch.Tensor) -> Failure | None:
-    hit = int((~torch.isfinite(logits)).any(dim=1).sum())
+def _failure(case: Case, error: Exception) -> Failure:
+    """What concerns this case alone: its code raised, or its outputs fit no task."""
+    if isinstance(error, QregError):
+        return Failure(case, str(error), error.hint, unavailable=False)
+    return raised_failure(case, error)
+
+
+def _not_finite(subject: Subject, seen: Observation) -> Failure | None:
+    hit = int((~np.isfinite(seen.rows)).any(axis=1).sum())
     if not hit:
         return None
-    reason = f"the logits of {hit} of {len(logits)} samples are not finite (NaN or infinite)"
+    what = "logits" if seen.score is None else "outputs"
+    reason = f"the {what} of {hit} of {len(seen.rows)} samples are not finite (NaN or infinite)"
     hint = "look for NaN in its weights, or for a scale of 0 in what was observed"
     return Failure(subject.case, reason, hint, unavailable=False)
 
@@ -187,6 +206,7 @@ def _measurement(
 ) -> Measurement:
     subject = run.subject
     names = dict.fromkeys(("fp32", subject.method.control))
+    labels, index = run.seen.labels, run.seen.index
     references = {n: by_method[n] for n in names if n in by_method and by_method[n] is not run}
     return Measurement(
         case=subject.case,
@@ -194,19 +214,35 @@ def _measurement(
         checkpoint=subject.weights.text,
         calibration=subject.calibration,
         data_fingerprint=fingerprint,
-        accuracy=accuracy(
-            run.predictions, seen.labels, seen.test.index, classes=seen.dataset.classes
-        ),
+        accuracy=_accuracy(run.seen, seen.dataset),
         agreements=tuple(
-            agreement(
-                run.predictions, reference.predictions, seen.labels, seen.test.index, name=name
-            )
+            agreement(run.predictions, reference.predictions, labels, index, name=name)
             for name, reference in references.items()
+            if labels is not None
         ),
         size=model_size(subject.model),
         latencies=latencies(run, by_method["fp32"], environment.threads),
         warnings=subject.warnings,
+        score=run.seen.score,
+        score_changes=tuple(
+            (name, _score_change(run.seen.score, reference.seen.score))
+            for name, reference in references.items()
+            if run.seen.score is not None and reference.seen.score is not None
+        ),
+        notes=seen.test.notes,
     )
+
+
+def _accuracy(seen: Observation, dataset: Dataset) -> Accuracy | None:
+    if seen.labels is None or seen.predictions is None:
+        return None
+    classes = dataset.classes or tuple(map(str, range(int(seen.labels.max()) + 1)))
+    return accuracy(seen.predictions, seen.labels, seen.index, classes=classes)
+
+
+def _score_change(now: Score, reference: Score) -> ScoreChange:
+    summarize = whole_set_summary(now)
+    return score_change(now, reference, alpha=COMPARED_LEVEL, summarize=summarize)
 
 
 def latencies(run: Run, reference: Run, threads: int) -> tuple[Latency, ...]:

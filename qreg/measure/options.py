@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,7 @@ from qreg.data import Dataset, Samples, SplitName, get_dataset, load_split
 from qreg.progress import Progress, no_progress
 from qreg.records.decode import MismatchError, decoder
 
-#: Default maximum number of calibration samples.
-CALIBRATION = 512
-#: Their number where only time or operators matter, which do not depend on the ranges.
+#: Calibration samples where only time or operators matter, which do not depend on the ranges.
 FEW_CALIBRATION = 16
 
 
@@ -25,8 +23,8 @@ class Options:
         checkpoints: the first folder searched for trained weights; see `folders`.
         threads: of PyTorch's kernels; 0 for PyTorch's default.
         batch: samples per call; 0 for the command's default.
-        calibration: maximum number of calibration samples.
-        limit: only the first test samples by canonical index; 0 for all.
+        calibration: maximum number of calibration samples; 0 for the dataset's default.
+        limit: only so many test samples, drawn as the dataset says; 0 for all.
         sources: sources of datasets with names that are neither registered nor a path.
         download: whether a dataset may be downloaded.
         progress: called with (done, total, what).
@@ -36,19 +34,19 @@ class Options:
     checkpoints: Path | None = None
     threads: int = 0
     batch: int = 0
-    calibration: int = CALIBRATION
+    calibration: int = 0
     limit: int = 0
     sources: tuple[tuple[str, str], ...] = ()
     download: bool = True
     progress: Progress = field(default=no_progress, compare=False)
 
     def __post_init__(self) -> None:
-        numbers = {name: getattr(self, name) for name in ("threads", "batch", "limit")}
+        numbers = {
+            name: getattr(self, name) for name in ("threads", "batch", "limit", "calibration")
+        }
         for name, number in numbers.items():
             if number < 0:
                 raise ValueError(f"{name} {number}")
-        if self.calibration < 1:
-            raise ValueError(f"calibration {self.calibration}")
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -130,6 +128,8 @@ def _text(path: Path | None) -> str:
 
 
 def load_test(dataset: Dataset, options: Options) -> Samples:
-    """The test samples that `options` select."""
+    """The test samples that `options` select, drawn by the dataset's rule."""
     test = options.load(dataset, "test")
-    return test.head(options.limit) if options.limit else test
+    if not options.limit:
+        return test
+    return replace(dataset.samples, size=options.limit).of(test)

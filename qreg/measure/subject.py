@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from qreg.data import Dataset, Samples, inputs
+from qreg.data import Dataset, Samples, SplitName, inputs
+from qreg.data.draw import Draw
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import raised_failure
 from qreg.errors import MissingCheckpointError, QregError, UnavailableError
@@ -125,19 +126,33 @@ def _load(case: Case, method: Method, setup: CaseSetup) -> tuple[nn.Module, Weig
     return load_trained(case.model, setup.dataset.name, method.checkpoint, setup.folders, build)
 
 
-def calibration_index(count: int) -> range:
-    """Canonical training indices whose ranges the static methods observe, `count` at most.
+def drawn(draw: Draw, whole: Samples) -> Samples:
+    """The calibration samples of a split."""
+    return draw.of(whole)
 
-    Those of them that the dataset has: every known copy of cifar10 has the first 512.
+
+def calibration_samples(dataset: Dataset, options: Options) -> Samples:
+    """What the static methods observe: of the calibration split, else of the training split.
+
+    Raises:
+        UnavailableError: the dataset has neither.
     """
-    return range(count)
+    split: SplitName = "calibration" if "calibration" in dataset.splits else "train"
+    if split not in dataset.splits:
+        raise UnavailableError(
+            f"dataset '{dataset.name}' has no samples to calibrate on: only "
+            f"{', '.join(dataset.splits)}",
+            hint="give it a split named calibration, or train",
+        )
+    draw = dataset.calibration
+    size = min(draw.size, options.calibration or draw.size)
+    return drawn(replace(draw, size=size), options.load(dataset, split))
 
 
 def case_setup(dataset: Dataset, test: Samples, options: Options) -> CaseSetup:
     """The setup for cases of this dataset; calibration samples are loaded on demand."""
 
     def calibration() -> Samples:
-        index = calibration_index(options.calibration)
-        return options.load(dataset, "train").take(index)
+        return calibration_samples(dataset, options)
 
     return CaseSetup(dataset, options.folders, calibration, test.first(2).inputs)

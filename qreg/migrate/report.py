@@ -12,7 +12,7 @@ from qreg.quantization import METHODS
 from qreg.records.case import Case
 from qreg.records.measurement import Latency, Measurement
 from qreg.records.numerics import Work
-from qreg.report.comparison import MB, accuracy_cell, change_cell, environment_note, flips_cell
+from qreg.report.comparison import MB, change_cell, environment_note, flips_cell, result_cell
 
 _DEPRECATED = "torch.ao.quantization"
 # With fewer calls the 5th percentile is just the fastest.
@@ -149,7 +149,7 @@ def _row(one: Candidate, beside: Replacement | None) -> tuple[str, ...]:
     measured = one.measurement
     return (
         _name(measured.case),
-        accuracy_cell(measured.accuracy),
+        result_cell(measured),
         *_agreement(beside),
         f"{measured.size.file_bytes / MB:.2f}\n{measured.size.weight_bytes / MB:.3f}",
         "\n".join(f"{time.median_ms:.3f}" for time in measured.latencies),

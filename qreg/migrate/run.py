@@ -11,9 +11,10 @@ import torch
 from qreg.checks.operators import layers_work
 from qreg.data import inputs
 from qreg.diagnosis.run import raised_failure
+from qreg.errors import UnavailableError
 from qreg.measure.comparison import CaseRuns, Run, latencies, run_cases, summarize
 from qreg.measure.options import Options
-from qreg.metrics.agreement import agreement
+from qreg.metrics.agreement import Predictions, agreement
 from qreg.metrics.graphs import uncompiled
 from qreg.metrics.layers import layer_numerics
 from qreg.metrics.operators import count_operators
@@ -143,9 +144,13 @@ def _judged(
 ) -> Replacement:
     old, new = pair
     beside = agreement(
-        now.run.predictions, before.run.predictions, seen.labels, seen.test.index, name=old.method
+        now.run.predictions,
+        before.run.predictions,
+        _labels(now.run),
+        now.run.seen.index,
+        name=old.method,
     )
-    work, same = now.candidate.work, now.run.digest == before.run.digest
+    work, same = now.candidate.work, now.run.seen.digest == before.run.seen.digest
     threads = now.candidate.measurement.environment.threads
     return Replacement(
         new,
@@ -159,6 +164,21 @@ def _judged(
         latencies=latencies(now.run, before.run, threads),
         moved=moved_layer(now.layers, before.layers),
     )
+
+
+def _labels(run: Run) -> Predictions:
+    """Class labels (N,).
+
+    Raises:
+        UnavailableError: the task has none.
+    """
+    if run.seen.labels is None:
+        task = run.seen.score.task if run.seen.score else "none"
+        raise UnavailableError(
+            f"migrate judges predicted classes, and the dataset's task is {task}",
+            hint="compare a method with its successors by: qreg compare --methods static,fx-static",
+        )
+    return run.seen.labels
 
 
 def _code(pair: MethodPair) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:

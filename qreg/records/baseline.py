@@ -27,11 +27,12 @@ class Snapshot:
     Attributes:
         checkpoint: which weights: see `qreg.records.weights.Weights.text`.
         calibration: canonical training indices whose ranges were observed.
-        correct: how many of the images were predicted right.
-        predictions: predicted class of each of `numerics.images`.
+        correct: how many of the samples were predicted right; 0 where there is a `score`.
+        predictions: predicted class of each of `numerics.images`, or a task's code for it; ()
+            where a task has none.
+        score: what the task says; None for classification, whose scores are right or wrong.
+        draw: how the samples were drawn that it was calibrated on and judged by, "" for the first.
         warnings: distinct texts, addresses and folders taken out.
-        score: what the task says of each of `numerics.images`; None where it is right or wrong of
-            the predicted class, which predictions and labels say.
     """
 
     case: Case
@@ -44,13 +45,15 @@ class Snapshot:
     numerics: Numerics
     warnings: tuple[str, ...]
     score: Score | None = None
+    draw: str = ""
 
     def __post_init__(self) -> None:
         parse_weights(self.checkpoint)
         images = self.numerics.images
         if self.score is not None and self.score.index != images.index:
             raise ValueError(f"scores of {len(self.score.index)} samples that were not seen")
-        if len(self.predictions) != len(images.index):
+        wanted = bool(self.predictions) or self.score is None
+        if wanted and len(self.predictions) != len(images.index):
             raise ValueError(f"{len(self.predictions)} predictions, {len(images.index)} images")
         # a thousand baselines of ten thousand images are read in a second
         right = sum(map(operator.eq, self.predictions, images.labels))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from qreg.records.case import Case, Environment
+from qreg.records.score import Score
+from qreg.records.verdict import ScoreChange
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,12 @@ class Measurement:
         checkpoint: which weights: see `qreg.records.weights.Weights.text`.
         calibration: canonical training indices whose ranges were observed.
         data_fingerprint: sha256 over index, labels and pixels of the test images.
+        accuracy: None where the task has no class labels.
+        agreements: beside fp32 and the method's control, of classification.
         warnings: distinct texts emitted while the model was made and run.
+        score: what the task says; None for classification.
+        score_changes: beside the same methods as `agreements`, by their names.
+        notes: what was done to samples that are not as others.
     """
 
     case: Case
@@ -166,11 +173,14 @@ class Measurement:
     checkpoint: str
     calibration: tuple[int, ...]
     data_fingerprint: str
-    accuracy: Accuracy
+    accuracy: Accuracy | None
     agreements: tuple[Agreement, ...]
     size: Size
     latencies: tuple[Latency, ...]
     warnings: tuple[str, ...]
+    score: Score | None = None
+    score_changes: tuple[tuple[str, ScoreChange], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: SQNR of a layer that equals its float counterpart: more than float32 can tell apart.
@@ -15,11 +16,12 @@ EQUAL_DB = 200.0
 
 @dataclass(frozen=True)
 class Images:
-    """Which images were seen, in canonical order.
+    """Which samples were seen, in canonical order.
 
     Attributes:
-        index, labels: canonical index and class of each.
-        digests: CRC-32 of the pixels of each.
+        index: canonical index of each.
+        labels: class of each, () where the task has no class labels.
+        digests: CRC-32 of the content of each.
     """
 
     index: tuple[int, ...]
@@ -27,8 +29,10 @@ class Images:
     digests: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not len(self.index) == len(self.labels) == len(self.digests) > 0:
-            raise ValueError(f"{len(self.index)} images with {len(self.labels)} labels")
+        if not len(self.index) == len(self.digests) > 0:
+            raise ValueError(f"{len(self.index)} samples with {len(self.digests)} digests")
+        if self.labels and len(self.labels) != len(self.index):
+            raise ValueError(f"{len(self.index)} samples with {len(self.labels)} labels")
         if any(a >= b for a, b in zip(self.index, self.index[1:], strict=False)):
             raise ValueError("canonical indices are not ascending")
 
@@ -39,19 +43,31 @@ class Images:
 
 @dataclass(frozen=True)
 class Logits:
-    """Logits of the first `count` images.
+    """Outputs of `count` samples: logits, or numbers of each sample's outputs.
 
     Attributes:
+        classes: how many numbers are kept of a sample.
         values: little-endian float32, row-major (count, classes).
+        elements: how many numbers a sample's outputs have, where not all are kept; else 0.
+        rows: positions of the samples among all that were seen, () for the first `count`.
     """
 
     count: int
     classes: int
     values: bytes
+    elements: int = 0
+    rows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.count < 1 or len(self.values) != 4 * self.count * self.classes:
             raise ValueError(f"{len(self.values)} bytes for {self.count} x {self.classes} logits")
+        if self.rows and len(self.rows) != self.count:
+            raise ValueError(f"{len(self.rows)} rows for logits of {self.count} samples")
+
+    @property
+    def positions(self) -> Sequence[int]:
+        """Positions of the samples among all that were seen."""
+        return self.rows or range(self.count)
 
     @property
     def digest(self) -> str:

@@ -11,7 +11,9 @@ from rich.text import Text
 from qreg.quantization import METHODS
 from qreg.records.case import Failure
 from qreg.records.measurement import Accuracy, Agreement, Measurement, Role
+from qreg.records.score import Score
 from qreg.records.weights import parse_weights
+from qreg.report.score import moved_cell, number, score_change_cell, score_heading
 
 MB = 1e6
 
@@ -32,10 +34,14 @@ def comparison_table(results: Sequence[Measurement | Failure]) -> Table:
         table.add_column("engine", no_wrap=True)
     batch = _throughput_batch(results)
     controls = bool(_control_names(results))
-    compared = ("vs fp32", "flips", *(["vs control"] if controls else []))
+    compared = (
+        "vs fp32",
+        "moved" if _score(results) else "flips",
+        *(["vs control"] if controls else []),
+    )
     sizes = ("file\nMB", "weights\nMB")
     times = ("ms/sample\nbatch 1", f"ms/sample\nbatch {batch}", f"speed-up\n1 | {batch}")
-    for header in ("accuracy %", *compared, *sizes, *times):
+    for header in (_heading(results), *compared, *sizes, *times):
         table.add_column(header, justify="right")
     for result in results:
         name = [result.case.method, *([result.case.engine] if engines else [])]
@@ -49,8 +55,10 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
     first = measured[0]
     controls = ", ".join(_control_names(results))
     lines = [
-        "accuracy: 95 % Wilson interval; vs: change in points on the same samples, paired 95 % "
-        "interval; flips: predictions unlike fp32's (- right to wrong, + wrong to right).",
+        _score_note(first.score)
+        if first.score
+        else "accuracy: 95 % Wilson interval; vs: change in points on the same samples, paired "
+        "95 % interval; flips: predictions unlike fp32's (- right to wrong, + wrong to right).",
         f"control of qat: {controls}, with the same extra training steps in float."
         if controls
         else "",
@@ -63,7 +71,8 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
     if calibrated:
         low, high = calibrated.calibration[0], calibrated.calibration[-1]
         count = len(calibrated.calibration)
-        lines.append(f"static: calibrated on {count} training samples, indices {low} to {high}.")
+        lines.append(f"static: calibrated on {count} samples, indices {low} to {high}.")
+    lines += [f"{note}." for note in first.notes]
     partly = {m.case.method: m for m in reversed(measured) if _partly_float(m)}
     lines += [_float_layers(m) for m in partly.values()]
     lines += [f"{name}: no int8 weights." for name in sorted(_all_float(measured))]
@@ -86,10 +95,16 @@ def environment_note(measured: Measurement) -> str:
     """The number of samples, and the environment."""
     where = measured.environment
     return (
-        f"{measured.accuracy.total} test samples,  {where.threads} thread"
+        f"{_total(measured)} test samples, {where.threads} thread"
         f"{'' if where.threads == 1 else 's'}, torch {where.torch}, "
         f"{where.cpu_capability}{' with VNNI' if where.vnni else ', no VNNI'}."
     )
+
+
+def _total(measured: Measurement) -> int:
+    if measured.accuracy is not None:
+        return measured.accuracy.total
+    return len(measured.score.index) if measured.score else 0
 
 
 def failure_lines(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
@@ -99,6 +114,23 @@ def failure_lines(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
         + (f"\n  {failure.hint}" if failure.hint else "")
         for failure in results
         if isinstance(failure, Failure)
+    )
+
+
+def _score(results: Sequence[Measurement | Failure]) -> Score | None:
+    return next((r.score for r in results if isinstance(r, Measurement) and r.score), None)
+
+
+def _heading(results: Sequence[Measurement | Failure]) -> str:
+    score = _score(results)
+    return score_heading(score) if score else "accuracy %"
+
+
+def _score_note(score: Score) -> str:
+    better = "higher" if score.higher_is_better else "lower"
+    return (
+        f"{score.summary}: of task {score.task}, {better} is better; vs: its change on the same "
+        f"samples, 90 % interval; moved: samples whose {score.name} differs (- worse, + better)."
     )
 
 
@@ -120,22 +152,28 @@ def _throughput_batch(results: Sequence[Measurement | Failure]) -> int:
 def _cells(result: Measurement | Failure, *, controls: bool) -> list[Text | str]:
     if isinstance(result, Failure):
         return [Text("unavailable" if result.unavailable else "failed", style="red")]
-    found, size = result.accuracy, result.size
-    single, batch = result.latencies
-    by_reference = {agreement.reference: agreement for agreement in result.agreements}
-    control = next((a for name, a in by_reference.items() if name != "fp32"), None)
-    fp32 = by_reference.get("fp32")
+    size, (single, batch) = result.size, result.latencies
+    beside = {a.reference: (change_cell(a), flips_cell(a)) for a in result.agreements}
+    beside |= {name: (score_change_cell(c), moved_cell(c)) for name, c in result.score_changes}
+    control = next((cells for name, cells in beside.items() if name != "fp32"), ("", ""))
     return [
-        accuracy_cell(found),
-        change_cell(fp32) if fp32 else "",
-        flips_cell(fp32) if fp32 else "",
-        *([change_cell(control) if control else ""] if controls else []),
+        result_cell(result),
+        *beside.get("fp32", ("", "")),
+        *([control[0]] if controls else []),
         f"{size.file_bytes / MB:.2f}",
         f"{size.weight_bytes / MB:.3f}",
         f"{single.median_ms:.3f}",
         f"{batch.median_ms:.3f}",
         f"{single.speed_up:.2f} {batch.speed_up:.2f}",
     ]
+
+
+def result_cell(measured: Measurement) -> str:
+    """Accuracy with its interval, or the summary of the task's scores."""
+    if measured.accuracy is not None:
+        return accuracy_cell(measured.accuracy)
+    score = measured.score
+    return number(score.value, score.unit) if score else ""
 
 
 def accuracy_cell(found: Accuracy) -> str:
@@ -155,7 +193,9 @@ def flips_cell(found: Agreement) -> str:
 
 def _control_names(results: Sequence[Measurement | Failure]) -> list[str]:
     measured = [result for result in results if isinstance(result, Measurement)]
-    return sorted({a.reference for m in measured for a in m.agreements if a.reference != "fp32"})
+    names = {a.reference for m in measured for a in m.agreements}
+    names |= {name for m in measured for name, _ in m.score_changes}
+    return sorted(names - {"fp32"})
 
 
 def _detectable(measured: Sequence[Measurement]) -> str:

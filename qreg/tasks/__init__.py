@@ -7,9 +7,12 @@ targets are opaque: a tensor, several, or named ones; only the task looks inside
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qreg.errors import ContractError
+from qreg.records.score import Score
 from qreg.registry import Registry
-from qreg.tasks.task import Scores, Summary, Task
+from qreg.tasks.task import Array, Scores, Summary, Task
 
 TASKS: Registry[Task] = Registry("task")
 TASKS.register("classification", "qreg.tasks.classification:TASK")
@@ -41,4 +44,12 @@ def get_task(name: str) -> Task:
     return found
 
 
-__all__ = ["TASKS", "Scores", "Summary", "Task", "get_task"]
+def whole_set_summary(score: Score | None) -> Callable[[Array], float] | None:
+    """The summary of a score's task, where it is of the whole set and no mean; else None."""
+    if score is None or not score.rows:
+        return None
+    summary = get_task(score.task).summary
+    return summary.of if summary.set_level else None
+
+
+__all__ = ["TASKS", "Scores", "Summary", "Task", "get_task", "whole_set_summary"]

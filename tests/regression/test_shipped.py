@@ -11,8 +11,8 @@ import pytest
 
 from qreg.baselines.store import Store
 from qreg.data import DATASETS
+from qreg.data.dataset import FIRST_GATE_SAMPLES
 from qreg.errors import MissingCheckpointError
-from qreg.gate.samples import GATE_IMAGES
 from qreg.models import MODELS
 from qreg.quantization import DEFAULT_METHODS, METHODS, get_method
 from qreg.quantization.engines import ENGINES
@@ -89,7 +89,7 @@ def test_every_case_has_a_baseline_of_the_shipped_weights(case: Case) -> None:
         assert baseline.history[-1].reason
         assert len(snapshot.predictions) >= 9_900
         kept = snapshot.numerics.images.index[: snapshot.numerics.logits.count]
-        assert max(kept) < GATE_IMAGES
+        assert max(kept) < FIRST_GATE_SAMPLES.size
         assert len(kept) >= 990
 
 

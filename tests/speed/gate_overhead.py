@@ -84,11 +84,11 @@ def _bare(samples: GateSamples, case: Case) -> float:
     assert isinstance(subject, Subject)
     right = 0
     with use_engine(case.engine):
-        for number, images in enumerate(batches(samples.test, samples.dataset, size=BATCH)):
+        for number, images in enumerate(batches(samples.gate, samples.dataset, size=BATCH)):
             predicted = subject.run(images).argmax(dim=1).numpy()
-            labels = samples.test.labels[number * BATCH : number * BATCH + len(images)]
+            labels = samples.gate.labels[number * BATCH : number * BATCH + len(images)]
             right += int((predicted == labels).sum())
-    assert 0 < right < len(samples.test)
+    assert 0 < right < len(samples)
     return time.perf_counter() - start
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+import numpy as np
 import torch
 
-from qreg.data import inputs
+from qreg.data import Samples, inputs
+from qreg.data.draw import Draw
 from qreg.data.inputs import Inputs
 from qreg.faults.fault import STATIC, Fault, Feed, Target, calibrated_on, patched
 
@@ -86,8 +89,10 @@ def _fed(
     )
 
 
-def _next_ones(count: int) -> range:
-    return range(count, 2 * count)
+def _next_ones(draw: Draw, whole: Samples) -> Samples:
+    """As many others, drawn after these."""
+    more = replace(draw, size=2 * draw.size).of(whole)
+    return more.take(np.setdiff1d(more.index, draw.of(whole).index))
 
 
 CALIBRATION = (
@@ -107,7 +112,7 @@ CALIBRATION = (
         name="calibration-other-images",
         family="calibration on other data",
         description="ranges are observed on training images 512 to 1023",
-        inject=patched(("qreg.measure.subject.calibration_index", _next_ones)),
+        inject=patched(("qreg.measure.subject.drawn", _next_ones)),
         size="other images",
         methods=STATIC,
     ),

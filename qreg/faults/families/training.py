@@ -12,7 +12,7 @@ from torch.ao import quantization as ao
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
 from qreg.faults.fault import QAT, Fault, Target, before, changed_method
-from qreg.measure.subject import calibration_index
+from qreg.measure.subject import calibration_samples
 from qreg.models import build_model
 from qreg.quantization import Context, Method, get_method
 from qreg.training.checkpoints import find_checkpoint, load_checkpoint
@@ -20,8 +20,7 @@ from qreg.training.checkpoints import find_checkpoint, load_checkpoint
 
 def _training_inputs(target: Target) -> Iterator[Inputs]:
     dataset = target.options.dataset(target.case.dataset)
-    index = calibration_index(target.options.calibration)
-    train = target.options.load(dataset, "train").take(index)
+    train = calibration_samples(dataset, target.options)
     return (batch.inputs for batch in train.batches(64))
 
 

@@ -9,11 +9,14 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from qreg.baselines.store import Store
+from qreg.data import inputs
 from qreg.gate.observe import Gate, all_logits
 from qreg.gate.samples import GateSamples
+from qreg.measure.observation import kept_elements
 from qreg.measure.options import FEW_CALIBRATION
 from qreg.measure.subject import Subject
 from qreg.quantization.engines import use_engine
@@ -76,7 +79,7 @@ def inspect_case(
     with _quiet(), use_engine(case.engine):
         for letter, files, rows in states:
             skeleton.model.load_state_dict(load_state(files.file("state.safetensors")))
-            chosen = samples.test.take(samples.test.index[rows])
+            chosen = samples.at(np.array(rows, np.int64))
             images = chosen.first(len(chosen)).inputs
             path = own.file(f"look.{letter}.safetensors")
             write_outputs(path, skeleton.run, skeleton.model, images)
@@ -99,7 +102,8 @@ def _run_artifact(
     kind: str, skeleton: Subject, samples: GateSamples, own: CaseFiles, writer: CaseFiles
 ) -> None:
     run = load_artifact(kind, writer.stem, skeleton.model)
-    logits = run(samples.first(LAYER_IMAGES)).float().numpy()
+    first = samples.first(LAYER_IMAGES)
+    logits, _ = kept_elements(run(first), inputs.count(first))
     write_arrays(own.file(f"loaded.{KINDS[kind]}.safetensors"), {LOGITS: logits})
 
 

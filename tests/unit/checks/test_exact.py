@@ -81,7 +81,8 @@ def _of_tuple(values: tuple[Any, ...], path: str) -> Iterator[Change]:
                 yield where, other
             else:
                 yield where, (*values[:position], other, *values[position + 1 :])
-    yield path, values[:-1]
+    if values:
+        yield path, values[:-1]
     if len(set(values)) > 1:
         yield path, values[::-1]
 
@@ -101,6 +102,8 @@ def _of_leaf(value: Any) -> Iterator[Any]:
         yield value[:-4]
     elif isinstance(value, bool):
         yield not value
+    elif isinstance(value, Enum):
+        yield from (other for other in type(value) if other is not value)
     elif isinstance(value, float):
         yield from (math.nextafter(value, math.inf), math.nextafter(value, -math.inf))
     else:

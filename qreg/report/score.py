@@ -1,0 +1,28 @@
+"""Scores in words and cells."""
+
+from __future__ import annotations
+
+from qreg.records.score import Score
+from qreg.records.verdict import ScoreChange
+
+
+def score_heading(score: Score) -> str:
+    """``mean IoU %``, ``mean absolute error m``."""
+    return f"{score.summary} {score.unit}".strip()
+
+
+def number(value: float, unit: str, *, signed: bool = False) -> str:
+    """A summary's value; a share is times 100."""
+    shown = value * 100 if unit == "%" else value
+    return f"{shown:+.4g}" if signed else f"{shown:.4g}"
+
+
+def score_change_cell(found: ScoreChange) -> str:
+    """The change and its interval."""
+    low, high = (number(end, found.unit, signed=True) for end in (found.low, found.high))
+    return f"{number(found.change, found.unit, signed=True)}\n{low}..{high}"
+
+
+def moved_cell(found: ScoreChange) -> str:
+    """How many samples' scores changed, how many of them for the worse and the better."""
+    return f"{found.worse + found.better}\n-{found.worse} +{found.better}"
