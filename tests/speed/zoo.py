@@ -1,0 +1,259 @@
+"""Every classification network of torchvision and forty of timm's, by `qreg check`.
+
+    python tests/speed/zoo.py [--out zoo.jsonl] [--only NAME ...] [--report]
+
+Random weights, random images of 64 x 64 or the smallest size that a network takes. Beside each
+method stands the same in a few lines of plain PyTorch, in a process of its own: where the two
+outcomes differ, that is printed. A line is written for each network as it is finished, and one
+that was written is not checked again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from qreg.check.records import InputShape
+from qreg.check.report import report_record
+from qreg.check.run import CheckRequest, check
+from qreg.models import build_model
+from qreg.processes.forked import Work, run_together
+
+METHODS = ("dynamic", "static", "fx-static", "pt2e-static", "torchao-int8-dynamic")
+SIZES = (64, 75, 96, 128, 160, 192, 224, 256, 299)
+SECONDS = 600
+BATCH = 2
+TIMM = (
+    "resnet10t", "test_vit", "test_resnet", "test_efficientnet", "test_byobnet", "test_convnext",
+    "mobilenetv3_small_050", "mobilenetv4_conv_small", "lcnet_050", "tinynet_e", "ghostnet_050",
+    "mobileone_s0", "repghostnet_050", "repvgg_a0", "fasternet_t0", "starnet_s1",
+    "edgenext_xx_small",
+    "efficientvit_m0", "efficientvit_b0", "mobilevit_xxs", "mobilevitv2_050", "fastvit_t8",
+    "convnext_atto", "convnextv2_atto", "rexnet_100", "regnetx_002", "regnety_002",
+    "efficientnet_b0",
+    "ghostnetv2_100", "hardcorenas_a", "mixnet_s", "spnasnet_100", "semnasnet_100", "fbnetc_100",
+    "skresnet18", "dla34", "resnest14d", "seresnext26t_32x4d", "vit_tiny_patch16_224",
+    "deit_tiny_patch16_224",
+)  # fmt: skip
+
+
+def names() -> list[str]:
+    """The smallest first."""
+    import torchvision
+    from torchvision.models import get_model_weights, list_models, quantization
+
+    classifiers = list_models(module=torchvision.models)
+    sizes = {n: get_model_weights(n).DEFAULT.meta["num_params"] for n in classifiers}
+    ordered = sorted(classifiers, key=lambda name: sizes[name])
+    small = [f"torchvision.models:{name}" for name in ordered if sizes[name] < 60e6]
+    large = [f"torchvision.models:{name}" for name in ordered if sizes[name] >= 60e6]
+    quantizable = sorted(
+        (name.removeprefix("quantized_") for name in list_models(module=quantization)),
+        key=lambda name: sizes[name],
+    )
+    prefix = "torchvision.models.quantization"
+    near = [f"{prefix}:{name}" for name in quantizable if sizes[name] < 60e6]
+    far = [f"{prefix}:{name}" for name in quantizable if sizes[name] >= 60e6]
+    return [*small, *near, *(f"timm:{name}" for name in TIMM), *far, *large]
+
+
+def smallest(name: str) -> dict[str, Any]:
+    """The smallest side of images that a network takes."""
+    model, reason = build_model(name), ""
+    for size in SIZES:
+        try:
+            with torch.no_grad():
+                model(torch.randn(BATCH, 3, size, size))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            return {"size": size, "parameters": sum(p.numel() for p in model.parameters())}
+    raise ValueError(f"{name} takes none of {SIZES}: {reason}")
+
+
+def plain(method: str, name: str, images: torch.Tensor) -> dict[str, Any]:
+    """The method without qreg."""
+    from qreg.models import MODELS
+
+    torch.manual_seed(0)
+    model = MODELS.get(name)().eval()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        PLAIN[method](model, images)
+    return {"works": True}
+
+
+def _dynamic(model: nn.Module, x: torch.Tensor) -> None:
+    torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)(x)
+
+
+def _static(model: Any, x: torch.Tensor) -> None:
+    from torch.ao import quantization as ao
+
+    if not any(isinstance(module, ao.QuantStub) for module in model.modules()):
+        model = nn.Sequential(ao.QuantStub(), model, ao.DeQuantStub()).eval()
+    model.qconfig = ao.get_default_qconfig("x86")
+    prepared = ao.prepare(model)
+    prepared(x)
+    ao.convert(prepared)(x)
+
+
+def _fx(model: nn.Module, x: torch.Tensor) -> None:
+    from torch.ao import quantization as ao
+    from torch.ao.quantization import quantize_fx
+
+    prepared = quantize_fx.prepare_fx(model, ao.get_default_qconfig_mapping("x86"), (x,))
+    prepared(x)
+    quantize_fx.convert_fx(prepared)(x)
+
+
+def _pt2e(model: nn.Module, x: torch.Tensor) -> None:
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+    quantizer = x86.X86InductorQuantizer()
+    quantizer.set_global(x86.get_default_x86_inductor_quantization_config())
+    prepared = prepare_pt2e(torch.export.export(model, (x,)).module(), quantizer)
+    prepared(x)
+    convert_pt2e(prepared)(x)
+
+
+def _torchao(model: nn.Module, x: torch.Tensor) -> None:
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+
+    quantize_(model, Int8DynamicActivationInt8WeightConfig())
+    model(x)
+
+
+PLAIN: dict[str, Callable[[nn.Module, torch.Tensor], None]] = {
+    "dynamic": _dynamic,
+    "static": _static,
+    "fx-static": _fx,
+    "pt2e-static": _pt2e,
+    "torchao-int8-dynamic": _torchao,
+}
+
+
+def one(name: str, jobs: int) -> dict[str, Any]:
+    """Check one network, with qreg and without."""
+    start = time.monotonic()
+    found = _forked({"size": partial(smallest, name)}, jobs=1)["size"]
+    if "size" not in found:
+        return {"model": name, "failed": found.get("raised") or found.get("died")}
+    size = found["size"]
+    shape = InputShape((3, size, size))
+    request = CheckRequest(
+        name, METHODS, "x86", inputs=(shape,), batch=BATCH, jobs=jobs, seconds=SECONDS
+    )
+    record = report_record(check(request))
+    images = torch.randn(BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
+    beside = _forked({m: partial(plain, m, name, images) for m in METHODS}, jobs=jobs)
+    for method in record["methods"]:
+        method.pop("traceback")
+        method["plain"] = beside[method["method"]]
+        method["plain"].pop("details", None)
+    return {**record, **found, "seconds": round(time.monotonic() - start, 1)}
+
+
+def _forked(works: dict[str, Work], *, jobs: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        files = {what: Path(folder, f"{number}.json") for number, what in enumerate(works)}
+        pieces = [(files[what], work) for what, work in works.items()]
+        run_together(pieces, jobs=jobs, seconds=SECONDS)
+        return {what: json.loads(path.read_text()) for what, path in files.items()}
+
+
+def report(records: list[dict[str, Any]], wanted: int) -> Iterator[str]:
+    """The tables, as Markdown."""
+    checked = [record for record in records if "methods" in record]
+    yield f"{len(checked)} of {wanted} networks, torch {torch.__version__}.\n"
+    yield "| method | works | blocked | unavailable | plain PyTorch works |"
+    yield "|---|---|---|---|---|"
+    for method in METHODS:
+        rows = [r for record in checked for r in record["methods"] if r["method"] == method]
+        counts = Counter(row["outcome"] for row in rows)
+        beside = sum("works" in row["plain"] for row in rows)
+        cells = [counts["works"], counts["blocked"], counts["unavailable"], beside]
+        yield f"| {method} | {' | '.join(map(str, cells))} |"
+    yield "\n| method | networks | blocked by | for example |"
+    yield "|---|---|---|---|"
+    yield from _reasons(checked)
+    yield "\n| network | " + " | ".join(METHODS) + " | size | parameters, M |"
+    yield "|---|" + "---|" * (len(METHODS) + 2)
+    for record in checked:
+        yield _row(record)
+    yield ""
+    yield from _differences(checked)
+    for record in records:
+        if "failed" in record:
+            yield f"- {record['model']} was not checked: {record['failed']}"
+
+
+def _reasons(checked: list[dict[str, Any]]) -> Iterator[str]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for record in checked:
+        for row in record["methods"]:
+            if row["outcome"] != "works":
+                text = re.sub(r" in `.*`$", "", row["reason"]).replace("|", "\\|")
+                found.setdefault((row["method"], text), []).append(
+                    f"{record['model'].rpartition(':')[2]}: {row['where']}"
+                )
+    for (method, text), where in sorted(found.items(), key=lambda p: (p[0][0], -len(p[1]))):
+        yield f"| {method} | {len(where)} | {text} | {where[0]} |"
+
+
+def _row(record: dict[str, Any]) -> str:
+    cells = [
+        "works" if row["outcome"] == "works" else row["operator"] or row["outcome"]
+        for row in record["methods"]
+    ]
+    million = record["parameters"] / 1e6
+    name = record["model"].replace("torchvision.models", "torchvision")
+    return f"| {name} | {' | '.join(cells)} | {record['size']} | {million:.1f} |"
+
+
+def _differences(checked: list[dict[str, Any]]) -> Iterator[str]:
+    for record in checked:
+        for row in record["methods"]:
+            beside = row["plain"]
+            if (row["outcome"] == "works") != ("works" in beside):
+                other = "works" if "works" in beside else beside.get("raised") or beside["died"]
+                mine = "works" if row["outcome"] == "works" else f"{row['where']}: {row['reason']}"
+                yield f"- {record['model']} {row['method']}: qreg: {mine}; plain: {other[:160]}"
+
+
+def main() -> None:
+    """Check what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("zoo.jsonl"))
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--report", action="store_true", help="only print what is there")
+    args = parser.parse_args()
+    wanted = [name for name in names() if not args.only or name in args.only]
+    lines = args.out.read_text().splitlines() if args.out.exists() else []
+    records = {record["model"]: record for record in map(json.loads, lines)}
+    for number, name in enumerate(wanted):
+        if name not in records and not args.report:
+            records[name] = one(name, args.jobs)
+            with args.out.open("a") as file:
+                file.write(json.dumps(records[name]) + "\n")
+            took = records[name].get("seconds", 0)
+            print(f"{number + 1}/{len(wanted)} {name} {took} s", flush=True)
+    print("\n".join(report([records[name] for name in wanted if name in records], len(wanted))))
+
+
+if __name__ == "__main__":
+    main()
