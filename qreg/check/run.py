@@ -54,6 +54,7 @@ class CheckRequest:
         batch: samples of a random batch.
         jobs: processes at a time.
         seconds: a method that takes longer is blocked.
+        tracing: whether torch.fx and torch.export are tried by themselves.
     """
 
     model: str
@@ -65,6 +66,7 @@ class CheckRequest:
     seed: int = 0
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     seconds: int = 300
+    tracing: bool = True
     options: Options = field(default_factory=Options)
 
 
@@ -80,12 +82,13 @@ def check(request: CheckRequest) -> CheckReport:
     with tempfile.TemporaryDirectory(prefix="qreg-check-") as name:
         works: dict[str, Callable[[], dict[str, Any]]] = {
             "contract": lambda: _contract(build, given),
-            "tracing": lambda: _tracing(build, given),
         }
+        if request.tracing:
+            works["tracing"] = lambda: _tracing(build, given)
         for one in request.methods:
             works[f"method {one}"] = partial(_try, one, build, request, given)
         found = _run(works, Path(name), request)
-    contract = _judged(found["contract"], found["tracing"])
+    contract = _judged(found["contract"], found.get("tracing", {}))
     attempts = tuple(_attempt(one, found[f"method {one}"]) for one in request.methods)
     data = request.dataset or ", ".join(map(str, request.inputs))
     return CheckReport(request.model, request.engine, data, contract, with_what_works(attempts))

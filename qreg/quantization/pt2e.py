@@ -29,6 +29,27 @@ def export_graph(model: nn.Module, example: Any) -> fx.GraphModule:
     exported = torch.export.export(model, args, named, dynamic_shapes=shapes)
     graph = exported.module()
     assert isinstance(graph, fx.GraphModule)
+    return number_repeats(graph)
+
+
+def number_repeats(graph: fx.GraphModule) -> fx.GraphModule:
+    """Name each further run of a module ``name@1``, ``name@2``, ...
+
+    Else torchao takes the operators of all runs of one ReLU for one, "Input partition has more
+    than one output node", and quantizes no network whose blocks use a ReLU twice.
+    """
+    runs: dict[str, int] = {}
+    before = ""
+    for node in graph.graph.nodes:
+        stack = node.meta.get("nn_module_stack")
+        if node.op != "call_function" or not stack:
+            continue
+        key, (path, kind) = list(stack.items())[-1]
+        if path != before:
+            runs[path] = runs.get(path, -1) + 1
+        before = path
+        if runs[path]:
+            node.meta["nn_module_stack"] = {**stack, key: (f"{path}@{runs[path]}", kind)}
     return graph
 
 
