@@ -39,7 +39,7 @@ def number_repeats(graph: fx.GraphModule) -> fx.GraphModule:
     than one output node", and quantizes no network whose blocks use a ReLU twice.
     """
     runs: dict[str, int] = {}
-    before = ""
+    before: str | None = None
     for node in graph.graph.nodes:
         stack = node.meta.get("nn_module_stack")
         if node.op != "call_function" or not stack:
