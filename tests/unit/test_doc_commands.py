@@ -35,6 +35,7 @@ _SHORT = {
     "migrate": "--limit 40 --threads 1",
     "train": "--epochs 1 --threads 1",
     "audit": "--images 4 --threads 1",
+    "check": "--methods dynamic",
 }
 #: words of a command whose meaning is a machine's or a repository's own, or that take long
 _INSTEAD = {
@@ -46,6 +47,7 @@ _INSTEAD = {
     "all": "x86",
     "x86,onednn": "x86",
     "onednn": "x86",
+    "static,fx-static,pt2e-static": "static",
 }
 #: commands about two sides or a whole project: what is run for each, one after the other
 _CASE = "shapes10/linear_100/dynamic@x86"
