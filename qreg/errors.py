@@ -52,6 +52,10 @@ class CorruptFileError(QregError):
         super().__init__(f"{path}: expected {expected}, found {found}", hint=hint)
 
 
+class ChangedMeanwhileError(QregError):
+    """Another process has written what this one was about to replace."""
+
+
 class CheckpointError(QregError):
     """A checkpoint is missing or does not fit its model."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from qreg.errors import UnknownNameError
 from qreg.measure.options import Options
 from qreg.models import MODELS, define_models
 from qreg.quantization import METHODS
-from qreg.quantization.engines import available_engines, check_engine, default_engine
+from qreg.quantization.engines import ENGINES, available_engines, check_engine, default_engine
 from qreg.records.case import Case
 from qreg.registry import Registry, is_object_path, let_import, module_folders
 from qreg.settings import Settings, dataset_name, find_settings
+
+_GLOB = re.compile(r"[*?\[]")
 
 
 def select_cases(
@@ -47,6 +50,34 @@ def select_cases(
     if methods:
         return cases
     return tuple(case for case in cases if not _left_out(case, settings.leave_out))
+
+
+@dataclass(frozen=True)
+class CaseChoice:
+    """Which of a project's cases are meant, by the names of each kind; none stands for all."""
+
+    datasets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether it names anything."""
+        return any((self.datasets, self.models, self.methods, self.engines))
+
+    def cases(self, settings: Settings) -> tuple[Case, ...]:
+        """The project's cases that are meant.
+
+        Raises:
+            UnknownNameError: a name is unknown.
+        """
+        return select_cases(
+            settings,
+            datasets=self.datasets,
+            models=self.models,
+            methods=self.methods,
+            engines=self.engines,
+        )
 
 
 def _left_out(case: Case, patterns: Iterable[str]) -> bool:
@@ -125,3 +156,45 @@ def gate_cases(
         for engine in engines
         for method in ordered
     )
+
+
+def is_known(case: Case, settings: Settings) -> bool:
+    """Whether all its names are registered, the project's, or a user's own."""
+    own = (name for name, _ in dataset_sources(settings))
+    dataset = case.dataset in own or DATASETS.knows(case.dataset)
+    named = dataset and MODELS.knows(case.model) and METHODS.knows(case.method)
+    return named and case.engine in ENGINES
+
+
+def matches(case: Case, names: Iterable[str]) -> bool:
+    """Whether a name or pattern matches the case."""
+    return any(fnmatchcase(str(case), name) for name in names)
+
+
+def named_cases(
+    names: Sequence[str], among: Iterable[Case], settings: Settings
+) -> tuple[Case, ...]:
+    """The cases that match names and patterns: patterns within `among`, names without limit.
+
+    Raises:
+        QregError: a name is not that of a case.
+        UnknownNameError: a pattern matches none, or a part of a name is unknown.
+    """
+    candidates = tuple(among)
+    found: dict[Case, None] = {}
+    for name in names:
+        matching = [case for case in candidates if matches(case, (name,))]
+        if not matching and _GLOB.search(name):
+            raise UnknownNameError("case", name, map(str, candidates))
+        found.update(dict.fromkeys(matching or [_checked(Case.parse(name), settings)]))
+    return tuple(found)
+
+
+def _checked(case: Case, settings: Settings) -> Case:
+    if not is_known(case, settings):
+        MODELS.check(case.model)
+        METHODS.check(case.method)
+        check_engine(case.engine)
+        own = (name for name, _ in dataset_sources(settings))
+        raise UnknownNameError("dataset", case.dataset, (*DATASETS.names(), *own))
+    return case

@@ -15,7 +15,7 @@ from qreg.baselines.encoding import Encoded, encode, encode_promise, file_text
 from qreg.baselines.folder import SIDECARS, case_file, writing
 from qreg.baselines.reading import BaselineReader
 from qreg.baselines.sidecar import decode_images
-from qreg.errors import QregError
+from qreg.errors import ChangedMeanwhileError, QregError
 from qreg.files import write_atomically
 from qreg.records.baseline import Baseline, Promise
 from qreg.records.case import Case, Environment
@@ -63,10 +63,14 @@ class Store:
         path = self.path(case)
         return self._reading.promises(path, case) if path.exists() else ()
 
-    def write(self, baseline: Baseline) -> None:
+    def write(self, baseline: Baseline, *, follows: bool = False) -> None:
         """Put a baseline in place of its environment's, or beside the others.
 
+        Args:
+            follows: refuse to replace an approval that is not in the new one's history.
+
         Raises:
+            ChangedMeanwhileError: it does not follow; nothing is written.
             CorruptFileError: the case's file is not in order; nothing is written.
             QregError: the folder cannot be written.
             ValueError: it would not be read as it is, NaN for a size for example.
@@ -75,11 +79,24 @@ class Store:
         path, encoded = self.path(snapshot.case), encode(baseline)
         _check_round_trip(baseline, encoded)
         with writing(self.root):
+            if follows:
+                self._check_follows(baseline)
             kept, promises = self._others(path, snapshot.case, "entries", snapshot.environment)
             for name, content in encoded.sidecars.items():
                 _write_once(path.parent.parent / SIDECARS / name, content)
             text = file_text(snapshot.case, [*kept, encoded.entry], promises)
             write_atomically(path, text.encode())
+
+    def _check_follows(self, baseline: Baseline) -> None:
+        """Refuse to replace an approval that the new one does not know of."""
+        snapshot = baseline.snapshot
+        for one in self.read(snapshot.case):
+            same = same_environment(one.snapshot.environment, snapshot.environment)
+            if same and one.history != baseline.history[: len(one.history)]:
+                raise ChangedMeanwhileError(
+                    f"{snapshot.case} was approved by another process in the meantime",
+                    hint=f"see what there is now: qreg baseline diff {snapshot.case}",
+                )
 
     def write_promise(self, promise: Promise) -> None:
         """Put a promise in place of its environment's, or beside the others.

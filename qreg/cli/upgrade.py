@@ -192,9 +192,9 @@ def chosen_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ..
     Raises:
         UnknownNameError: a name is unknown.
     """
-    from qreg.cli.cases import named_cases, optioned_cases
+    from qreg.cli.cases import optioned_cases
     from qreg.quantization.engines import default_engine
-    from qreg.selection import dataset_sources
+    from qreg.selection import dataset_sources, named_cases
 
     if not args.engines and settings.engines in ((), ("all",)):
         args.engines = (default_engine(),)

@@ -1,4 +1,4 @@
-"""Applying those proposed changes to baselines that the user named."""
+"""Requests of ``qreg baseline diff`` and ``update``, and printing what came of them."""
 
 from __future__ import annotations
 
@@ -8,139 +8,164 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qreg.baselines.changes import Proposal, approved
-from qreg.baselines.store import Store
-from qreg.cli.baseline import promising
-from qreg.cli.baseline.proposing import Proposals, chosen_cases, proposals, proposed_trims
-from qreg.cli.cases import chosen_root
+from qreg.cli.cases import case_choice, chosen_root
+from qreg.cli.options import options_of
 from qreg.errors import QregError
 from qreg.files import shipped_folder
-from qreg.git import current_commit
-from qreg.records.case import Case
+from qreg.progress import Progress, no_progress
+from qreg.selection import project_settings
 from qreg.settings import find_settings
+
+if TYPE_CHECKING:
+    from qreg.baselines.changes import Proposal
+    from qreg.gate.approve import ApprovalRequest, Approved, Promises
+    from qreg.gate.proposals import ProposalRequest, Proposals
+    from qreg.records.case import Failure
+
+
+def diff(args: argparse.Namespace) -> int:
+    """Measure the cases and print what would change; returns the exit status."""
+    from qreg.cli.terminal import progress_bar
+
+    with progress_bar() as show:
+        show(0, 1, "loading PyTorch")
+        from qreg.gate.proposals import propose_changes, propose_trims
+
+        request = proposal_request(args, show)
+        found = propose_changes(request, request.cases())
+        changes = (*found.changes, *propose_trims(request))
+    _print_changes(found, changes, applied=False, traceback=args.traceback)
+    return int(bool(changes or found.failures))
 
 
 def update(args: argparse.Namespace) -> int:
-    """Measure, and write what was named; returns the exit status."""
-    _check_approval(args)
-    store = _own_store(args)
-    accepted = {str(Case.parse(name)) for name in args.accept_regression}
-    found = _proposals(args, store)
-    promised = promising.promising_cases(args, store) if _wants_promises(args) else ()
-    _check_accepted(accepted - set(map(str, promised)), found)
-    trims = proposed_trims(args, store) if _wants(args, "trim") else ()
-    wanted = [c for c in (*found.changes, *trims) if _wants(args, c.category.value)]
-    refused = [c for c in wanted if c.regressed and str(c.case) not in accepted]
-    applied = tuple(change for change in wanted if change not in refused)
-    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    commit = current_commit(Path.cwd())
-    _apply(applied, store, reason=args.reason, date=date, commit=commit)
-    if set(args.category) != {promising.CATEGORY}:
-        print_changes(found, applied, applied=True, traceback=args.traceback)
-    _report_rest(refused, store)
-    wrong = len(refused) + len(found.failures)
-    if _wants_promises(args):
-        wrong += promising.record(args, store, date=date, commit=commit)
+    """Measure the cases and apply what is named; returns the exit status."""
+    _check_where(args)
+    from qreg.cli.terminal import progress_bar
+    from qreg.gate.approve import PROMISE, approve
+
+    _approval_request(args).check()
+    with progress_bar() as show:
+        show(0, 1, "loading PyTorch")
+        request = _approval_request(args, show)
+        done = approve(request)
+    _print_approved(done, request, traceback=args.traceback)
+    wrong = done.wrong
+    if request.wants(PROMISE):
+        wrong += _record_promises(args)
     return int(wrong > 0)
 
 
-def print_changes(
+def proposal_request(args: argparse.Namespace, progress: Progress = no_progress) -> ProposalRequest:
+    """What the command's options ask for."""
+    from qreg.baselines.store import Store
+    from qreg.gate.proposals import ProposalRequest
+
+    return ProposalRequest(
+        settings=project_settings(),
+        store=Store(chosen_root(args)),
+        names=tuple(args.cases),
+        choice=case_choice(args),
+        options=options_of(args, progress),
+    )
+
+
+def _approval_request(
+    args: argparse.Namespace, progress: Progress = no_progress
+) -> ApprovalRequest:
+    from qreg.gate.approve import ApprovalRequest
+    from qreg.git import current_commit
+
+    return ApprovalRequest(
+        proposals=proposal_request(args, progress),
+        reason=args.reason,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        commit=current_commit(Path.cwd()),
+        categories=args.category,
+        accepted=args.accept_regression,
+        processes=args.processes,
+    )
+
+
+def _check_where(args: argparse.Namespace) -> None:
+    """Refuse to approve in CI, and to write the baselines that are shipped."""
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        raise QregError(
+            "baselines are not approved in CI",
+            hint="a person approves them: run this where CI is not set, and commit the files",
+        )
+    named = args.baselines or os.environ.get("QREG_BASELINES")
+    if chosen_root(args) == shipped_folder() and not named and not find_settings(Path.cwd()):
+        raise QregError(
+            f"there is no folder baselines in {Path.cwd()}",
+            hint="create it, or choose another: --baselines DIR (the shipped ones are read-only)",
+        )
+
+
+def _record_promises(args: argparse.Namespace) -> int:
+    from qreg.cli.terminal import progress_bar, stop_when_terminated
+    from qreg.gate.approve import record_promises
+
+    with progress_bar() as show, stop_when_terminated():
+        show(0, args.processes, "measuring in fresh processes")
+        done = record_promises(_approval_request(args, show))
+    _print_promises(done)
+    return done.wrong
+
+
+def _print_changes(
     found: Proposals, changes: Sequence[Proposal], *, applied: bool, traceback: bool
 ) -> None:
-    """Print what is proposed, or was applied, and what could not be measured."""
     from qreg.cli.terminal import console
     from qreg.report.baseline import change_notes, changes_table
-    from qreg.report.comparison import failure_lines
 
     out = console()
     if changes:
         out.print(changes_table(changes, applied=applied), highlight=False)
     for note in change_notes(changes, unchanged=len(found.unchanged), applied=applied):
         out.print(note, style="dim", highlight=False)
-    for failure, line in zip(found.failures, failure_lines(found.failures), strict=True):
+    _print_failures(found.failures, traceback=traceback)
+
+
+def _print_failures(failures: Sequence[Failure], *, traceback: bool) -> None:
+    from qreg.report.comparison import failure_lines
+
+    for failure, line in zip(failures, failure_lines(failures), strict=True):
         print(line, *([failure.details] if traceback else []), sep="\n", file=sys.stderr)
 
 
-def _check_approval(args: argparse.Namespace) -> None:
-    """Refuse what no person approved, before anything slow begins."""
-    if os.environ.get("CI", "").lower() in ("1", "true"):
-        raise QregError(
-            "baselines are not approved in CI",
-            hint="a person approves them: run this where CI is not set, and commit the files",
-        )
-    if not args.reason.strip():
-        raise QregError(
-            "an approval needs a reason", hint='say why: --reason "retrained with augmentation"'
-        )
-    if not (args.cases or args.category or args.accept_regression):
-        raise QregError(
-            "nothing is named to be changed",
-            hint="name cases ('shapes10/simple_cnn/*'), or categories (--category create); "
-            "see what there is with: qreg baseline diff",
-        )
-
-
-def _check_accepted(accepted: set[str], found: Proposals) -> None:
-    measured = {str(change.case) for change in found.changes}
-    measured |= {str(case) for case in found.unchanged} | {str(f.case) for f in found.failures}
-    for name in sorted(accepted - measured):
-        raise QregError(
-            f"--accept-regression {name} is not among the cases",
-            hint="name it among CASES too, or leave CASES and --category out",
-        )
-
-
-def _own_store(args: argparse.Namespace) -> Store:
-    chosen = chosen_root(args)
-    named = args.baselines or os.environ.get("QREG_BASELINES")
-    if chosen == shipped_folder() and not named and not find_settings(Path.cwd()):
-        raise QregError(
-            f"there is no folder baselines in {Path.cwd()}",
-            hint="create it, or choose another: --baselines DIR (the shipped ones are read-only)",
-        )
-    return Store(chosen)
-
-
-def _proposals(args: argparse.Namespace, store: Store) -> Proposals:
-    if args.category and set(args.category) <= {"trim", promising.CATEGORY}:
-        return Proposals()
-    names = args.cases or ([] if args.category else args.accept_regression)
-    return proposals(args, store, chosen_cases(args, store, names))
-
-
-def _wants(args: argparse.Namespace, category: str) -> bool:
-    # without cases and categories, --accept-regression names the cases
-    if not args.category:
-        return bool(args.cases) or category != "trim"
-    return category in args.category
-
-
-def _wants_promises(args: argparse.Namespace) -> bool:
-    return promising.CATEGORY in args.category
-
-
-def _apply(
-    changes: Sequence[Proposal], store: Store, *, reason: str, date: str, commit: str
-) -> None:
-    for change in changes:
-        if change.now is not None:
-            store.write(approved(change, reason=reason, date=date, commit=commit))
-        elif change.case is not None:
-            store.remove(change.case)
-    if any(change.orphan for change in changes):
-        store.remove_orphans()
-
-
-def _report_rest(refused: Sequence[Proposal], store: Store) -> None:
-    for change in refused:
+def _print_approved(done: Approved, request: ApprovalRequest, *, traceback: bool) -> None:
+    if not request.only_promises:
+        _print_changes(done.found, done.applied, applied=True, traceback=traceback)
+    for change in done.refused:
         print(
             f"{change.case}: not applied, because it REGRESSED ({change.reason}); to approve it "
             f"anyway: --accept-regression {change.case}",
             file=sys.stderr,
         )
-    if orphans := len(store.orphans()):
+    if done.orphans:
         print(
-            f"{orphans} unused sidecar{'' if orphans == 1 else 's'}; remove with: "
+            f"{done.orphans} unused sidecar{'' if done.orphans == 1 else 's'}; remove with: "
             "qreg baseline update --reason TEXT --category trim"
         )
+
+
+def _print_promises(done: Promises) -> None:
+    from qreg.checks.speed_up import expected, times
+    from qreg.cli.terminal import console
+    from qreg.report.baseline import promises_table
+
+    console().print(promises_table(done.recorded), highlight=False)
+    for now, before in done.refused:
+        print(
+            f"{now.case}: not applied, because it is {times(expected(now))} as fast as fp32 and "
+            f"the promise is {times(expected(before))}; to approve it anyway: --accept-regression "
+            f"{now.case}",
+            file=sys.stderr,
+        )
+    if done.interrupted:
+        print("qreg: interrupted; cases with enough measurements are promised", file=sys.stderr)
+    for failure in done.failures:
+        print(f"{failure.case}: {failure.reason}", file=sys.stderr)

@@ -147,15 +147,9 @@ def run_show(args: argparse.Namespace) -> int:
 
 def run_diff(args: argparse.Namespace) -> int:
     """Measure the cases and show what would change."""
-    from qreg.baselines.store import Store
-    from qreg.cli.baseline.approving import print_changes
-    from qreg.cli.baseline.proposing import chosen_cases, proposals, proposed_trims
+    from qreg.cli.baseline.approving import diff
 
-    store = Store(chosen_root(args))
-    found = proposals(args, store, chosen_cases(args, store, args.cases))
-    changes = (*found.changes, *proposed_trims(args, store))
-    print_changes(found, changes, applied=False, traceback=args.traceback)
-    return int(bool(changes or found.failures))
+    return diff(args)
 
 
 def run_update(args: argparse.Namespace) -> int:

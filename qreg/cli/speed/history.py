@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qreg.cli.cases import matches
 from qreg.cli.options import add_action, add_folder_options
 from qreg.cli.speed.options import add_measuring, add_pairs, add_selection, check_cases
 from qreg.errors import QregError
 from qreg.names import output_file, positive
-from qreg.selection import project_settings
+from qreg.selection import matches, project_settings
 
 if TYPE_CHECKING:
     from qreg.measure.options import Options

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qreg.cli.cases import add_case_options, named_cases, optioned_cases
+from qreg.cli.cases import add_case_options, optioned_cases
 from qreg.cli.options import add_numbers, options_of
 from qreg.errors import QregError
 from qreg.names import Names, positive_or_zero
@@ -117,7 +117,7 @@ def _plan(
 def chosen_cases(args: argparse.Namespace, settings: Settings) -> tuple[Case, ...]:
     """The named cases, or those that the options select."""
     from qreg.quantization.engines import default_engine
-    from qreg.selection import dataset_sources
+    from qreg.selection import dataset_sources, named_cases
 
     if not args.engines and settings.engines in ((), ("all",)):
         args.engines = (default_engine(),)

@@ -113,7 +113,7 @@ def test_update_creates_what_is_named(world: World, capsys: pytest.CaptureFixtur
     (held,) = world.store.read(QAT)
     assert held.history[-1].reason == "because"
     assert held.history[-1].date.endswith("+00:00")
-    assert "2 create; 0 as" in capsys.readouterr().out
+    assert "2 create; 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("argv", [NAMES, ("--category", "fix")])
@@ -261,3 +261,25 @@ def test_a_failure_and_a_damaged_file_leave_the_others(
     captured = capsys.readouterr()
     assert "restore it with git" in captured.err
     assert world.store.cases() == (QAT, build.CASE)
+
+
+def test_what_another_process_approved_meanwhile_is_not_replaced(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.store.write(build.baseline())
+    world.outcomes[build.CASE] = Outcome.IMPROVED
+    world.seed = 1
+    observe = world.observe
+
+    def meanwhile(case: Case) -> object:
+        (before,) = world.store.read(build.CASE)
+        approval = replace(before.history[-1], reason="somebody else's")
+        world.store.write(replace(before, history=(*before.history, approval)))
+        return observe(case)
+
+    monkeypatch.setattr(world, "observe", meanwhile)
+    assert _update(str(build.CASE)) == 1
+    assert "by another process in the meantime" in capsys.readouterr().err
+    (kept,) = world.store.read(build.CASE)
+    assert kept.history[-1].reason == "somebody else's"
+    assert kept.snapshot == build.snapshot()

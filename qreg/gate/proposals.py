@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from qreg.cli.cases import (
-    has_options,
-    is_known,
-    matches,
-    named_cases,
-    optioned_cases,
-)
-from qreg.cli.options import options_of
 from qreg.errors import CorruptFileError, MissingDataError, OtherWeightsError
-from qreg.progress import Progress
+from qreg.measure.options import Options
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Case, Failure
-from qreg.selection import gate_options, project_settings
+from qreg.selection import CaseChoice, gate_options, is_known, matches, named_cases
+from qreg.settings import Settings
 
 if TYPE_CHECKING:
     from qreg.baselines.changes import Proposal
     from qreg.baselines.store import Store
+
+
+@dataclass(frozen=True)
+class ProposalRequest:
+    """Which cases to measure, against which baselines.
+
+    Attributes:
+        names: names of cases and patterns; () where only `choice` selects.
+        options: how to measure; the settings determine the rest.
+    """
+
+    settings: Settings
+    store: Store
+    choice: CaseChoice
+    options: Options
+    names: tuple[str, ...] = ()
+
+    def cases(self, *, create: bool = False) -> tuple[Case, ...]:
+        """The named cases, else those that `choice` selects, else all that have a baseline.
+
+        Args:
+            create: without names and choice, all of the project's.
+        """
+        settings, stored = self.settings, self.store.cases()
+        if self.names:
+            among = (*self.choice.cases(settings), *stored)
+            found = named_cases(self.names, among, settings)
+            return tuple(case for case in found if is_known(case, settings))
+        if self.choice or create:
+            return self.choice.cases(settings)
+        return tuple(case for case in stored if is_known(case, settings))
 
 
 @dataclass(frozen=True)
@@ -41,16 +64,12 @@ class Proposals:
     failures: tuple[Failure, ...] = ()
 
 
-def proposals(args: argparse.Namespace, store: Store, cases: Sequence[Case]) -> Proposals:
+def propose_changes(request: ProposalRequest, cases: Sequence[Case]) -> Proposals:
     """Measure the cases on the whole test set and propose changes."""
-    from qreg.cli.terminal import progress_bar
-
     if not cases:
         return Proposals()
-    with progress_bar() as show:
-        show(0, len(cases), "loading PyTorch")
-        observe = _observer(args, cases, show)
-        found = [_propose(case, store, observe, cases=len(cases)) for case in cases]
+    observe = _observer(request, cases)
+    found = [_propose(case, request.store, observe, cases=len(cases)) for case in cases]
     return Proposals(
         tuple(one for one in found if not isinstance(one, Case | Failure)),
         tuple(one for one in found if isinstance(one, Case)),
@@ -58,45 +77,32 @@ def proposals(args: argparse.Namespace, store: Store, cases: Sequence[Case]) -> 
     )
 
 
-def chosen_cases(args: argparse.Namespace, store: Store, names: Sequence[str]) -> tuple[Case, ...]:
-    """The cases to measure: the named ones, else those selected by options, else all with a
-    baseline.
-    """
-    settings, stored = project_settings(), store.cases()
-    if names:
-        found = named_cases(names, (*optioned_cases(args, settings), *stored), settings)
-        return tuple(case for case in found if is_known(case, settings))
-    if has_options(args) or "create" in getattr(args, "category", ()):
-        return optioned_cases(args, settings)
-    return tuple(case for case in stored if is_known(case, settings))
-
-
-def proposed_trims(args: argparse.Namespace, store: Store) -> tuple[Proposal, ...]:
-    """What could be removed: among the named cases, else anything unless options select cases."""
+def propose_trims(request: ProposalRequest) -> tuple[Proposal, ...]:
+    """What could be removed: among the named cases, else anything unless a choice is made."""
     from qreg.baselines.changes import trims
 
-    settings = project_settings()
+    store = request.store
 
     def known(case: Case) -> bool:
-        return is_known(case, settings)
+        return is_known(case, request.settings)
 
-    if args.cases:
-        named = (case for case in store.cases() if matches(case, args.cases))
+    if request.names:
+        named = (case for case in store.cases() if matches(case, request.names))
         return trims(named, known, ())
-    return () if has_options(args) else trims(store.cases(), known, store.orphans())
+    return () if request.choice else trims(store.cases(), known, store.orphans())
 
 
 def _observer(
-    args: argparse.Namespace, cases: Sequence[Case], show: Progress
+    request: ProposalRequest, cases: Sequence[Case]
 ) -> Callable[[Case], Snapshot | Failure]:
     from qreg.gate.observe import Gate
 
-    number = 0
+    number, show = 0, request.options.progress
 
     def progress(done: int, total: int, what: str) -> None:
         show(done, total, f"{number}/{len(cases)} {what}")
 
-    options = gate_options(project_settings(), options_of(args, progress))
+    options = gate_options(request.settings, replace(request.options, progress=progress))
     options.apply_threads()
     gate = Gate(options, full=True)
 
