@@ -15,6 +15,13 @@ from torch.ao.nn.quantized import FloatFunctional, QFunctional
 from qreg.data.inputs import Inputs, Run, call
 from qreg.metrics.graph_layers import graph_layers, layers_in
 from qreg.metrics.graphs import exported_graph
+from qreg.metrics.parameters import (
+    biases,
+    is_packed_recurrent,
+    joint_digest,
+    joint_quantizer,
+    weights,
+)
 from qreg.metrics.tensors import digest, quantizer, sqnr
 from qreg.quantization.eager import fold_batch_norm, fuse
 from qreg.records.numerics import Layer
@@ -98,7 +105,9 @@ def layer_outputs(
 def _is_layer(module: nn.Module) -> bool:
     if isinstance(module, _SILENT):
         return False
-    return not list(module.children()) or hasattr(module, "_packed_params")
+    own = next(module.parameters(recurse=False), None) is not None  # as attention has
+    packed = is_packed_recurrent(module) or hasattr(module, "_packed_params")
+    return own or packed or not list(module.children())
 
 
 @contextmanager
@@ -125,6 +134,8 @@ def _numbered(name: str, see: See) -> Callable[[nn.Module, Any, Any], None]:
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal runs
+        if isinstance(output, tuple) and output:
+            output = output[0]  # of a recurrent layer or attention; the rest is its state
         if isinstance(output, torch.Tensor):
             runs += 1
             see(name if runs == 1 else f"{name}#{runs}", output.detach())
@@ -136,13 +147,13 @@ def _layer(
     name: str, modules: dict[str, nn.Module], output: torch.Tensor, twin: torch.Tensor | None
 ) -> Layer:
     module = modules[name.partition("#")[0]]
-    weight, bias = _parameter(module, "weight"), _parameter(module, "bias")
+    weight = weights(module)
     return Layer(
         name=name,
         kind=_kind(module),
-        weight=quantizer(weight),
-        weight_digest=digest(weight),
-        bias_digest=digest(bias),
+        weight=joint_quantizer(weight),
+        weight_digest=joint_digest(weight),
+        bias_digest=joint_digest(biases(module)),
         output=quantizer(output),
         output_digest=digest(output),
         sqnr_db=sqnr(output, twin),
@@ -156,11 +167,3 @@ def _kind(module: nn.Module) -> str:
         path = path.removeprefix("torch.").removeprefix("ao.").removeprefix("nn.")
         path = path.partition("modules")[0].strip(".")
     return ".".join(part for part in (path, type(module).__name__) if part)
-
-
-def _parameter(module: nn.Module, name: str) -> torch.Tensor | None:
-    """A module's parameter: an attribute of a float module, a method of a quantized one."""
-    found: Any = getattr(module, name, None)
-    if callable(found) and not isinstance(found, torch.Tensor):
-        found = found()
-    return found.detach() if isinstance(found, torch.Tensor) else None

@@ -10,8 +10,10 @@ from torch import nn
 from torch.ao.nn.intrinsic.modules.fused import _FusedModule
 
 from qreg.metrics.graphs import exported_graph, plain_tensors, stored_names, uncompiled
+from qreg.metrics.parameters import biases, is_packed_recurrent, weights
 from qreg.records.measurement import Role, Size, TensorSize
 
+_FLOAT = ("float16", "bfloat16", "float32", "float64")
 # A quantized linear layer stores weight and bias as one tuple under this name.
 _PACKED = "._packed_params._packed_params"
 
@@ -19,12 +21,12 @@ _PACKED = "._packed_params._packed_params"
 def model_size(model: nn.Module) -> Size:
     """Measure a model, float or quantized."""
     tensors = tuple(_tensors(model))
-    weights = [tensor for tensor in tensors if tensor.role is Role.WEIGHT]
+    matrices = [tensor for tensor in tensors if tensor.role is Role.WEIGHT]
     return Size(
         file_bytes=_file_bytes(model),
-        weight_bytes=sum(tensor.bytes for tensor in weights),
+        weight_bytes=sum(tensor.bytes for tensor in matrices),
         tensors=tensors,
-        float_layers=tuple(t.layer for t in weights if t.dtype not in ("qint8", "int8")),
+        float_layers=tuple(dict.fromkeys(t.layer for t in matrices if t.dtype in _FLOAT)),
     )
 
 
@@ -50,6 +52,15 @@ def _tensors(model: nn.Module) -> Iterator[TensorSize]:
             for leaf, tensor in zip(("weight", "bias"), value, strict=True):
                 if tensor is not None:
                     yield _one(layer, leaf, tensor)
+    yield from _recurrent(model)
+
+
+def _recurrent(model: nn.Module) -> Iterator[TensorSize]:
+    """Of quantized recurrent layers, whose state dict holds packed objects and no tensors."""
+    for layer, module in model.named_modules():
+        if is_packed_recurrent(module):
+            for leaf, tensor in {**weights(module), **biases(module)}.items():
+                yield _one(layer, leaf, tensor)
 
 
 def _unfused(model: nn.Module, layer: str) -> str:
@@ -60,9 +71,11 @@ def _unfused(model: nn.Module, layer: str) -> str:
 
 
 def _one(layer: str, leaf: str, tensor: torch.Tensor) -> TensorSize:
-    role = Role.BIAS if leaf == "bias" else Role.OTHER
-    if leaf == "weight" and tensor.ndim >= 2:
-        role = Role.WEIGHT
+    role = Role.OTHER
+    if leaf.startswith("bias") or leaf.endswith("_bias"):
+        role = Role.BIAS  # bias_ih_l0, in_proj_bias
+    elif (leaf.startswith("weight") or leaf.endswith("_weight")) and tensor.ndim >= 2:
+        role = Role.WEIGHT  # weight_ih_l0, in_proj_weight
     return TensorSize(
         layer=layer,
         role=role,
