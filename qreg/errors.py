@@ -69,4 +69,21 @@ class MissingCheckpointError(CheckpointError):
 
 
 class UnavailableError(QregError):
-    """This machine or this PyTorch lacks what the case needs, an engine for example."""
+    """This machine or this PyTorch lacks what the case needs, an engine for example.
+
+    Args:
+        lacks: the package that is missing, where it is one.
+    """
+
+    lacks = ""
+
+    @classmethod
+    def of_package(cls, package: str, error: BaseException) -> UnavailableError:
+        """The error where a package of PyTorch's surroundings cannot be imported."""
+        text = str(error).strip().partition("\n")[0]
+        found = cls(
+            f"{package} cannot be imported: {text}",
+            hint=f"install the {package} that fits this PyTorch",
+        )
+        found.lacks = package
+        return found

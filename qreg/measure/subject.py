@@ -84,11 +84,29 @@ def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
     try:
         return _prepare(case, setup)
     except (UnavailableError, MissingCheckpointError) as error:
-        return Failure(case, str(error), error.hint, unavailable=True)
+        lacks = getattr(error, "lacks", "")
+        return Failure(case, str(error), error.hint, unavailable=True, lacks=lacks)
     except QregError:
         raise
     except (Exception, SystemExit) as error:  # a model that ends the process ends its case
+        if package := _missing_package(error):
+            lacking = UnavailableError.of_package(package, error)
+            reason, hint = str(lacking), lacking.hint
+            return Failure(case, reason, hint, unavailable=True, lacks=package)
         return raised_failure(case, error)
+
+
+#: Packages beside PyTorch, each built for one of its versions, that a model's code may import.
+_PACKAGES = ("torchvision", "torchao", "timm")
+
+
+def _missing_package(error: BaseException) -> str:
+    """Which of these is not installed, or does not fit this PyTorch; "" for another error."""
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        return package if package in _PACKAGES else ""
+    # torchvision's own code says so when it was built for another PyTorch
+    return "torchvision" if "operator torchvision::" in str(error) else ""
 
 
 def _prepare(case: Case, setup: CaseSetup) -> Subject:

@@ -53,8 +53,5 @@ def _torchvision() -> Any:
     try:
         from torchvision import models
     except (ImportError, RuntimeError) as error:  # one built for another PyTorch raises either
-        raise UnavailableError(
-            f"torchvision cannot be imported: {error}",
-            hint="install the torchvision that fits this PyTorch",
-        ) from error
+        raise UnavailableError.of_package("torchvision", error) from error
     return models

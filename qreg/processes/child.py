@@ -10,6 +10,7 @@ same, the measured code is the side's. It therefore imports only the standard li
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import gc
 import importlib
 import json
@@ -184,7 +185,9 @@ def job_options(job: dict[str, Any]) -> Any:
     given = job["options"]
     if of_plain := getattr(_of_side("measure.options", "workshop").Options, "of_plain", None):
         return made(settings, of_plain(given))
-    return made(settings, **{key: Path(given[key]) for key in _FOLDERS if given[key]})
+    found = made(settings, **{key: Path(given[key]) for key in _FOLDERS if given[key]})
+    sources = tuple(map(tuple, given["sources"])) or found.sources
+    return dataclasses.replace(found, sources=sources)
 
 
 def _turns(ready: int | None, turns: threading.Semaphore) -> tuple[Call, Call]:

@@ -81,6 +81,8 @@ class Failure:
         details: the traceback, where code raised.
         where: the layer and the line of its author's code, "" where they are not known.
         operator: what that line asked for, "" where no operator is to blame.
+        lacks: the package that is not installed or does not fit this PyTorch, "" where it is not
+            for that.
     """
 
     case: Case
@@ -90,6 +92,7 @@ class Failure:
     details: str = ""
     where: str = ""
     operator: str = ""
+    lacks: str = ""
 
     @property
     def text(self) -> str:

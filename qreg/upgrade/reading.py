@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from qreg.upgrade.compare.pair import CrossRun, SideResult
 from qreg.upgrade.records import Answer, ObserverRecord
 
 LOGITS = "logits"
+# A dataset may need one, too, which is read before there is a case to fail.
+_NO_MODULE = re.compile(r"No module named '(torchvision|torchao|timm)\b")
 _PACKED = "._packed_params._packed_params"
 
 
@@ -25,7 +28,10 @@ def read_side_result(case: Case, files: CaseFiles) -> SideResult:
     """A case as quantized and run by a side."""
     found = _json(files.file("make.json"))
     if failure := _failure(found):
-        return SideResult(failure, unavailable=found.get("failure", {}).get("unavailable", False))
+        said = found.get("failure", {})
+        missing = _NO_MODULE.search(failure)
+        lacks = said.get("lacks") or (missing[1] if missing else "")
+        return SideResult(failure, unavailable=said.get("unavailable", False), lacks=lacks)
     (baseline,) = Store(files.folder / "store").read(case)
     return SideResult(
         snapshot=baseline.snapshot,

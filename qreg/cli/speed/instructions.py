@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import add_action, add_numbers, options_of
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
 def _counted(args: argparse.Namespace) -> tuple[Counted, ...]:
     from qreg.cli.terminal import progress_bar, stop_when_terminated
     from qreg.processes.sides import HERE
+    from qreg.selection import dataset_sources
     from qreg.speed.instructions import CountRequest, count_instructions
 
     settings = project_settings()
@@ -65,7 +67,8 @@ def _counted(args: argparse.Namespace) -> tuple[Counted, ...]:
         request = CountRequest(
             cases=chosen_cases(args, settings),
             calls=args.calls,
-            options=options_of(args, show),
+            # a revision that is checked out lacks the data that git ignores
+            options=replace(options_of(args, show), sources=dataset_sources(settings)),
             timeout=args.timeout,
         )
         return count_instructions(request, args.sides or (HERE,), settings.root)

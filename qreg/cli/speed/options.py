@@ -77,6 +77,7 @@ def check_cases(
     with progress_bar() as show, stop_when_terminated():
         show(0, args.pairs, "choosing cases")
         from qreg.quantization import METHODS
+        from qreg.selection import dataset_sources
         from qreg.speed.check import check_speed
         from qreg.speed.compare.rule import make_plan
         from qreg.speed.driver import SpeedRequest
@@ -84,6 +85,8 @@ def check_cases(
         settings = project_settings()
         cases = choose(settings) if choose else chosen_cases(args, settings)
         options = replace(options or options_of(args), progress=show)
+        # a revision that is checked out lacks the data that git ignores
+        options = replace(options, sources=options.sources or dataset_sources(settings))
         against = METHODS.check(args.against) if getattr(args, "against", "") else ""
         request = SpeedRequest(
             cases=cases,

@@ -65,6 +65,9 @@ def _unexplained(pair: CasePair, cell: Cell, by: int) -> tuple[int, ...]:
 
 def _failed(pair: CasePair) -> CaseUpgrade:
     first, second = pair.results
+    if not first.failure and second.lacks:  # no fault of this PyTorch's
+        text = f"not compared: the candidate lacks {second.lacks} ({second.failure})"
+        return CaseUpgrade(pair.case, None, unavailable=text)
     if not first.failure:
         text = f"fails under {pair.names[1]}: {second.failure}"
         return CaseUpgrade(pair.case, Level.UNSAFE, causes=(Cause.FAILS,), findings=(text,))

@@ -17,11 +17,13 @@ class SideResult:
 
     Attributes:
         failure: why it could not be built or run, "" where it could.
+        lacks: the package that is missing on this side, "" where none is.
         written: kinds of artifacts, each with the reason why it could not be written, or "".
     """
 
     failure: str = ""
     unavailable: bool = False
+    lacks: str = ""
     snapshot: Snapshot | None = None
     seen: tuple[ObserverRecord, ...] = ()
     state: Arrays | None = None

@@ -19,7 +19,7 @@ from qreg.upgrade.records import (
 
 HOLDS, UNAVAILABLE = "holds", "unavailable"
 _MISSING = re.compile(r"raises (AttributeError|ModuleNotFoundError|ImportError)")
-_NOT_INSTALLED = "No module named 'torchao'"
+_NOT_INSTALLED = re.compile(r"No module named '(torchao|torchvision|timm)")
 # Of properties, those that count against an upgrade.
 _WORST_FIRST = (ChangeKind.CRASHES, ChangeKind.LOST, ChangeKind.OTHER)
 _GOING = re.compile(r"deprecat|will be removed|no longer supported", re.IGNORECASE)
@@ -73,7 +73,7 @@ def _side(before: str, after: str) -> ChangeKind:
 def _outcome(old: Answer, new: Answer) -> Iterator[InterfaceChange]:
     if old.outcome == new.outcome or WORKS not in (old.outcome, new.outcome):
         return
-    if _NOT_INSTALLED in old.outcome + new.outcome:
+    if _NOT_INSTALLED.search(old.outcome + new.outcome):
         kind = ChangeKind.NOT_INSTALLED
     elif new.outcome == WORKS:
         kind = ChangeKind.WORKS_NOW

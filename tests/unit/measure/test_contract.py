@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from qreg.data import get_dataset
 from qreg.errors import ContractError, UnavailableError
 from qreg.measure.comparison import measure
 from qreg.measure.options import Options
+from qreg.measure.subject import CaseSetup, prepare
 from qreg.records.case import Case, Failure
 from qreg.records.measurement import Measurement
 
@@ -134,3 +136,35 @@ def test_a_method_that_fails_leaves_the_other_rows_alone(
 def test_fuse_model_is_called_as_its_signature_allows(colours: Path, tmp_path: Path) -> None:
     found = _measured("Fusing", colours, tmp_path, "fp32", "static")
     assert all(isinstance(one, Measurement) for one in found)
+
+
+@pytest.mark.parametrize("package", ["torchvision", "timm"])
+def test_a_model_whose_package_is_missing_is_unavailable_and_says_which(
+    package: str, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hard_nets.py").write_text(f"import {package}.nothing_there\n")
+    monkeypatch.setitem(sys.modules, package, None)
+    setup = CaseSetup(
+        get_dataset(str(colours)),
+        (tmp_path,),
+        lambda: pytest.fail("not asked for"),
+        torch.zeros(2, 3, 32, 32),
+    )
+    made = prepare(Case("colours", "hard_nets:View", "fp32", "x86"), setup)
+    assert isinstance(made, Failure)
+    assert made.unavailable
+    assert made.lacks == package
+    assert package in made.hint
+
+
+def test_a_users_own_missing_module_is_no_excuse(colours: Path, tmp_path: Path) -> None:
+    (tmp_path / "hard_nets.py").write_text("import torchvision_of_mine\n")
+    setup = CaseSetup(
+        get_dataset(str(colours)),
+        (tmp_path,),
+        lambda: pytest.fail("not asked for"),
+        torch.zeros(2, 3, 32, 32),
+    )
+    made = prepare(Case("colours", "hard_nets:View", "fp32", "x86"), setup)
+    assert isinstance(made, Failure)
+    assert not made.unavailable

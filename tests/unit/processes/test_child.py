@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qreg.measure.options import Options
+from qreg.processes import child
 from qreg.processes.jobs import Job, LostError, command
 from qreg.processes.running import run_child
 from qreg.processes.sides import HERE, open_side
@@ -57,3 +58,15 @@ def test_it_ends_with_the_driver(tmp_path: Path) -> None:
             process.wait(0.3)
         process.stdin.close()
         assert process.wait(20) == 1
+
+
+def test_a_revision_without_the_data_is_given_the_projects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = "[tool.qreg]\nmodels = ['simple_cnn']\ndatasets = ['ignored.npz']\n"
+    (tmp_path / "pyproject.toml").write_text(table)
+    monkeypatch.chdir(tmp_path)
+    given = Options(sources=(("ignored", "/the/project/ignored.npz"),))
+    assert child.job_options({"options": given.plain()}).sources == given.sources
+    alone = child.job_options({"options": Options().plain()})
+    assert alone.sources == (("ignored", str(tmp_path.resolve() / "ignored.npz")),)

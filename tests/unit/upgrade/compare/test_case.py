@@ -195,3 +195,17 @@ def test_failures() -> None:
     assert (both.level, both.unavailable) == (None, "RuntimeError: no")
     only_a = judge_case(pair(broken), None)
     assert (only_a.level, only_a.unavailable) == (None, "RuntimeError: no (works under 2)")
+
+
+@pytest.mark.parametrize("package", ["torchvision", "torchao"])
+def test_a_candidate_that_lacks_a_package_is_not_compared(package: str) -> None:
+    reason = f"{package} cannot be imported: No module named '{package}'"
+    lacking = results(failure=reason, unavailable=True, lacks=package)
+    found = _judged(pair(b=lacking))
+    assert (found.level, found.causes) == (None, ())
+    assert f"not compared: the candidate lacks {package}" in found.unavailable
+
+
+def test_a_candidate_that_lacks_an_engine_fails() -> None:
+    lacking = results(failure="engine 'x86' is not in this PyTorch", unavailable=True)
+    assert _judged(pair(b=lacking)).level is Level.UNSAFE
