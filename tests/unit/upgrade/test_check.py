@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from qreg.errors import QregError
+from qreg.measure.environment import capture_environment
+from qreg.measure.options import ONE_THREAD
+from qreg.processes.sides import Side
 from qreg.records.case import Case
+from qreg.upgrade import child, running
+from qreg.upgrade.case_files import KINDS
 from qreg.upgrade.check import check_upgrade
 from qreg.upgrade.records import CaseUpgrade, Cause, ChangeKind, FileOutcome, Level, UpgradeReport
 from qreg.upgrade.running import UpgradeRequest
+from qreg.upgrade.side import probing
 from tests.unit.upgrade.doctored import doctored_python
 
 ROOT = Path(__file__).parents[3]
@@ -64,12 +78,94 @@ m.load = load
 }
 
 
-def _request(candidate: str, cases: tuple[Case, ...] = CASES) -> UpgradeRequest:
-    return UpgradeRequest(cases, sys.executable, candidate, ROOT, timeout=60)
+#: What `_CHANGES` overwrites or removes, by module, and where else it is known by name.
+_CHANGED = (
+    ("torch.ao.quantization.observer", "HistogramObserver.calculate_qparams"),
+    ("torch.ao.quantization.observer", "default_weight_observer"),
+    ("torch.ao.quantization.quantize", "quantize_dynamic"),
+    ("torch.ao.quantization", "quantize_dynamic"),
+    ("torch.ao.nn.quantized.modules.linear", "_quantize_weight"),
+    ("torch.ao.nn.quantized.modules.linear", "Linear.forward"),
+    ("torch.serialization", "load"),
+    ("torch", "load"),
+)
+#: The probes and properties that are tried where interpreters are not started: those that change.
+_ASKED = (
+    "torch.ao.quantization.quantize_dynamic",
+    "torch.ao.quantization.observer.default_weight_observer",
+    "torch.ao.quantization.QConfig",
+)
 
 
-@pytest.fixture(scope="module")
-def doctored(tmp_path_factory: pytest.TempPathFactory) -> UpgradeReport:
+def _request(candidate: str, cases: tuple[Case, ...] = CASES, *, limit: int = 0) -> UpgradeRequest:
+    options = replace(ONE_THREAD, limit=limit)
+    return UpgradeRequest(cases, sys.executable, candidate, ROOT, options=options, timeout=60)
+
+
+def _in_forks(changes: dict[str, str], cases: tuple[Case, ...] = CASES) -> UpgradeReport:
+    """Both sides in forks of this process; `changes` are made for those of the candidate."""
+
+    def run_task(
+        request: UpgradeRequest,
+        sides: Sequence[Side],
+        folders: Sequence[Path],
+        task: str,
+        cases: Sequence[dict[str, Any]],
+    ) -> tuple[dict[str, Any], ...]:
+        for number, folder in enumerate(folders):
+            with pytest.MonkeyPatch.context() as patch:
+                if number and changes:
+                    _change(patch, changes)
+                job = running._job(request, folders, number, task, cases)
+                if task == "make":
+                    probing.ask_all(folder, seconds=request.timeout)
+                child._cases(job)
+        # as a process would send it
+        return (json.loads(json.dumps(vars(capture_environment()))),) * 2
+
+    with pytest.MonkeyPatch.context() as patch:
+        asked = [one for one in probing.all_probes() if one.name in _ASKED]
+        kept = "HistogramObserver stays within the range"
+        patch.setattr(probing, "all_probes", lambda: asked)
+        patch.setattr(probing, "PROPERTIES", {kept: probing.PROPERTIES[kept]})
+        patch.setattr(probing, "probes", dict)
+        patch.setattr(probing, "LETHAL", {})
+        patch.setattr(probing, "_HEAVY", ())
+        patch.delitem(KINDS, "exported program")  # half a second for each
+        patch.setattr(child, "importlib", SimpleNamespace(import_module=str))  # nor torch.export
+        patch.setattr("qreg.upgrade.check.run_task", run_task)
+        return check_upgrade(_request(sys.executable, cases, limit=60))
+
+
+def _change(patch: pytest.MonkeyPatch, changes: dict[str, str]) -> None:
+    for module, path in _CHANGED:
+        *owners, name = path.split(".")
+        owner = reduce(getattr, owners, importlib.import_module(module))
+        patch.setattr(owner, name, getattr(owner, name))  # what is put back at the end
+    for module, code in changes.items():
+        exec(code, {"m": importlib.import_module(module)})
+    torch.load = torch.serialization.load
+    torch.ao.quantization.quantize_dynamic = sys.modules[
+        "torch.ao.quantization.quantize"
+    ].quantize_dynamic
+
+
+SIDES = ["in forks", pytest.param("in interpreters", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=SIDES)
+def same(request: pytest.FixtureRequest) -> UpgradeReport:
+    if request.param == "in forks":
+        return _in_forks({}, (CASES[0], CASES[2]))
+    return check_upgrade(_request(sys.executable))
+
+
+@pytest.fixture(scope="module", params=SIDES)
+def doctored(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> UpgradeReport:
+    if request.param == "in forks":
+        return _in_forks(_CHANGES)
     python = doctored_python(tmp_path_factory.mktemp("side") / "other", _CHANGES)
     return check_upgrade(_request(str(python)))
 
@@ -78,18 +174,16 @@ def _of(report: UpgradeReport, method: str) -> CaseUpgrade:
     return next(one for one in report.cases if one.case.method == method)
 
 
-@pytest.mark.slow
-def test_the_same_interpreter_is_safe() -> None:
-    report = check_upgrade(_request(sys.executable))
+def test_the_same_interpreter_is_safe(same: UpgradeReport) -> None:
+    report = same
     assert (report.level, report.reasons) == (Level.SAFE, ())
     assert not report.interface
     assert not report.invariants
-    assert report.probes > 50
+    assert report.probes > len(_ASKED)
     assert all(one.level is Level.SAFE for one in report.cases)
     assert all(cell.equal for one in report.cases for cell in one.cells)
 
 
-@pytest.mark.slow
 def test_a_changed_observer_is_named(doctored: UpgradeReport) -> None:
     found = _of(doctored, "static")
     assert found.level is Level.UNSAFE
@@ -99,7 +193,6 @@ def test_a_changed_observer_is_named(doctored: UpgradeReport) -> None:
     assert (found.quantizing.where, found.quantizing.what) == ("quant", "scale")
 
 
-@pytest.mark.slow
 def test_a_changed_conversion_and_a_changed_kernel_are_told_apart(doctored: UpgradeReport) -> None:
     found = _of(doctored, "qat")
     assert found.level is Level.UNSAFE
@@ -111,7 +204,6 @@ def test_a_changed_conversion_and_a_changed_kernel_are_told_apart(doctored: Upgr
         assert (cell.first.where, cell.first.lsb) == ("linear", 1)
 
 
-@pytest.mark.slow
 def test_what_only_loading_changes_is_serialization(doctored: UpgradeReport) -> None:
     found = _of(doctored, "fp32")
     assert found.causes == (Cause.SERIALIZATION,)
@@ -121,7 +213,6 @@ def test_what_only_loading_changes_is_serialization(doctored: UpgradeReport) -> 
     assert outcomes["TorchScript"] is FileOutcome.EQUAL
 
 
-@pytest.mark.slow
 def test_a_crash_costs_its_own_case(doctored: UpgradeReport) -> None:
     found = _of(doctored, "dynamic")
     assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
@@ -130,7 +221,6 @@ def test_a_crash_costs_its_own_case(doctored: UpgradeReport) -> None:
     assert crashes == ["torch.ao.quantization.quantize_dynamic"]
 
 
-@pytest.mark.slow
 def test_what_was_removed_is_said_of_probe_and_case(doctored: UpgradeReport) -> None:
     assert "default_weight_observer" in _of(doctored, "static-per-tensor").findings[0]
     removed = [one.name for one in doctored.interface if one.kind is ChangeKind.REMOVED]
@@ -138,7 +228,6 @@ def test_what_was_removed_is_said_of_probe_and_case(doctored: UpgradeReport) -> 
     assert any(reason.startswith("removed: ") for reason in doctored.reasons)
 
 
-@pytest.mark.slow
 def test_a_property_that_is_lost_is_named(doctored: UpgradeReport) -> None:
     lost = [one.name for one in doctored.invariants if one.kind is ChangeKind.LOST]
     assert "HistogramObserver stays within the range" in lost
