@@ -86,8 +86,8 @@ class Task:
         summary: how the scores of a set are summarized.
         statistics: for a set-level summary, maps (outputs, targets) to rows (N, K) from which
             it can be computed for any subset of samples.
-        predictions: maps (outputs, targets) to whole numbers (N,) that are equal where the
-            prediction is; None where no two real outputs are ever quite equal.
+        predictions: maps (outputs, targets) to whole numbers (N,) below 2^53 that are equal where
+            the prediction is; None where no two real outputs are ever quite equal.
         against_reference: `targets` are the outputs of fp32 on the same samples; labels are not
             needed.
         span: how far apart two scores can be at most, 1 for an IoU; None where there is no bound.
@@ -190,11 +190,13 @@ class Task:
         return self._array(found, what)
 
     def _array(self, found: Any, what: str) -> Array:
-        if hasattr(found, "detach"):
-            found = found.detach().cpu().numpy()
         try:
+            if hasattr(found, "detach"):
+                # numpy has no bfloat16, and no quantized numbers
+                plain = found.detach().dequantize() if found.is_quantized else found.detach()
+                found = plain.cpu().double().numpy()
             return np.asarray(found, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise ContractError(
                 f"task '{self.name}': its {what} returned {type(found).__name__}, not numbers",
                 hint="return one number a sample: a tensor, an array or a list",

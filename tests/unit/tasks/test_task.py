@@ -39,7 +39,10 @@ def test_a_task_of_ones_own_and_names_that_are_none() -> None:
         get_task("nowhere.at.all:TASK")
 
 
-@pytest.mark.parametrize("made", [[1, 2, 3], np.arange(3), torch.arange(3.0), (0.5, 1, 2)])
+@pytest.mark.parametrize(
+    "made",
+    [[1, 2, 3], np.arange(3), torch.arange(3.0), (0.5, 1, 2), torch.ones(3, dtype=torch.bfloat16)],
+)
 def test_scores_may_be_a_tensor_an_array_or_a_list(made: Any) -> None:
     found = _observed(lambda outputs, targets: made)
     assert found.values.dtype == np.float64
