@@ -1,4 +1,4 @@
-"""Which baseline a measurement is judged against: the same environment's, else the closest."""
+"""Choosing the baseline to judge by: that of the same environment, else the closest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qreg.records.case import Environment
 from qreg.records.method import MethodInfo, Need
 from qreg.records.verdict import Basis
 
-#: What must be equal for two measurements to be compared bit by bit; torch without "+cu130".
+#: Fields that must be equal for a bit-exact comparison; torch without "+cu130".
 SAME = (
     "torch",  # brings the kernels, and oneDNN, FBGEMM and QNNPACK with them
     "system",  # another build of the same version, with another compiler and math library
@@ -19,22 +19,22 @@ SAME = (
     "cpu",  # oneDNN and OpenBLAS choose kernels by model, caches and cores
     "cpu_capability",  # the vector width of PyTorch's own kernels: the order of float sums
     "vnni",  # without it pairs of int8 products saturate at 16 bits
-    "limits",  # they keep kernels off the instructions above
-    "threads",  # how sums are cut up, and so their order
+    "limits",  # keep kernels from using the instructions above
+    "threads",  # determine how sums are split, and so their order
 )
 T = TypeVar("T")
 _RELEASE = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
 def same_environment(one: Environment, other: Environment) -> bool:
-    """Whether both must give the same bits."""
+    """Whether both environments must give the same bits."""
     return not _differences(one, other)
 
 
 def choose(
     baselines: Sequence[Baseline], environment: Environment, method: MethodInfo
 ) -> tuple[Baseline, Basis] | None:
-    """The baseline to judge by, and whether every bit is compared; None where there is none.
+    """The baseline to judge by and the basis of comparison; None where there is none.
 
     Without one of the same environment it is the closest: fewest differences among vnni, limits
     and cpu_capability; then the nearest torch version; then system, arch, cpu and threads in
@@ -54,7 +54,7 @@ def choose(
 def choose_promise(
     promises: Sequence[Promise], environment: Environment
 ) -> tuple[Promise, Basis] | None:
-    """The promise to judge by, likewise."""
+    """The promise to judge by, chosen likewise."""
     return _closest([(one.environment, one.history, one) for one in promises], environment)
 
 
@@ -79,7 +79,7 @@ def _closest(
 
 
 def torch_version(environment: Environment) -> str:
-    """The version of torch without its local part."""
+    """The torch version without its local part."""
     return environment.torch.partition("+")[0]
 
 

@@ -1,4 +1,4 @@
-"""Changes to baselines, described before anything is written: proposed, shown, then approved."""
+"""Changes to baselines: proposed, shown, and approved before anything is written."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from qreg.records.baseline import Approval, Baseline, Replaced, Snapshot
 from qreg.records.case import Case, Environment
 from qreg.records.verdict import Check, Outcome, Verdict
 
-#: Versions that a baseline records, and that change no bit of it.
+#: Versions recorded in a baseline that do not affect its bits.
 PROVENANCE = ("torch", "torchvision", "torchao", "python", "numpy")
 
 
 class Category(Enum):
-    """What a change does."""
+    """The kind of a change."""
 
     CREATE = "create"
     FIX = "fix"
@@ -32,12 +32,12 @@ class Proposal:
 
     Attributes:
         case: None where an orphan is removed.
-        reason: why it is proposed, in words.
-        verdict: on the new measurement; None where something is removed.
+        reason: why it is proposed.
+        verdict: on the new measurement; None for a removal.
         now: the new measurement.
-        before: the baseline that it was judged against.
-        replaces: whether `before` is of this environment, and is replaced.
-        orphan: the file that is removed, where nothing refers to it.
+        before: the baseline it was judged by.
+        replaces: whether `before` is of this environment and is replaced.
+        orphan: the unused file to remove.
     """
 
     category: Category
@@ -51,7 +51,7 @@ class Proposal:
 
     @property
     def regressed(self) -> bool:
-        """Whether it must be accepted by name."""
+        """Whether it must be accepted explicitly."""
         if self.verdict is None:
             return False
         # other weights are another model, and it may not be a worse one without a word
@@ -64,7 +64,7 @@ def propose(now: Snapshot, before: Baseline | None, verdict: Verdict) -> Proposa
     """The change that makes `now` the baseline of its environment; None where nothing differs.
 
     Args:
-        before: the baseline that `verdict` was judged against, None where the case has none.
+        before: the baseline of `verdict`, None where the case has none.
     """
     if before is None:
         return Proposal(Category.CREATE, now.case, "no baseline yet", verdict, now)
@@ -82,16 +82,16 @@ def propose(now: Snapshot, before: Baseline | None, verdict: Verdict) -> Proposa
 def trims(
     stored: Iterable[Case], known: Callable[[Case], bool], orphans: Iterable[Path]
 ) -> tuple[Proposal, ...]:
-    """What could be removed: files of cases that are not known, and orphans."""
-    unknown = "a dataset, model, method or engine that qreg does not know"
+    """Possible removals: files of unknown cases, and unused sidecars."""
+    unknown = "unknown dataset, model, method or engine"
     gone = (Proposal(Category.TRIM, case, unknown) for case in stored if not known(case))
-    unused = "no baseline refers to it"
+    unused = "not used by any baseline"
     return (*gone, *(Proposal(Category.TRIM, None, unused, orphan=path) for path in orphans))
 
 
 def replaced(now: Snapshot, before: Baseline, outcome: Outcome) -> Replaced:
-    """What an approval of `now` replaces, on the images that both have, pixel for pixel."""
-    # scipy: not for showing what there is
+    """What an approval of `now` replaces, on the samples with identical content."""
+    # imports scipy, which showing baselines does not need
     from qreg.stats.mcnemar import mcnemar
 
     new, old = _by_image(now), _by_image(before.snapshot)
@@ -131,9 +131,9 @@ def approved(change: Proposal, *, reason: str, date: str, commit: str) -> Baseli
 
 def _by_image(snapshot: Snapshot) -> dict[tuple[int, int, int], int]:
     """Predictions by index, label and digest."""
-    seen = snapshot.numerics.images
-    images = zip(seen.index, seen.labels, seen.digests, strict=True)
-    return dict(zip(images, snapshot.predictions, strict=True))
+    images = snapshot.numerics.images
+    keys = zip(images.index, images.labels, images.digests, strict=True)
+    return dict(zip(keys, snapshot.predictions, strict=True))
 
 
 def _worst(verdict: Verdict) -> str:
@@ -144,7 +144,7 @@ def _worst(verdict: Verdict) -> str:
 
 
 def _provenance(before: Baseline, now: Environment) -> str:
-    """What was recorded of versions and is otherwise now, "" where nothing is."""
+    """The versions that differ from the recorded ones, as text; "" where none do."""
     then = before.snapshot.environment
     pairs = [("qreg", before.history[-1].qreg, __version__)]
     pairs += [(name, getattr(then, name), getattr(now, name)) for name in PROVENANCE]

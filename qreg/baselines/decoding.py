@@ -1,4 +1,4 @@
-"""A baseline from an entry of a JSON file and two sidecars; anything odd is a `MismatchError`."""
+"""Decoding a baseline from a JSON entry and two sidecars; any error is a `MismatchError`."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _MOST_IMAGES = 10_000_000
 
 
 def decode_file(content: bytes) -> tuple[File, dict[str, Any]]:
-    """A file as a record and as it is plain; its sidecars are not read.
+    """A file as a record and as plain JSON; sidecars are not read.
 
     Raises:
-        MismatchError: it is not in order.
+        MismatchError: it is invalid.
     """
     found = parse(content)
     _check_format(found)
@@ -57,7 +57,7 @@ def _check_entries(
     records: Sequence[Entry | PromiseEntry],
     plain: Sequence[dict[str, Any]],
 ) -> None:
-    """Each must be what its sha256 is of, and of an environment of its own."""
+    """Each entry must match its sha256, and each environment may occur only once."""
     for number, (entry, content) in enumerate(zip(records, plain, strict=True)):
         key, expected = f"{name}[{number}]", checksum(case, content)
         if entry.sha256 != expected:
@@ -129,7 +129,7 @@ def decode_baseline(entry: Entry, case: Case, content: bytes, images: Images) ->
 
 
 def _agreeing(make: Callable[[], Any]) -> Any:
-    """What `make` makes; a record that contradicts itself is a mismatch."""
+    """Call `make`; a record that contradicts itself is a mismatch."""
     try:
         return make()
     except ValueError as error:
@@ -138,7 +138,7 @@ def _agreeing(make: Callable[[], Any]) -> Any:
 
 @dataclass(frozen=True)
 class _Taken:
-    """What comes from the sidecar; `weights` by layer, fields of `score` by name."""
+    """The content of the sidecar; `weights` by layer, fields of `score` by name."""
 
     predictions: tuple[int, ...]
     disagreements: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""A baseline as an entry of a JSON file, and two sidecars."""
+"""Encoding a baseline as a JSON entry and two sidecars."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _QUANTIZED = ("weight", "output")
 
 @dataclass(frozen=True)
 class Encoded:
-    """What is written of a baseline: a plain entry, and sidecars by name."""
+    """An encoded baseline: a plain entry, and sidecars by name."""
 
     entry: dict[str, Any]
     sidecars: dict[str, bytes]
@@ -78,7 +78,7 @@ def _ordered(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def checksum(case: Case, entry: dict[str, Any]) -> str:
-    """sha256 of a plain entry without its own, and its case."""
+    """sha256 of a plain entry (without this checksum) and its case."""
     content = {name: value for name, value in entry.items() if name != "sha256"}
     return hashlib.sha256(canonical({"case": plain(case), "entry": content})).hexdigest()
 
@@ -117,7 +117,7 @@ def _layer_entry(layer: Layer) -> LayerEntry:
 
 
 def _size_entry(size: Size) -> SizeEntry:
-    # in the order of the state dict: a layer's tensors lie together there
+    # in the order of the state dict, in which a layer's tensors are adjacent
     by_layer = groupby(size.tensors, key=lambda tensor: tensor.layer)
     tensors = tuple(
         TensorsEntry(layer, tuple((t.role, t.dtype, t.elements, t.bytes) for t in group))

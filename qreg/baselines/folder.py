@@ -1,4 +1,4 @@
-"""Where baselines lie, how their files are called, and who may write."""
+"""The folder of baselines, its file names, and its write lock."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from qreg.files import shipped_folder
 from qreg.records.case import Case, file_part
 
 SIDECARS = "sidecars"
-# What else lies where datasets and models have their folders.
+# Folders next to those of datasets and models.
 _TAKEN = ("checkpoints", SIDECARS)
 _LOCKS = ".locks"
-# Writing takes milliseconds: who waits longer waits for a process that hangs.
+# Writing takes milliseconds: a longer wait means that another process hangs.
 _PATIENCE_S = 60
 
 
 def baseline_root(chosen: Path | None = None, *, own: Path | None = None) -> Path:
-    """Where baselines are.
+    """The folder of baselines.
 
-    `chosen`, else ``QREG_BASELINES``, else the project's `own`, else ``baselines`` here if it is
-    there, else those of the checkout that qreg runs from.
+    `chosen`, else ``QREG_BASELINES``, else the project's `own`, else ``baselines`` if it exists,
+    else that of the checkout that qreg runs from.
 
     Raises:
         QregError: none of these; an installed qreg brings checkpoints, and no baselines.
@@ -70,22 +70,22 @@ def _name(name: str) -> str:
 
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
-    """Let no other process write below `root` meanwhile.
+    """Hold the write lock of `root`.
 
     Raises:
-        QregError: another one does not finish, or the folder cannot be written.
+        QregError: another process does not release it, or the folder is not writable.
     """
     locks = root / _LOCKS
     try:
         locks.mkdir(parents=True, exist_ok=True)
-        # git is told here, so that it need not be told in every project's root
+        # ignored here, so that projects need no entry of their own
         (locks / ".gitignore").write_text("*\n")
         with FileLock(locks / "store.lock", timeout=_PATIENCE_S):
             yield
     except Timeout as error:
         raise QregError(
             f"{root}: another process has been writing for {_PATIENCE_S} s",
-            hint="wait for it, or end it",
+            hint="wait for it, or stop it",
         ) from error
     except OSError as error:
         raise QregError(

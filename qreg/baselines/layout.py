@@ -1,4 +1,4 @@
-"""JSON text that a person can compare: keys sorted, a line for each thing that changes alone."""
+"""JSON text for readable diffs: sorted keys, and one line per independently changing value."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-# An object in one of these lists is a line, however long: one layer, one line of a diff.
+# Objects in these lists take one line each, however long: one layer, one line of a diff.
 _ROWS = ("layers", "tensors")
 _SHORT = 88
 _DENSE = (",", ":")
 
 
 def plain(value: Any) -> Any:
-    """A record as JSON has it: a dictionary without the fields that have their default's value."""
+    """A record as JSON values: a dictionary without fields that have their default."""
     if is_dataclass(value):
         found = ((field, getattr(value, field.name)) for field in fields(value))
         return {field.name: plain(one) for field, one in found if one != field.default}
@@ -26,7 +26,7 @@ def plain(value: Any) -> Any:
 
 
 def canonical(value: Any) -> bytes:
-    """The one spelling of a plain value, for digests."""
+    """The canonical form of a plain value, for digests."""
     return json.dumps(value, sort_keys=True, separators=_DENSE, allow_nan=False).encode()
 
 
@@ -56,7 +56,7 @@ def _member(key: str, value: Any, *, indent: int) -> str:
 
 
 def _numbers(value: Any) -> bool:
-    """Whether it is a list of numbers, or of such lists."""
+    """Whether a value is a number, or a list of numbers or such lists."""
     if isinstance(value, list):
         return all(_numbers(item) for item in value)
     return isinstance(value, int | float)

@@ -1,4 +1,4 @@
-"""Baseline files and their sidecars, read; what is wrong is said, and left as it is."""
+"""Reading baseline files and their sidecars; errors are reported, and files left unchanged."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from qreg.records.numerics import Images
 
 
 class BaselineReader:
-    """Reads below one folder; images, which all cases of a dataset share, are read once."""
+    """Reads below one folder; sample identities, which a dataset's cases share, are cached."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._images: dict[tuple[Path, str], Images] = {}
 
     def file(self, path: Path, case: Case | None = None) -> tuple[File, dict[str, Any]]:
-        """A file, as a record and as it is plain; it must be of `case`, and in its place.
+        """A file as a record and as plain JSON; it must be of `case` and at its path.
 
         Raises:
-            CorruptFileError: it is not in order.
+            CorruptFileError: it is invalid.
         """
         try:
             file, found = decode_file(path.read_bytes())
@@ -42,7 +42,7 @@ class BaselineReader:
         """The baselines of a case's file.
 
         Raises:
-            CorruptFileError: the file or a sidecar is not in order.
+            CorruptFileError: the file or a sidecar is invalid.
         """
         entries = self.file(path, case)[0].entries
         return tuple(self._baseline(path, case, n, entry) for n, entry in enumerate(entries))
@@ -51,7 +51,7 @@ class BaselineReader:
         """The promises of a case's file.
 
         Raises:
-            CorruptFileError: the file is not in order.
+            CorruptFileError: the file is invalid.
         """
         entries = self.file(path, case)[0].promises
         try:
@@ -84,29 +84,29 @@ class BaselineReader:
         return self._images[key]
 
     def _sidecar(self, path: Path, sidecar: Sidecar, case: Case) -> bytes:
-        beside = path.parent.parent / SIDECARS / sidecar.file
+        at = path.parent.parent / SIDECARS / sidecar.file
         try:
-            content = beside.read_bytes()
+            content = at.read_bytes()
             found = hashlib.sha256(content).hexdigest()
             if found != sidecar.sha256:
                 raise MismatchError(f"sha256 {sidecar.sha256}", f"sha256 {found}")
         except (MismatchError, OSError) as error:
-            raise self._corrupt(beside, path, error, case) from error
+            raise self._corrupt(at, path, error, case) from error
         return content
 
     def _corrupt(
         self, at: Path, path: Path, error: MismatchError | OSError, case: Case | None
     ) -> CorruptFileError:
-        """The error for the file `at`, met while the case at `path` was read."""
+        """The error for the file `at`, which occurred while reading the case at `path`."""
         name = case or path.relative_to(self.root).as_posix().removesuffix(".json")
         hint = (
-            f"it is left as it is: restore it with git, or remove {path} and approve anew with: "
+            f"it is left unchanged: restore it with git, or remove {path} and approve again with: "
             f"qreg baseline update --reason TEXT {name}"
         )
         if isinstance(error, OSError):
             found = (error.strerror or str(error)).lower()
-            return CorruptFileError(at, expected="a file to read", found=found, hint=hint)
+            return CorruptFileError(at, expected="a readable file", found=found, hint=hint)
         if error.key == "format":
-            hint = f"upgrade qreg: this one reads format {FORMAT}; where it was damaged, {hint}"
+            hint = f"upgrade qreg (this one reads format {FORMAT}); if it is damaged, {hint}"
         where = f"{at}: {error.key}" if error.key else at
         return CorruptFileError(where, expected=error.expected, found=error.found, hint=hint)

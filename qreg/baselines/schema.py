@@ -2,7 +2,7 @@
 
 Described in docs/reference/baselines.md.
 
-A field that has a default is left out of the JSON where it has that value.
+A field with its default value is omitted from the JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class CorrectEntry:
-    """Accuracy, in images."""
+    """Accuracy, as counts of samples."""
 
     correct: int
     total: int
@@ -105,13 +105,13 @@ class Sidecar:
     sha256: str
 
     def __post_init__(self) -> None:
-        # also what keeps it inside its folder
+        # this also keeps it inside its folder
         if not _SHA256.fullmatch(self.sha256) or self.file != sidecar_name(self.sha256):
             raise ValueError(f"file '{self.file}' is not named by sha256 '{self.sha256}'")
 
 
 def sidecar_name(sha256: str) -> str:
-    """The name of the sidecar of that content."""
+    """The name of the sidecar with this content."""
     return f"{sha256[:32]}.safetensors"
 
 
@@ -142,7 +142,7 @@ class Entry:
     """The baseline of one environment.
 
     Attributes:
-        sha256: of the entry without it, with its case; it finds a digit changed by hand.
+        sha256: of the entry without this field, and its case; it detects manual changes.
         calibration: ranges of canonical indices, [start, stop); of more than `MOST_RANGES` none
             are here, and the indices are in the sidecar.
     """
@@ -188,9 +188,9 @@ class File:
 
 
 def named_alike(record: Any, kind: type) -> dict[str, Any]:
-    """The values of a record's fields that `kind` has by the same name: what needs no encoding.
+    """The values of a record's fields that `kind` has too, which need no encoding.
 
-    A field that is the same on both sides is added to the two records alone.
+    A field that is the same on both sides only needs to be added to the two records.
     """
     names = {field.name for field in fields(kind)}
     return {name: value for name, value in vars(record).items() if name in names}

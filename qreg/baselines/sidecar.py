@@ -1,4 +1,4 @@
-"""The arrays of a baseline, as safetensors: what would be long and unreadable in JSON."""
+"""The arrays of a baseline, as safetensors: too long and unreadable for JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qreg.records.numerics import Images, Layer, Logits, Quantizer
 from qreg.records.score import Score
 
 Array = npt.NDArray[Any]
-# what safetensors raises for content that is not its own, an unknown dtype among it
+# exceptions of safetensors for foreign content, including unknown dtypes
 _DAMAGE = (SafetensorError, ValueError, KeyError, TypeError, OverflowError)
 _PALETTE = 256
 _LABELS = ("uint8", "uint16", "int32")
@@ -27,7 +27,7 @@ _ZERO_POINTS = ("int8", "uint8", "int16", "int32")
 
 
 class Arrays:
-    """The arrays of a sidecar; each is taken once, and none may be left."""
+    """The arrays of a sidecar; each must be taken exactly once."""
 
     def __init__(self, content: bytes) -> None:
         try:
@@ -39,7 +39,7 @@ class Arrays:
         return name in self._left
 
     def take(self, name: str, dtypes: Sequence[str], *shape: int | None) -> Array:
-        """An array of one of these dtypes and this shape, None for any length.
+        """Take an array of one of these dtypes and this shape, None for any length.
 
         Raises:
             MismatchError: there is no such array.
@@ -58,7 +58,7 @@ class Arrays:
         return found
 
     def finish(self) -> None:
-        """Raises a `MismatchError` where an array was not taken."""
+        """Raise a `MismatchError` if an array was not taken."""
         for name in sorted(self._left):
             raise MismatchError("no more arrays", "this one", key=name)
 
@@ -162,7 +162,7 @@ def take_disagreements(arrays: Arrays) -> tuple[int, ...]:
 def take_logits(
     arrays: Arrays, count: int, classes: int, digest: str, *, elements: int = 0
 ) -> Logits:
-    """The logits, from a palette or as they are.
+    """The logits, stored with a palette or directly.
 
     Raises:
         MismatchError: their sha256 is not `digest`.
@@ -236,7 +236,7 @@ def _predicted(classes: int) -> str:
 
 
 def _logits_arrays(logits: Logits) -> dict[str, Array]:
-    # by bit pattern: -0.0 is not 0.0, and NaN is itself
+    # by bit pattern, because -0.0 == 0.0 and NaN != NaN
     bits = np.frombuffer(logits.values, dtype="<u4").reshape(logits.count, logits.classes)
     palette, codes = np.unique(bits, return_inverse=True)
     if len(palette) > _PALETTE:
@@ -246,7 +246,7 @@ def _logits_arrays(logits: Logits) -> dict[str, Array]:
 
 
 def _exact(values: Sequence[float]) -> Array:
-    """As float32 where that loses nothing, else as float64."""
+    """As float32 where that is lossless, else as float64."""
     wide = np.asarray(values, dtype=np.float64)
     with np.errstate(over="ignore", under="ignore"):
         narrow = wide.astype(np.float32)
@@ -254,7 +254,7 @@ def _exact(values: Sequence[float]) -> Array:
 
 
 def _smallest(values: Sequence[int], dtypes: Sequence[str]) -> Array:
-    """As the first of the dtypes that holds them all.
+    """As the first of the dtypes that can represent all values.
 
     Raises:
         ValueError: none does.

@@ -1,4 +1,4 @@
-"""The only reader and writer of baselines: one JSON file a case, its arrays in sidecars.
+"""The only reader and writer of baselines: one JSON file per case, with arrays in sidecars.
 
 ``ROOT/<dataset>/<model>/<method>@<engine>.json`` and ``ROOT/<dataset>/sidecars/``.
 """
@@ -41,7 +41,7 @@ class Store:
         """The cases that have a file, sorted; sidecars are not read.
 
         Raises:
-            CorruptFileError: a file is not in order.
+            CorruptFileError: a file is invalid.
         """
         return tuple(sorted(self._reading.file(path)[0].case for path in self._files()))
 
@@ -49,7 +49,7 @@ class Store:
         """The baselines of a case, one for each environment; empty where it has no file.
 
         Raises:
-            CorruptFileError: the file or a sidecar is not in order; it is left as it is.
+            CorruptFileError: the file or a sidecar is invalid; it is left unchanged.
         """
         path = self.path(case)
         return self._reading.baselines(path, case) if path.exists() else ()
@@ -58,22 +58,22 @@ class Store:
         """The promises of a case, one for each environment; empty where it has none.
 
         Raises:
-            CorruptFileError: the file is not in order; it is left as it is.
+            CorruptFileError: the file is invalid; it is left unchanged.
         """
         path = self.path(case)
         return self._reading.promises(path, case) if path.exists() else ()
 
     def write(self, baseline: Baseline, *, follows: bool = False) -> None:
-        """Put a baseline in place of its environment's, or beside the others.
+        """Store a baseline, replacing that of its environment.
 
         Args:
             follows: refuse to replace an approval that is not in the new one's history.
 
         Raises:
             ChangedMeanwhileError: it does not follow; nothing is written.
-            CorruptFileError: the case's file is not in order; nothing is written.
+            CorruptFileError: the case's file is invalid; nothing is written.
             QregError: the folder cannot be written.
-            ValueError: it would not be read as it is, NaN for a size for example.
+            ValueError: it would not be read back unchanged, for example a NaN size.
         """
         snapshot = baseline.snapshot
         path, encoded = self.path(snapshot.case), encode(baseline)
@@ -99,16 +99,16 @@ class Store:
                 )
 
     def write_promise(self, promise: Promise) -> None:
-        """Put a promise in place of its environment's, or beside the others.
+        """Store a promise, replacing that of its environment.
 
         Raises:
-            CorruptFileError: the case's file is not in order; nothing is written.
+            CorruptFileError: the case's file is invalid; nothing is written.
             QregError: the folder cannot be written, or the case has no baseline.
         """
         path, entry = self.path(promise.case), encode_promise(promise)
         if not path.exists():
             raise QregError(
-                f"no baseline of {promise.case} to promise something of",
+                f"no baseline of {promise.case}, so that nothing can be promised",
                 hint="approve one first: qreg baseline update --reason TEXT --category create",
             )
         with writing(self.root):
@@ -116,15 +116,15 @@ class Store:
             write_atomically(path, file_text(promise.case, entries, [*kept, entry]).encode())
 
     def remove(self, case: Case) -> None:
-        """Remove a case's file, if there is one; its sidecars become orphans."""
+        """Remove a case's file, if it exists; its sidecars become orphans."""
         with writing(self.root):
             self.path(case).unlink(missing_ok=True)
 
     def orphans(self) -> tuple[Path, ...]:
-        """Sidecars that no file refers to, and what killed writers left, sorted.
+        """Unused sidecars, and temporary files of killed writers, sorted.
 
         Raises:
-            CorruptFileError: a file is not in order: what it refers to is not known.
+            CorruptFileError: a file is invalid, so that its sidecars are unknown.
         """
         needed = {
             path.parent.parent / SIDECARS / sidecar.file
@@ -137,7 +137,7 @@ class Store:
         return tuple(sorted((sidecars - needed) | halves))
 
     def remove_orphans(self) -> tuple[Path, ...]:
-        """Remove the orphans; returns what they were."""
+        """Remove the orphans and return their paths."""
         with writing(self.root):
             found = self.orphans()
             for path in found:
@@ -152,7 +152,7 @@ class Store:
     def _others(
         self, path: Path, case: Case, name: str, environment: Environment
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Plain entries or promises of other environments; all of the other of the two."""
+        """Plain entries (or promises) of other environments, and all promises (or entries)."""
         if not path.exists():
             return [], []
         file, plain = self._reading.file(path, case)
@@ -166,7 +166,7 @@ class Store:
 
 
 def _write_once(path: Path, content: bytes) -> None:
-    """Write a file that is named by its content, unless it is there; damaged, it is not."""
+    """Write a file that is named by its content, unless an undamaged one exists."""
     if not path.exists() or path.read_bytes() != content:
         write_atomically(path, content)
 
@@ -180,6 +180,6 @@ def _check_round_trip(baseline: Baseline, encoded: Encoded) -> None:
         arrays = encoded.sidecars[entry.sidecars.arrays.file]
         found = decode_baseline(entry, case, arrays, images)
     except MismatchError as error:
-        raise ValueError(f"{case} could not be read again: {error}") from error
+        raise ValueError(f"{case} could not be read back: {error}") from error
     if found != baseline:
-        raise ValueError(f"{case} would not be read as it was written")
+        raise ValueError(f"{case} would not be read back unchanged")

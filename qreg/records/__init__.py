@@ -1,1 +1,1 @@
-"""What travels between the parts: frozen, checked when made; standard library only."""
+"""The records shared by all parts: frozen, checked on construction; standard library only."""

@@ -1,4 +1,4 @@
-"""Baselines and who approved them: frozen records of tuples, checked when made.
+"""Baselines and their approvals: frozen records of tuples, checked on construction.
 
 Only the standard library and the other records may be imported here.
 """
@@ -16,7 +16,7 @@ from qreg.records.score import Score
 from qreg.records.verdict import Outcome
 from qreg.records.weights import parse_weights
 
-#: Processes that a spread can be told from at all.
+#: The smallest number of processes from which a spread can be estimated.
 FEWEST_PROCESSES = 4
 
 
@@ -25,14 +25,14 @@ class Snapshot:
     """What a baseline keeps of a measurement.
 
     Attributes:
-        checkpoint: which weights: see `qreg.records.weights.Weights.text`.
-        calibration: canonical training indices whose ranges were observed.
+        checkpoint: identifies the weights; see `qreg.records.weights.Weights.text`.
+        calibration: canonical indices of the calibration samples.
         correct: how many of the samples were predicted right; 0 where there is a `score`.
         predictions: predicted class of each of `numerics.images`, or a task's code for it; ()
             where a task has none.
         score: what the task says; None for classification, whose scores are right or wrong.
         draw: how the samples were drawn that it was calibrated on and judged by, "" for the first.
-        warnings: distinct texts, addresses and folders taken out.
+        warnings: distinct texts, without addresses and folders.
     """
 
     case: Case
@@ -67,9 +67,9 @@ class Replaced:
 
     Attributes:
         outcome: the verdict on the new measurement against the old baseline.
-        correct, total: the old baseline's, on the images that both have.
-        new_correct: the new measurement's, on the same images.
-        flips: how many of their predictions differ.
+        correct, total: of the old baseline, on the common samples.
+        new_correct: of the new measurement, on the same samples.
+        flips: number of differing predictions.
         p_value: exact McNemar, two-sided.
     """
 
@@ -83,7 +83,7 @@ class Replaced:
 
 @dataclass(frozen=True)
 class Approval:
-    """Who said so: why, when (ISO 8601, UTC), at which commit ("" outside git)."""
+    """An approval: reason, date (ISO 8601, UTC) and commit ("" outside git)."""
 
     reason: str
     date: str
@@ -94,13 +94,13 @@ class Approval:
 
 @dataclass(frozen=True)
 class Promise:
-    """How much faster than fp32 a case was when a person approved it: what is expected of it.
+    """The approved speed-up over fp32 of a case, which is expected from then on.
 
     Attributes:
-        environment: where it was measured; seldom that of the case's `Snapshot`.
-        batch: images a call.
-        log_speed_ups: natural log of fp32's time over the case's, one number of each fresh
-            process: their spread is what such a figure is worth.
+        environment: where it was measured; usually not that of the case's `Snapshot`.
+        batch: samples per call.
+        log_speed_ups: natural log of fp32's time over the case's, one per fresh process; their
+            spread determines the tolerance.
         history: the approvals, the latest last.
     """
 
@@ -119,7 +119,7 @@ class Promise:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A measurement that a person approved; `history` holds the approvals, the latest last."""
+    """An approved measurement; `history` has the approvals, the latest last."""
 
     snapshot: Snapshot
     history: tuple[Approval, ...]

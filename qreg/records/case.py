@@ -1,4 +1,4 @@
-"""The records that travel: frozen, of tuples, checked when made.
+"""Cases, environments and failures: frozen records of tuples, checked on construction.
 
 Only the standard library may be imported here.
 """
@@ -12,7 +12,7 @@ from qreg.errors import QregError
 
 
 def file_part(name: str) -> str:
-    """What a name of a case is called in file names: ``nets.net`` for ``nets:net``."""
+    """A case's name as part of a file name: ``nets.net`` for ``nets:net``."""
     return name.replace(":", ".")
 
 
@@ -22,7 +22,7 @@ _NAME = re.compile(r"(?P<dataset>[^/]+)/(?P<model>[^/]+)/(?P<method>[^/]+)@(?P<e
 
 @dataclass(frozen=True, order=True)
 class Case:
-    """The unit that is measured, stored and judged."""
+    """The unit of measuring, storing and judging."""
 
     dataset: str
     model: str
@@ -50,12 +50,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Environment:
-    """What can change numbers.
+    """Everything about a machine and its software that can change numbers.
 
     Attributes:
         cpu_capability: the vector instructions PyTorch's eager kernels use.
-        vnni: whether the CPU adds int8 products without saturating in between.
-        limits: environment variables, ``NAME=value``, that keep kernels off instructions.
+        vnni: whether the CPU adds int8 products without intermediate saturation.
+        limits: environment variables, ``NAME=value``, that keep kernels from using instructions.
     """
 
     torch: str

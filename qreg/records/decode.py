@@ -2,8 +2,8 @@
 
 Anything else than what the schema says is a `MismatchError`.
 
-Whole numbers are counts unless annotated `Signed`; a boolean is not a number, 1 is not 1.0, and
-no key may be unknown, there twice, or missing where its field has no default.
+Integers are counts unless annotated `Signed`; a boolean is not a number, 1 is not 1.0, and keys
+must not be unknown, duplicate, or missing where their field has no default.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _LONGEST_SHOWN = 60
 
 
 class MismatchError(Exception):
-    """A value is not what was expected; `key` leads to it, ``entries[0].layers[3].sqnr_db``."""
+    """An unexpected value; `key` is its path, such as ``entries[0].layers[3].sqnr_db``."""
 
     def __init__(self, expected: str, found: str, *, key: str = "") -> None:
         super().__init__(f"{key}: expected {expected}, found {found}")
         self.expected, self.found, self.key = expected, found, key
 
     def within(self, step: str) -> MismatchError:
-        """The same, seen from one level up."""
+        """The same error with the path from one level up."""
         joint = "." if self.key and not self.key.startswith("[") else ""
         return MismatchError(self.expected, self.found, key=f"{step}{joint}{self.key}")
 
@@ -60,10 +60,10 @@ def plain(record: Any) -> Any:
 
 
 def parse(content: bytes) -> Any:
-    """Parse UTF-8 JSON, without NaN, infinities or a key that is there twice.
+    """Parse UTF-8 JSON without NaN, infinities or duplicate keys.
 
     Raises:
-        MismatchError: it is not that.
+        MismatchError: the content is something else.
     """
     try:
         return json.loads(
@@ -87,7 +87,7 @@ def _no_such_number(name: str) -> NoReturn:
 
 
 def shown(value: object) -> str:
-    """A value for a message, cut where it is long."""
+    """A value for a message, truncated if long."""
     text = f"{type(value).__name__} {value!r}"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 

@@ -1,4 +1,4 @@
-"""What one metric says of one case: frozen records of tuples, checked when made.
+"""Measurements of a case: frozen records of tuples, checked on construction.
 
 Only the standard library and the other records may be imported here.
 """
@@ -15,7 +15,7 @@ from qreg.records.verdict import ScoreChange
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """How many images of one class were predicted right."""
+    """Number of correctly predicted samples of one class."""
 
     name: str
     correct: int
@@ -24,11 +24,11 @@ class ClassAccuracy:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy on the test images.
+    """Accuracy on the test samples.
 
     Attributes:
         low, high: the 95 % Wilson score interval of correct / total.
-        index, predictions: canonical index and predicted class of every image, as many of each.
+        index, predictions: canonical index and predicted class of every sample.
     """
 
     correct: int
@@ -53,7 +53,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Flip:
-    """An image whose predicted class differs from the reference's."""
+    """A sample whose predicted class differs from the reference's."""
 
     index: int
     label: int
@@ -63,15 +63,15 @@ class Flip:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The predictions beside another method's, on the same images.
+    """The predictions compared with another method's on the same samples.
 
     Attributes:
         reference: the method compared with.
         change: accuracy minus the reference's, as a share.
-        low, high: the 95 % interval of `change`, of the paired difference.
+        low, high: the paired 95 % confidence interval of `change`.
         p_value: of the exact two-sided McNemar test.
-        detectable: the smallest drop that the test would have found, as a share: one-sided, at
-            a level of 5 %, with 80 % power.
+        detectable: the smallest detectable drop, as a share: one-sided, at a level of 5 %, with
+            80 % power.
         flips: by canonical index.
     """
 
@@ -95,7 +95,7 @@ class Agreement:
 
 
 class Role(Enum):
-    """What a stored tensor is for its layer."""
+    """The role of a stored tensor in its layer."""
 
     WEIGHT = "weight"  # of two dimensions or more
     BIAS = "bias"
@@ -108,7 +108,7 @@ class TensorSize:
 
     Attributes:
         layer: the module's name in the float model.
-        bytes: elements times element size; a quantized tensor's scales are not in it.
+        bytes: elements times element size, without a quantized tensor's scales.
     """
 
     layer: str
@@ -120,11 +120,11 @@ class TensorSize:
 
 @dataclass(frozen=True)
 class Size:
-    """What the model weighs.
+    """The size of a model.
 
     Attributes:
-        file_bytes: of the saved state dict, container included.
-        weight_bytes: of the weights alone, which does not depend on the PyTorch version.
+        file_bytes: of the saved state dict, including the container.
+        weight_bytes: of the weights alone, which is independent of the PyTorch version.
         float_layers: convolutions and linear layers whose weights are not int8.
     """
 
@@ -139,8 +139,8 @@ class Latency:
     """Time of a forward pass.
 
     Attributes:
-        median_ms, p5_ms, p95_ms: milliseconds per image, over `calls` calls.
-        speed_up: the reference's time over this one's: the median over blocks run in turn.
+        median_ms, p5_ms, p95_ms: milliseconds per sample, over `calls` calls.
+        speed_up: the reference's time over this one's: the median over interleaved blocks.
     """
 
     batch_size: int
@@ -154,15 +154,15 @@ class Latency:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Everything observed of one case in one environment.
+    """All measurements of one case in one environment.
 
     Attributes:
-        checkpoint: which weights: see `qreg.records.weights.Weights.text`.
-        calibration: canonical training indices whose ranges were observed.
-        data_fingerprint: sha256 over index, labels and pixels of the test images.
+        checkpoint: identifies the weights; see `qreg.records.weights.Weights.text`.
+        calibration: canonical indices of the calibration samples.
+        data_fingerprint: sha256 over indices, labels and content of the test samples.
         accuracy: None where the task has no class labels.
         agreements: beside fp32 and the method's control, of classification.
-        warnings: distinct texts emitted while the model was made and run.
+        warnings: distinct texts emitted while the model was built and run.
         score: what the task says; None for classification.
         score_changes: beside the same methods as `agreements`, by their names.
         notes: what was done to samples that are not as others.
@@ -185,17 +185,16 @@ class Measurement:
 
 @dataclass(frozen=True)
 class LayerSaturation:
-    """How often sums of two int8 products overflow 16 bits in one layer, without VNNI.
+    """How often sums of two int8 products overflow 16 bits in a layer without VNNI.
 
     Attributes:
-        halved: False for the activations' codes as they are, True with half as many steps, as
-            ``reduce_range`` would give them.
-        pairs: how many sums of two products were formed.
-        overflows: how many of them overflow.
-        outputs: how many outputs were computed.
-        outputs_hit: how many of them have an overflow in their sum.
-        codes: how many activations there were.
-        codes_above_127: how many of them have a code that needs the eighth bit.
+        halved: whether activations have half as many steps, as with ``reduce_range``.
+        pairs: number of sums of two products.
+        overflows: number of them that overflow.
+        outputs: number of outputs.
+        outputs_hit: number of outputs with an overflow in their sum.
+        codes: number of activations.
+        codes_above_127: number of them whose code needs the eighth bit.
     """
 
     layer: str
@@ -214,7 +213,7 @@ class LayerSaturation:
             raise ValueError(f"counts of {self.layer} contradict each other: {self}")
 
     def __add__(self, other: LayerSaturation) -> LayerSaturation:
-        """Both counts together, of one layer on more images."""
+        """The sum of two counts of the same layer on different samples."""
         if (self.layer, self.halved) != (other.layer, other.halved):
             raise ValueError(f"{self.layer} and {other.layer} are not counts of one thing")
         return LayerSaturation(

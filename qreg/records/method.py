@@ -1,4 +1,4 @@
-"""What a method says of itself, readable without importing the method.
+"""Facts about a method, readable without importing the method.
 
 Only the standard library may be imported here.
 """
@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class Need(Enum):
-    """What a method needs of the machine beside PyTorch."""
+    """What a method needs of the machine in addition to PyTorch."""
 
     TORCHAO = "torchao"
     COMPILER = "C++ compiler"
@@ -18,21 +18,21 @@ class Need(Enum):
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """The facts of a method. Rules, reports and commands go by these, never by its name.
+    """The facts of a method. Rules, reports and commands use these, never its name.
 
     Attributes:
         name: as in tables and file names.
-        float_only: True: no quantized kernel runs, so that one engine says it all. False:
-            something must come out quantized, whatever a baseline says. None: it does not say,
-            as a user's plain function cannot, and neither is assumed.
-        default: whether it is measured where nobody names methods.
-        requires: what it needs beside PyTorch.
+        float_only: True: no quantized kernel runs, so that one engine represents all. False: the
+            result must be quantized, whatever a baseline contains. None: unknown, as for a user's
+            plain function; neither is assumed.
+        default: whether it is measured by default.
+        requires: what it needs in addition to PyTorch.
         engines: those it has kernels for; () for all.
-        compiled: whether `torch.compile` finishes it.
+        compiled: whether it uses `torch.compile`.
         per_tensor: whether each weight tensor has one scale, not one for each channel.
-        variant_of: the method that it is but for being `compiled` or `per_tensor`, "" if none.
-        replaces: the deprecated method that it is a successor of, "" if none.
-        control: the method whose accuracy it is fair to compare with.
+        variant_of: the method of which it is the `compiled` or `per_tensor` variant, "" if none.
+        replaces: the deprecated method of which it is a successor, "" if none.
+        control: the method to which its accuracy is compared fairly.
         checkpoint: the kind of checkpoint it starts from.
         operators_by_cpu: whether its Python code, not PyTorch's kernels, chooses operators by
             the CPU's instructions.
@@ -54,5 +54,5 @@ class MethodInfo:
 
     @property
     def quantizes(self) -> bool:
-        """Whether it says that something comes out quantized."""
+        """Whether its result must be quantized."""
         return self.float_only is False

@@ -1,4 +1,4 @@
-"""What a case computes, bit for bit: frozen records of tuples, checked when made.
+"""The numerics of a case, bit by bit: frozen records of tuples, checked on construction.
 
 Only the standard library may be imported here.
 """
@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: SQNR of a layer that equals its float counterpart: more than float32 can tell apart.
+#: SQNR of a layer that equals its float counterpart: beyond the resolution of float32.
 EQUAL_DB = 200.0
 
 
@@ -37,7 +37,7 @@ class Images:
             raise ValueError("canonical indices are not ascending")
 
     def __hash__(self) -> int:
-        # of ten thousand images a few tell test sets apart; equality looks at all
+        # a few samples distinguish test sets; equality compares all of them
         return hash((len(self.index), self.index[-1], self.digests[:4]))
 
 
@@ -77,7 +77,7 @@ class Logits:
 
 @dataclass(frozen=True)
 class Quantizer:
-    """Quantization parameters of one tensor: one scale and zero point, or one a channel."""
+    """Quantization parameters of a tensor: scale and zero point, per tensor or per channel."""
 
     qscheme: str
     dtype: str
@@ -91,18 +91,18 @@ class Quantizer:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a case, as it was run on the first images.
+    """A layer of a case, as run on the first samples.
 
     Attributes:
         name: the module's name in the float model.
-        kind: the module's class, ``quantized.ConvReLU2d`` for example.
+        kind: the module's class, for example ``quantized.ConvReLU2d``.
         weight: its weight's quantization, None where the weight is float or absent.
         weight_digest: of the weight's codes (or floats), "" without a weight.
         bias_digest: of the bias, "" without one.
         output: its output's quantization, None where the output is float.
         output_digest: of its output.
-        sqnr_db: signal-to-quantization-noise ratio of the output against the float model of the
-            same weights, in dB; None where that has no such layer, `EQUAL_DB` where both agree.
+        sqnr_db: signal-to-quantization-noise ratio of the output relative to the float model with
+            the same weights, in dB; None where that has no such layer, `EQUAL_DB` where equal.
     """
 
     name: str
@@ -121,7 +121,7 @@ class Layer:
 
 @dataclass(frozen=True, order=True)
 class OperatorCount:
-    """How often an operator ran in one forward pass, ``quantized::conv2d_relu`` for example."""
+    """The number of runs of an operator, such as ``quantized::conv2d_relu``, in a forward pass."""
 
     name: str
     count: int
@@ -133,16 +133,16 @@ class OperatorCount:
 
 @dataclass(frozen=True)
 class Numerics:
-    """What the gate looks at beside accuracy and size.
+    """What the gate compares in addition to accuracy and size.
 
     Attributes:
-        images: all that were predicted.
-        logits: of the gate's images among them.
-        single: digest of the logits of the first images, each run alone.
+        images: identifies all predicted samples.
+        logits: of the gate's samples among them.
+        single: digest of the logits of the first samples, each run alone.
         reloaded: the same after the model has loaded its own saved state dict.
-        reference: digest of fp32's logits of the same images, "" for fp32 itself.
-        disagreements: canonical indices of the images that fp32 predicts differently.
-        layers: in the order they ran.
+        reference: digest of fp32's logits of the same samples, "" for fp32 itself.
+        disagreements: canonical indices of the samples that fp32 predicts differently.
+        layers: in execution order.
         operators: of one forward pass, sorted by name.
     """
 
@@ -158,13 +158,13 @@ class Numerics:
 
 @dataclass(frozen=True)
 class Work:
-    """The layers' work in one forward pass of one image, by what computes it.
+    """The operators that compute the layers in one forward pass of one sample.
 
     Attributes:
         int8: operators on codes.
         floating: operators on floats.
-        converting: how often floats were made codes or codes floats, in operators of their own.
-        quantized: whether anything is: no successor may leave all as it was.
+        converting: number of separate quantize and dequantize operators.
+        quantized: whether anything is quantized.
     """
 
     int8: tuple[OperatorCount, ...]
@@ -174,5 +174,5 @@ class Work:
 
     @property
     def simulated(self) -> bool:
-        """The numbers of int8 without its kernels: floats that were rounded to codes."""
+        """Whether int8 is only simulated: float operators on dequantized codes."""
         return self.converting > 0 and not self.int8

@@ -1,4 +1,4 @@
-"""Scores of a case on its samples: frozen records of tuples, checked when made.
+"""Scores of a case on its samples: frozen records of tuples, checked on construction.
 
 Only the standard library may be imported here.
 """
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Score:
-    """What a task says of a case.
+    """The scores of a case by a task.
 
     Attributes:
         task: its name.
-        name: what one score is: "IoU", "absolute error".
+        name: of a single score: "IoU", "absolute error".
         binary: every score is 0 or 1.
         index: canonical indices of the samples, ascending.
         values: the score of each.
-        summary, unit, value: the summary of all, "mean IoU", "%", 0.713; "%" is of a share.
-        span: how far apart two scores can be at most; None where there is no bound.
+        summary, unit, value: the summary of all scores: "mean IoU", "%", 0.713 ("%" of a share).
+        span: largest possible difference of two scores; None where unbounded.
         rows: the statistics of each sample that a set-level summary is computed from, of any
             lengths; () where the summary is the mean of the scores.
         predictions: a code for each sample, equal where the prediction is; None where the task has
@@ -56,5 +56,5 @@ class Score:
             raise ValueError(f"a score of task '{self.task}' is neither 0 nor 1")
 
     def __hash__(self) -> int:
-        # of ten thousand scores a few tell two apart; equality looks at all
+        # a few scores distinguish two records; equality compares all of them
         return hash((self.task, len(self.index), self.index[-1], self.values[:8], self.value))

@@ -12,7 +12,7 @@ from qreg.records.case import Case, Failure
 
 
 class Outcome(Enum):
-    """What a judgement says. Only PASS is silent."""
+    """The outcome of a judgement. Only PASS is silent."""
 
     PASS = "PASS"
     IMPROVED = "IMPROVED"
@@ -24,7 +24,7 @@ class Outcome(Enum):
 
     @property
     def severity(self) -> int:
-        """The higher the worse."""
+        """Higher is worse."""
         return list(Outcome).index(self)
 
     @property
@@ -34,7 +34,7 @@ class Outcome(Enum):
 
 
 class Check(Enum):
-    """What a finding is about."""
+    """The check that made a finding."""
 
     IMAGES = "images"
     WEIGHTS = "weights"
@@ -55,11 +55,11 @@ class Check(Enum):
 
 @dataclass(frozen=True)
 class Basis:
-    """What a verdict was judged against.
+    """The basis of a verdict.
 
     Attributes:
-        exact: the same environment, so that every bit is compared; else statistically.
-        reason: in words, "recorded on torch 2.14.1 ..., now 2.15.0 ...: judged statistically".
+        exact: the environment is the same, so that every bit is compared; else statistically.
+        reason: as text: "recorded on torch 2.14.1 ..., now 2.15.0 ...: judged statistically".
     """
 
     exact: bool
@@ -68,12 +68,12 @@ class Basis:
 
 @dataclass(frozen=True)
 class Finding:
-    """One metric that is not as expected.
+    """A deviation from the baseline.
 
     Attributes:
-        expected, observed, allowed: in words, with units.
-        where: the layer, operator or images.
-        p_value: of the test it rests on, None where none was needed.
+        expected, observed, allowed: as text, with units.
+        where: the layer, operator or samples.
+        p_value: of the test it is based on, None without a test.
     """
 
     check: Check
@@ -92,7 +92,7 @@ class MovedImage:
     Attributes:
         expected, observed: predicted classes.
         expected_margin, observed_margin: highest logit minus the second highest; None where the
-            logits were not kept.
+            logits are not stored.
     """
 
     index: int
@@ -105,14 +105,14 @@ class MovedImage:
 
 @dataclass(frozen=True)
 class AccuracyChange:
-    """Accuracy beside the baseline's, on the images both have.
+    """Accuracy compared with the baseline's, on the common samples.
 
     Attributes:
-        won, lost: images that became right, and wrong.
-        change, low, high: of accuracy, as a share, with its interval.
-        p_value: exact McNemar, one-sided: of losing.
-        detectable: the smallest drop that would have been found, as a share.
-        margin: the largest drop that may go by, as a share.
+        won, lost: number of samples that became right, and wrong.
+        change, low, high: change of accuracy, as a share, with its interval.
+        p_value: of the exact one-sided McNemar test for a drop.
+        detectable: the smallest detectable drop, as a share.
+        margin: the largest tolerated drop, as a share.
     """
 
     total: int
@@ -130,20 +130,20 @@ class AccuracyChange:
 
 @dataclass(frozen=True)
 class ScoreChange:
-    """A task's summary beside the baseline's, on the samples both have.
+    """A task's summary compared with the baseline's, on the common samples.
 
     Attributes:
-        summary, unit: "mean IoU", "%": of a share.
-        test: what the p-values are of: "exact McNemar", "sign-flip", "permutation".
+        summary, unit: "mean IoU", "%" (of a share).
+        test: the test of the p-values: "exact McNemar", "sign-flip", "permutation".
         expected, observed: the summary.
         change, low, high: observed minus expected, with its interval, in the summary's direction.
         typical, typical_low, typical_high: of the scores: Hodges and Lehmann's estimate of one
             sample's change, with its interval.
-        worse, better: samples whose score fell, and rose, whichever direction is better.
-        p_value, p_better: one-sided, of having become worse, and better, by more than `floor`.
-        floor: the change that other kernels make, which is nobody's fault.
-        detectable: the smallest worsening that would have been found.
-        margin: the largest worsening that may go by.
+        worse, better: number of samples whose score became worse, and better.
+        p_value, p_better: one-sided, for becoming worse, and better, by more than `floor`.
+        floor: the change that other kernels may cause.
+        detectable: the smallest detectable worsening.
+        margin: the largest tolerated worsening.
     """
 
     task: str
@@ -171,12 +171,12 @@ class ScoreChange:
 
 @dataclass(frozen=True)
 class PromiseCheck:
-    """Speed-up over fp32 beside the promise's; natural logs.
+    """The speed-up over fp32 compared with the promise, in natural logs.
 
     Attributes:
-        observed: of the fastest look.
-        looks: how often it was measured: again where it was suspicious.
-        p_value: one-sided: of being slower than may be.
+        observed: of the fastest measurement.
+        looks: number of measurements: repeated where suspicious.
+        p_value: one-sided, for being slower than allowed.
     """
 
     expected: float
@@ -187,17 +187,17 @@ class PromiseCheck:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of a case.
+    """The verdict on a case.
 
     Attributes:
-        basis: None where there was nothing to judge against.
-        weights: where they are from, and their digest, in words.
+        basis: None where there was no baseline.
+        weights: source and digest of the weights, as text.
         findings: the worst first.
         moved: flips between baseline and measurement.
-        p_values: one-sided, of "accuracy is what it was" and "fp32 is followed as it was".
-        score: None where the task is right or wrong of a class: `accuracy` is of that.
-        promise: None where nothing is promised, or it was not looked at.
-        notes: what a reader should know that is not a finding.
+        p_values: one-sided, for a drop of accuracy and of agreement with fp32.
+        score: None for classification, which `accuracy` covers.
+        promise: None where nothing is promised or it was not measured.
+        notes: remarks for the reader other than findings.
     """
 
     case: Case

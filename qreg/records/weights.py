@@ -1,4 +1,4 @@
-"""Where a model's weights are from: frozen records, checked when made.
+"""The source of a model's weights: frozen records, checked on construction.
 
 Only the standard library may be imported here.
 """
@@ -14,7 +14,7 @@ _SHOWN = 16
 
 
 class WeightsSource(Enum):
-    """Who brought the weights."""
+    """Where weights come from."""
 
     RANDOM = "random"
     FACTORY = "factory"
@@ -24,11 +24,11 @@ class WeightsSource(Enum):
 
 @dataclass(frozen=True)
 class Weights:
-    """Where weights are from, and which they are.
+    """The source and identity of weights.
 
     Attributes:
-        sha256: of the file; of the state dict's tensors where no file holds them
-            (`qreg.models.weights.state_digest`); "" where a baseline of qreg 0.1 says nothing.
+        sha256: of the file, or of the state dict's tensors where there is no file
+            (`qreg.models.weights.state_digest`); "" in a baseline of qreg 0.1 that lacks it.
     """
 
     source: WeightsSource
@@ -45,7 +45,7 @@ class Weights:
 
     @property
     def text(self) -> str:
-        """As a baseline file has it: a checkpoint's sha256 alone, ``factory:<sha256>`` for others.
+        """The form in baseline files: a checkpoint's sha256, or ``factory:<sha256>`` for others.
 
         Factories' weights had no digest in qreg 0.1: "".
         """
@@ -54,7 +54,7 @@ class Weights:
         return f"{self.source.value}:{self.sha256}"
 
     def same(self, other: Weights) -> bool:
-        """Whether both are the same weights, as far as was recorded."""
+        """Whether both are the same weights, as far as recorded."""
         if self.sha256 and other.sha256:
             return self.sha256 == other.sha256
         return WeightsSource.CHECKPOINT not in (self.source, other.source)
