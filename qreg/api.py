@@ -1,4 +1,4 @@
-"""What notebooks and other programs use: `qreg.compare` and `qreg.judge`.
+"""The Python API for notebooks and other programs: `qreg.compare` and `qreg.judge`.
 
 They take what the command line takes by name, and objects: a module or its factory, a `Dataset`,
 a `Method` or a function. Nothing here imports torch before a function is called.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     GivenDataset: TypeAlias = str | Path | object
     GivenMethod: TypeAlias = str | Method | Callable[[nn.Module, Context], nn.Module]
 
-#: What `compare` measures beside fp32 unless told: what needs no other weights than fp32's.
+#: Default methods of `compare` in addition to fp32: those that need no other weights.
 USUAL_METHODS = tuple(
     info.name
     for info in METHODS.facts()
@@ -62,10 +62,9 @@ def compare(
             `torch.utils.data.Dataset`, or a dict of them by split (train, test).
         methods: names, `Method` objects, or functions ``(model, context) -> model``. fp32 is
             always measured, first.
-        engines: names, or ``("all",)``; the first that this machine has unless given. Methods
-            that use no quantized kernel are measured on one.
-        name: what to call a model that is given as an object; the class's or function's name
-            unless said.
+        engines: names, or ``("all",)``; by default the first available one. Methods without
+            quantized kernels are measured on one engine.
+        name: the name of a model given as an object; by default that of its class or function.
         options: how to measure; see `qreg.Options`.
 
     Returns:
@@ -73,7 +72,7 @@ def compare(
             none; fp32's first.
 
     Raises:
-        QregError: what concerns all cases: the model, the data set, an unknown name.
+        QregError: a problem with all cases: the model, the dataset, an unknown name.
     """
     from qreg.measure.comparison import measure
     from qreg.measure.options import Options
@@ -100,9 +99,9 @@ def judge(
     Args:
         case: a `Case`, or its name: ``dataset/model/method@engine``.
         model, dataset, method: objects to measure under the case's names, as in `compare`.
-        baselines: a folder; the project's unless given.
-        full: the whole test set, not only the gate's samples.
-        options: how to measure; one thread unless given, as the baselines were recorded.
+        baselines: a folder; by default the project's.
+        full: use the whole test set, not only the gate's samples.
+        options: how to measure; by default with one thread, like the recorded baselines.
 
     Returns:
         Verdict: `Verdict.outcome` is an `Outcome`, and only PASS is silent.
@@ -162,7 +161,7 @@ def _provide(
     dataset: GivenDataset | None,
     method: GivenMethod | None,
 ) -> None:
-    """Let the names of a case mean these objects."""
+    """Let the names of a case refer to these objects in this context."""
     if model is not None:
         stack.enter_context(MODELS.meaning({case.model: _factory(model)}))
     if dataset is not None:

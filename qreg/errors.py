@@ -1,4 +1,4 @@
-"""What can go wrong, each error with what to do next.
+"""Errors, each with a hint what to do.
 
 Only the standard library may be imported here.
 """
@@ -13,7 +13,7 @@ class QregError(Exception):
     """An error the user can act on: ``str(error)`` is one line, ``hint`` says what to do.
 
     Args:
-        details: the traceback of code that is not qreg's, shown where it is asked for.
+        details: the traceback of code outside qreg, shown on request.
     """
 
     def __init__(self, message: str, *, hint: str = "", details: str = "") -> None:
@@ -38,7 +38,7 @@ class ContractError(QregError):
 
 
 class DataError(QregError):
-    """A dataset is missing or not what it should be."""
+    """A dataset is missing or invalid."""
 
 
 class MissingDataError(DataError):
@@ -46,7 +46,7 @@ class MissingDataError(DataError):
 
 
 class CorruptFileError(QregError):
-    """A file's content is not the expected content; the file is left as it is."""
+    """A file's content is not the expected content; the file is left unchanged."""
 
     def __init__(self, path: object, *, expected: str, found: str, hint: str) -> None:
         super().__init__(f"{path}: expected {expected}, found {found}", hint=hint)
@@ -61,7 +61,7 @@ class CheckpointError(QregError):
 
 
 class OtherWeightsError(CheckpointError):
-    """A checkpoint was trained from other weights than the model brings."""
+    """A checkpoint was trained from other weights than those of the model."""
 
 
 class MissingCheckpointError(CheckpointError):

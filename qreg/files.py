@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never half of it."""
+"""Writing files atomically, so that readers see the old content or the new."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qreg.errors import QregError
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` under a temporary name beside `path`, then rename it into place.
 
-    A file that is there keeps its mode; a new one has the mode that the umask leaves.
+    An existing file keeps its mode; a new one has the mode given by the umask.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, half = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -61,7 +61,7 @@ def write_output(path: Path, content: bytes) -> None:
 
 
 def check_output(path: Path) -> None:
-    """Find out whether `write_output` could write there, before hours of work rely on it.
+    """Check that `write_output` can write there, before long work depends on it.
 
     Raises:
         QregError: it could not.
@@ -78,7 +78,7 @@ def check_output(path: Path) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether a path names a device or a pipe, or what a process has open."""
+    """Whether a path is a device, a pipe, or an open file of a process."""
     if path.absolute().parts[1:2] in (("dev",), ("proc",)):
         return True
     try:
@@ -93,14 +93,14 @@ def _not_written(path: Path, why: str) -> QregError:
 
 
 def shipped_folder() -> Path:
-    """This installation's own baselines: beside a source checkout, else in the package."""
+    """The shipped baselines: in a source checkout, else in the package."""
     package = Path(__file__).resolve().parent
     beside = package.parent / "baselines"
     return beside if beside.is_dir() else package / "_baselines"
 
 
 def append_lines(path: Path, lines: Sequence[str]) -> None:
-    """Add lines; they are on the disk when this returns. A half line before them is ended."""
+    """Append lines; they are on disk when this returns. A truncated last line is terminated."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"), path.open("ab") as file:
         ended = not file.tell() or _last_byte(path) == b"\n"
@@ -110,7 +110,7 @@ def append_lines(path: Path, lines: Sequence[str]) -> None:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number, from 1, and content of every line that is not empty."""
+    """Number (from 1) and content of every non-empty line."""
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if line.strip():
             yield number, line

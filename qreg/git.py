@@ -1,4 +1,4 @@
-"""At which commit something was approved."""
+"""The current git commit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def current_commit(folder: Path) -> str:
-    """HEAD of the repository around `folder`, "-dirty" with changes in it, "" outside git."""
+    """HEAD of the repository of `folder`, with "-dirty" for uncommitted changes; "" outside git."""
     head = _git(folder, "rev-parse", "HEAD")
     if not head:
         return ""

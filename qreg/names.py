@@ -1,4 +1,4 @@
-"""Names and numbers as a user gives them on a command line, of qreg or of pytest."""
+"""Names and numbers on the command lines of qreg and pytest."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Names(argparse.Action):
 
 
 class Once(argparse.Action):
-    """An option of one name, which is not to be given twice: the first would be forgotten."""
+    """An option of one name, which may only be given once."""
 
     def __call__(
         self,

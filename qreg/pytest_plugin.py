@@ -32,7 +32,7 @@ _FILE = "pyproject.toml"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of the regression gate."""
+    """Add the options of the regression gate."""
     group = parser.getgroup("qreg", "regression gate of quantized models (-m regression)")
     for kind in ("dataset", "model", "method", "engine"):
         group.addoption(
@@ -42,18 +42,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             metavar="A,B,...",
             help=f"only these {kind}s; for engines also: all (default: [tool.qreg])",
         )
-    group.addoption("--qreg-data-dir", type=Path, metavar="DIR", help="where cifar10 is")
-    group.addoption("--qreg-baselines", type=Path, metavar="DIR", help="where baselines are")
-    group.addoption("--qreg-full", action="store_true", help="the whole test set")
-    group.addoption("--qreg-strict", action="store_true", help="whatever is not PASS fails")
-    group.addoption("--qreg-require-data", action="store_true", help="a missing dataset fails")
-    group.addoption("--qreg-threads", type=positive, default=1, metavar="N", help="default: 1")
+    group.addoption("--qreg-data-dir", type=Path, metavar="DIR", help="folder of cifar10")
+    group.addoption("--qreg-baselines", type=Path, metavar="DIR", help="folder of baselines")
+    group.addoption("--qreg-full", action="store_true", help="use the whole test set")
+    group.addoption("--qreg-strict", action="store_true", help="fail on any outcome but PASS")
+    group.addoption("--qreg-require-data", action="store_true", help="fail on a missing dataset")
+    group.addoption("--qreg-threads", type=positive, default=1, metavar="N", help="(default: 1)")
     group.addoption(
         "--qreg-jobs",
         type=positive,
         default=min(4, os.cpu_count() or 1),
         metavar="N",
-        help="processes that judge (default: %(default)s)",
+        help="number of judging processes (default: %(default)s)",
     )
     group.addoption(
         "--qreg-timeout",
@@ -62,7 +62,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="seconds that a case may take (default: %(default)s)",
     )
-    group.addoption("--qreg-json", type=output_file, metavar="FILE", help="write the verdicts")
+    group.addoption(
+        "--qreg-json", type=output_file, metavar="FILE", help="write the verdicts as JSON"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -88,7 +90,7 @@ def pytest_collection_modifyitems(
 
 
 def _asks_for_cases(config: pytest.Config) -> bool:
-    """Whether ``-m`` selects what is marked regression and nothing else."""
+    """Whether ``-m`` selects exactly the tests marked regression."""
     text = config.option.markexpr
     if "regression" not in text:
         return False
@@ -131,7 +133,7 @@ def _settings(config: pytest.Config) -> Settings | None:
 
 
 def _starts(config: pytest.Config) -> tuple[Path, ...]:
-    """Folders from which the table is looked for upwards."""
+    """Folders from which the table is searched upwards."""
     named = (Path(arg) for arg in _named(config))
     folders = (path if path.is_dir() else path.parent for path in named)
     starts = (config.invocation_params.dir, config.rootpath, *folders)
@@ -139,7 +141,7 @@ def _starts(config: pytest.Config) -> tuple[Path, ...]:
 
 
 def _named(config: pytest.Config) -> list[str]:
-    """The paths on the command line, as absolute ones."""
+    """The absolute paths given on the command line."""
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         return []
     paths = (str(arg).partition("::") for arg in config.args)
@@ -198,14 +200,14 @@ def _cases(session: pytest.Session) -> list[Case]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End the processes that judge."""
+    """End the judging processes."""
     started = session.config.stash.get(_JUDGE, None)
     if started is not None and hasattr(started, "close"):
         started.close()
 
 
 class Cases(pytest.Collector):
-    """Where the cases stand in pytest's tree."""
+    """The node of the cases in pytest's tree."""
 
     obj = sys.modules[__name__]
 
@@ -214,7 +216,7 @@ class Cases(pytest.Collector):
 
 
 class NotApprovedError(Exception):
-    """A case whose verdict fails the run; `lines` say why."""
+    """A case whose verdict fails the run; `lines` are its report."""
 
     def __init__(self, lines: tuple[str, ...]) -> None:
         super().__init__(lines[0])
@@ -222,7 +224,7 @@ class NotApprovedError(Exception):
 
 
 def judge_case() -> None:
-    """Stands for the test function of a case, where a conftest.py or a plugin reads one."""
+    """A stand-in for a case's test function, for conftest.py files and plugins that read one."""
 
 
 class CaseItem(pytest.Item):

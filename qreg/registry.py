@@ -1,4 +1,4 @@
-"""Named things, resolved when they are asked for.
+"""Registries of named objects, resolved on demand.
 
 An entry is the path ``package.module:object`` of the thing, so that listing names imports
 nothing (``qreg --help`` must not import torch). Only the standard library may be imported here.
@@ -33,7 +33,7 @@ _ROOTS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 
 
 def module_folders(start: Path) -> tuple[Path, ...]:
-    """Where a user's modules are looked for: `start`, its project's root, and ``src`` of each."""
+    """The folders searched for a user's modules: `start`, the project's root, and their ``src``."""
     start = start.resolve()
     parents = (start, *start.parents)
     root = next((p for p in parents if any((p / name).exists() for name in _ROOTS)), start)
@@ -89,7 +89,7 @@ def _itself(thing: T) -> T:
 
 
 class Registry(Generic[T]):
-    """Names of one kind of thing, each with the path it is imported from."""
+    """Names of one kind of object, each with its import path."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -104,7 +104,7 @@ class Registry(Generic[T]):
             ValueError: the name is taken, or the path is not ``package.module:object``.
         """
         if name in self._paths:
-            raise ValueError(f"{self.kind} '{name}' is registered already")
+            raise ValueError(f"{self.kind} '{name}' is already registered")
         if not is_object_path(path):
             raise ValueError(f"{self.kind} '{name}': '{path}' is not package.module:object")
         self._paths[name] = path

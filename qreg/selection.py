@@ -1,4 +1,4 @@
-"""From a project's settings to its cases, and to how they are measured."""
+"""The cases of a project's settings, and their measurement options."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def select_cases(
     methods: Sequence[str] = (),
     engines: Sequence[str] = (),
 ) -> tuple[Case, ...]:
-    """The settings' cases that these names leave; none leaves all of a kind.
+    """The settings' cases that match these names; no names of a kind match all.
 
     Raises:
         QregError: a name is neither in the settings nor registered.

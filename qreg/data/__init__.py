@@ -34,7 +34,7 @@ def get_dataset(name: str) -> Dataset:
 
     Raises:
         UnknownNameError: it is none of these.
-        ContractError: the object is no dataset.
+        ContractError: the object is not a dataset.
     """
     if DATASETS.defines(name) or not _is_path(name):
         return SOURCES.get("object")(name, DATASETS.get(name))  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
-"""Decoded samples, kept so that a second run maps them instead of decoding them again.
+"""A cache of decoded samples, which later runs map instead of decoding again.
 
-An entry is a folder of .npy files and the sha256 of each; it is built under a temporary name and
-renamed when whole, checked when read, and built anew when it is not what was written. Its name is
-bound to the source: size, times and place of each file, and whatever else the content depends on.
+An entry is a folder of .npy files with their sha256; it is built under a temporary name, renamed
+when complete, verified when read, and rebuilt if damaged. Its name depends on the source: size,
+times and path of each file, and anything else that determines the content.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Entry:
 
 
 def cache_root() -> Path:
-    """The folder for what qreg may lose: ``QREG_CACHE_DIR``, else the platform's cache folder."""
+    """The cache folder: ``QREG_CACHE_DIR``, else the platform's cache folder."""
     chosen = os.environ.get("QREG_CACHE_DIR")
     return Path(chosen) if chosen else platformdirs.user_cache_path("qreg", appauthor=False)
 
@@ -54,7 +54,7 @@ def cache_root() -> Path:
 def cached_split(key: str, build: Callable[[], ImageSamples]) -> ImageSamples:
     """The images stored under `key`, mapped read-only; `build` makes them where they are not there.
 
-    A folder that cannot be written (read-only home, full disk) costs only the time saved.
+    If the folder is not writable (read-only home, full disk), samples are decoded every time.
     """
     names = ("images", "labels", "index")
     made: list[ImageSamples] = []

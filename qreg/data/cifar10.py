@@ -32,8 +32,8 @@ CLASSES = (
     "ship",
     "truck",
 )
-# The npz archives that are known to be CIFAR-10, lossless. Any other one is taken only with its
-# own sha256 recorded beside it (see read_npz).
+# The npz archives known to be lossless CIFAR-10. Others are only accepted with their sha256 in a
+# file next to them (see read_npz).
 KNOWN_NPZ: dict[str, str] = {
     "train": "b487a5de44b984deec817f721a9a25e56a7a407bf6851e13a5a9e37e60493b27",
     "test": "6cc4fc740937987c58214edc344eeb7b03eccdc9609193d7f3be75d938de100f",
@@ -100,7 +100,7 @@ def _corrupt(folder: Path) -> CorruptFileError:
     from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
     from torchvision.datasets.utils import calculate_md5
 
-    hint = "the file is left as it is: remove the folder to download it anew"
+    hint = "the file is left unchanged: remove the folder to download it again"
     lists = [*TorchvisionCIFAR10.train_list, *TorchvisionCIFAR10.test_list]
     meta = TorchvisionCIFAR10.meta
     for name, md5 in [*map(tuple, lists), (meta["filename"], meta["md5"])]:

@@ -16,7 +16,7 @@ from qreg.errors import DataError
 CALIBRATION, GATE_SAMPLES = Draw(512), Draw(1000)
 #: The same of the shipped datasets, whose classes are mixed already: their baselines rest on it.
 FIRST_CALIBRATION, FIRST_GATE_SAMPLES = Draw(512, FIRST), Draw(1000, FIRST)
-#: Called with (done, total) while something long goes on.
+#: Called with (done, total) during long work.
 Progress = Callable[[int, int], None]
 
 

@@ -1,4 +1,4 @@
-"""Which samples of a split are calibrated on, judged or measured: one rule, which is recorded."""
+"""Drawing samples of a split for calibration, judging or measuring, by one recorded rule."""
 
 from __future__ import annotations
 

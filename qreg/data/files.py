@@ -191,7 +191,7 @@ def _check_sha256(path: Path, expected: str | None) -> str:
 
 def _hint(path: Path) -> str:
     return (
-        "the file is left as it is: get it anew; where it is meant to differ, "
+        "the file is left unchanged: get it again; if it is meant to differ, "
         f"record that with: sha256sum {path.name} > {path.name}.sha256"
     )
 

@@ -1,6 +1,6 @@
-"""Methods by name: ways from a float model to the model that is measured.
+"""Quantization methods by name.
 
-Nothing here imports torch: the facts of a method are registered beside the path of its object.
+Nothing here imports torch: a method is registered with its facts and the path of its object.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class MethodRegistry(Registry[Any]):
     def info(self, name: str) -> MethodInfo:
         """The facts registered under that name, without importing the method.
 
-        Of a user's own ``package.module:object`` nothing is known; see `method_info`.
+        Nothing is known of a user's own ``package.module:object``; see `method_info`.
 
         Raises:
             UnknownNameError: it is neither registered nor an object path.
@@ -143,7 +143,7 @@ _TORCHAO: dict[str, Any] = {
     "float_only": False,
     "requires": (Need.TORCHAO,),
     "replaces": "dynamic",
-    "operators_by_cpu": True,  # torchao.kernel.intmm asks for VNNI
+    "operators_by_cpu": True,  # torchao.kernel.intmm checks for VNNI
 }
 METHODS.add(
     MethodInfo("torchao-int8-dynamic", **_TORCHAO),
@@ -154,9 +154,9 @@ METHODS.add(
     "qreg.quantization.torchao_int8:INT8_WEIGHT_ONLY",
 )
 
-#: What a project's gate judges unless it names its methods: those that say so.
+#: The methods that a project's gate judges by default.
 DEFAULT_METHODS = tuple(info.name for info in METHODS.facts() if info.default)
-#: What stands on eager quantization, which PyTorch is to drop: what some other method replaces.
+#: Deprecated methods: those of eager quantization, which other methods replace.
 DEPRECATED = tuple(
     name for name in METHODS.names() if any(info.replaces == name for info in METHODS.facts())
 )
@@ -189,10 +189,10 @@ def get_method(name: str) -> Method:
 
 
 def method_info(name: str) -> MethodInfo:
-    """The facts of a method: as registered, or what a user's own object says of itself.
+    """The facts of a method: as registered, or as given by a user's own object.
 
-    A registered method is not imported; a user's own is, where it can be. Where it cannot, as
-    where its baseline is read without its code, nothing is known of it.
+    A registered method is not imported; a user's own is, if possible. If not, for example where a
+    baseline is read without the code, nothing is known of it.
 
     Raises:
         UnknownNameError: it is neither registered nor an object path.

@@ -1,4 +1,4 @@
-"""Dynamic quantization: int8 weights of linear layers, activations quantized as they come."""
+"""Dynamic quantization: int8 weights of linear layers, activations quantized at run time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qreg.quantization.method import Context, Method
 
 
 def quantize_eager_dynamic(model: nn.Module) -> nn.Module:
-    """Give every `nn.Linear` int8 weights, and quantize its input as it comes."""
+    """Give every `nn.Linear` int8 weights and quantize its input at run time."""
     quantized: nn.Module = ao.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
     return quantized
 

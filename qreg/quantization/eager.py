@@ -25,7 +25,7 @@ def fuse(model: nn.Module) -> nn.Module:
     model.eval()
     if hasattr(model, "fuse_model"):
         own: Any = model.fuse_model
-        # torchvision's take is_qat since 0.11, those of tutorials do not
+        # torchvision's models accept is_qat since 0.11, those of tutorials do not
         own(**({"is_qat": False} if _takes(own, "is_qat") else {}))
         return model
     groups = fusable_groups(model)
@@ -35,7 +35,7 @@ def fuse(model: nn.Module) -> nn.Module:
 
 
 def _takes(function: Callable[..., object], name: str) -> bool:
-    """Whether a function can be given an argument by that name."""
+    """Whether a function accepts an argument of this name."""
     parameters = inspect.signature(function).parameters.values()
     return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
 
@@ -54,12 +54,12 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 def fusable_groups(model: nn.Module) -> list[list[str]]:
     """Names of chains Conv-BatchNorm-ReLU, Conv-ReLU, Conv-BatchNorm and Linear-ReLU.
 
-    Of a model that torch.fx cannot trace, those that follow one another in an `nn.Sequential`:
-    layers that are not fused are quantized one by one.
+    If torch.fx cannot trace the model, only those that are adjacent in an `nn.Sequential`; other
+    layers are quantized one by one.
     """
     try:
         graph = fx.symbolic_trace(model).graph
-    except Exception:  # whatever the model's own code raises when it is given proxies
+    except Exception:  # whatever the model's own code raises for proxies
         return list(_in_sequence(model))
     modules = dict(model.named_modules())
     calls = [node for node in graph.nodes if node.op == "call_module"]
@@ -107,9 +107,9 @@ def static_qconfig(engine: str, weights: Weights) -> ao.QConfig:
 
 
 def qat_qconfig(weights: Weights) -> ao.QConfig:
-    """Fake quantization as for x86: reduced activation range, which every engine can run.
+    """Fake quantization with x86's reduced activation range, which every engine supports.
 
-    One checkpoint serves all engines, so that a difference between them is the kernels'.
+    One checkpoint serves all engines, so that differences between them come from the kernels.
     """
     weight: Any = fake_quantize.default_fused_per_channel_wt_fake_quant
     if weights == "per_tensor":
@@ -118,6 +118,6 @@ def qat_qconfig(weights: Weights) -> ao.QConfig:
 
 
 def set_qconfig(model: nn.Module, qconfig: ao.QConfig) -> nn.Module:
-    """Give the whole model one qconfig."""
+    """Set one qconfig for the whole model."""
     model.qconfig = qconfig  # type: ignore[assignment]
     return model

@@ -11,7 +11,7 @@ ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
 
 
 def check_engine(name: str) -> str:
-    """Return `name` if it is an engine qreg knows.
+    """Return `name` if it is a known engine.
 
     Raises:
         UnknownNameError: it is not.
@@ -22,7 +22,7 @@ def check_engine(name: str) -> str:
 
 
 def available_engines() -> tuple[str, ...]:
-    """The engines this machine's PyTorch has, in the order of `ENGINES`."""
+    """The engines available in this machine's PyTorch, in the order of `ENGINES`."""
     import torch
 
     supported = torch.backends.quantized.supported_engines
@@ -30,7 +30,7 @@ def available_engines() -> tuple[str, ...]:
 
 
 def default_engine() -> str:
-    """The engine used where none is asked for: the first one available.
+    """The default engine: the first available one.
 
     Raises:
         UnavailableError: this PyTorch has no quantized engine.
@@ -43,7 +43,7 @@ def default_engine() -> str:
 
 @contextmanager
 def use_engine(name: str) -> Iterator[None]:
-    """Make `name` the engine, and put the one before back at the end.
+    """Set the engine to `name` in this context, and restore the previous one at the end.
 
     Raises:
         UnavailableError: this machine's PyTorch lacks it.
@@ -51,9 +51,9 @@ def use_engine(name: str) -> Iterator[None]:
     import torch
 
     if name not in available_engines():
-        here = ", ".join(available_engines()) or "none"
+        available = ", ".join(available_engines()) or "none"
         raise UnavailableError(
-            f"engine '{name}' is not in this PyTorch", hint=f"engines here: {here}"
+            f"engine '{name}' is not in this PyTorch", hint=f"available engines: {available}"
         )
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = name

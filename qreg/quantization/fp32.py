@@ -1,4 +1,4 @@
-"""The float model as it was trained: the reference of every other method."""
+"""The float model as trained: the reference for all other methods."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The control of QAT: the float model after exactly the extra steps that QAT takes.
+"""The control for QAT: the float model after exactly the extra training steps of QAT.
 
-QAT trains longer than the fp32 checkpoint did, and longer training alone changes accuracy.
-This model has BatchNorm folded and takes the same batches at the same learning rates as `qat`,
+QAT trains longer than the fp32 checkpoint, and longer training alone changes accuracy. This model
+has BatchNorm folded and is trained on the same batches with the same learning rates as `qat`, but
 without fake quantization.
 """
 
@@ -15,7 +15,7 @@ from qreg.quantization.method import Context, Method
 
 
 def finetune_skeleton(model: nn.Module) -> nn.Module:
-    """Fold BatchNorm and fuse ReLU, as QAT does before it fine-tunes."""
+    """Fold BatchNorm and fuse ReLU, as QAT does before fine-tuning."""
     return fuse(model)
 
 

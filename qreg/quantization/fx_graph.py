@@ -1,4 +1,4 @@
-"""FX graph mode: what follows eager mode inside torch.ao, and is deprecated with it."""
+"""FX graph mode: the successor of eager mode in torch.ao, deprecated like it."""
 
 from __future__ import annotations
 

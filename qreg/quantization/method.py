@@ -22,8 +22,8 @@ class Context:
         engine: the kernel backend, already set as PyTorch's current one.
         calibration: yields the model inputs of the recorded calibration samples, in batches;
             nothing is loaded before it is called.
-        example: model inputs, two samples, to trace a graph with; what they show changes nothing.
-            Without them the first calibration batch is taken.
+        example: model inputs (two samples) for tracing; their values do not matter. By default the
+            first calibration batch.
     """
 
     engine: str
@@ -41,15 +41,15 @@ def _as_is(model: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class Method(MethodInfo):
-    """A method: its facts, see `MethodInfo`, and the functions that do the work.
+    """A method: its facts (see `MethodInfo`) and its functions.
 
     Attributes:
-        quantize: from the loaded model, in evaluation mode, to the one that is measured. It may
-            change the model it is given.
-        skeleton: from a fresh float model to the structure that the tensors of the method's
-            kind of checkpoint fit.
-        recipe: the functions to copy for doing the same outside of qreg, in the order they are
-            called; they need nothing of a `Context`.
+        quantize: converts the loaded model, in evaluation mode, to the one to measure. It may
+            modify its argument.
+        skeleton: converts a new float model to the structure that fits the tensors of the
+            method's kind of checkpoint.
+        recipe: the functions to copy for the same result without qreg, in call order; they need
+            no `Context`.
     """
 
     quantize: Callable[[nn.Module, Context], nn.Module]
@@ -65,13 +65,13 @@ class Method(MethodInfo):
         skeleton: Callable[[nn.Module], nn.Module] = _as_is,
         recipe: tuple[Callable[..., Any], ...] = (),
     ) -> Method:
-        """The method with the facts that it was registered with."""
+        """The method with the facts with which it is registered."""
         facts = {field.name: getattr(info, field.name) for field in fields(MethodInfo)}
         return cls(**facts, quantize=quantize, skeleton=skeleton, recipe=recipe)
 
     @property
     def info(self) -> MethodInfo:
-        """The facts alone."""
+        """The facts without the functions."""
         return MethodInfo(**{field.name: getattr(self, field.name) for field in fields(MethodInfo)})
 
 

@@ -1,4 +1,4 @@
-"""What a successor method needs of this machine: torchao, a C++ compiler."""
+"""Checking what a method needs of this machine: torchao, a C++ compiler."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from qreg.errors import UnavailableError
 from qreg.records.method import MethodInfo, Need
 
-#: The oldest torchao that the tests have run; up to 0.15 its PT2E fails under torch 2.14.
+#: The oldest tested torchao; up to 0.15 its PT2E fails under torch 2.14.
 OLDEST_TORCHAO = (0, 18)
-# All that a method imports later: what they say when they are first imported is no case's own.
+# Modules that methods import later: their import-time warnings belong to no case.
 _MODULES = (
     "torch.export",
     "torchao.quantization.pt2e.quantize_pt2e",
@@ -22,7 +22,7 @@ _MODULES = (
 
 
 def check_needs(method: MethodInfo, engine: str) -> None:
-    """See that this machine has what a method requires.
+    """Check that this machine has what a method requires.
 
     Raises:
         UnavailableError: it has no kernels for the engine, or something is not installed.
@@ -30,17 +30,17 @@ def check_needs(method: MethodInfo, engine: str) -> None:
     if method.engines and engine not in method.engines:
         raise UnavailableError(
             f"{method.name} has no kernels for {engine}",
-            hint=f"choose of {', '.join(method.engines)}",
+            hint=f"choose from {', '.join(method.engines)}",
         )
     for need in method.requires:
         _CHECKS[need]()
 
 
 def need_torchao() -> None:
-    """Import torchao, unheard.
+    """Import torchao silently.
 
     Raises:
-        UnavailableError: it is not installed, too old, or does not fit this PyTorch.
+        UnavailableError: it is not installed, too old, or incompatible with this PyTorch.
     """
     try:
         with logging_silenced(), warnings.catch_warnings():
@@ -54,7 +54,7 @@ def need_torchao() -> None:
 
 @contextmanager
 def logging_silenced() -> Iterator[None]:
-    """Keep log records of warnings off the terminal: of PyTorch's insides, not of the model."""
+    """Suppress logged warnings, which are about PyTorch's internals and not about the model."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -64,7 +64,7 @@ def logging_silenced() -> Iterator[None]:
 
 
 def need_compiler() -> None:
-    """See that inductor has a C++ compiler.
+    """Check that inductor has a C++ compiler.
 
     Raises:
         UnavailableError: it has none.

@@ -1,7 +1,7 @@
 """PT2E: torchao's successor of static quantization and QAT, on exported graphs.
 
-The graph that comes out quantizes and dequantizes around float operators. Run as it is, it shows
-what the quantization does to the numbers; compiled, inductor replaces it by int8 kernels.
+The resulting graph has quantize and dequantize operators around float operators. Run directly, it
+simulates the numbers of int8; when compiled, inductor replaces them by int8 kernels.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def quantize_pt2e_static(
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
-    # one bit less for activations, as the x86 qconfig has it: safe on CPUs without VNNI
+    # one bit less for activations, like the x86 qconfig: safe on CPUs without VNNI
     config = x86.get_default_x86_inductor_quantization_config(reduce_range=True)
     quantizer = x86.X86InductorQuantizer().set_global(config)
     prepared = prepare_pt2e(export_graph(model, example), quantizer)
@@ -71,7 +71,7 @@ def quantize_pt2e_static(
 
 
 def prepare_pt2e_qat(model: nn.Module, example: Any) -> fx.GraphModule:
-    """Export a float model and put fake quantization into it, to be trained."""
+    """Export a float model and insert fake quantization for training."""
     from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
@@ -83,7 +83,7 @@ def prepare_pt2e_qat(model: nn.Module, example: Any) -> fx.GraphModule:
 
 @torch.no_grad()
 def convert_pt2e_qat(trained: fx.GraphModule) -> fx.GraphModule:
-    """Turn the trained graph into a quantized one."""
+    """Convert the trained graph to a quantized one."""
     from torchao.quantization.pt2e import move_exported_model_to_eval
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
@@ -92,7 +92,7 @@ def convert_pt2e_qat(trained: fx.GraphModule) -> fx.GraphModule:
 
 
 def without_float_weights(graph: fx.GraphModule) -> fx.GraphModule:
-    """Drop the float weights: converting leaves them beside their codes, and a file holds both."""
+    """Remove the float weights, which conversion leaves in the graph, and so in saved files."""
     used = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
     for name, _ in list(graph.named_parameters()):
         if name not in used:
@@ -103,14 +103,14 @@ def without_float_weights(graph: fx.GraphModule) -> fx.GraphModule:
 
 @torch.no_grad()
 def compile_int8(graph: fx.GraphModule, example: Any) -> nn.Module:
-    """Have inductor replace quantize, float operator, dequantize by int8 kernels.
+    """Have inductor replace dequantize, float operator, quantize by int8 kernels.
 
-    Run it under `torch.no_grad()` too. It is compiled here for few samples, for one and for many:
-    inductor chooses other code for each.
+    Also run the result under `torch.no_grad()`. It is compiled for a few samples, for one and for
+    many, because inductor generates different code for each.
     """
     from torch._inductor import config
 
-    config.freezing = True  # of the whole process: dynamo and inductor both ask it, at each call
+    config.freezing = True  # process-wide: both dynamo and inductor read it at each call
     compiled: Any = torch.compile(graph, dynamic=True)
     for inputs in (example, head(example, 1), repeated(example, 32)):
         call(compiled, inputs)
@@ -136,7 +136,7 @@ def _compiled(model: nn.Module, context: Context, *, method: Any) -> nn.Module:
 
 
 def _evaluated(graph: fx.GraphModule) -> fx.GraphModule:
-    """Let `eval()` be called, which converted graphs refuse: they were exported in that mode."""
+    """Allow `eval()`, which converted graphs refuse although they are in that mode."""
     for refused in ("train", "eval"):
         graph.__dict__.pop(refused, None)
     return graph

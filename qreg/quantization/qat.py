@@ -1,7 +1,7 @@
-"""Quantization-aware training: fine-tuned from the fp32 checkpoint with fake quantization.
+"""Quantization-aware training: fine-tuning the fp32 checkpoint with fake quantization.
 
 BatchNorm is folded before fine-tuning ("static folding": Nagel et al., "A white paper on neural
-network quantization", 2021, section 4.2), so that the weights trained are the weights stored.
+network quantization", 2021, section 4.2), so that the trained weights are the stored ones.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from qreg.quantization.method import Context, Method
 
 
 def prepare_eager_qat(model: Any, qconfig: ao.QConfig) -> nn.Module:
-    """Put fake quantization into a model, to be trained; it has stubs, its layers are fused."""
+    """Insert fake quantization into a model with stubs and fused layers, for training."""
     model.qconfig = qconfig
     prepared: nn.Module = ao.prepare_qat(model.train(), inplace=True)
     return prepared
 
 
 def convert_eager_qat(trained: nn.Module) -> nn.Module:
-    """Turn the trained model into a quantized one."""
+    """Convert the trained model to a quantized one."""
     quantized: nn.Module = ao.convert(trained.eval(), inplace=True)
     return quantized
 
 
 def qat_skeleton(model: nn.Module, *, weights: Weights) -> nn.Module:
-    """Fuse and put fake quantization everywhere; in evaluation mode, observers off."""
+    """Fuse layers and insert fake quantization; in evaluation mode with observers disabled."""
     prepared = prepare_eager_qat(fuse(model), qat_qconfig(weights))
     prepared.apply(ao.disable_observer)
     return prepared.eval()
 
 
 def convert_qat(model: nn.Module, context: Context) -> nn.Module:
-    """Turn the fake-quantized model into a quantized one."""
+    """Convert the fake-quantized model to a quantized one."""
     return convert_eager_qat(model)
 
 

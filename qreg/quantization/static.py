@@ -18,7 +18,7 @@ from qreg.quantization.method import Context, Method
 
 @torch.no_grad()
 def quantize_eager_static(model: Any, qconfig: ao.QConfig, calibration: Iterable[Any]) -> nn.Module:
-    """Observe the calibration batches, convert; `model` has stubs, and its layers are fused."""
+    """Calibrate and convert a model with stubs and fused layers."""
     model.qconfig = qconfig
     prepared = ao.prepare(model, inplace=True)
     for inputs in calibration:
@@ -28,7 +28,7 @@ def quantize_eager_static(model: Any, qconfig: ao.QConfig, calibration: Iterable
 
 
 def quantize_static(model: nn.Module, context: Context, *, weights: Weights) -> nn.Module:
-    """Fuse, observe the calibration samples, convert."""
+    """Fuse, calibrate and convert."""
     qconfig = static_qconfig(context.engine, weights)
     return quantize_eager_static(fuse(model), qconfig, context.calibration())
 

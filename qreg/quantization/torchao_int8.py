@@ -9,7 +9,7 @@ from qreg.quantization.method import Context, Method
 
 
 def quantize_int8_dynamic(model: nn.Module) -> nn.Module:
-    """Give every `nn.Linear` int8 weights, and quantize its input row by row as it comes."""
+    """Give every `nn.Linear` int8 weights and quantize its input per row at run time."""
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
     quantize_(model, Int8DynamicActivationInt8WeightConfig())
@@ -17,7 +17,7 @@ def quantize_int8_dynamic(model: nn.Module) -> nn.Module:
 
 
 def quantize_int8_weight_only(model: nn.Module) -> nn.Module:
-    """Give every `nn.Linear` int8 weights; it computes in float."""
+    """Give every `nn.Linear` int8 weights, with float computation."""
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
     quantize_(model, Int8WeightOnlyConfig())

@@ -1,7 +1,7 @@
-"""From a network trained by eager QAT to the same network in a successor's graph.
+"""Transferring a network trained by eager QAT to a successor's graph.
 
-What was learned is carried over as it is: weights, and the scales and zero points of weights and
-activations. So a difference between the two is what the successor makes of them.
+Weights, and the scales and zero points of weights and activations, are transferred unchanged, so
+that a difference between the two is due to the successor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ QuantizerInputs = dict[str, torch.Tensor]
 
 
 def trained_float(trained: nn.Module) -> nn.Module:
-    """The float model inside a fake-quantized one: its weights, fused, nothing observed."""
+    """The float model inside a fake-quantized one: fused, with its weights and no observers."""
     model = copy.deepcopy(trained)
     for name, module in list(model.named_modules()):
         if hasattr(module, "weight_fake_quant"):
@@ -37,12 +37,12 @@ def trained_float(trained: nn.Module) -> nn.Module:
 def transfer_ranges(trained: nn.Module, prepared: fx.GraphModule, example: Inputs) -> None:
     """Give each fake-quantizer of a prepared graph the state of its counterpart in `trained`.
 
-    The two run with fake quantization off: counterparts are given the same tensor, bit by bit.
-    One without a counterpart stands after a pooling or reshaping, which keep their input's
-    parameters in the eager model: it gets those of the nearest before it.
+    Both run with fake quantization disabled: counterparts have bit-equal inputs. One without a
+    counterpart follows a pooling or reshaping, which keeps its input's parameters in the eager
+    model: it gets those of the nearest predecessor.
 
     Args:
-        prepared: made from `trained_float(trained)`; changed in place.
+        prepared: built from `trained_float(trained)`; modified in place.
         example: model inputs, not all alike.
 
     Raises:
@@ -56,7 +56,7 @@ def transfer_ranges(trained: nn.Module, prepared: fx.GraphModule, example: Input
 
 
 def _same(tensor: torch.Tensor, learned: QuantizerInputs) -> str:
-    return next((name for name, seen in learned.items() if torch.equal(seen, tensor)), "")
+    return next((name for name, other in learned.items() if torch.equal(other, tensor)), "")
 
 
 def _before(
@@ -68,19 +68,19 @@ def _before(
         if node.target in given and (found := _same(given[str(node.target)], learned)):
             return found
     raise UnavailableError(
-        f"the successor quantizes where eager QAT learned no range ('{name}' of its graph)",
-        hint="train the model with the successor's own QAT, or put the QuantStub there",
+        f"the successor quantizes at '{name}' of its graph, where eager QAT has no range",
+        hint="train the model with the successor's own QAT, or add a QuantStub there",
     )
 
 
 def _inputs(model: nn.Module, example: Inputs) -> QuantizerInputs:
-    """What each fake-quantizer is given first, in the order they run."""
-    seen: QuantizerInputs = {}
+    """The first input of each fake-quantizer, in execution order."""
+    first: QuantizerInputs = {}
     fakes = [(n, m) for n, m in model.named_modules() if hasattr(m, "fake_quant_enabled")]
 
     def hook(name: str) -> Callable[[nn.Module, Any], None]:
         def keep(module: nn.Module, inputs: Any) -> None:
-            seen.setdefault(name, inputs[0].detach().clone())
+            first.setdefault(name, inputs[0].detach().clone())
 
         return keep
 
@@ -91,7 +91,7 @@ def _inputs(model: nn.Module, example: Inputs) -> QuantizerInputs:
     finally:
         for handle in handles:
             handle.remove()
-    return seen
+    return first
 
 
 @contextmanager

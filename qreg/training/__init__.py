@@ -1,1 +1,1 @@
-"""Training of the shipped checkpoints."""
+"""Training of checkpoints."""

@@ -1,4 +1,4 @@
-"""Checkpoint files: tensors as safetensors, the recipe and the sha256 as JSON beside them."""
+"""Checkpoint files: tensors as safetensors, with recipe and sha256 in a JSON file next to them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qreg.training.storage import pack, unpack
 
 
 def checkpoint_folders(chosen: Path | None = None) -> tuple[Path, ...]:
-    """Where checkpoints are looked for, in order; new ones are written to the first.
+    """The folders searched for checkpoints, in order; new ones are written to the first.
 
     `chosen`, else ``QREG_CHECKPOINTS``, else ``baselines/checkpoints`` here; then the shipped.
     """
@@ -45,7 +45,7 @@ def find_checkpoint(folders: tuple[Path, ...], model: str, dataset: str, kind: s
             return path
     raise MissingCheckpointError(
         f"no checkpoint {kind} of {model} on {dataset}: tried {', '.join(map(str, tried))}",
-        hint=f"make it with: qreg train --model {model} --dataset {dataset} --method {kind}",
+        hint=f"create it with: qreg train --model {model} --dataset {dataset} --method {kind}",
     )
 
 
@@ -56,16 +56,16 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: Recipe) -> Recipe:
     content = save(pack(model))
     complete = replace(recipe, sha256=hashlib.sha256(content).hexdigest())
     write_atomically(path, content)
-    beside = path.with_suffix(".json")
-    write_atomically(beside, recipe_text(complete).encode())
+    recipe_path = path.with_suffix(".json")
+    write_atomically(recipe_path, recipe_text(complete).encode())
     return complete
 
 
 def load_checkpoint(path: Path, build: Callable[[], nn.Module]) -> tuple[nn.Module, Recipe]:
-    """Build a model and give it the tensors of a checkpoint, after checking the file's sha256.
+    """Build a model and load a checkpoint into it, after verifying the file's sha256.
 
     Raises:
-        CorruptFileError: the file is not what its recipe recorded.
+        CorruptFileError: the file differs from its recorded sha256.
         CheckpointError: the tensors do not fit the model.
     """
     from safetensors.torch import load
@@ -77,7 +77,7 @@ def load_checkpoint(path: Path, build: Callable[[], nn.Module]) -> tuple[nn.Modu
             path,
             expected=f"sha256 {recipe.sha256}",
             found=f"sha256 {found}",
-            hint="the file is left as it is: restore it, or make it anew with: qreg train "
+            hint="the file is left unchanged: restore it, or train it again with: qreg train "
             f"--model {recipe.model} --dataset {recipe.dataset} --method {recipe.kind}",
         )
     model = build()
@@ -86,6 +86,6 @@ def load_checkpoint(path: Path, build: Callable[[], nn.Module]) -> tuple[nn.Modu
     except RuntimeError as error:
         raise CheckpointError(
             f"{path} does not fit {recipe.model}: {error}",
-            hint="the model's code has changed since: make the checkpoint anew with: qreg train",
+            hint="the model's code has changed: train the checkpoint again with: qreg train",
         ) from error
     return model, recipe

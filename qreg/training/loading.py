@@ -1,4 +1,4 @@
-"""From a model's name to its float model with weights, and which weights those are."""
+"""Loading a model with its weights, and identifying the weights."""
 
 from __future__ import annotations
 

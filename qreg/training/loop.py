@@ -1,4 +1,4 @@
-"""The training loop: epoch by epoch, each one saved, each one a function of (recipe, epoch)."""
+"""The training loop: each epoch is saved, and is a function of (recipe, epoch)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHIFT = 4  # pixels, of the random crop: He et al. (2015), section 4.2
 
 @dataclass(frozen=True)
 class Step:
-    """Where a training is: reported after every batch."""
+    """The progress of a training, reported after every batch."""
 
     epoch: int
     batch: int
@@ -43,9 +43,9 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def batch_cuts(count: int, size: int) -> list[tuple[int, int]]:
-    """Where the batches of an epoch start and stop.
+    """Start and stop of the batches of an epoch.
 
-    A last batch of one sample, of which BatchNorm has no variance, joins the one before it.
+    A last batch of one sample, for which BatchNorm has no variance, joins the previous one.
     """
     starts = list(range(0, count, size))
     if len(starts) > 1 and size > 1 and count - starts[-1] == 1:

@@ -78,7 +78,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         CheckpointError: it is not a JSON object with just the fields of `Recipe`.
     """
-    hint = "the file is left as it is: restore it, or make it anew with: qreg train"
+    hint = "the file is left unchanged: restore it, or train it again with: qreg train"
     try:
         found = json.loads(path.read_text())
         if not isinstance(found, dict):
@@ -86,7 +86,7 @@ def read_recipe(path: Path) -> Recipe:
         if found.get("format") != FORMAT:
             raise CheckpointError(
                 f"{path}: format {found.get('format')}, this qreg reads {FORMAT}",
-                hint="upgrade qreg, or make the checkpoint anew with: qreg train",
+                hint="upgrade qreg, or train the checkpoint again with: qreg train",
             )
         if unknown := set(found) - {field.name for field in fields(Recipe)}:
             raise CheckpointError(f"{path}: unknown key {sorted(unknown)[0]}", hint=hint)

@@ -98,7 +98,7 @@ def test_a_folder_in_place_of_a_file_is_refused(whole: Path, tmp_path: Path) -> 
     store = Store(tmp_path / "copy")
     store.path(build.CASE).unlink()
     store.path(build.CASE).mkdir()
-    with pytest.raises(CorruptFileError, match="a file to read"):
+    with pytest.raises(CorruptFileError, match="a readable file"):
         store.read(build.CASE)
 
 

@@ -168,7 +168,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "sidecar missing": (
         lambda c: _sidecars(c)["arrays"].update(file="0" * 32 + ".safetensors", sha256="0" * 64),
-        "expected a file to read, found no such file",
+        "expected a readable file, found no such file",
     ),
 }  # fmt: skip
 

@@ -83,7 +83,7 @@ def test_an_engine_that_is_not_here_leaves_the_other_rows(
     argv = ["compare", "--model", "linear_100", "--limit", "50", "--methods", "dynamic"]
     assert main([*argv, "--engine", "x86,fbgemm"]) == 1
     captured = capsys.readouterr()
-    assert "engine 'fbgemm' is not in this PyTorch\n  engines here: x86" in captured.err
+    assert "engine 'fbgemm' is not in this PyTorch\n  available engines: x86" in captured.err
     assert captured.out.count("dynamic") >= 2
 
 

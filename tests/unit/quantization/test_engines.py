@@ -23,7 +23,7 @@ def test_an_engine_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qreg.quantization.engines.available_engines", lambda: ("x86",))
     with pytest.raises(UnavailableError) as caught, use_engine("qnnpack"):
         raise AssertionError("not reached")
-    assert caught.value.hint == "engines here: x86"
+    assert caught.value.hint.endswith(": x86")
 
 
 def test_an_unknown_engine() -> None:
