@@ -1,4 +1,4 @@
-"""A process of the proof: ``python -m qreg.faults.child``, with JSON on standard output.
+"""A process of the proof: ``python -m qreg.faults.child JOB.json RESULT.json``.
 
 It observes cases with or without a fault, and judges them by the baselines in a folder or records
 them there; or it measures their speed-ups over fp32.
@@ -6,9 +6,8 @@ them there; or it measures their speed-ups over fp32.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,14 +20,16 @@ from qreg.diagnosis.run import raised_failure
 from qreg.faults import get_faults
 from qreg.faults.fault import Target
 from qreg.faults.noise import noise
-from qreg.faults.results import TIERS, Judged, Observed
+from qreg.faults.results import Judged, Observed
 from qreg.gate.observe import Gate
 from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options
+from qreg.processes import child
 from qreg.quantization import method_info
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
+from qreg.records.decode import plain
 from qreg.records.verdict import Basis, Outcome, Verdict
 from qreg.stats.holm import family_alpha
 from qreg.tasks import whole_set_summary
@@ -41,57 +42,42 @@ _ERROR = Judged(Outcome.ERROR)
 PromiseObservations = dict[bool, PromiseObservation | None]
 
 
-def main() -> None:
-    """Observe the cases and print a list with one object per case."""
-    args = _arguments()
-    options = Options.of_plain(json.loads(args.options))
+def _work(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any]:
+    """What was observed of the job's cases, or their speed-ups over fp32.
+
+    Its keys: cases, options; and of fault, against, record (folders) and speed_ups (a batch size)
+    those that are asked for.
+    """
+    enter("observing")
+    options = Options.of_plain(job["options"])
     options.apply_threads()
     gate = Gate(options)
-    cases = [Case(*case) for case in args.case]
-    if args.speed_ups:
-        json.dump(_speed_ups_of(cases, gate, args.speed_ups), sys.stdout)
-        return
-    json.dump([_attempt(case, args, gate, options) for case in cases], sys.stdout)
+    cases = [Case(*names) for names in job["cases"]]
+    if batch := job.get("speed_ups"):
+        logs = [round(gate.log_speed_up(case, batch), 4) for case in cases]
+        return {"environment": vars(capture_environment()), "log_speed_ups": logs}
+    return {"observed": [_attempt(case, job, gate, options) for case in cases]}
 
 
-def _speed_ups_of(cases: list[Case], gate: Gate, batch: int) -> list[dict[str, Any]]:
-    where = asdict(capture_environment())
-    seen = [(case, round(gate.log_speed_up(case, batch), 4)) for case in cases]
-    return [{"case": asdict(c), "environment": where, "log_speed_up": log} for c, log in seen]
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    names = ("DATASET", "MODEL", "METHOD", "ENGINE")
-    parser.add_argument("--case", nargs=4, action="append", metavar=names, required=True)
-    parser.add_argument("--fault", default="")
-    parser.add_argument("--against", type=Path, help="judge by the baselines in this folder")
-    parser.add_argument("--record", type=Path, help="put what was observed in this folder")
-    parser.add_argument(
-        "--speed-ups", type=int, default=0, help="batch size of a speed-up over fp32"
-    )
-    parser.add_argument("--options", required=True, help="of qreg.measure, as JSON")
-    return parser.parse_args()
-
-
-def _attempt(case: Case, args: argparse.Namespace, gate: Gate, options: Options) -> dict[str, Any]:
-    fault = get_faults([args.fault])[0] if args.fault else None
+def _attempt(
+    case: Case, job: dict[str, Any], gate: Gate, options: Options
+) -> dict[str, Any] | None:
+    fault = get_faults([job["fault"]])[0] if job.get("fault") else None
+    against = Path(job["against"]) if job.get("against") else None
     promises: PromiseObservations = {}
     try:
         with fault.inject(Target(case, options)) if fault else nullcontext():
             snapshot = gate.observe(case)
-            if args.against and isinstance(snapshot, Snapshot):
-                promises = _observed_promises(snapshot, gate, Store(args.against))
+            if against and isinstance(snapshot, Snapshot):
+                promises = _observed_promises(snapshot, gate, Store(against))
     except Exception as error:
         snapshot = raised_failure(case, error)
     if isinstance(snapshot, Failure):
         sys.stderr.write(snapshot.details)
         return _plain(Observed(case, _ERROR, _ERROR, _ERROR, reason=snapshot.reason))
-    if args.record:
-        Store(args.record).write(Baseline(snapshot, (_APPROVED,)))
-    if not args.against:
-        return {"case": asdict(case)}
-    return _plain(_judged(snapshot, args.against, promises))
+    if job.get("record"):
+        Store(Path(job["record"])).write(Baseline(snapshot, (_APPROVED,)))
+    return _plain(_judged(snapshot, against, promises)) if against else None
 
 
 def _observed_promises(snapshot: Snapshot, gate: Gate, store: Store) -> PromiseObservations:
@@ -146,11 +132,11 @@ def _short(verdict: Verdict) -> Judged:
 
 
 def _plain(observed: Observed) -> dict[str, Any]:
-    plain = asdict(observed)
-    for tier in TIERS:
-        plain[tier]["outcome"] = plain[tier]["outcome"].value
-    return plain
+    """As JSON; noise may be infinite."""
+    noise = asdict(observed.noise) if observed.noise else None
+    found: dict[str, Any] = plain(replace(observed, noise=None))
+    return {**found, "noise": noise}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(child.main(*sys.argv[1:3], measure=_work))

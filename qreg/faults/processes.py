@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qreg.baselines.store import Store
 from qreg.checks.speed_up import is_detectable
 from qreg.errors import QregError
+from qreg.faults import child
 from qreg.faults.noise import EnvironmentNoise
-from qreg.faults.results import TIERS, Judged, Observed
+from qreg.faults.results import Judged, Observed
 from qreg.measure.environment import LIMITS
 from qreg.measure.options import Options
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
-from qreg.processes.jobs import read_environment
+from qreg.processes.jobs import LostError, read_environment
+from qreg.processes.running import run_script
+from qreg.processes.sides import HERE, open_side
 from qreg.records.baseline import Approval, Promise
 from qreg.records.case import Case
+from qreg.records.decode import decoder
 from qreg.records.verdict import Outcome
 
-_LINES = 12
+_CHILD = Path(child.__file__).resolve()
+# All cases of a model in one process, on a busy machine.
+_TIMEOUT_S = 3600
 _APPROVED = Approval("clean runs", "2000-01-01T00:00:00Z", "", "")
 
 
@@ -40,11 +42,11 @@ class Launcher:
         Raises:
             QregError: a case could not be observed.
         """
-        found = self._run(cases, ["--record", str(folder)], limits, self.options.threads)
-        for one in found:
-            if one.get("reason"):
+        found = self._run(cases, limits, self.options.threads, record=str(folder))
+        for case, one in zip(cases, found["observed"], strict=True):
+            if one and one["reason"]:
                 raise QregError(
-                    f"{Case(**one['case'])} cannot be built: {one['reason']}",
+                    f"{case} cannot be built: {one['reason']}",
                     hint="choose cases that `qreg compare` can measure",
                 )
 
@@ -56,13 +58,12 @@ class Launcher:
         """
         batch = min(SPEED_UP_BATCHES)
         found = [
-            self._run(cases, ["--speed-ups", str(batch)], (), self.options.threads)
-            for _ in range(processes)
+            self._run(cases, (), self.options.threads, speed_ups=batch) for _ in range(processes)
         ]
-        environment = read_environment(found[0][0]["environment"])
+        environment = read_environment(found[0]["environment"])
         detectable = set()
         for number, case in enumerate(cases):
-            logs = tuple(one[number]["log_speed_up"] for one in found)
+            logs = tuple(one["log_speed_ups"][number] for one in found)
             promise = Promise(case, environment, batch, logs, (_APPROVED,))
             Store(folder).write_promise(promise)
             detectable |= {case} if is_detectable(promise) else set()
@@ -76,9 +77,10 @@ class Launcher:
         Raises:
             QregError: the process failed for another reason than the fault.
         """
-        more = ["--fault", fault, "--against", str(against)]
+        threads, home = self.options.threads, str(against)
         try:
-            return _observed(self._run([case], more, limits, self.options.threads)[0])
+            found = self._run([case], limits, threads, fault=fault, against=home)
+            return _observed(found["observed"][0])
         except KilledError as error:
             died = Judged(Outcome.ERROR)
             return Observed(case, died, died, died, reason=str(error))
@@ -93,41 +95,41 @@ class Launcher:
         record: Path | None = None,
     ) -> tuple[Observed, ...]:
         """Judge clean cases in one process by the baselines in a folder; optionally record them."""
-        more = ["--against", str(against), *(["--record", str(record)] if record else [])]
-        found = self._run(cases, more, limits, threads or self.options.threads)
-        return tuple(_observed(one) for one in found)
+        more = {"against": str(against), "record": str(record) if record else ""}
+        found = self._run(cases, limits, threads or self.options.threads, **more)
+        return tuple(map(_observed, found["observed"]))
 
     def _run(
-        self, cases: Iterable[Case], more: Sequence[str], limits: Sequence[str], threads: int
-    ) -> list[dict[str, Any]]:
-        command = [sys.executable, "-m", "qreg.faults.child", *more]
-        for case in cases:
-            command += ["--case", case.dataset, case.model, case.method, case.engine]
+        self, cases: Sequence[Case], limits: Sequence[str], threads: int, **more: object
+    ) -> dict[str, Any]:
         options = replace(self.options, threads=threads, download=False)
-        command += ["--options", json.dumps(options.plain())]
-        done = subprocess.run(command, env=_environment(limits), capture_output=True, text=True)
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-_LINES:]
-            ended = KilledError if done.returncode < 0 else QregError
-            raise ended(f"process ended with {done.returncode}: " + " | ".join(last))
-        found: list[dict[str, Any]] = json.loads(done.stdout)
-        return found
+        job = {"cases": list(map(astuple, cases)), "options": options.plain(), **more}
+        try:
+            with open_side(HERE, Path.cwd()) as side:
+                return run_script(
+                    side,
+                    _CHILD,
+                    job,
+                    threads=threads,
+                    timeout=_TIMEOUT_S,
+                    variables=_variables(limits),
+                )
+        except LostError as error:
+            ended = KilledError if error.killed else QregError
+            raise ended(f"a process of the proof {error}", details=error.details) from error
 
 
 class KilledError(QregError):
     """A process of the proof was killed by a signal, for example by an illegal instruction."""
 
 
-def _environment(limits: Sequence[str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in LIMITS}
-    return kept | dict(limit.split("=", 1) for limit in limits)
+def _variables(limits: Sequence[str]) -> dict[str, str | None]:
+    """Those that keep kernels off instructions: the ones asked for, and no others."""
+    return {**dict.fromkeys(LIMITS), **dict(limit.split("=", 1) for limit in limits)}
 
 
-def _observed(plain: dict[str, Any]) -> Observed:
-    tiers = {
-        tier: Judged(Outcome(plain[tier]["outcome"]), tuple(plain[tier]["checks"]))
-        for tier in TIERS
-    }
-    noise = EnvironmentNoise(**plain["noise"]) if plain["noise"] else None
-    case = Case(**plain["case"])
-    return Observed(**{**plain, **tiers, "case": case, "noise": noise})
+def _observed(content: dict[str, Any]) -> Observed:
+    """What the child wrote: strictly, but for infinite noise, which JSON has no word for."""
+    noise = content.get("noise")
+    found: Observed = decoder(Observed)({**content, "noise": None})
+    return replace(found, noise=EnvironmentNoise(**noise) if noise else None)

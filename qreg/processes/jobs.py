@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,9 @@ class Job:
 class LostError(Exception):
     """A child process returned no result; the text says how it ended and at which stage."""
 
-    def __init__(self, text: str, *, stage: str, details: str = "") -> None:
+    def __init__(self, text: str, *, stage: str, details: str = "", killed: bool = False) -> None:
         super().__init__(text)
-        self.stage, self.details = stage, details
+        self.stage, self.details, self.killed = stage, details, killed
 
 
 def read_environment(found: object) -> Environment:
@@ -85,12 +85,21 @@ def command(side: Side, *arguments: str, script: Path = CHILD) -> list[str]:
     return [side.python, "-c", _START, str(script.resolve()), *arguments]
 
 
-def environment(side: Side, threads: int) -> dict[str, str]:
-    """The environment variables of a side's processes."""
+def environment(
+    side: Side, threads: int, variables: Mapping[str, str | None] | None = None
+) -> dict[str, str]:
+    """The environment variables of a side's processes.
+
+    Args:
+        threads: of kernels; 0 as they choose.
+        variables: further ones, or None for those to leave out.
+    """
     paths: Sequence[str] = [*map(str, side.paths), os.environ.get("PYTHONPATH", "")]
-    pinned = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if threads else ()
+    pinned = dict.fromkeys(names, str(threads))
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONEXECUTABLE")}
     own = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONWARNINGS": "ignore"}
     if side.python != sys.executable:
         kept.pop("VIRTUAL_ENV", None)
-    return {**kept, **pinned, **own}
+    all_of_them = {**kept, **pinned, **own, **(variables or {})}
+    return {name: value for name, value in all_of_them.items() if value is not None}

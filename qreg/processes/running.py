@@ -36,10 +36,23 @@ def run_child(
 
 
 def run_script(
-    side: Side, script: Path, content: Mapping[str, Any], *, threads: int, timeout: float
+    side: Side,
+    script: Path,
+    content: Mapping[str, Any],
+    *,
+    threads: int,
+    timeout: float,
+    variables: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
-    """Run any script of qreg's that reads a job and writes a result as the child does."""
-    with started(side, script, content, threads=threads) as running:
+    """Run any script of qreg's that reads a job and writes a result as the child does.
+
+    Args:
+        variables: of its environment, or None for those to leave out.
+
+    Raises:
+        LostError: as of `run_child`.
+    """
+    with started(side, script, content, threads=threads, variables=variables) as running:
         return running.result(timeout=timeout)
 
 
@@ -52,6 +65,7 @@ def started(
     threads: int,
     under: Sequence[str] = (),
     turns: bool = False,
+    variables: Mapping[str, str | None] | None = None,
 ) -> Iterator[Running]:
     """Start a script in a fresh process of its own group, which is killed at the end.
 
@@ -69,7 +83,8 @@ def started(
         (folder / "job.json").write_text(json.dumps({**content, **added}))
         files = (str(folder / "job.json"), str(folder / "result.json"))
         try:
-            process = _popen([*under, *command(side, *files, script=script)], side, threads, report)
+            words = [*under, *command(side, *files, script=script)]
+            process = _popen(words, side, environment(side, threads, variables), report)
         finally:
             os.close(report)
         stack.callback(_kill_group, process)
@@ -131,7 +146,8 @@ class Running:
         if status:
             output = (self._folder / "output").read_text(errors="replace")
             last = output.strip().rpartition("\n")[2]
-            raise self._lost(f"{status_text(status)}{f': {last}' if last else ''}")
+            how = f"{status_text(status)}{f': {last}' if last else ''}"
+            raise self._lost(how, killed=status < 0)
         if not (self._folder / "result.json").is_file():
             raise self._lost("wrote no result")
         return _checked(json.loads((self._folder / "result.json").read_text()))
@@ -139,12 +155,12 @@ class Running:
     def _left(self, timeout: float) -> float:
         return max(0.0, self._start + timeout - time.monotonic())
 
-    def _lost(self, how: str) -> LostError:
-        return LostError(f"{how} ({self.stage})", stage=self.stage)
+    def _lost(self, how: str, *, killed: bool = False) -> LostError:
+        return LostError(f"{how} ({self.stage})", stage=self.stage, killed=killed)
 
 
 def _popen(
-    started: Sequence[str], side: Side, threads: int, report: int
+    started: Sequence[str], side: Side, variables: dict[str, str], report: int
 ) -> subprocess.Popen[bytes]:
     # the last line of its output is shown if it fails
     with Path(started[-1]).with_name("output").open("wb") as output:
@@ -152,7 +168,7 @@ def _popen(
             return subprocess.Popen(
                 started,
                 cwd=side.folder,
-                env=environment(side, threads),
+                env=variables,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

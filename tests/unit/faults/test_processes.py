@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from dataclasses import asdict
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from qreg.faults.processes import Launcher
 from qreg.faults.results import Judged, Observed
 from qreg.faults.settings import SETTINGS, true_loss
 from qreg.measure.options import Options
+from qreg.processes.jobs import LostError
+from qreg.processes.sides import Side
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
 
@@ -24,59 +25,75 @@ LAUNCHER = Launcher(Options(checkpoints=Path("checkpoints"), threads=1))
 
 
 class _Ends:
-    """Stands for subprocess.run; keeps what it was called with."""
+    """Stands for a process: what it answers, or how it is lost; keeps what it was asked."""
 
-    def __init__(self, status: int, output: str = "") -> None:
-        self.status, self.output = status, output
-        self.command: list[str] = []
-        self.environment: dict[str, str] = {}
+    def __init__(self, answer: dict[str, Any] | LostError) -> None:
+        self.answer = answer
+        self.job: dict[str, Any] = {}
+        self.variables: dict[str, str | None] = {}
 
-    def __call__(self, command: list[str], *, env: dict[str, str], **_: Any) -> Any:
-        self.command, self.environment = command, env
-        return subprocess.CompletedProcess(command, self.status, self.output, "Illegal\n")
+    def __call__(self, side: Side, script: Path, job: dict[str, Any], **how: Any) -> Any:
+        self.job, self.variables = json.loads(json.dumps(job)), how["variables"]
+        if isinstance(self.answer, LostError):
+            raise self.answer
+        return json.loads(json.dumps(self.answer))
 
 
-def _ends(monkeypatch: pytest.MonkeyPatch, status: int, output: str = "") -> _Ends:
-    ends = _Ends(status, output)
-    monkeypatch.setattr(subprocess, "run", ends)
+def _ends(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | LostError) -> _Ends:
+    ends = _Ends(answer)
+    monkeypatch.setattr("qreg.faults.processes.run_script", ends)
     return ends
 
 
 def test_what_was_observed_comes_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Judged(Outcome.REGRESSED, ("layers",))
     seen = Observed(CASE, found, Judged(Outcome.PASS), found, noise=EnvironmentNoise(flips=2))
-    ends = _ends(monkeypatch, 0, json.dumps([_plain(seen)]))
+    ends = _ends(monkeypatch, {"observed": [_plain(seen)]})
     assert LAUNCHER.faulty(CASE, "one-code", HERE) == seen
-    assert ends.command[ends.command.index("--fault") + 1] == "one-code"
+    assert ends.job["fault"] == "one-code"
+    assert ends.job["cases"] == [list(astuple(CASE))]
 
 
 def test_a_fault_that_kills_its_process_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    _ends(monkeypatch, -4)
+    _ends(monkeypatch, LostError("was killed by SIGILL (observing)", stage="", killed=True))
     found = LAUNCHER.faulty(CASE, "one-code", HERE)
     assert found.exact.outcome is found.other_float.outcome is Outcome.ERROR
-    assert found.reason == "process ended with -4: Illegal"
+    assert "was killed by SIGILL" in found.reason
 
 
 def test_a_process_that_fails_otherwise_is_no_catch(monkeypatch: pytest.MonkeyPatch) -> None:
-    _ends(monkeypatch, 1)
-    with pytest.raises(QregError, match="process ended with 1"):
+    _ends(monkeypatch, LostError("exited 1 (observing)", stage="", details="Traceback"))
+    with pytest.raises(QregError, match="exited 1") as failed:
         LAUNCHER.faulty(CASE, "one-code", HERE)
+    assert failed.value.details == "Traceback"
 
 
 def test_a_clean_case_that_cannot_be_made_ends_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = {"case": asdict(CASE), "reason": "no checkpoint"}
-    _ends(monkeypatch, 0, json.dumps([failed]))
+    error = Judged(Outcome.ERROR)
+    failed = Observed(CASE, error, error, error, reason="no checkpoint")
+    _ends(monkeypatch, {"observed": [_plain(failed)]})
     with pytest.raises(QregError, match=r"static@onednn .*: no checkpoint"):
         LAUNCHER.record([CASE], HERE)
 
 
 def test_limits_are_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
-    ends = _ends(monkeypatch, 0, "[]")
-    LAUNCHER.clean([CASE], HERE, limits=("ONEDNN_MAX_CPU_ISA=AVX2",), threads=4)
-    assert ends.environment["ONEDNN_MAX_CPU_ISA"] == "AVX2"
-    assert "ATEN_CPU_CAPABILITY" not in ends.environment
-    assert json.loads(ends.command[-1])["threads"] == 4
+    ends = _ends(monkeypatch, {"observed": []})
+    LAUNCHER.clean([], HERE, limits=("ONEDNN_MAX_CPU_ISA=AVX2",), threads=4)
+    assert ends.variables["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    assert ends.variables["ATEN_CPU_CAPABILITY"] is None
+    assert ends.job["options"]["threads"] == 4
+
+
+@pytest.mark.slow
+def test_real_processes_record_judge_and_promise(tmp_path: Path) -> None:
+    case = Case("shapes10", "linear_100", "dynamic", "x86")
+    real = Launcher(Options(threads=1))
+    real.record([case], tmp_path)
+    (clean,) = real.clean([case], tmp_path)
+    assert clean.exact.outcome is Outcome.PASS
+    assert clean.unchanged
+    broken = real.faulty(case, "one-code", tmp_path)
+    assert broken.exact.outcome is Outcome.REGRESSED
 
 
 def test_only_onednns_own_activations_lose_without_vnni() -> None:
