@@ -65,10 +65,22 @@ def judge_layers(
 
 def first_moved(now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances) -> str:
     """The first layer, in execution order, that changed in any way; "" where none did."""
-    for here, there in _pairs(now, before):
-        if _moved_parameter(here, there, allowed) or _moved_output(here, there, allowed):
-            return here.name
-    return ""
+    return next((name for name, _ in moved_layers(now, before, allowed)), "")
+
+
+def moved_layers(
+    now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances
+) -> tuple[tuple[str, bool], ...]:
+    """All layers that changed in any way, in execution order, and whether their parameters did.
+
+    Of the others only the output changed: they may just pass on what they are given.
+    """
+    return tuple(
+        (here.name, own)
+        for here, there in _pairs(now, before)
+        if (own := _moved_parameter(here, there, allowed) is not None)
+        or _moved_output(here, there, allowed)
+    )
 
 
 def _pairs(now: Sequence[Layer], before: Sequence[Layer]) -> Pairs:

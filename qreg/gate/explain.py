@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from qreg.checks.layers import first_moved
+from qreg.checks.layers import moved_layers
 from qreg.checks.tolerances import tolerances
 from qreg.checks.verdict import with_finding
 from qreg.data import inputs
@@ -34,6 +36,9 @@ from qreg.records.verdict import Check, Finding, Outcome, Verdict
 _KEEP = ("DNNL_MAX_CPU_ISA=", "FBGEMM_ENABLE_INSTRUCTIONS=", "ONEDNN_MAX_CPU_ISA=")
 # Samples that are run with the layer restored, and samples for counting overflows.
 _RESTORE_SAMPLES, _AUDIT_SAMPLES = 64, 4
+# Layers that are restored one after the other, and the share from which one is to blame: what
+# restoring an innocent layer changes is rounding, a percent or two either way.
+_TRIED_LAYERS, _SMALLEST_SHARE = 8, 0.05
 
 
 def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Verdict:
@@ -47,34 +52,55 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
     if any(finding.check is Check.WEIGHTS for finding in verdict.findings):
         return verdict  # every layer is another one
     allowed = tolerances(now, before, verdict.basis)
-    name = first_moved(now.numerics.layers, before.numerics.layers, allowed)
+    moved = moved_layers(now.numerics.layers, before.numerics.layers, allowed)
+    name = moved[0][0] if moved else ""
     if not name:  # every layer is within its tolerance, but the logits are not
         return _saturation(verdict, now, before, name, gate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        note = _confirmed(name, before, gate.samples(now.case.dataset))
-    verdict = replace(verdict, notes=(*verdict.notes, f"first diverging layer: {name}{note}"))
+        located = _located(moved, before, gate.samples(now.case.dataset))
+    verdict = replace(verdict, notes=(*verdict.notes, f"first diverging layer: {located}"))
     return _saturation(verdict, now, before, name, gate)
 
 
-def _confirmed(name: str, before: Snapshot, samples: GateSamples) -> str:
+def _located(moved: Sequence[tuple[str, bool]], before: Snapshot, samples: GateSamples) -> str:
+    """The first layer whose parameters moved, or whose restoring tells; or that there is none.
+
+    A layer of the same parameters whose restoring changes nothing only passes on what moved
+    before it, where no layer is seen: in a functional operator, say.
+    """
     subject = samples.subject(before.case)
-    layer = next(layer for layer in before.numerics.layers if layer.name == name)
     if not isinstance(subject, Subject):
-        return ""
+        return moved[0][0]
+    twin = float_twin(subject.source, subject.model)  # once: it fuses the source
+    for name, own in moved[:_TRIED_LAYERS]:
+        note, share = _confirmed(name, subject, twin, before, samples)
+        if own or share is None or share >= _SMALLEST_SHARE:
+            return f"{name} ({note})"
+    tried = ", ".join(name for name, _ in moved[:_TRIED_LAYERS])
+    return f"not found among the layers that can be restored (tried {tried})"
+
+
+def _confirmed(
+    name: str, subject: Subject, twin: nn.Module, before: Snapshot, samples: GateSamples
+) -> tuple[str, float | None]:
+    """What restoring a layer tells, in words, and its share; None where there is no number."""
+    layer = next(layer for layer in before.numerics.layers if layer.name == name)
     try:
-        share = _share(subject, layer, before, samples)
+        share = _share(subject, twin, layer, before, samples)
     except Exception as error:
-        return f" (restoring it failed: {type(error).__name__}: {error})"
+        return f"restoring it failed: {type(error).__name__}: {error}", None
     if share is None:
-        return " (a layer of this kind cannot be restored alone)"
+        return "a layer of this kind cannot be restored alone", None
     if not math.isfinite(share):
-        return " (its share is unknown: the first logits are equal, or not finite)"
-    return f" (restoring it removes {share * 100:.0f} % of the difference of the logits)"
+        return "its share is unknown: the first logits are equal, or not finite", None
+    return f"restoring it removes {share * 100:.0f} % of the difference of the logits", share
 
 
 @torch.no_grad()
-def _share(subject: Subject, layer: Layer, before: Snapshot, samples: GateSamples) -> float | None:
+def _share(
+    subject: Subject, twin: nn.Module, layer: Layer, before: Snapshot, samples: GateSamples
+) -> float | None:
     """The share of the logits' squared difference from the baseline that one layer causes.
 
     Returns:
@@ -89,7 +115,7 @@ def _share(subject: Subject, layer: Layer, before: Snapshot, samples: GateSample
 
     with use_engine(subject.case.engine):
         apart = outputs() - wanted
-        with restored(subject.model, float_twin(subject.source, subject.model), layer) as possible:
+        with restored(subject.model, twin, layer) as possible:
             if not possible:
                 return None
             left = outputs() - wanted

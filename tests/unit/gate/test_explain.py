@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
@@ -52,11 +53,22 @@ class Net(nn.Module):
         self.again = nn.Conv2d(8, 8, 3, padding=1)
         self.add = FloatFunctional()
         self.fc = nn.Linear(512, 4)
+        self.factor = 1.0
         nn.init.constant_(self.conv.weight[0], 0.1)
 
     def forward(self, x):
         y = self.relu(self.bn(self.conv(x)))
-        return self.fc(self.add.add(y, self.again(y)).flatten(1))
+        y = self.add.add(y, self.again(y)).flatten(1)
+        return self.fc(y * self.factor if self.factor != 1 else y)
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn, self.fc = nn.LSTM(96, 16, batch_first=True), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.fc(self.rnn(x.permute(0, 2, 1, 3).flatten(2))[0][:, -1])
 """
 
 
@@ -175,6 +187,34 @@ def test_logits_that_are_no_numbers_are_not_shared_out(faulty: Any, colours: Pat
 
     gate, now, before = _pair(faulty, _case(colours, "dynamic"), change)
     assert "model.fc (its share is unknown" in _explained(gate, now, before)[1]
+
+
+def test_what_no_layer_did_is_blamed_on_none(faulty: Any, colours: Path) -> None:
+    """A functional operator: the layer after it only passes on what it is given."""
+
+    def change(model: Any) -> None:
+        model.model.factor = 1.02
+
+    gate, now, before = _pair(faulty, _case(colours, "dynamic"), change)
+    note = _explained(gate, now, before)[1]
+    assert note.startswith("not found among the layers that can be restored (tried ")
+
+
+@pytest.mark.parametrize("method", ["dynamic", "float_only"])
+def test_a_recurrent_layer_is_named_and_no_innocent_one(
+    faulty: Any, colours: Path, method: str
+) -> None:
+    def change(model: Any) -> None:
+        rnn = model.model.rnn
+        if isinstance(rnn, torch.nn.LSTM):
+            rnn.weight_hh_l0.data.mul_(1.02)
+
+    case = replace(_case(colours, method), model="faulty_nets:Recurrent")
+    gate, now, before = _pair(faulty, case, change)
+    if now.numerics.logits == before.numerics.logits:
+        pytest.skip("its weights are packed: nothing was changed")
+    note = _explained(gate, now, before)[1]
+    assert note.startswith("model.rnn (a layer of this kind cannot be restored alone")
 
 
 def test_what_goes_wrong_in_putting_back_is_said(faulty: Any, colours: Path) -> None:
