@@ -50,23 +50,29 @@ TIMM = (
 
 
 def names() -> list[str]:
-    """The smallest first."""
+    """One network of each family, the smallest, then the second smallest of each, and so on."""
     import torchvision
     from torchvision.models import get_model_weights, list_models, quantization
 
-    classifiers = list_models(module=torchvision.models)
-    sizes = {n: get_model_weights(n).DEFAULT.meta["num_params"] for n in classifiers}
-    ordered = sorted(classifiers, key=lambda name: sizes[name])
-    small = [f"torchvision.models:{name}" for name in ordered if sizes[name] < 60e6]
-    large = [f"torchvision.models:{name}" for name in ordered if sizes[name] >= 60e6]
-    quantizable = sorted(
-        (name.removeprefix("quantized_") for name in list_models(module=quantization)),
-        key=lambda name: sizes[name],
-    )
-    prefix = "torchvision.models.quantization"
-    near = [f"{prefix}:{name}" for name in quantizable if sizes[name] < 60e6]
-    far = [f"{prefix}:{name}" for name in quantizable if sizes[name] >= 60e6]
-    return [*small, *near, *(f"timm:{name}" for name in TIMM), *far, *large]
+    sizes = {
+        name: get_model_weights(name).DEFAULT.meta["num_params"]
+        for name in list_models(module=torchvision.models)
+    }
+    quantizable = [n.removeprefix("quantized_") for n in list_models(module=quantization)]
+    ranked: list[tuple[int, int, str]] = []
+    for prefix, ones in (
+        ("torchvision.models", sizes),
+        ("torchvision.models.quantization", quantizable),
+    ):
+        families: Counter[str] = Counter()
+        for name in sorted(ones, key=lambda one: sizes[one]):
+            family = re.match("[a-z]+", name)
+            assert family
+            ranked.append((families[family[0]], sizes[name], f"{prefix}:{name}"))
+            families[family[0]] += 1
+    ordered = [name for _, _, name in sorted(ranked)]
+    first = sum(rank == 0 for rank, _, _ in ranked)
+    return [*ordered[:first], *(f"timm:{name}" for name in TIMM), *ordered[first:]]
 
 
 def smallest(name: str) -> dict[str, Any]:
