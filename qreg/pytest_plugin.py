@@ -6,9 +6,11 @@ Nothing here imports torch before a case is judged.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -227,6 +229,17 @@ def judge_case() -> None:
     """A stand-in for a case's test function, for conftest.py files and plugins that read one."""
 
 
+@contextmanager
+def _without_log_records() -> Iterator[None]:
+    """Keep the thousands of records of PyTorch's tracers out of what pytest shows of a failure."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 class CaseItem(pytest.Item):
     """One case: observed, judged, and reported.
 
@@ -251,7 +264,8 @@ class CaseItem(pytest.Item):
         # of an attempt before, where a plugin runs it again
         self.user_properties[:] = [one for one in self.user_properties if one[0] != _PROPERTY]
         try:
-            verdict = self._judge().verdict(self.case)
+            with _without_log_records():
+                verdict = self._judge().verdict(self.case)
         except MissingDataError as error:
             if self.config.option.qreg_require_data:
                 raise NotApprovedError((str(error), f"  {error.hint}")) from error

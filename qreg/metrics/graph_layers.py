@@ -53,7 +53,13 @@ def layers_in(graph: fx.GraphModule) -> tuple[GraphLayer, ...]:
 
 def _works(node: fx.Node) -> bool:
     quantizes = is_quantize(node) or is_dequantize(node)
-    return node.op == "placeholder" or (bool(operator(node)) and not quantizes)
+    return node.op == "placeholder" or (bool(operator(node)) and not quantizes and _is_tensor(node))
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    """Whether a node's value is one tensor: not a size, nor the parts of `chunk`."""
+    value = node.meta.get("val")
+    return value is None or isinstance(value, torch.Tensor)
 
 
 def _layer_name(node: fx.Node) -> str:
@@ -76,7 +82,7 @@ def graph_layers(
     class Recording(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
-            if n in shown:
+            if n in shown and isinstance(value, torch.Tensor):
                 layers.append(_layer(graph, shown[n], value, twin))
             return value
 

@@ -18,8 +18,10 @@ def digest(tensor: torch.Tensor | None) -> str:
     if tensor is None:
         return ""
     _, plain = next(iter(plain_tensors("", tensor)))
-    values = plain.int_repr() if plain.is_quantized else plain
-    return hashlib.sha256(values.contiguous().numpy().data).hexdigest()[:_SHORT]
+    values = (plain.int_repr() if plain.is_quantized else plain).contiguous()
+    if values.dtype is torch.bfloat16:  # numpy has none
+        values = values.view(torch.int16)
+    return hashlib.sha256(values.numpy().data).hexdigest()[:_SHORT]
 
 
 def quantizer(tensor: torch.Tensor | None) -> Quantizer | None:
@@ -59,7 +61,7 @@ def sqnr(output: torch.Tensor, twin: torch.Tensor | None) -> float | None:
 
     Source: Lin et al., "Fixed point quantization of deep convolutional networks" (2016).
     """
-    if twin is None or twin.shape != output.shape:
+    if twin is None or twin.shape != output.shape or not _is_float(output):
         return None
     values = output.dequantize() if output.is_quantized else output
     if torch.equal(values, twin):
@@ -68,6 +70,10 @@ def sqnr(output: torch.Tensor, twin: torch.Tensor | None) -> float | None:
     if not math.isfinite(noise) or not math.isfinite(signal) or signal == 0.0:
         return -EQUAL_DB
     return round(max(-EQUAL_DB, min(EQUAL_DB, 10 * math.log10(signal / noise))), 4)
+
+
+def _is_float(output: torch.Tensor) -> bool:
+    return output.is_quantized or output.is_floating_point()
 
 
 def _energy(values: torch.Tensor) -> float:
