@@ -142,7 +142,7 @@ def _figures(found: Snapshot) -> tuple[str, ...]:
         f"file {found.size.file_bytes:,} bytes, weights {found.size.weight_bytes:,} bytes",
         f"operators: {', '.join(f'{one.name} {one.count}' for one in numerics.operators)}",
         f"weights: {parse_weights(found.checkpoint)}",
-        f"calibrated on {len(found.calibration)} samples,  {len(found.warnings)} warnings, "
+        f"calibrated on {len(found.calibration)} samples, {len(found.warnings)} warnings, "
         f"logits of {numerics.logits.count} samples",
     )
 

@@ -94,9 +94,9 @@ def test_engines_get_a_column_when_there_are_several() -> None:
 def test_notes_say_what_the_reader_must_know() -> None:
     notes = "\n".join(comparison_notes([measurement(), measurement("static", (FP32,)), FAILURE]))
     assert re.search(r"4 test \w+, 2 threads, torch 2\.14\.1, AVX2, no VNNI", notes)
-    assert re.search(r"calibrated on 3 training \w+, indices 0 to 2", notes)
+    assert re.search(r"calibrated on 3 .*, indices 0 to 2", notes)
     assert "points: static 1.23" in notes
-    assert "static: float weights stay in conv1" in notes
+    assert re.search(r"static: .*float.* conv1\b", notes)
 
 
 def test_failures_say_why_and_what_to_do() -> None:
