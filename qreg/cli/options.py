@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -161,7 +162,7 @@ def options_of(args: argparse.Namespace, progress: Progress = no_progress) -> Op
     """The measurement options from a command's arguments, as far as it has them."""
     from qreg.measure.options import Options
 
-    names = ("data_dir", "checkpoints", "threads", "batch", "limit")
+    names = (field.name for field in fields(Options) if field.name not in ("progress", "sources"))
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
     return Options(**given, progress=progress)
 
