@@ -168,6 +168,8 @@ def _factory(name: str) -> ModelFactory:
     return factory
 
 
+#: Recorded among a case's warnings.
+CONTIGUOUS = "images are given in contiguous order: the network cannot take channels_last (view)"
 _HINT = "a model is a function that returns a fresh float torch.nn.Module"
 
 

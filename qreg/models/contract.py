@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,9 +61,12 @@ def tried(model: nn.Module, sample: Inputs, *, name: str, classes: int) -> nn.Mo
         ContractError: it fails for a batch of one, or its outputs are no logits.
     """
     from qreg.data import inputs
-    from qreg.models import check_output
+    from qreg.models import CONTIGUOUS, check_output
+    from qreg.models.stubs import is_contiguous
 
     model, outputs = _run(model.eval(), sample)
+    if is_contiguous(model):
+        warnings.warn(CONTIGUOUS, stacklevel=2)
     check_output(name, outputs, batch=inputs.count(sample), classes=classes)
     try:
         alone = inputs.call(model, inputs.head(sample, 1))

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from qreg.models import CONTIGUOUS
 from qreg.quantization import METHODS
 from qreg.records.case import Failure
 from qreg.records.measurement import Accuracy, Agreement, Measurement, Role
@@ -67,6 +68,7 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
     if smallest := _detectable(measured):
         lines.insert(2, smallest)
     lines += weights_notes(measured)
+    lines += [f"{CONTIGUOUS}."] if CONTIGUOUS in first.warnings else []
     calibrated = next((m for m in measured if m.calibration), None)
     if calibrated:
         low, high = calibrated.calibration[0], calibrated.calibration[-1]

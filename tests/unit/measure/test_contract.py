@@ -16,6 +16,7 @@ from qreg.measure.options import Options
 from qreg.measure.subject import CaseSetup, prepare
 from qreg.records.case import Case, Failure
 from qreg.records.measurement import Measurement
+from qreg.report.comparison import comparison_notes
 
 NETS = '''
 import torch
@@ -102,6 +103,7 @@ def test_a_network_that_flattens_with_view_is_measured(
     assert isinstance(fp32, Measurement)
     assert isinstance(dynamic, Measurement)
     assert isinstance(static, Failure)
+    assert any("contiguous" in note for note in comparison_notes([fp32, dynamic, static]))
     assert "view" in static.text
     assert "\n" not in static.text
 
