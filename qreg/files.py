@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from qreg.errors import QregError
+
+# Writing takes milliseconds: who waits longer waits for a process that hangs.
+_PATIENCE_S = 60
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -102,11 +106,23 @@ def shipped_folder() -> Path:
 def append_lines(path: Path, lines: Sequence[str]) -> None:
     """Append lines; they are on disk when this returns. A truncated last line is terminated."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"), path.open("ab") as file:
+    with _locked(path), path.open("ab") as file:
         ended = not file.tell() or _last_byte(path) == b"\n"
         file.write(("" if ended else "\n").encode() + "".join(f"{one}\n" for one in lines).encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        with FileLock(f"{path}.lock", timeout=_PATIENCE_S):
+            yield
+    except Timeout as error:
+        raise QregError(
+            f"{path}: another process has been writing for {_PATIENCE_S} s",
+            hint="wait for it, or end it",
+        ) from error
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:

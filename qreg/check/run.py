@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +32,7 @@ from qreg.errors import MissingCheckpointError, QregError
 from qreg.measure.options import Options
 from qreg.models import build_model
 from qreg.processes.forked import run_together
+from qreg.processes.temporary import temporary_folder
 from qreg.quantization import METHODS, Method
 from qreg.quantization.needs import logging_silenced, need_torchao
 from qreg.records.method import Need
@@ -79,7 +79,7 @@ def check(request: CheckRequest) -> CheckReport:
     given = _given(request)
     _import_once(request)
     build = partial(_build, request)
-    with tempfile.TemporaryDirectory(prefix="qreg-check-") as name:
+    with temporary_folder("check") as name:
         works: dict[str, Callable[[], dict[str, Any]]] = {
             "contract": lambda: _contract(build, given),
         }

@@ -45,8 +45,9 @@ class Side:
 def open_side(given: str, project: Path, *, revisions: bool = True) -> Iterator[Side]:
     """The side that `given` stands for; a checked-out revision is removed at the end.
 
-    A file is an interpreter and a folder with ``bin/python`` a virtual environment; revisions of
-    the project's repository come next, if allowed, then programs in PATH.
+    What git knows as a revision of the project's repository is one, where revisions are allowed:
+    no file or folder of that name is run in its place. Else a file is an interpreter, a folder
+    with ``bin/python`` a virtual environment, and then programs in PATH are looked for.
 
     Raises:
         QregError: it is none of these; the hint lists what was tried.
@@ -56,8 +57,8 @@ def open_side(given: str, project: Path, *, revisions: bool = True) -> Iterator[
         link = temporary / "qreg-link"
         link.mkdir()
         (link / "qreg").symlink_to(Path(qreg.__file__).resolve().parent)
-        python = sys.executable if given == HERE else _interpreter(given)
-        commit = "" if python or not revisions else _commit(given, project)
+        commit = _commit(given, project) if revisions and given != HERE else ""
+        python = sys.executable if given == HERE or commit else _interpreter(given)
         if commit:
             with _checked_out(commit, given, project, temporary) as folder:
                 yield _side(given, sys.executable, folder, link, commit)

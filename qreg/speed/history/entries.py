@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from qreg.speed.compare.rule import SequentialPlan
 from qreg.speed.compare.verdicts import complaints
 from qreg.speed.history.change_points import ChangePoint
 from qreg.speed.records import HistoryEntry, SpeedRun
+
+# What may be given to git, and to nothing else: an entry is a file that anybody may have written.
+_COMMIT = re.compile(r"[0-9a-f]{7,64}(-dirty)?|")
 
 
 def history_entries(
@@ -40,12 +44,15 @@ def history_entries(
 def why_not_confirmed(change: ChangePoint) -> str:
     """Why a change cannot be checked by comparing its two commits; "" if it can."""
     before, after = change.before, change.after
+    odd = [one.commit for one in (before, after) if not _COMMIT.fullmatch(one.commit)]
     names = [
         f"{one.name} {old} -> {new}"
         for one in fields(before.environment)
         if (old := getattr(before.environment, one.name))
         != (new := getattr(after.environment, one.name))
     ]
+    if any(odd):
+        return f"an entry's commit is none: {odd[0]!r}"
     if names:
         return f"the environment changed too ({', '.join(names)}); compare interpreters instead"
     if "" in (before.commit, after.commit) or before.commit.endswith("-dirty"):

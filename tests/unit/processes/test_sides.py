@@ -89,3 +89,19 @@ def test_outside_a_repository_there_are_interpreters_only(tmp_path: Path) -> Non
     # not HEAD itself, which is a program where libwww-perl is installed
     with pytest.raises(QregError, match="HEAD~0"), open_side("HEAD~0", tmp_path):
         pass
+
+
+def test_a_revision_is_one_although_a_file_has_its_name(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository may hold a file trunk/bin/python, which must not choose what is run."""
+    program = project / "trunk" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(project)
+    with open_side(str(project / "trunk"), project) as named:
+        assert named.python == str(program)
+    with open_side("trunk", project) as side:
+        assert side.commit
+        assert side.python == sys.executable

@@ -164,7 +164,7 @@ def test_what_cannot_be_checked_says_why() -> None:
         later = dataclasses.replace(change.after, commit=commit)
         assert reason in why_not_confirmed(dataclasses.replace(change, after=later))
     for side in ("before", "after"):
-        dirty = dataclasses.replace(change.before, commit="a-dirty")
+        dirty = dataclasses.replace(change.before, commit=f"{1:040x}-dirty")
         assert "uncommitted" in why_not_confirmed(dataclasses.replace(change, **{side: dirty}))
 
 
@@ -283,12 +283,25 @@ def test_what_cannot_be_checked_is_no_alert_unless_strict(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     store = tmp_path / "n.jsonl"
-    entries = [dataclasses.replace(one, commit="same") for one in series(25, step_at=20)]
+    entries = [dataclasses.replace(one, commit="5a3e" * 10) for one in series(25, step_at=20)]
     append(store, entries)
     command = ["speed", "history", "--store", str(store), "--confirm"]
     assert main(command) == 0
     assert "NOT CHECKED: both entries are of the same commit" in capsys.readouterr().out
     assert main([*command, "--strict"]) == 1
+
+
+def test_a_commit_that_is_a_path_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = fake_python(tmp_path / "program")
+    store = tmp_path / "n.jsonl"
+    entries = series(25, step_at=20)
+    append(store, [dataclasses.replace(one, commit=program) for one in entries])
+    assert main(["speed", "history", "--store", str(store), "--confirm", "--strict"]) == 1
+    assert "NOT CHECKED" in capsys.readouterr().out
+    assert not (tmp_path / "program.log").exists()
 
 
 def test_a_check_that_decided_nothing_or_a_damaged_line_is_asked_again(tmp_path: Path) -> None:
