@@ -91,6 +91,18 @@ def test_functions_and_objects_have_names_only_meanwhile() -> None:
         METHODS.check("nothing")
 
 
+def test_a_dataset_of_pytorch_is_taken_as_it_is() -> None:
+    from torch.utils.data import TensorDataset
+
+    torch.manual_seed(0)
+    images, labels = torch.rand(12, 3, 32, 32), torch.arange(12) % 10
+    data = {split: TensorDataset(images, labels) for split in ("train", "test")}
+    found = qreg.compare(Linear100, data, methods=["dynamic"])
+    assert [type(one) for one in found] == [Measurement, Measurement], found
+    assert str(found[0].case).startswith("given:dict/given:Linear100/fp32@")
+    assert found[0].accuracy.total == 12
+
+
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(ContractError, match="a int is not a model"):
         qreg.compare(3)  # type: ignore[arg-type]
