@@ -46,7 +46,7 @@ ASKED = (
 _USED = (
     "qreg.measure.subject:get_method",
     "qreg.measure.options:get_dataset",
-    "qreg.measure.subject:calibration_index",
+    "qreg.measure.subject:drawn",
     "qreg.quantization.static:fuse",
     "qreg.quantization.static:static_qconfig",
     "torch.ao.nn.quantized.modules.conv:_quantize_weight",

@@ -120,10 +120,10 @@ def test_progress_names_the_stages() -> None:
     seen: list[tuple[int, int, str]] = []
     options = Options(limit=250, progress=lambda *at: seen.append(at))
     measure(_cases("dynamic"), options)
-    assert [at for at in seen if at[2] == "test images"] == [
-        (100, 250, "test images"),
-        (200, 250, "test images"),
-        (250, 250, "test images"),
+    assert [at for at in seen if at[2] == "test samples"] == [
+        (100, 250, "test samples"),
+        (200, 250, "test samples"),
+        (250, 250, "test samples"),
     ]
     assert (1, 2, "building dynamic") in seen
 
