@@ -11,6 +11,7 @@ from qreg import __version__
 from qreg.baselines.applicable import same_environment
 from qreg.records.baseline import Approval, Baseline, Replaced, Snapshot
 from qreg.records.case import Case, Environment
+from qreg.records.score import Score
 from qreg.records.verdict import Check, Outcome, Verdict
 
 #: Versions recorded in a baseline that do not affect its bits.
@@ -94,6 +95,8 @@ def replaced(now: Snapshot, before: Baseline, outcome: Outcome) -> Replaced:
     # imports scipy, which showing baselines does not need
     from qreg.stats.mcnemar import mcnemar
 
+    if now.score is not None and before.snapshot.score is not None:
+        return _replaced_score(now.score, before.snapshot.score, outcome)
     new, old = _by_image(now), _by_image(before.snapshot)
     both = [(key[1], old[key], new[key]) for key in old if key in new]
     won = sum(then != label == after for label, then, after in both)
@@ -106,6 +109,24 @@ def replaced(now: Snapshot, before: Baseline, outcome: Outcome) -> Replaced:
         total=len(both),
         flips=sum(then != after for _, then, after in both),
         p_value=mcnemar(won, lost),
+    )
+
+
+def _replaced_score(now: Score, before: Score, outcome: Outcome) -> Replaced:
+    """Of a task: no sample is right or wrong, and flips are scores that moved."""
+    from qreg.checks.score import score_change
+    from qreg.tasks import whole_set_summary
+
+    if now.task != before.task or not set(now.index) & set(before.index):
+        return Replaced(outcome, correct=0, new_correct=0, total=0, flips=0, p_value=1.0)
+    found = score_change(now, before, alpha=0.05, summarize=whole_set_summary(now))
+    return Replaced(
+        outcome=outcome,
+        correct=0,
+        new_correct=0,
+        total=found.total,
+        flips=found.worse + found.better,
+        p_value=min(1.0, 2 * min(found.p_value, found.p_better)),
     )
 
 
@@ -131,9 +152,10 @@ def approved(change: Proposal, *, reason: str, date: str, commit: str) -> Baseli
 
 def _by_image(snapshot: Snapshot) -> dict[tuple[int, int, int], int]:
     """Predictions by index, label and digest."""
-    images = snapshot.numerics.images
-    keys = zip(images.index, images.labels, images.digests, strict=True)
-    return dict(zip(keys, snapshot.predictions, strict=True))
+    seen = snapshot.numerics.images
+    none = (0,) * len(seen.index)  # of a task without labels, or without predictions
+    images = zip(seen.index, seen.labels or none, seen.digests, strict=True)
+    return dict(zip(images, snapshot.predictions or none, strict=True))
 
 
 def _worst(verdict: Verdict) -> str:

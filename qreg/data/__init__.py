@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qreg.data.cache import cache_root
-from qreg.data.dataset import Dataset, Progress
+from qreg.data.dataset import CLASSIFICATION, Dataset, Progress
 from qreg.data.images import ImageSamples
 from qreg.data.samples import Batch, Rows, Samples, SplitName
 from qreg.data.source import DatasetSource
@@ -131,6 +131,7 @@ def _check_labels(dataset: Dataset, labels: Rows) -> None:
 
 
 __all__ = [
+    "CLASSIFICATION",
     "DATASETS",
     "Batch",
     "Dataset",

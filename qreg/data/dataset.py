@@ -12,6 +12,8 @@ from qreg.data.draw import FIRST, Draw
 from qreg.data.samples import Samples, SplitName
 from qreg.errors import DataError
 
+#: The task of samples with one class label each, judged as accuracy.
+CLASSIFICATION = "classification"
 #: What baselines rest on, unless a project says otherwise.
 CALIBRATION, GATE_SAMPLES = Draw(512), Draw(1000)
 #: The same of the shipped datasets, whose classes are mixed already: their baselines rest on it.
@@ -48,7 +50,7 @@ class Dataset:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     splits: tuple[str, ...] = ("train", "test")
-    task: str = "classification"
+    task: str = CLASSIFICATION
     calibration: Draw = CALIBRATION
     samples: Draw = GATE_SAMPLES
 

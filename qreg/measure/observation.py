@@ -11,14 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from qreg.data import Batch, Dataset
+from qreg.data import CLASSIFICATION, Batch, Dataset
 from qreg.data.samples import Rows
 from qreg.errors import ContractError, DataError
 from qreg.records.score import Score
 from qreg.tasks import Scores, get_task
 
-#: The task whose scores are kept as predictions and labels, judged as accuracy.
-CLASSIFICATION = "classification"
 #: Numbers of one sample's outputs that are kept, of a task whose outputs may be large.
 KEPT_ELEMENTS = 128
 Array = npt.NDArray[np.float32]

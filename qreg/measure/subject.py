@@ -128,7 +128,13 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
     with use_engine(case.engine), recorded_warnings(), torch.no_grad():
         inputs.call(model, inputs.head(setup.sample, 1))  # a batch of one is measured, too
     classes = len(setup.dataset.classes)
-    check_output(case.model, logits, batch=inputs.count(setup.sample), classes=classes)
+    check_output(
+        case.model,
+        logits,
+        batch=inputs.count(setup.sample),
+        classes=classes,
+        task=setup.dataset.task,
+    )
     seen = tuple(dict.fromkeys(observed))
     return Subject(case, method, model, source, weights, seen, tuple(sorted(texts)))
 
@@ -138,7 +144,9 @@ def _load(case: Case, method: Method, setup: CaseSetup) -> tuple[nn.Module, Weig
         model = build_model(case.model)
         if not is_shipped(case.model):
             classes = len(setup.dataset.classes)
-            model = tried(model, setup.sample, name=case.model, classes=classes)
+            model = tried(
+                model, setup.sample, name=case.model, classes=classes, task=setup.dataset.task
+            )
         return method.skeleton(model)
 
     return load_trained(case.model, setup.dataset.name, method.checkpoint, setup.folders, build)

@@ -173,21 +173,30 @@ CONTIGUOUS = "images are given in contiguous order: the network cannot take chan
 _HINT = "a model is a function that returns a fresh float torch.nn.Module"
 
 
-def check_output(name: str, logits: object, *, batch: int, classes: int) -> None:
-    """Check that a model's output is logits (batch, at least `classes`).
+def check_output(
+    name: str, outputs: object, *, batch: int, classes: int, task: str = "classification"
+) -> None:
+    """Check that a classifier's outputs are logits (batch, at least `classes`).
+
+    The outputs of other tasks are the task's to check; a tensor must be of `batch` samples.
 
     Raises:
         ContractError: it is not a tensor of that shape.
     """
     import torch
 
-    if not isinstance(logits, torch.Tensor):
-        found = type(logits).__name__
-    elif logits.ndim == 2 and logits.shape[0] == batch and logits.shape[1] >= classes:
-        return
+    classifier = task == "classification"
+    if isinstance(outputs, torch.Tensor):
+        whole = bool(outputs.ndim) and outputs.shape[0] == batch
+        logits = outputs.ndim == 2 and outputs.shape[-1] >= classes
+        fits, found = whole and (logits or not classifier), f"shape {tuple(outputs.shape)}"
     else:
-        found = f"a tensor of shape {tuple(logits.shape)}"
+        fits, found = not classifier, f"a {type(outputs).__name__}"
+    if fits:
+        return
+    wanted = f"logits (N, {classes or 'classes'})" if classifier else "outputs of N samples"
+    hint = ", or name the dataset's task in [tool.qreg]" if classifier else ""
     raise ContractError(
-        f"model '{name}' returned {found} for {batch} images",
-        hint=f"its forward must map (N, 3, H, W) to logits (N, {classes})",
+        f"model '{name}' returned {found} for {batch} samples",
+        hint=f"its forward must return {wanted}{hint}",
     )

@@ -50,7 +50,9 @@ def _quantized_kind(module: nn.Module) -> str:
 
 
 @torch.no_grad()
-def tried(model: nn.Module, sample: Inputs, *, name: str, classes: int) -> nn.Module:
+def tried(
+    model: nn.Module, sample: Inputs, *, name: str, classes: int, task: str = "classification"
+) -> nn.Module:
     """Run a float model on a batch and on a batch of one, and check what comes out.
 
     Returns:
@@ -67,7 +69,7 @@ def tried(model: nn.Module, sample: Inputs, *, name: str, classes: int) -> nn.Mo
     model, outputs = _run(model.eval(), sample)
     if is_contiguous(model):
         warnings.warn(CONTIGUOUS, stacklevel=2)
-    check_output(name, outputs, batch=inputs.count(sample), classes=classes)
+    check_output(name, outputs, batch=inputs.count(sample), classes=classes, task=task)
     try:
         alone = inputs.call(model, inputs.head(sample, 1))
     except QregError:
@@ -78,7 +80,7 @@ def tried(model: nn.Module, sample: Inputs, *, name: str, classes: int) -> nn.Mo
             f"model '{name}' fails for a batch of one: {type(error).__name__}: {text}",
             hint="batches of one are measured too: reshape with flatten(1), not squeeze()",
         ) from error
-    check_output(name, alone, batch=1, classes=classes)
+    check_output(name, alone, batch=1, classes=classes, task=task)
     return model
 
 

@@ -26,6 +26,10 @@ def quantize_fx_static(
     batches = iter(calibration)
     first = next(batches)
     mapping = ao.QConfigMapping().set_global(qconfig)
+    # PyTorch has no weights with a scale a channel for these
+    per_tensor = ao.QConfig(activation=qconfig.activation, weight=ao.default_weight_observer)
+    for kind in (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d):
+        mapping.set_object_type(kind, per_tensor)
     prepared = quantize_fx.prepare_fx(model, mapping, arguments(first)[0])
     call(prepared, first)
     for inputs in batches:

@@ -19,6 +19,7 @@ from qreg.records.case import Environment
 from qreg.records.numerics import EQUAL_DB, Layer, Quantizer
 from qreg.records.verdict import Outcome
 from qreg.records.weights import parse_weights
+from qreg.report.score import number
 
 _STYLES = {Outcome.REGRESSED: "red", Outcome.ERROR: "red", Outcome.IMPROVED: "green"}
 
@@ -91,14 +92,19 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f}" if whole else "-"
 
 
+def _quality(found: Snapshot) -> str:
+    """Accuracy in percent, or the summary of a task's scores with its name."""
+    if found.score is not None:
+        value = number(found.score.value, found.score.unit)
+        return f"{found.score.summary} {value} {found.score.unit}".strip()
+    return _percent(found.correct, len(found.predictions))
+
+
 def _accuracy(change: Proposal) -> str:
     if change.now is None:
         return ""
-    now = _percent(change.now.correct, len(change.now.predictions))
-    if change.before is None:
-        return now
-    then = change.before.snapshot
-    return f"{_percent(then.correct, len(then.predictions))} -> {now}"
+    now = _quality(change.now)
+    return now if change.before is None else f"{_quality(change.before.snapshot)} -> {now}"
 
 
 def _environment(where: Environment) -> Text:
@@ -127,6 +133,9 @@ def _replaced(approval: Approval) -> str:
     old = approval.replaced
     if old is None:
         return "-"
+    if not old.correct and not old.new_correct:
+        moved = f"{old.flips} of {old.total} scores moved"
+        return f"{moved}, p {old.p_value:.2g}: {old.outcome.value}"
     then, now = _percent(old.correct, old.total), _percent(old.new_correct, old.total)
     return (
         f"{then} % (now {now} %) of {old.total}, {old.flips} flips, "
@@ -137,7 +146,9 @@ def _replaced(approval: Approval) -> str:
 def _figures(found: Snapshot) -> tuple[str, ...]:
     total, numerics = len(found.predictions), found.numerics
     return (
-        f"accuracy {_percent(found.correct, total)} % ({found.correct} of {total}), "
+        _quality(found)
+        if found.score
+        else f"accuracy {_percent(found.correct, total)} % ({found.correct} of {total}), "
         f"{len(numerics.disagreements)} samples predicted differently from fp32",
         f"file {found.size.file_bytes:,} bytes, weights {found.size.weight_bytes:,} bytes",
         f"operators: {', '.join(f'{one.name} {one.count}' for one in numerics.operators)}",

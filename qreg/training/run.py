@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.ao import quantization as ao
 
-from qreg.data import Dataset, Samples, inputs
+from qreg.data import CLASSIFICATION, Dataset, Samples, inputs
 from qreg.diagnosis.run import diagnosis_of
 from qreg.errors import ContractError, QregError
 from qreg.measure.options import Options
@@ -54,6 +54,11 @@ def make_checkpoint(
     Returns:
         Recipe: completed with sha256, test accuracy and what it was trained on.
     """
+    if dataset.task != CLASSIFICATION:
+        raise ContractError(
+            f"qreg train trains classifiers, and the task of {dataset.name} is {dataset.task}",
+            hint="train it with your own loop, and let the factory bring its weights",
+        )
     split, folders = options.load(dataset, "train"), (out, *options.folders)
     recipe = replace(
         recipe,

@@ -126,5 +126,5 @@ def test_a_factorys_own_errors_are_not_renamed() -> None:
     "output", [torch.zeros(2, 3), torch.zeros(3, 10), torch.zeros(2, 10, 1), (1, 2)]
 )
 def test_what_is_not_logits_is_refused(output: object) -> None:
-    with pytest.raises(ContractError, match="for 2 images"):
+    with pytest.raises(ContractError, match="for 2 samples"):
         check_output("mine", output, batch=2, classes=10)
