@@ -57,13 +57,16 @@ class Tolerances:
 
 EXACT = Tolerances(exact=True, scale=0.0, zero_point=0, sqnr_db=0.0, logits_db=0.0, score=0.0)
 #: Float arithmetic is bit-equal, and so are observed ranges: only kernels differ. They round a few
-#: sums differently; SQNR fell by at most 0.49 dB, and logits were at least 13 dB closer.
+#: sums differently; SQNR fell by at most 0.49 dB, and logits were at least 13 dB closer. Summaries
+#: of scores did not move on simulated CPUs (docs/evidence/scores.md): a hundredth of the standard
+#: deviation of a sample's score leaves room for a few roundings.
 SAME_FLOAT = Tolerances(
     exact=False, scale=STORED_SCALE, zero_point=0, sqnr_db=1.0, logits_db=6.0, score=0.01
 )
 #: Float arithmetic differs in the last bits. HistogramObserver's search turns 1e-7 into jumps of
 #: up to 4.5 % in scales and 2 steps, and SQNR fell by 1.83 dB: twice that. Logits quantized with
 #: other scales err independently, so they may be 3 dB further away (1.8 observed), plus 1 dB.
+#: Summaries of scores moved by 0.021 standard deviations: twice that, rounded up.
 OTHER_FLOAT = Tolerances(
     exact=False, scale=0.09, zero_point=4, sqnr_db=3.7, logits_db=-4.0, score=0.05
 )
