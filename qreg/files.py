@@ -18,7 +18,7 @@ _PATIENCE_S = 60
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` under a temporary name beside `path`, then rename it into place.
+    """Write `content` under a temporary name next to `path`, then rename it into place.
 
     An existing file keeps its mode; a new one has the mode given by the umask.
     """
@@ -99,8 +99,8 @@ def _not_written(path: Path, why: str) -> QregError:
 def shipped_folder() -> Path:
     """The shipped baselines: in a source checkout, else in the package."""
     package = Path(__file__).resolve().parent
-    beside = package.parent / "baselines"
-    return beside if beside.is_dir() else package / "_baselines"
+    source = package.parent / "baselines"
+    return source if source.is_dir() else package / "_baselines"
 
 
 def append_lines(path: Path, lines: Sequence[str]) -> None:

@@ -38,7 +38,7 @@ class Settings:
         engines: names; empty for the machine's default, ``all`` for all it has.
         leave_out: patterns of cases, ``cifar10/*/qat@*``, that stand back unless their method is
             asked for by name.
-        baselines: a folder; ``baselines`` beside pyproject.toml unless said.
+        baselines: a folder; by default ``baselines`` next to pyproject.toml.
         checkpoints, data_dir: folders, None for the usual places.
         calibration, samples: how the calibration samples and the gate's are drawn from every
             dataset that does not say so itself; None for each dataset's own way.

@@ -16,7 +16,7 @@ from qreg.records.case import Case, Environment
 from qreg.records.decode import Signed
 from qreg.records.measurement import Role
 
-#: 1: `File` as below without promises, its arrays in safetensors beside it.
+#: 1: `File` as below without promises, its arrays in safetensors files.
 #: 2: promises.
 #: 3: scores, draws, outputs of which a part is kept, samples without labels.
 FORMAT = 3

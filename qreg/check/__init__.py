@@ -1,1 +1,1 @@
-"""Before anything is recorded: does a model keep the contract, and which methods quantize it?"""
+"""Checking a model: does it keep the contract, and which methods can quantize it?"""

@@ -1,4 +1,4 @@
-"""One method tried on a model: quantized, run, and looked at."""
+"""Trying one method on a model: quantize, run, inspect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The float model on a few inputs: what its contract is judged by."""
+"""Observing the float model on a few inputs, to judge its contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked about a model, what was observed, and what is reported.
+"""Records of a check: request, observations, report.
 
 Only the standard library may be imported here.
 """

@@ -18,7 +18,7 @@ MB = 1e6
 
 
 def headline(report: CheckReport) -> str:
-    """What was checked, and what came out."""
+    """A one-line summary of the check."""
     state = "broken" if report.broken else "kept"
     return (
         f"{report.model} on {report.data}, engine {report.engine}: contract {state}, "
@@ -27,12 +27,12 @@ def headline(report: CheckReport) -> str:
 
 
 def contract_lines(report: CheckReport) -> tuple[Text, ...]:
-    """A remark on the model each, with what to do."""
+    """The remarks on the model, each with what to do."""
     return tuple(line for remark in report.contract for line in _remark_lines(remark))
 
 
 def methods_table(report: CheckReport) -> Table:
-    """One row a method."""
+    """A row per method."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for header in ("method", "outcome"):
         table.add_column(header, no_wrap=True)
@@ -55,7 +55,7 @@ def _row(one: Attempt) -> tuple[Text | str, ...]:
 
 
 def attempt_lines(report: CheckReport) -> tuple[Text, ...]:
-    """Why methods are blocked and what to do; what is to be known of those that work."""
+    """Why methods are blocked and what to do, and remarks on those that work."""
     lines: list[Text] = []
     for one in report.attempts:
         if one.outcome is not Outcome.WORKS:

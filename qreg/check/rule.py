@@ -1,4 +1,4 @@
-"""From what was observed of a model to what is said of it. Pure."""
+"""Remarks on a model from its observation; pure functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN = 4
 
 
 def contract_remarks(seen: Observed) -> tuple[Remark, ...]:
-    """What is said of the float model, the gravest first."""
+    """Remarks on the float model, the most severe first."""
     found = [*_broken(seen), *_warnings(seen), *_notes(seen)]
     return tuple(sorted(found, key=lambda remark: list(Level).index(remark.level)))
 
@@ -34,7 +34,7 @@ def _broken(seen: Observed) -> list[Remark]:
             Remark(
                 "quantized",
                 Level.BROKEN,
-                f"the model is quantized already: {listed(seen.quantized)}",
+                f"the model is already quantized: {listed(seen.quantized)}",
                 "give the float model; a quantized one is the output of a method",
                 seen.quantized[0],
             )
@@ -53,8 +53,8 @@ def _broken(seen: Observed) -> list[Remark]:
             Remark(
                 "finite",
                 Level.BROKEN,
-                f"NaN or infinity comes out of {seen.not_finite or 'the model'}",
-                "see that the weights are trained and loaded, and the inputs normalised",
+                f"{seen.not_finite or 'the model'} outputs NaN or infinity",
+                "check that the weights are trained and loaded, and the inputs normalised",
                 seen.not_finite,
             )
         )
@@ -64,7 +64,7 @@ def _broken(seen: Observed) -> list[Remark]:
                 "deterministic",
                 Level.BROKEN,
                 f"two runs of the same batch differ, first in {seen.random or 'the model'}",
-                "switch randomness off in evaluation mode: functional.dropout(x, "
+                "disable randomness in evaluation mode: functional.dropout(x, "
                 "training=self.training)",
                 seen.random,
             )
@@ -88,9 +88,9 @@ def _warnings(seen: Observed) -> list[Remark]:
             Remark(
                 "batch",
                 Level.WARNING,
-                f"a sample's output depends on the others of its batch ({seen.neighbours:.1%} "
+                f"a sample's output depends on other samples of its batch ({seen.neighbours:.1%} "
                 "of the largest output)",
-                "leave statistics of the batch out: eval(), track_running_stats=True",
+                "do not use batch statistics: eval(), track_running_stats=True",
             )
         )
     if seen.constant and seen.not_finite is None:
@@ -99,7 +99,7 @@ def _warnings(seen: Observed) -> list[Remark]:
                 "constant",
                 Level.WARNING,
                 "the output does not depend on the input",
-                "see that the weights are loaded and no activation is dead",
+                "check that the weights are loaded and no activation is dead",
             )
         )
     if 0 < seen.classes < seen.outputs:
@@ -117,8 +117,8 @@ def _warnings(seen: Observed) -> list[Remark]:
             Remark(
                 "accuracy",
                 Level.WARNING,
-                f"{seen.correct} of {seen.total} samples are right, which guessing gets too",
-                "see that the weights are loaded, and that classes are in the same order",
+                f"{seen.correct} of {seen.total} samples are right, no better than guessing",
+                "check that the weights are loaded and that the classes are in the same order",
             )
         )
     return found
@@ -133,7 +133,7 @@ def _notes(seen: Observed) -> list[Remark]:
                 "repeated layers",
                 Level.NOTE,
                 f"run more than once: {names}",
-                "eager methods give all uses one range, and fuse none of them: one module a use",
+                "eager methods share one range among all uses and fuse none: one module per use",
                 seen.repeated[0][0],
             )
         )
@@ -159,7 +159,7 @@ def _notes(seen: Observed) -> list[Remark]:
 
 
 def above_chance(correct: int, total: int, chance: int) -> bool:
-    """Whether so many are hardly right by guessing, each with the share of `chance` of them.
+    """Whether this many right ones are unlikely by guessing, with probability `chance` each.
 
     The binomial tail, ``P(X >= correct)`` for ``X ~ Bin(total, chance / total)``, is below
     `CHANCE_LEVEL`.
@@ -171,7 +171,7 @@ def above_chance(correct: int, total: int, chance: int) -> bool:
 
 
 def joined(operator: str, scales: Sequence[float], *, where: str, own: bool) -> Remark | None:
-    """What is said where quantized tensors of several scales meet; None if that is harmless.
+    """A remark where quantized tensors of different scales meet; None if that is harmless.
 
     Args:
         own: the result has a scale of its own, from calibration; else it takes the first one's.
@@ -181,7 +181,7 @@ def joined(operator: str, scales: Sequence[float], *, where: str, own: bool) -> 
         return None
     if own:
         text = f"{operator} joins tensors whose scales are {apart:.1f} times apart"
-        advice = "the finer one loses its bits: bring both to one range, or keep it in float"
+        advice = "the finer one loses precision: scale both to one range, or keep it in float"
         return Remark("scales", Level.NOTE, text, advice, where)
     text = f"{operator} gives its result the first tensor's scale; another is {apart:.1f} times it"
     advice = f"values are clipped or coarse: use FloatFunctional().{operator}(...)"
@@ -189,7 +189,7 @@ def joined(operator: str, scales: Sequence[float], *, where: str, own: bool) -> 
 
 
 def with_what_works(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """Each blocked method with those to use instead that were found to work, if any were."""
+    """Each blocked method with working alternatives, if there are any."""
     return tuple(_instead(one, {a.method: a.outcome for a in attempts}) for one in attempts)
 
 

@@ -1,4 +1,4 @@
-"""The line of `qreg check`: a model and inputs, each method in a process of its own."""
+"""`qreg check`: tries each method on a model in its own process."""
 
 from __future__ import annotations
 

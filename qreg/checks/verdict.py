@@ -114,7 +114,7 @@ def with_finding(verdict: Verdict, finding: Finding) -> Verdict:
 
 
 def other_weights(case: Case, reason: str, hint: str) -> Verdict:
-    """The verdict on a case whose weights cannot be told: two sources of them disagree."""
+    """The verdict on a case with ambiguous weights: two sources disagree."""
     finding = Finding(
         check=Check.WEIGHTS,
         outcome=Outcome.INCOMPARABLE,

@@ -167,7 +167,7 @@ def _entry(key: str, write: Callable[[Path], tuple[str, ...]], *, size: int = 0)
 
 
 def _read(folder: Path) -> Entry | None:
-    """The entry, where it is whole, what was written, and nobody else's."""
+    """The entry, if it is complete, undamaged, and owned by this user."""
     if not folder.exists() or not _own(folder):
         return None
     try:
@@ -185,7 +185,7 @@ def _read(folder: Path) -> Entry | None:
 
 
 def _own(folder: Path) -> bool:
-    """Whether it is this user's, and nobody else can write to it: others' is not trusted."""
+    """Whether it is owned by this user and writable by no other: others are not trusted."""
     if not hasattr(os, "geteuid"):
         return True
     found = folder.stat()

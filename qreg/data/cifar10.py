@@ -69,8 +69,8 @@ def _tried(folders: list[Path], split: str) -> str:
 
 def _from_npz(path: Path, split: SplitName) -> ImageSamples:
     def build() -> ImageSamples:
-        beside = path.with_name(path.name + ".sha256").exists()
-        pinned = None if beside else KNOWN_NPZ[split]
+        recorded = path.with_name(path.name + ".sha256").exists()
+        pinned = None if recorded else KNOWN_NPZ[split]
         arrays = read_npz(path, ("images", "labels", "index"), sha256=pinned)
         if missing := {"images", "labels", "index"} - set(arrays):
             raise DataError(f"{path}: no array {', '.join(sorted(missing))}", hint=_HINT)

@@ -14,7 +14,7 @@ from qreg.errors import DataError
 
 #: The task of samples with one class label each, judged as accuracy.
 CLASSIFICATION = "classification"
-#: What baselines rest on, unless a project says otherwise.
+#: The default draw for baselines.
 CALIBRATION, GATE_SAMPLES = Draw(512), Draw(1000)
 #: The same of the shipped datasets, whose classes are mixed already: their baselines rest on it.
 FIRST_CALIBRATION, FIRST_GATE_SAMPLES = Draw(512, FIRST), Draw(1000, FIRST)

@@ -64,7 +64,7 @@ def read_npz(
 ) -> Mapping[str, npt.NDArray[Any]]:
     """Read arrays of an npz archive; names that are not in it are left out.
 
-    The archive is checked against `sha256`, else against the ``FILE.sha256`` beside it where
+    The archive is checked against `sha256`, else against the ``FILE.sha256`` next to it where
     there is one, else against the checksums inside it.
 
     Raises:
@@ -96,7 +96,7 @@ def extract_arrays(path: Path, targets: Mapping[str, Path]) -> None:
     """Write arrays of an npz archive to .npy files, block by block.
 
     Raises:
-        CorruptFileError: it is damaged, or not what the ``FILE.sha256`` beside it says.
+        CorruptFileError: it is damaged, or not what the ``FILE.sha256`` next to it says.
     """
     _check_sha256(path, _recorded_sha256(path))
     with zipfile.ZipFile(path) as archive:
@@ -197,13 +197,13 @@ def _hint(path: Path) -> str:
 
 
 def _recorded_sha256(path: Path) -> str | None:
-    beside = path.with_name(path.name + ".sha256")
-    if not beside.exists():
+    recorded = path.with_name(path.name + ".sha256")
+    if not recorded.exists():
         return None
-    words = beside.read_text(encoding="utf-8", errors="replace").split()
+    words = recorded.read_text(encoding="utf-8", errors="replace").split()
     if not words or not re.fullmatch(r"[0-9a-fA-F]{64}", words[0]):
         raise CorruptFileError(
-            beside, expected="a sha256", found=repr(words[:1]), hint=f"sha256sum {path.name} > it"
+            recorded, expected="a sha256", found=repr(words[:1]), hint=f"sha256sum {path.name} > it"
         )
     return words[0].lower()
 
@@ -227,7 +227,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 _NO_IMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, struct.error)
-#: What is done to images that are not RGB, or turned: said, so that nobody is surprised.
+#: Conversions of images that are not RGB, or rotated; they are reported.
 _MODES = {
     "L": "",
     "1": "",

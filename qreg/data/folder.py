@@ -26,7 +26,7 @@ from qreg.errors import DataError, MissingDataError
 from qreg.registry import import_object
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
-# Decoded images of more bytes are decoded anew in each run, and never kept.
+# Larger sets of decoded images are decoded in each run and never cached.
 _MOST_CACHED = 1 << 30
 _HINT = "a folder holds train/<class>/<image> and test/<class>/<image>"
 _SEVERAL = (

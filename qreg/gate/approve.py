@@ -29,7 +29,7 @@ _TRIM, _CREATE = "trim", "create"
 
 @dataclass(frozen=True)
 class ApprovalRequest:
-    """What a person approves.
+    """An approval by the user.
 
     Attributes:
         categories: all changes of these; () where the cases are named.
@@ -47,20 +47,20 @@ class ApprovalRequest:
     processes: int = FEWEST_PROCESSES
 
     def check(self) -> None:
-        """Refuse what nobody approved, before anything slow begins.
+        """Refuse incomplete approvals, before anything slow starts.
 
         Raises:
             QregError: there is no reason, nothing is named, or a name is not that of a case.
         """
         if not self.reason.strip():
             raise QregError(
-                "an approval needs a reason", hint='say why: --reason "retrained with augmentation"'
+                "an approval needs a reason", hint='add: --reason "retrained with augmentation"'
             )
         if not (self.proposals.names or self.categories or self.accepted):
             raise QregError(
-                "nothing is named to be changed",
+                "no change is named",
                 hint="name cases ('shapes10/simple_cnn/*'), or categories (--category create); "
-                "see what there is with: qreg baseline diff",
+                "see the proposed changes with: qreg baseline diff",
             )
         for name in self.accepted:
             Case.parse(name)
@@ -79,16 +79,16 @@ class ApprovalRequest:
 
     @property
     def approval(self) -> Approval:
-        """What is kept of it."""
+        """The record that is kept of it."""
         return Approval(self.reason.strip(), self.date, self.commit, __version__)
 
 
 @dataclass(frozen=True)
 class Approved:
-    """What came of an approval.
+    """The result of an approval.
 
     Attributes:
-        refused: regressions that nobody accepted by name.
+        refused: regressions that were not accepted by name.
         orphans: sidecars that nothing refers to any more.
     """
 
@@ -105,7 +105,7 @@ class Approved:
 
 @dataclass(frozen=True)
 class Promises:
-    """What came of measuring promises.
+    """The result of measuring promises.
 
     Attributes:
         refused: each with the promise that it falls short of.
@@ -156,14 +156,14 @@ def _check_accepted(request: ApprovalRequest, promised: set[str], found: Proposa
     for name in sorted(set(request.accepted) - promised - measured):
         raise QregError(
             f"--accept-regression {name} is not among the cases",
-            hint="name it among CASES too, or leave CASES and --category out",
+            hint="add it to CASES, or omit CASES and --category",
         )
 
 
 def _apply(
     changes: Sequence[Proposal], store: Store, request: ApprovalRequest
 ) -> tuple[tuple[Proposal, ...], tuple[Failure, ...]]:
-    """What was applied, and what was approved by somebody else in the meantime."""
+    """The applied changes, and those already approved by another process in the meantime."""
     applied, lost = [], []
     given = {"reason": request.reason, "date": request.date, "commit": request.commit}
     for change in changes:
@@ -190,7 +190,7 @@ def promised_cases(request: ApprovalRequest) -> tuple[Case, ...]:
 
 
 def record_promises(request: ApprovalRequest) -> Promises:
-    """Measure how much faster than fp32 the cases are, in fresh processes, and promise it.
+    """Measure the speed-ups over fp32 in fresh processes, and promise them.
 
     Raises:
         QregError: no chosen case has a baseline, or the processes are too few.

@@ -50,7 +50,7 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
     if verdict.outcome is Outcome.PASS or verdict.basis is None:
         return verdict
     if any(finding.check is Check.WEIGHTS for finding in verdict.findings):
-        return verdict  # every layer is another one
+        return verdict  # every layer differs
     allowed = tolerances(now, before, verdict.basis)
     moved = moved_layers(now.numerics.layers, before.numerics.layers, allowed)
     name = moved[0][0] if moved else ""
@@ -64,10 +64,10 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
 
 
 def _located(moved: Sequence[tuple[str, bool]], before: Snapshot, samples: GateSamples) -> str:
-    """The first layer whose parameters moved, or whose restoring tells; or that there is none.
+    """The first layer whose parameters moved, or whose restoring has an effect; or that none has.
 
-    A layer of the same parameters whose restoring changes nothing only passes on what moved
-    before it, where no layer is seen: in a functional operator, say.
+    A layer with unchanged parameters whose restoring changes nothing only propagates a difference
+    from before it, outside of layers: in a functional operator, for example.
     """
     subject = samples.subject(before.case)
     if not isinstance(subject, Subject):
@@ -84,7 +84,7 @@ def _located(moved: Sequence[tuple[str, bool]], before: Snapshot, samples: GateS
 def _confirmed(
     name: str, subject: Subject, twin: nn.Module, before: Snapshot, samples: GateSamples
 ) -> tuple[str, float | None]:
-    """What restoring a layer tells, in words, and its share; None where there is no number."""
+    """The effect of restoring a layer as text, and its share; None where there is no number."""
     layer = next(layer for layer in before.numerics.layers if layer.name == name)
     try:
         share = _share(subject, twin, layer, before, samples)

@@ -60,7 +60,7 @@ class Gate:
         return self._samples[dataset]
 
     def notes(self, dataset: str) -> tuple[str, ...]:
-        """What a reader should know of the samples that were looked at."""
+        """Remarks for the reader on the observed samples."""
         samples = self.samples(dataset)
         return (*samples.notes, *samples.gate.notes)
 
@@ -139,10 +139,10 @@ class Gate:
 
     def _observe(self, subject: Subject, samples: GateSamples) -> Observation:
         observer = Observer(samples.dataset)
-        beside = None
+        fp32 = None
         if observer.needs_reference and subject.case.method != "fp32":
-            beside = self._speed_ups.fp32(subject.case)
-        return observe_all(subject, samples, beside=beside)
+            fp32 = self._speed_ups.fp32(subject.case)
+        return observe_all(subject, samples, fp32=fp32)
 
     def _reference(self, subject: Subject, samples: GateSamples, seen: Observation) -> Observation:
         """fp32's outputs of the same samples, computed once for all methods and engines."""
@@ -157,14 +157,14 @@ class Gate:
 
 @torch.no_grad()
 def observe_all(
-    subject: Subject, samples: GateSamples, *, beside: Subject | None = None
+    subject: Subject, samples: GateSamples, *, fp32: Subject | None = None
 ) -> Observation:
-    """Run all samples; `beside` is fp32, where its outputs are what is compared with."""
+    """Run all samples; `fp32` is the model whose outputs are the reference, where one is needed."""
     observer, done = Observer(samples.dataset), 0
     for part in samples.parts:
         for batch in part.batches(BATCH):
             samples.options.progress(done, len(samples), str(subject.case))
-            reference = None if beside is None else beside.run(batch.inputs)
+            reference = None if fp32 is None else fp32.run(batch.inputs)
             observer.add(subject.run(batch.inputs), batch, reference)
             done += len(batch)
     return observer.result()

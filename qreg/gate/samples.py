@@ -24,9 +24,9 @@ class GateSamples:
 
     Attributes:
         gate: the samples that the gate judges, whose outputs baselines keep.
-        rest: the others, where the whole test split is looked at. They are run after the gate's,
-            so that a batch of the gate's is the same batch with and without them.
-        notes: what a reader should know of the samples.
+        rest: the others, where the whole test split is used. They are run after the gate's, so
+            that the gate's batches are the same with and without them.
+        notes: remarks on the samples for the reader.
     """
 
     dataset: Dataset
@@ -37,7 +37,7 @@ class GateSamples:
 
     @cached_property
     def parts(self) -> tuple[Samples, ...]:
-        """The samples in the order they are run."""
+        """The samples in execution order."""
         return (self.gate,) if self.rest is None else (self.gate, self.rest)
 
     @cached_property
@@ -47,14 +47,14 @@ class GateSamples:
 
     @cached_property
     def kept(self) -> Rows:
-        """Positions among all samples of the gate's, whose outputs are kept."""
+        """Positions of the gate's samples, whose outputs are kept, among all samples."""
         return np.searchsorted(self.index, self.gate.index)
 
     def __len__(self) -> int:
         return len(self.index)
 
     def images(self, seen: Observation) -> Images:
-        """Which samples they are."""
+        """The identity of the samples."""
         labels = () if seen.labels is None else tuple(seen.labels.tolist())
         return Images(tuple(self.index.tolist()), labels, self._digests)
 
@@ -99,11 +99,11 @@ def _notes(dataset: Dataset, gate: Samples, test: Samples) -> tuple[str, ...]:
         return ()
     named = [dataset.classes[c] if dataset.classes else str(c) for c in missing[:5]]
     more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-    return (f"no sample of class {', '.join(named)}{more} is looked at",)
+    return (f"no sample of class {', '.join(named)}{more} is judged",)
 
 
 def rule_of(calibration: Draw, samples: Draw) -> str:
-    """How samples were drawn, as it is recorded; "" where they were the first."""
+    """The recorded rule by which samples were drawn; "" where they are the first ones."""
     if calibration.rule == samples.rule:
         return samples.rule
     return f"{samples.rule or 'first'}; calibration {calibration.rule or 'first'}"

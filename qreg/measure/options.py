@@ -24,7 +24,7 @@ class Options:
         threads: of PyTorch's kernels; 0 for PyTorch's default.
         batch: samples per call; 0 for the command's default.
         calibration: maximum number of calibration samples; 0 for the dataset's default.
-        limit: only so many test samples, drawn as the dataset says; 0 for all.
+        limit: maximum number of test samples, drawn by the dataset's rule; 0 for all.
         sources: sources of datasets with names that are neither registered nor a path.
         download: whether a dataset may be downloaded.
         progress: called with (done, total, what).

@@ -96,7 +96,7 @@ def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
         return raised_failure(case, error)
 
 
-#: Packages beside PyTorch, each built for one of its versions, that a model's code may import.
+#: Packages built for one PyTorch version each that a model's code may import.
 _PACKAGES = ("torchvision", "torchao", "timm")
 
 

@@ -145,15 +145,15 @@ def _name(case: Case) -> str:
     return case.method if case.method == "fp32" else f"{case.method}\n  @{case.engine}"
 
 
-def _row(one: Candidate, beside: Replacement | None) -> tuple[str, ...]:
+def _row(one: Candidate, replacement: Replacement | None) -> tuple[str, ...]:
     measured = one.measurement
     return (
         _name(measured.case),
         result_cell(measured),
-        *_agreement(beside),
+        *_agreement(replacement),
         f"{measured.size.file_bytes / MB:.2f}\n{measured.size.weight_bytes / MB:.3f}",
         "\n".join(f"{time.median_ms:.3f}" for time in measured.latencies),
-        _speed(beside.latencies) if beside else "",
+        _speed(replacement.latencies) if replacement else "",
         work_cell(one.work),
     )
 

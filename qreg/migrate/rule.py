@@ -27,20 +27,20 @@ def pair_level(pairs: int) -> float:
     return RUN_LEVEL / pairs
 
 
-def judge_replacement(beside: Agreement, work: Work, *, same_bits: bool, level: float) -> Fate:
+def judge_replacement(change: Agreement, work: Work, *, same_bits: bool, level: float) -> Fate:
     """The result of replacing the method; `same_bits`: whether all logits are bit-equal."""
     if not work.quantized:
         return Fate.NOTHING
     if same_bits:
         return Fate.SAME
-    if beside.p_value > level:
+    if change.p_value > level:
         return Fate.NOISE
-    return Fate.LOST if beside.lost > beside.won else Fate.GAINED
+    return Fate.LOST if change.lost > change.won else Fate.GAINED
 
 
-def detectable_change(beside: Agreement, total: int, *, level: float) -> float:
+def detectable_change(change: Agreement, total: int, *, level: float) -> float:
     """The smallest drop, as a share, that a two-sided test at `level` detects with 80 % power."""
-    return detectable_drop(beside.won + beside.lost, total, alpha=level / 2)
+    return detectable_drop(change.won + change.lost, total, alpha=level / 2)
 
 
 def moved_layer(now: Sequence[Layer], before: Sequence[Layer]) -> str:

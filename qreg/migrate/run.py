@@ -143,7 +143,7 @@ def _judged(
     pair: MethodPair, before: _Measured, now: _Measured, seen: CaseRuns, *, level: float
 ) -> Replacement:
     old, new = pair
-    beside = agreement(
+    change = agreement(
         now.run.predictions,
         before.run.predictions,
         _labels(now.run),
@@ -155,12 +155,12 @@ def _judged(
     return Replacement(
         new,
         old,
-        judge_replacement(beside, work, same_bits=same, level=level),
+        judge_replacement(change, work, same_bits=same, level=level),
         "" if work.quantized else "no layer computes on quantized or dequantized values",
         *_code(pair),
-        beside=beside,
+        beside=change,
         level=level,
-        detectable=detectable_change(beside, len(seen.test), level=level),
+        detectable=detectable_change(change, len(seen.test), level=level),
         latencies=latencies(now.run, before.run, threads),
         moved=moved_layer(now.layers, before.layers),
     )

@@ -147,7 +147,7 @@ def _called(name: str, *, seed: int) -> object:
         raise ContractError(f"model '{name}': {error}", hint=_HINT) from error
     try:
         kept = copy.deepcopy(returned)
-    except Exception:  # what cannot be copied is built anew each time
+    except Exception:  # what cannot be copied is built again each time
         return returned
     while len(_RETURNED) >= _KEPT:
         del _RETURNED[next(iter(_RETURNED))]

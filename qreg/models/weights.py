@@ -40,10 +40,10 @@ def load_weights(model: nn.Module, path: Path, *, name: str) -> None:
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
     parts = (("lacks", missing), ("has more:", unknown), ("other shape:", wrong))
-    said = [f"{what} {_some(names)}" for what, names in parts if names]
-    if said:
+    texts = [f"{what} {_some(names)}" for what, names in parts if names]
+    if texts:
         raise CheckpointError(
-            f"{path} does not fit model '{name}': {'; '.join(said)}",
+            f"{path} does not fit model '{name}': {'; '.join(texts)}",
             hint="give the weights of this very architecture and these arguments",
         )
     model.load_state_dict(state)

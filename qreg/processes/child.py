@@ -179,7 +179,7 @@ def job_options(job: dict[str, Any]) -> Any:
 
     settings = read_settings(Path("pyproject.toml"))
     settings = settings or Settings(root=Path.cwd(), models=MODELS.names())
-    # named otherwise in revisions before 0.2
+    # has another name in revisions before 0.2
     (getattr(selection, "use_project", None) or selection.make_importable)(settings)  # type: ignore[attr-defined]
     made: Any = selection.gate_options
     given = job["options"]

@@ -36,11 +36,11 @@ class Fork:
 
     Args:
         seconds: that each piece may take.
-        said: a file for what it prints; None for where the parent prints.
+        output: a file for its output; None for the parent's output.
     """
 
     def __init__(
-        self, pieces: Sequence[Piece], *, seconds: float, said: Path | None = None
+        self, pieces: Sequence[Piece], *, seconds: float, output: Path | None = None
     ) -> None:
         self._pieces, self._seconds = tuple(pieces), seconds
         self._stacks = pieces[0][0].with_suffix(".stacks")
@@ -49,26 +49,26 @@ class Fork:
         sys.stderr.flush()
         parent = os.getpid()
         with warnings.catch_warnings():
-            # Python warns of forking beside threads, which numpy has from its import on
+            # Python warns about forking with threads, which numpy starts on import
             warnings.simplefilter("ignore", DeprecationWarning)
             self.pid = os.fork()
         if self.pid == 0:
-            self._run(parent, said)
+            self._run(parent, output)
 
     @property
     def left(self) -> tuple[Piece, ...]:
         """The pieces that have no result."""
         return tuple(piece for piece in self._pieces if not piece[0].exists())
 
-    def _run(self, parent: int, said: Path | None) -> NoReturn:
+    def _run(self, parent: int, output: Path | None) -> NoReturn:
         status = 1
         try:
             os.setsid()
             end_with_parent()
             if os.getppid() != parent:  # it ended in between
                 os._exit(1)
-            if said is not None:
-                file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            if output is not None:
+                file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 os.dup2(file, 1)
                 os.dup2(file, 2)
             with self._stacks.open("w") as stacks:
@@ -123,7 +123,7 @@ class Fork:
 
 
 def run_pieces(pieces: Sequence[Piece], *, seconds: float) -> None:
-    """Do pieces of work, one after the other in one fork, each with its result in its file.
+    """Run pieces of work one after the other in a fork, writing each result to its file.
 
     A piece that ends its process, or takes too long, has ``{"died": how, "details": stacks}`` for a
     result, and the others are done in another fork; one that raises has
@@ -145,7 +145,7 @@ def run_together(
 ) -> None:
     """Do each piece of work in a fork of its own, `jobs` of them at a time.
 
-    Results are as of `run_pieces`. What a fork prints goes to the file ``<result>.said``.
+    Results are as of `run_pieces`. What a fork prints goes to the file ``<result>.output``.
 
     Args:
         done: called with each result's file as it is finished.
@@ -155,8 +155,8 @@ def run_together(
         while left or running:
             while left and len(running) < jobs:
                 piece = left.pop(0)
-                said = piece[0].with_suffix(".said")
-                running.append((piece[0], Fork([piece], seconds=seconds, said=said)))
+                output = piece[0].with_suffix(".output")
+                running.append((piece[0], Fork([piece], seconds=seconds, output=output)))
             for one in tuple(running):
                 if one[1].poll():
                     running.remove(one)

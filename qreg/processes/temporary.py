@@ -20,7 +20,7 @@ _OWNER = ".owner"
 def temporary_folder(purpose: str) -> Iterator[Path]:
     """A folder of this process, removed at the end; `purpose` is part of its name."""
     _remove_leftovers_once(os.getpid())
-    # nobody looks at it before it is locked
+    # no other process uses it before it is locked
     made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}{purpose}-"))
     folder = made.with_name(made.name.removeprefix("."))
     owner = os.open(made / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
@@ -60,7 +60,7 @@ def _user() -> int:
 
 
 def _lock(handle: int) -> bool:
-    """Whether nobody else has the file locked, and where locks are known."""
+    """Whether no other process holds the lock of the file, as far as locks are known."""
     if sys.platform == "win32":
         return False
     import fcntl

@@ -161,10 +161,10 @@ class Measurement:
         calibration: canonical indices of the calibration samples.
         data_fingerprint: sha256 over indices, labels and content of the test samples.
         accuracy: None where the task has no class labels.
-        agreements: beside fp32 and the method's control, of classification.
+        agreements: with fp32 and the method's control, for classification.
         warnings: distinct texts emitted while the model was built and run.
         score: what the task says; None for classification.
-        score_changes: beside the same methods as `agreements`, by their names.
+        score_changes: relative to the same methods as `agreements`, by their names.
         notes: what was done to samples that are not as others.
     """
 

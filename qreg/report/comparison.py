@@ -60,7 +60,7 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
         if first.score
         else "accuracy: 95 % Wilson interval; vs: change in points on the same samples, paired "
         "95 % interval; flips: predictions unlike fp32's (- right to wrong, + wrong to right).",
-        f"control of qat: {controls}, with the same extra training steps in float."
+        f"control of qat: {controls}, with with the same extra training steps in float."
         if controls
         else "",
         environment_note(first),
@@ -155,12 +155,12 @@ def _cells(result: Measurement | Failure, *, controls: bool) -> list[Text | str]
     if isinstance(result, Failure):
         return [Text("unavailable" if result.unavailable else "failed", style="red")]
     size, (single, batch) = result.size, result.latencies
-    beside = {a.reference: (change_cell(a), flips_cell(a)) for a in result.agreements}
-    beside |= {name: (score_change_cell(c), moved_cell(c)) for name, c in result.score_changes}
-    control = next((cells for name, cells in beside.items() if name != "fp32"), ("", ""))
+    changes = {a.reference: (change_cell(a), flips_cell(a)) for a in result.agreements}
+    changes |= {name: (score_change_cell(c), moved_cell(c)) for name, c in result.score_changes}
+    control = next((cells for name, cells in changes.items() if name != "fp32"), ("", ""))
     return [
         result_cell(result),
-        *beside.get("fp32", ("", "")),
+        *changes.get("fp32", ("", "")),
         *([control[0]] if controls else []),
         f"{size.file_bytes / MB:.2f}",
         f"{size.weight_bytes / MB:.3f}",

@@ -1,4 +1,4 @@
-"""Scores in words and cells."""
+"""Scores as text and table cells."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def score_change_cell(found: ScoreChange) -> str:
 
 
 def moved_cell(found: ScoreChange) -> str:
-    """How many samples' scores changed, how many of them for the worse and the better."""
+    """The number of samples with changed scores, and how many became worse and better."""
     return f"{found.worse + found.better}\n-{found.worse} +{found.better}"

@@ -1,4 +1,4 @@
-"""Instructions a call, counted by callgrind: a second signal beside time, and never the verdict."""
+"""Instructions per call, counted by callgrind: a second signal, never the verdict."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from scipy import special
 
 Array = npt.NDArray[np.float64]
 
-#: Up to so many values all pairs are formed, and the null distribution is exact. Beyond, the
+#: Up to this number of values all pairs are formed, and the null distribution is exact. Beyond, the
 #: averages wanted are searched for without forming them all: 10,000 values have 50 million.
 MOST_PAIRED = 100
 # of a range that float64 resolves in 53

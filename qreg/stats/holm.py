@@ -1,25 +1,24 @@
-"""Many tests in one run: what each may err, so that the run hardly ever does."""
+"""Multiple tests in one run: the significance level of each that bounds the run's error rate."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: The chance of any false alarm in one whole run.
+#: Probability of any false alarm in a whole run.
 FAMILY_ALPHA = 0.01
 #: Tests with a p-value in one verdict: accuracy and agreement.
 TESTS = 2
-#: The chance, beside it, that a promised speed-up is called broken in one whole run: each has the
-#: level of a test. It is apart because those tests are exact, and this one rests on a model of how
-#: times spread.
+#: Probability, in addition, of a false alarm about a promised speed-up in a whole run. It is
+#: separate because the other tests are exact, and this one assumes a distribution of times.
 PROMISES_ALPHA = FAMILY_ALPHA / TESTS
 
 
 def family_alpha(cases: int) -> float:
-    """The level of each test in a run of so many cases.
+    """The significance level of each test in a run of `cases` cases.
 
     This is the first step of Holm's procedure: a run has a rejection at these levels exactly if
-    Holm's procedure rejects anything at all. So each case can be judged when it is measured,
-    and the run as a whole keeps `FAMILY_ALPHA`; `holm` names the further ones afterwards.
+    Holm's procedure rejects anything at all. So each case can be judged when it is measured, and
+    the run as a whole keeps `FAMILY_ALPHA`; `holm` finds further rejections afterwards.
 
     Raises:
         ValueError: there are no cases.
@@ -30,7 +29,7 @@ def family_alpha(cases: int) -> float:
 
 
 def holm(p_values: Sequence[float], *, alpha: float = FAMILY_ALPHA) -> tuple[bool, ...]:
-    """Which hypotheses are rejected, the chance of any false rejection being at most `alpha`.
+    """Which hypotheses are rejected, with a probability of any false rejection of at most `alpha`.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6
     (1979).

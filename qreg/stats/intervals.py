@@ -1,10 +1,10 @@
-"""Intervals of shares and of paired differences of shares."""
+"""Confidence intervals of shares and of paired differences of shares."""
 
 from __future__ import annotations
 
 import math
 
-# scipy.stats would take half a second to import, at every `qreg compare`
+# importing scipy.stats would add half a second to every `qreg compare`
 from scipy import special
 
 LEVEL = 0.95
@@ -25,14 +25,14 @@ def wilson(correct: int, total: int, *, level: float = LEVEL) -> tuple[float, fl
     share, weight = correct / total, z * z / total
     middle = share + weight / 2
     half = z * math.sqrt(share * (1 - share) / total + weight / total / 4)
-    # at the ends of the range rounding would leave something like 1e-18
+    # at the ends of the range, rounding would give something like 1e-18
     low = 0.0 if correct == 0 else (middle - half) / (1 + weight)
     high = 1.0 if correct == total else (middle + half) / (1 + weight)
     return low, high
 
 
 def clopper_pearson(count: int, total: int, *, level: float = LEVEL) -> tuple[float, float]:
-    """The exact interval of a share, which holds at least as often as `level` says.
+    """The exact interval of a share, with a coverage of at least `level`.
 
     Source: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the
     case of the binomial", Biometrika 26 (1934).

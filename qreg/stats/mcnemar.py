@@ -1,8 +1,8 @@
-"""The exact McNemar test on flips, and how small a drop it can see.
+"""The exact McNemar test on flips, and the smallest drop it can detect.
 
 Source: McNemar, "Note on the sampling error of the difference between correlated proportions or
 percentages", Psychometrika 12 (1947); exact by the binomial distribution of the losses among
-the images whose correctness changed.
+the samples whose correctness changed.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from functools import lru_cache
 
 from scipy import special
 
-#: The error of the first kind, and the power, for which detectable drops are stated.
+#: The significance level and power of detectable drops.
 ALPHA, POWER = 0.05, 0.80
 
 
 def mcnemar(won: int, lost: int) -> float:
-    """The exact two-sided p-value of "wins and losses are equally likely".
+    """Exact two-sided p-value for equally likely wins and losses.
 
     Raises:
         ValueError: a count is negative.
@@ -26,12 +26,12 @@ def mcnemar(won: int, lost: int) -> float:
         raise ValueError(f"{won} won and {lost} lost")
     if won + lost == 0:
         return 1.0
-    # with even odds both tails are the same
+    # with equal probabilities both tails are the same
     return min(1.0, 2 * float(special.bdtr(min(won, lost), won + lost, 0.5)))
 
 
 def lost_more(won: int, lost: int) -> float:
-    """The exact one-sided p-value of `lost` or more losses, wins being as likely.
+    """Exact one-sided p-value of `lost` or more losses if wins are equally likely.
 
     Raises:
         ValueError: a count is negative.
@@ -41,11 +41,11 @@ def lost_more(won: int, lost: int) -> float:
     return float(special.bdtrc(lost - 1, won + lost, 0.5)) if lost else 1.0
 
 
-@lru_cache(maxsize=4096)  # the cases of a run ask the same again and again
+@lru_cache(maxsize=4096)  # the cases of a run repeat the same arguments
 def critical_losses(changed: int, *, alpha: float = ALPHA) -> int:
-    """The smallest surplus of losses over wins that is significant among `changed` images.
+    """The smallest surplus of losses over wins that is significant among `changed` samples.
 
-    Where even losses alone would not be, as many as are needed without any win.
+    Where losses alone would not suffice, the number needed without any win.
     """
     alone = math.ceil(-math.log2(alpha))
     if changed <= alone:
@@ -57,11 +57,11 @@ def critical_losses(changed: int, *, alpha: float = ALPHA) -> int:
 def detectable_drop(
     changed: int, total: int, *, alpha: float = ALPHA, power: float = POWER
 ) -> float:
-    """The smallest drop of accuracy that the one-sided exact test would find, as a share.
+    """The smallest detectable accuracy drop of the one-sided exact test, as a share.
 
-    The flips seen are taken as noise: `changed` images, half of them won and half lost on
-    average, to which a fault adds losses only. The drop returned is found with at least `power`
-    at level `alpha`; the next smaller number of images is not.
+    The observed flips are taken as noise: `changed` samples, on average half of them won and half
+    lost, to which a fault adds losses only. The returned drop is detected with at least `power` at
+    level `alpha`; a drop by one sample less is not.
 
     Raises:
         ValueError: not 0 <= changed <= total, or total is 0.
@@ -78,7 +78,7 @@ def detectable_drop(
 
 
 def _power(changed: int, added: int, alpha: float) -> float:
-    """How often `added` losses among `changed` even ones are found."""
+    """The power to detect `added` losses among `changed` balanced flips."""
     flips = changed + added
     critical = _critical(flips, alpha)
     if critical > flips:

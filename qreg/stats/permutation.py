@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float64]
 #: Turns rows of statistics (N, K), one row a sample, into the summary of the set.
 Summarize = Callable[[Array], float]
 
-#: Up to so many samples whose outcome changed, all exchanges are enumerated.
+#: Up to this number of changed samples, all exchanges are enumerated.
 EXACT = 10
 #: Random exchanges beyond that, at most, and how many as low as the observed one end them.
 DRAWS, ENOUGH = 2_000, 50

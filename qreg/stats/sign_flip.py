@@ -24,7 +24,7 @@ from qreg.stats.mcnemar import ALPHA, POWER
 
 Array = npt.NDArray[np.float64]
 
-#: Up to so many differences that are not zero, all ways to choose their signs are enumerated.
+#: Up to this number of nonzero differences, all sign combinations are enumerated.
 EXACT = 18
 #: Random choices of signs beyond that, at most, and how many as low as the observed one end them.
 DRAWS, ENOUGH = 5_000, 50
@@ -35,7 +35,7 @@ _ROUNDING = 1e-12
 
 
 def sign_flip(differences: npt.ArrayLike, *, seed: int = 0) -> float:
-    """The one-sided p-value of "the mean of the differences has not fallen".
+    """One-sided p-value for a fall of the mean of the differences.
 
     Exact for at most `EXACT` differences that are not zero. Beyond, signs are drawn at random
     until `ENOUGH` of the means are as low as the observed one; where `DRAWS` do not suffice for
@@ -60,7 +60,7 @@ def sign_flip(differences: npt.ArrayLike, *, seed: int = 0) -> float:
 
 
 def _all_sums(values: Array) -> Array:
-    """The sums of all choices of signs (2^n,)."""
+    """The sums for all sign combinations (2^n,)."""
     sums = np.zeros(1)
     for value in values:
         sums = np.concatenate([sums + value, sums - value])
@@ -68,9 +68,9 @@ def _all_sums(values: Array) -> Array:
 
 
 def _by_chance(sizes: Array, limit: float, *, seed: int) -> float | None:
-    """The sequential Monte Carlo p-value; None where the draws were too few for it."""
+    """The sequential Monte Carlo p-value; None where there were too few draws."""
     rng = np.random.default_rng(seed)
-    # the first draws suffice where nothing happened, which is the rule
+    # the first draws usually suffice, because usually nothing has changed
     drawn, low, rows = 0, 0, 500
     while drawn < DRAWS:
         rows = max(1, min(rows, DRAWS - drawn, _BLOCK // len(sizes)))

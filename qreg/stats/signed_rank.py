@@ -18,12 +18,12 @@ from qreg.stats.sign_flip import checked
 
 Array = npt.NDArray[np.float64]
 
-#: Up to so many differences that are not zero, the distribution is exact, with ties too.
+#: Up to this number of nonzero differences, the distribution is exact, even with ties.
 EXACT = 60
 
 
 def signed_rank(differences: npt.ArrayLike) -> float:
-    """The one-sided p-value of "the differences lie around zero, not below".
+    """One-sided p-value for differences below zero.
 
     Zeros are left out, as Wilcoxon has it: they speak for neither side. Equal sizes share the mean
     of their ranks. The distribution is exact, given the ranks, up to `EXACT` differences; beyond,

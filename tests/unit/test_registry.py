@@ -33,7 +33,7 @@ def test_get_imports_what_the_name_stands_for(registry: Registry[object]) -> Non
 
 
 def test_a_name_cannot_be_taken_twice(registry: Registry[object]) -> None:
-    with pytest.raises(ValueError, match="registered already"):
+    with pytest.raises(ValueError, match="already registered"):
         registry.register("simple", "json:dumps")
 
 

@@ -75,7 +75,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             f"--{name}",
             type=positive,
             metavar="N",
-            help=f"only what was recorded with so many {what} (default: the last recording's)",
+            help=f"only entries with this number of {what} (default: the latest entry's)",
         )
     add_folder_options(history, downloads=False)
     history.set_defaults(run=run_history)

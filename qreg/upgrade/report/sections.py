@@ -81,9 +81,9 @@ def _both(change: InterfaceChange) -> tuple[str, str]:
 
 def _property_lines(report: UpgradeReport) -> Iterator[str]:
     words = {
-        ChangeKind.LOST: "held, and no longer does",
+        ChangeKind.LOST: "no longer holds",
         ChangeKind.WON: "holds now",
-        ChangeKind.OTHER: "answers otherwise",
+        ChangeKind.OTHER: "different result",
     }
     for change in report.invariants:
         yield f"{change.name}: {words.get(change.kind, change.kind.value)}"

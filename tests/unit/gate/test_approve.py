@@ -51,7 +51,7 @@ def test_a_case_is_created_and_then_unchanged(request_: ApprovalRequest, nets: s
     ("change", "reason"),
     [
         ({"reason": " "}, "needs a reason"),
-        ({"categories": ()}, "nothing is named"),
+        ({"categories": ()}, "is named"),
         ({"accepted": ("no case",)}, "is not a case"),
     ],
 )

@@ -92,7 +92,7 @@ def test_sorted_classes_are_all_looked_at(own_cache: Path, tmp_path: Path) -> No
     define_datasets([source])
     try:
         assert load_gate_samples("sorted", Options(), full=False).notes == (
-            "no sample of class 1, 2 is looked at",
+            "no sample of class 1, 2 is judged",
         )
     finally:
         define_datasets([])
