@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from qreg import __version__
-from qreg.cli import audit, check, compare, migrate, selftest, train, upgrade
+from qreg.cli import audit, check, compare, init, migrate, selftest, train, upgrade
 from qreg.cli.baseline import command as baseline
 from qreg.cli.options import Parser
 from qreg.cli.speed import command as speed
@@ -19,6 +19,8 @@ gains of quantization, with confidence intervals, and whether they have changed.
 """
 _EPILOG = """\
 examples:
+  qreg check torchvision:resnet18           which methods can quantize it, and what blocks others
+  qreg init nets:make_net --dataset data.npz  write [tool.qreg] with the methods that work
   qreg compare                              simple_cnn on shapes10, with the shipped checkpoints
   qreg compare --dataset cifar10 --plot comparison.png
   qreg train --model simple_cnn --dataset shapes10 --method qat --out mine
@@ -40,7 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qreg {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (check, compare, train, audit, baseline, speed, upgrade, migrate, selftest):
+    start, tools = (check, init, compare, train), (audit, speed, upgrade, migrate, selftest)
+    for command in (*start, baseline, *tools):
         command.add_parser(subparsers)
     _add_traceback(parser)
     return parser

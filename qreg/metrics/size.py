@@ -70,11 +70,18 @@ def _unfused(model: nn.Module, layer: str) -> str:
     return parent if fused else layer
 
 
+def _is_weight(leaf: str) -> bool:
+    """``weight``, ``weight_ih_l0``, ``in_proj_weight``; not ``weight.scale`` of a subclass."""
+    return leaf == "weight" or leaf.startswith("weight_") or leaf.endswith("_weight")
+
+
 def _one(layer: str, leaf: str, tensor: torch.Tensor) -> TensorSize:
     role = Role.OTHER
     if leaf.startswith("bias") or leaf.endswith("_bias"):
         role = Role.BIAS  # bias_ih_l0, in_proj_bias
-    elif (leaf.startswith("weight") or leaf.endswith("_weight")) and tensor.ndim >= 2:
+    elif (
+        leaf == "weight" or leaf.startswith("weight_") or leaf.endswith("_weight")
+    ) and tensor.ndim >= 2:
         role = Role.WEIGHT  # weight_ih_l0, in_proj_weight
     return TensorSize(
         layer=layer,

@@ -36,6 +36,7 @@ _SHORT = {
     "train": "--epochs 1 --threads 1",
     "audit": "--images 4 --threads 1",
     "check": "--methods dynamic",
+    "init": "--methods dynamic --force",
 }
 #: words of a command whose meaning is a machine's or a repository's own, or that take long
 _INSTEAD = {

@@ -1,0 +1,120 @@
+"""The table ``[tool.qreg]`` of a project, as text; the rest of its file is left alone."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from qreg.errors import QregError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_HEADER = re.compile(r"\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
+_OWN = re.compile(r"""tool\s*\.\s*["']?qreg["']?(\s*\..*)?$""")
+_SKIPPED = {"tests", "test", "docs", "build", "dist", "node_modules", "venv"}
+
+
+def table_text(model: str, dataset: str, methods: Sequence[str]) -> str:
+    """The table, as TOML."""
+    lines = ["[tool.qreg]", f"models = {_list([model])}"]
+    lines += [f"datasets = {_list([dataset])}"] if dataset else []
+    return "\n".join([*lines, f"methods = {_list(methods)}"]) + "\n"
+
+
+def _list(names: Sequence[str]) -> str:
+    # a JSON string without what lies outside of ASCII is a TOML string
+    return "[" + ", ".join(json.dumps(name) for name in names) + "]"
+
+
+def with_table(before: str, table: str, *, force: bool, path: object) -> str:
+    """A pyproject.toml's text with this table at its end, in the place of one that was there.
+
+    Raises:
+        QregError: it has such a table and `force` is not set; or it is no TOML.
+    """
+    parsed = _parsed(before, path)
+    there = "qreg" in parsed.get("tool", {})
+    if there and not force:
+        raise QregError(
+            f"{path} has a table [tool.qreg]", hint="edit it, or replace it with --force"
+        )
+    kept = "".join(_without_own(before)).rstrip() if there else before.rstrip()
+    after = f"{kept}\n\n{table}" if kept else table
+    parsed.get("tool", {}).pop("qreg", None)
+    now = _parsed(after, path)
+    now["tool"].pop("qreg", None)
+    if {**now, "tool": now["tool"] or None} != {**parsed, "tool": parsed.get("tool") or None}:
+        raise QregError(f"{path}: its [tool.qreg] cannot be cut out", hint="replace it by hand")
+    return after
+
+
+def _parsed(text: str, path: object) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise QregError(f"{path}: {error}", hint="it must be TOML") from error
+    return found
+
+
+def _without_own(text: str) -> Iterator[str]:
+    own = False
+    for line in text.splitlines(keepends=True):
+        header = _HEADER.match(line)
+        if header:
+            own = bool(_OWN.match(header.group(1)))
+        if not own:
+            yield line
+
+
+def factories(root: Path) -> tuple[str, ...]:
+    """``module:factory`` of what looks like one, in the modules of a folder and of its ``src``.
+
+    A class derived from a ``Module``, or a function that is said to return one, either of which
+    can be called without arguments; or a function that ends with a ``Sequential``. Nothing is
+    imported.
+    """
+    found = []
+    for folder in (root, root / "src"):
+        for path in sorted((*folder.glob("*.py"), *folder.glob("*/*.py"))):
+            parts = path.relative_to(folder).with_suffix("").parts
+            hidden = any(part.startswith((".", "_", "test")) for part in parts)
+            if not hidden and parts[0] not in (*_SKIPPED, "src", "conftest", "setup"):
+                found += [f"{'.'.join(parts)}:{name}" for name in _defined(path)]
+    return tuple(dict.fromkeys(found))
+
+
+def _defined(path: Path) -> Iterator[str]:
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+    except (SyntaxError, UnicodeDecodeError):
+        return
+    for node in body:
+        if isinstance(node, ast.FunctionDef) and not _needs(node.args, skip=0):
+            returns = ast.unparse(node.returns) if node.returns else ""
+            if returns.endswith("Module") or "Sequential(" in ast.unparse(node.body[-1]):
+                yield node.name
+        if isinstance(node, ast.ClassDef) and _is_module(node) and not _needs_of(node):
+            yield node.name
+
+
+def _is_module(node: ast.ClassDef) -> bool:
+    return any(ast.unparse(base).rpartition(".")[2] == "Module" for base in node.bases)
+
+
+def _needs_of(node: ast.ClassDef) -> bool:
+    """Whether its constructor needs arguments."""
+    made = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+    return any(_needs(one.args, skip=1) for one in made)
+
+
+def _needs(given: ast.arguments, *, skip: int) -> bool:
+    positional = len(given.posonlyargs) + len(given.args) - skip - len(given.defaults)
+    return positional > 0 or any(default is None for default in given.kw_defaults)

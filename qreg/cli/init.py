@@ -1,0 +1,85 @@
+"""``qreg init``: a project's ``[tool.qreg]`` table, with the methods that were found to work."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from qreg.check.table import factories, table_text, with_table
+from qreg.cli.check import add_check_options, checked, print_check
+from qreg.cli.terminal import write_file
+from qreg.errors import QregError
+
+_FILE = Path("pyproject.toml")
+_DESCRIPTION = """\
+Check a model (see `qreg check`), write the table [tool.qreg] of pyproject.toml with the methods
+that work, and print the next two commands. A table that is there is not touched without --force.
+"""
+_EPILOG = """\
+examples:
+  qreg init nets:tiny --dataset good.npz
+  qreg init                                 the only model and the only npz file of this folder
+  qreg init torchvision:resnet18 --dataset images/ --force
+
+exit status: 0 written; 2 not written: there is a table, no model was found, its contract is broken
+or no method works
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "init",
+        help="write [tool.qreg] for a model, with the methods that work",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_check_options(parser, positional="init_model")
+    parser.add_argument("--force", action="store_true", help="replace a table that is there")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, write, and say what is next."""
+    before = _FILE.read_text(encoding="utf-8") if _FILE.exists() else ""
+    with_table(before, table_text("", "", ()), force=args.force, path=_FILE)  # before slow work
+    model = args.init_model or _only(factories(Path.cwd()), "model", "nets:make_net")
+    if not args.dataset and not args.inputs:
+        args.dataset = _npz()
+    found = checked(args, model)
+    print_check(found, traceback=args.traceback)
+    if found.broken:
+        raise QregError(
+            f"{model} does not keep the contract: {_FILE} is left as it is",
+            hint="mend what is said above; `qreg check` says whether it is",
+        )
+    methods = tuple(dict.fromkeys(("fp32", *found.working)))
+    if len(methods) == 1:
+        raise QregError(f"no method works for {model}", hint="change the model as said above")
+    table = table_text(model, args.dataset, methods)
+    write_file(_FILE, with_table(before, table, force=args.force, path=_FILE).encode())
+    print(f"\n{table}\nnext:\n  {_update()}\n  pytest -m regression")
+    return 0
+
+
+def _update() -> str:
+    return f"qreg baseline update --category create --reason {shlex.quote('first baselines')}"
+
+
+def _npz() -> str:
+    """The only npz file of this folder."""
+    found = sorted(path.name for path in Path.cwd().glob("*.npz"))
+    return _only(found, "dataset", "--dataset NAME")
+
+
+def _only(found: tuple[str, ...] | list[str], what: str, example: str) -> str:
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise QregError(f"no {what} was found in this folder", hint=f"name it: {example}")
+    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    raise QregError(
+        f"{len(found)} {what}s were found: {', '.join(found[:8])}{more}", hint="name one of them"
+    )

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qreg.cli import main
+
+NETS = """
+from torch import nn
+
+
+def tiny():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3))
+
+
+class Adding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(144, 3)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.fc((x + x).flatten(1))
+
+
+class Killing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(192, 3)
+
+    def forward(self, x):
+        if type(self.fc) is not nn.Linear:
+            import os, signal
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return self.fc(x.flatten(1))
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    name = f"checked_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(NETS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path / f"{name}.py"
+
+
+def _check(project: Path, model: str, *options: str) -> int:
+    return main(["check", f"{project.stem}:{model}", "--input", "3x8x8", *options])
+
+
+def test_all_methods_work(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _check(project, "tiny", "--methods", "dynamic,static") == 0
+    captured = capsys.readouterr()
+    assert "contract kept, 2 of 2 methods work" in captured.out
+    assert captured.err == ""
+
+
+def test_a_blocked_method(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = project.parent / "check.json"
+    options = ("--methods", "static,fx-static", "--json", str(file))
+    assert _check(project, "Adding", *options) == 1
+    captured = capsys.readouterr()
+    assert "+ has no kernel for quantized tensors" in captured.out
+    assert "fx-static, which works for this model" in " ".join(captured.out.split())
+    assert "Traceback" not in captured.out + captured.err
+    found = json.loads(file.read_text())
+    static, fx = found["methods"]
+    assert (static["outcome"], static["operator"]) == ("blocked", "+")
+    assert static["where"] == f"{project.name}:16"
+    assert "Traceback" in static["traceback"]
+    assert fx["outcome"] == "works"
+    assert found["contract"] == []
+
+
+def test_a_crash_is_a_row(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _check(project, "Killing", "--methods", "dynamic") == 1
+    assert "was killed by SIGSEGV" in capsys.readouterr().out
+
+
+def test_init_writes_what_works(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--input", "3x8x8", "--methods", "dynamic,static"]
+    assert main(["init", f"{project.stem}:Adding", *options]) == 0
+    text = (project.parent / "pyproject.toml").read_text()
+    assert 'methods = ["fp32", "dynamic"]' in text
+    assert "qreg baseline update" in capsys.readouterr().out
+    assert main(["init", f"{project.stem}:tiny", *options]) == 2
+    assert (project.parent / "pyproject.toml").read_text() == text
+    assert main(["init", f"{project.stem}:tiny", *options, "--force"]) == 0
+    assert f"{project.stem}:tiny" in (project.parent / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["check", "nets:tiny", "--input", "3x"], "input '3x'"),
+        (["check", "nets:tiny", "--input", "3", "--input", "a=3"], "some inputs have names"),
+        (["check", "nets:tiny", "--input", "3", "--dataset", "x"], "--dataset and --input"),
+        (["init"], "no model was found"),
+    ],
+)
+def test_what_cannot_be_asked(
+    argv: list[str],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    assert text in capsys.readouterr().err
