@@ -144,6 +144,15 @@ def test_a_conftest_that_reads_test_functions_reads_cases(project: pytest.Pytest
     assert len(_collected(project, "-m", "regression")) == 3
 
 
+@pytest.mark.parametrize("text", ["regression and", "regression(", "not regression or ("])
+def test_what_is_no_marker_expression_is_left_to_pytest(
+    project: pytest.Pytester, text: str
+) -> None:
+    found = project.runpytest_inprocess(*PLUGIN, "-m", text)
+    assert found.ret == pytest.ExitCode.USAGE_ERROR
+    found.stderr.fnmatch_lines(["ERROR: Wrong expression passed to '-m'*"])
+
+
 def _report(case: Case, properties: list[tuple[str, object]]) -> pytest.TestReport:
     return pytest.TestReport(
         nodeid=f"qreg::{case}",
