@@ -60,6 +60,7 @@ class Judge:
         return CaseResult(found) if isinstance(found, Verdict) else CaseResult(failure=found)
 
     def _verdict(self, case: Case, baselines: tuple[Baseline, ...]) -> Verdict | Failure:
+        self._gate.draw_as(case.dataset, baselines)
         now = self._gate.observe(case)
         if isinstance(now, Failure):
             return now if now.unavailable else failed(now)

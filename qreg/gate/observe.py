@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ from qreg.metrics.layers import layer_numerics
 from qreg.metrics.operators import count_operators
 from qreg.metrics.size import model_size
 from qreg.quantization.engines import use_engine
-from qreg.records.baseline import Snapshot
+from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Logits, Numerics
 
@@ -48,6 +49,7 @@ class Gate:
     def __init__(self, options: Options, *, full: bool = False) -> None:
         self._options, self._full = options, full
         self._samples: dict[str, GateSamples] = {}
+        self._first: set[str] = set()
         self._seen: dict[tuple[str, str], Observation] = {}
         self._speed_ups = SpeedUps(self.samples)
         self._observed: Subject | None = None
@@ -56,8 +58,21 @@ class Gate:
     def samples(self, dataset: str) -> GateSamples:
         """The dataset, loaded once."""
         if dataset not in self._samples:
-            self._samples[dataset] = load_gate_samples(dataset, self._options, full=self._full)
+            self._samples[dataset] = load_gate_samples(
+                dataset, self._options, full=self._full, first=dataset in self._first
+            )
         return self._samples[dataset]
+
+    def draw_as(self, dataset: str, baselines: Sequence[Baseline]) -> None:
+        """Draw the samples as the baselines did, where these took the first ones.
+
+        Baselines up to format 2 did; what the project's settings say comes before that.
+        """
+        first = bool(baselines) and not any(one.snapshot.draw for one in baselines)
+        if first != (dataset in self._first):
+            self._first ^= {dataset}
+            self._samples.pop(dataset, None)
+            self._seen = {key: seen for key, seen in self._seen.items() if key[0] != dataset}
 
     def notes(self, dataset: str) -> tuple[str, ...]:
         """Remarks for the reader on the observed samples."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from qreg.data import Dataset, Samples
+from qreg.data.dataset import (
+    CALIBRATION,
+    FIRST_CALIBRATION,
+    FIRST_GATE_SAMPLES,
+    GATE_SAMPLES,
+)
 from qreg.data.draw import Draw, missing_classes
 from qreg.data.inputs import Inputs
 from qreg.data.samples import Rows
@@ -79,13 +85,21 @@ class GateSamples:
         return prepare(case, case_setup(self.dataset, self.gate, self.options))
 
 
-def load_gate_samples(name: str, options: Options, *, full: bool) -> GateSamples:
+def load_gate_samples(
+    name: str, options: Options, *, full: bool, first: bool = False
+) -> GateSamples:
     """Load the gate's samples of a dataset, or with `full` the whole test split.
+
+    Args:
+        first: the first samples, as baselines up to format 2 had them, unless the project's
+            settings say how they are drawn.
 
     Raises:
         MissingDataError: the dataset is not on this machine.
     """
     dataset = options.dataset(name)
+    if first and (dataset.calibration, dataset.samples) == (CALIBRATION, GATE_SAMPLES):
+        dataset = replace(dataset, calibration=FIRST_CALIBRATION, samples=FIRST_GATE_SAMPLES)
     test = load_test(dataset, options)
     gate = dataset.samples.of(test)
     others = np.flatnonzero(~np.isin(test.index, gate.index))

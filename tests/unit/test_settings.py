@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from qreg.data.draw import FIRST, Draw
 from qreg.errors import QregError, UnknownNameError
 from qreg.quantization import DEFAULT_METHODS
 from qreg.settings import find_settings, read_settings
@@ -121,3 +122,49 @@ def test_the_nearest_table_upwards_is_the_projects(tmp_path: Path) -> None:
     assert found.root == tmp_path.resolve()
     (inner / ".git").mkdir()
     assert find_settings(inner) is None
+
+
+def test_datasets_with_a_task_a_transform_and_draws(tmp_path: Path) -> None:
+    found = read_settings(
+        write(
+            tmp_path,
+            """
+[tool.qreg]
+models = ["simple_cnn"]
+calibration = { size = 64, seed = 3 }
+datasets = [
+    "shapes10",
+    { source = "photos", transform = "mine:f", mean = [0, 0, 0], std = [1, 1, 1] },
+    { source = "mine:make", name = "texts", task = "sequence", samples = { draw = "first" } },
+]
+""",
+        )
+    )
+    assert found is not None
+    assert found.datasets == ("shapes10", "photos", "texts")
+    shapes, photos, texts = found.dataset_definitions
+    assert shapes.calibration == photos.calibration == Draw(64, seed=3)
+    assert (photos.source, photos.transform) == (str(tmp_path / "photos"), "mine:f")
+    assert (texts.source, texts.task, texts.samples) == ("mine:make", "sequence", Draw(1000, FIRST))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'datasets = [{ name = "x" }]',
+        'datasets = [{ source = "x", tusk = "regression" }]',
+        'datasets = [{ source = "x", std = [1, 1] }]',
+        'datasets = [{ source = "a/x" }, { source = "b/x" }]',
+        'datasets = ["a/x.npz", "b/x.npz"]',
+        'datasets = [{ source = "x", name = "../y" }]',
+        "calibration = 5",
+        'calibration = { size = "5" }',
+        'samples = { draw = "best" }',
+        "samples = { size = 0 }",
+    ],
+)
+def test_odd_datasets_and_draws_are_refused(tmp_path: Path, table: str) -> None:
+    path = write(tmp_path, f'[tool.qreg]\nmodels = ["simple_cnn"]\n{table}\n')
+    with pytest.raises(QregError) as caught:
+        read_settings(path)
+    assert caught.value.hint

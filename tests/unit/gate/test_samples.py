@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,28 @@ def test_a_limit_and_a_source_are_kept_to(own_cache: Path, colours: Path) -> Non
 def test_no_data(own_cache: Path) -> None:
     with pytest.raises(MissingDataError, match="no dataset at"):
         load_gate_samples("nowhere.npz", Options(), full=False)
+
+
+def test_baselines_of_the_first_samples_stay_valid(
+    own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of formats 1 and 2 of a user's own dataset, whose settings say nothing."""
+    path = _dataset(tmp_path / "some.npz", np.arange(1500))
+    (tmp_path / "flat_nets.py").write_text(
+        "from torch import nn\n"
+        "def make_flat():\n    return nn.Sequential(nn.Flatten(), nn.Linear(48, 4))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    case = Case(str(path), "flat_nets:make_flat", "dynamic", "x86")
+    old = Gate(Options())
+    approval = Approval("first", "2026-01-01T00:00:00+00:00", "", "0.1.0")
+    drawn = old.observe(case)
+    assert isinstance(drawn, Snapshot)
+    old.draw_as(str(path), (Baseline(replace(drawn, draw=""), (approval,)),))
+    first = old.observe(case)
+    assert isinstance(first, Snapshot)
+    assert first.numerics.images.index == tuple(range(1000))
+    assert (first.draw, drawn.draw) == ("", "stratified, seed 0")
+    assert drawn.numerics.images.index != first.numerics.images.index
+    old.draw_as(str(path), ())
+    assert old.observe(case) == drawn
