@@ -19,11 +19,11 @@ class Draw:
     """How samples are drawn from a split, the same ones on every platform.
 
     Attributes:
-        size: how many, at most.
+        size: maximum number of samples.
         how: ``stratified`` gives each class its share of the split, at least one sample, where
             the labels are known beforehand, else it is as ``random``; ``first`` are those whose
             canonical index is below `size`, or the first ones where there is no such index.
-        seed: another one draws others.
+        seed: of the random draw.
     """
 
     size: int
@@ -39,7 +39,7 @@ class Draw:
 
     @property
     def rule(self) -> str:
-        """As it is recorded, without the size; "" for the first samples."""
+        """The recorded form, without the size; "" for the first samples."""
         return "" if self.how == FIRST else f"{self.how}, seed {self.seed}"
 
     def of(self, samples: Samples) -> Samples:
@@ -59,7 +59,7 @@ class Draw:
 
 
 def _by_class(order: Rows, labels: Rows, size: int) -> list[Rows]:
-    """So many positions in all, as they come in `order`, each class by its share."""
+    """Positions in the order of `order`, with each class by its share."""
     classes, counts = np.unique(labels, return_counts=True)
     quotas = _quotas(counts, size)
     shuffled = labels[order]
@@ -67,7 +67,7 @@ def _by_class(order: Rows, labels: Rows, size: int) -> list[Rows]:
 
 
 def _quotas(counts: Rows, size: int) -> Rows:
-    """How many of each class, `size` in all: whole shares, then the largest remainders.
+    """The number of samples per class, `size` in total, by largest remainders.
 
     No class is left out where there is a sample for each.
     """
@@ -86,7 +86,7 @@ def _quotas(counts: Rows, size: int) -> Rows:
 
 
 def missing_classes(samples: Samples, whole: Samples) -> tuple[int, ...]:
-    """Classes of the whole split of which no sample was drawn."""
+    """Classes of the whole split without a drawn sample."""
     if samples.labels is None or whole.labels is None:
         return ()
     return tuple(np.setdiff1d(whole.labels, samples.labels).tolist())

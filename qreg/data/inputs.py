@@ -1,4 +1,4 @@
-"""What a model is called with: one tensor, several, or named ones, of any dtype and shape.
+"""Model inputs: one tensor, several, or named ones, of any dtype and shape.
 
 The first dimension of each tensor counts the samples of a batch. Only this file knows how inputs
 are cut, joined, counted, digested and handed to a model; everything else passes them on.
@@ -140,7 +140,7 @@ def positional(inputs: Inputs) -> tuple[torch.Tensor, ...]:
 
 
 def shapes(inputs: Inputs) -> str:
-    """Shapes and dtypes in words, for messages: ``ids int64 (2, 16), mask bool (2, 16)``."""
+    """Shapes and dtypes as text, for messages: ``ids int64 (2, 16), mask bool (2, 16)``."""
     return ", ".join(
         f"{name} {str(each.dtype).removeprefix('torch.')} {tuple(each.shape)}".strip()
         for name, each in named(inputs)

@@ -1,4 +1,4 @@
-"""Samples that are read one by one, when they are asked for, and joined by a collate function."""
+"""Samples that are read one by one on demand and joined by a collate function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Item = tuple[Any, Any]
 # Bytes of items that are kept for the next time they are asked for: the gate reads its samples
 # once a case.
 _KEPT_BYTES = 256 << 20
-# Batches that are read ahead.
+# Number of batches to read ahead.
 _AHEAD = 2
 
 
@@ -31,11 +31,11 @@ class ItemStore:
 
     Attributes:
         read: the item at a position, ``(inputs, target)``.
-        describe: what a position is called in messages.
+        describe: the name of a position in messages.
         collate: joins items to ``(inputs, targets)``.
         digest: CRC-32 of the content at a position; None: of the item that was read.
-        threads: how many items are read at once; 1 where `read` is code of others.
-        notes: what was done to the item at a position that is not as others are.
+        threads: number of items read concurrently; 1 where `read` is a user's code.
+        notes: conversions of an unusual item.
     """
 
     read: Callable[[int], Item]
@@ -150,7 +150,7 @@ class ItemSamples(Samples):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done to items that are not as others: "3 images: 16-bit grey scaled to 8"."""
+        """Conversions of unusual items: "3 images: 16-bit grey scaled to 8"."""
         counted = Counter(self.store.notes.values())
         return tuple(f"{count} {what}" for what, count in sorted(counted.items()))
 
@@ -187,7 +187,7 @@ class ItemSamples(Samples):
         return ins.as_inputs(found[0]), found[1]
 
     def _check_order(self, items: list[Item], given: ins.Inputs, index: Rows) -> None:
-        """Alone, the first and the last item must be what they are in the batch."""
+        """The first and last items must be the same alone as in the batch."""
         for row in (0, len(items) - 1):
             alone, _ = self._collated([items[row]], index[[row]])
             here = ins.cut(given, row, row + 1)
@@ -222,7 +222,7 @@ def _equal(one: torch.Tensor, other: torch.Tensor, *, last: bool) -> bool:
 
 
 def _structure(value: Any) -> str:
-    """Nesting and dtypes in words: ``({ids: int64, mask: bool}, int)``."""
+    """Nesting and dtypes as text: ``({ids: int64, mask: bool}, int)``."""
     if isinstance(value, torch.Tensor):
         return str(value.dtype).removeprefix("torch.")
     if isinstance(value, (np.ndarray, np.generic)):
@@ -250,5 +250,5 @@ def _bytes(value: Any) -> int:
 
 
 def reading_threads() -> int:
-    """How many files are decoded at once."""
+    """The number of files decoded concurrently."""
     return min(8, os.cpu_count() or 1)

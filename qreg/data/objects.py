@@ -20,7 +20,7 @@ _HINT = (
 
 
 def dataset_of_object(name: str, found: Any) -> Dataset:
-    """The dataset that an object of the user's stands for.
+    """The dataset of a user's object.
 
     Raises:
         ContractError: it is none.
@@ -83,13 +83,13 @@ def _samples(name: str, split: str, items: Any) -> Samples:
 
 
 def _check_repeats(store: Any, count: int) -> None:
-    """An item must be the same whenever it is read."""
+    """Check that an item is the same every time it is read."""
     from qreg.data.inputs import digest
 
     if count and digest(store.item(0)) != digest(store.read(0)):
         raise DataError(
             f"{store.describe(0)} is another one when it is read again",
-            hint="switch random augmentation off for test and calibration",
+            hint="disable random augmentation for test and calibration",
         )
 
 

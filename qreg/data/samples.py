@@ -1,4 +1,4 @@
-"""Samples of one split, by canonical index; read when a batch of them is asked for."""
+"""Samples of one split, by canonical index; read in batches on demand."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples as a model is given them.
+    """A batch of samples as model inputs.
 
     Attributes:
-        inputs: what the model is called with.
+        inputs: the model's inputs.
         targets: what its outputs are scored by, None where there are none; N class labels, int64,
             for classification.
         index: canonical indices (N,).
@@ -55,7 +55,7 @@ class Samples(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done to samples that are not as others: "3 images: 16-bit grey scaled"."""
+        """Conversions of unusual samples: "3 images: 16-bit grey scaled"."""
         return ()
 
     @abstractmethod

@@ -1,1 +1,1 @@
-"""From an exception of quantizing or of a quantized model to the layer, the reason, the advice."""
+"""Diagnosing exceptions of quantization and quantized models: layer, reason, advice."""

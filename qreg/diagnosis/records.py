@@ -1,4 +1,4 @@
-"""An exception as facts, and what it means.
+"""Facts about an exception, and its diagnosis.
 
 Only the standard library may be imported here.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Raised:
-    """What can be read from an exception and its traceback.
+    """Facts from an exception and its traceback.
 
     Attributes:
         kind: the class of the exception and its bases, names only.
@@ -33,11 +33,11 @@ class Raised:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Where something failed and why, a line each, and what to do.
+    """Where something failed, why, and what to do, one line each.
 
     Attributes:
         where: module path and source line, ``layer1.0 (nets.py:12)``; "" where neither is known.
-        operator: ``+``, ``silu``, ``aten::roll``; "" where no operator is to blame.
+        operator: ``+``, ``silu``, ``aten::roll``; "" where no operator is the cause.
         remedy: what to change in the model, "" where nothing is known.
         instead: methods that do not need it.
     """
@@ -62,7 +62,7 @@ def advice(remedy: str, instead: tuple[str, ...], *, known: bool = False) -> str
     """What to do: change the model, or use another method.
 
     Args:
-        known: those methods were found to work for the model.
+        known: whether those methods are known to work for the model.
     """
     methods = " or ".join([", ".join(instead[:-1]), instead[-1]] if instead[1:] else instead)
     verb = "works" if len(instead) == 1 else "work"

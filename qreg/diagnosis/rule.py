@@ -1,4 +1,4 @@
-"""What an exception of quantization means, a known kind at a time. Pure: facts in, lines out."""
+"""Known kinds of quantization exceptions and their diagnoses; pure functions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LONGEST = 160
 
 
 def diagnose(raised: Raised) -> Diagnosis:
-    """The first known kind that the facts fit; else the exception's own first line."""
+    """The first known kind that matches the facts; else the exception's own first line."""
     for kind in _KINDS:
         if found := kind(raised):
             return Diagnosis(where(raised.layer, raised.source), *found)
@@ -76,7 +76,7 @@ Found = tuple[str, str, str, tuple[str, ...]] | None
 
 
 def _quote(raised: Raised) -> str:
-    """The code in question, where it is short enough to be recognised."""
+    """The code in question, if it is short enough to quote."""
     code = raised.code.strip()
     return f" in `{code}`" if 0 < len(code) <= 60 else ""
 
@@ -189,7 +189,7 @@ def _memory(raised: Raised) -> Found:
 def _other(raised: Raised) -> Found:
     text = one_line(raised.message)
     reason = f"{raised.kind[0]}: {text}" if text else raised.kind[0]
-    if raised.code.startswith("raise"):  # the author's own words say it all
+    if raised.code.startswith("raise"):  # the author's own message suffices
         return "", reason, _LOOK, ()
     return _operator(raised), f"{reason}{_quote(raised)}", _LOOK, ()
 

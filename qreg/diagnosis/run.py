@@ -1,4 +1,4 @@
-"""Reading an exception: which module of the model, which line of its author's code.
+"""Locating an exception: the module of the model and the line of its author's code.
 
 The innermost module is found in the traceback's own frames, so that nothing has to be attached
 to a model before it runs, and the same holds while it is traced, calibrated or run.
@@ -38,7 +38,7 @@ _EXPORTING = ("torch.export", "torch._export", "torch._dynamo", "torch._functorc
 
 
 def diagnosis_of(error: BaseException) -> Diagnosis:
-    """Where an exception comes from, why, and what to do; it must have a traceback."""
+    """Diagnose an exception with a traceback: where, why, and what to do."""
     return diagnose(raised_facts(error))
 
 
@@ -163,7 +163,7 @@ def _graph_layer(frames: list[Frame]) -> str:
 
 
 def _graph_node(frames: list[Frame]) -> tuple[fx.Node | None, str]:
-    """The operator of a traced graph that ran, or was looked at; and its line."""
+    """The operator of a traced graph that ran or was inspected, and its line."""
     for frame, line, _ in reversed(frames):
         graph = _self(frame)
         if isinstance(graph, fx.GraphModule) and "eval_with_key" in frame.f_code.co_filename:
@@ -178,7 +178,7 @@ def _graph_node(frames: list[Frame]) -> tuple[fx.Node | None, str]:
 
 
 def _assertion(error: BaseException) -> str:
-    """What was asserted, of an assertion without a text."""
+    """The asserted expression, for an assertion without a message."""
     if not isinstance(error, AssertionError):
         return ""
     last = list(_walk(error.__traceback__))[-1:]

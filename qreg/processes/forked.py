@@ -1,7 +1,7 @@
 """Running pieces of work in forks of a process with PyTorch imported: a crash loses one piece.
 
-A fork is killed with its parent, however that ends, and what it started goes with it. A piece that
-takes too long ends its fork, and leaves the stacks of its threads behind.
+A fork and its children are killed when its parent ends in any way. A piece that exceeds its time
+limit ends its fork, and the stacks of its threads are recorded.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from typing import Any, NoReturn
 from qreg.processes.child import end_with_parent
 from qreg.processes.running import status_text
 
-#: Does a piece of work and returns what can be written as JSON.
+#: Does a piece of work and returns JSON values.
 Work = Callable[[], dict[str, Any]]
-#: Where its result goes, and the work.
+#: The file for the result, and the work.
 Piece = tuple[Path, Work]
 _POLL_S = 0.01
-# A fork that cannot end itself, of whose interpreter nothing is left, is ended so much later.
+# Grace period after which a fork that cannot end itself is killed.
 _PATIENCE_S = 5.0
 
 
 class Fork:
-    """A fork that does pieces of work, one after the other, each with its result in its file.
+    """A fork that runs pieces of work one after the other, writing each result to its file.
 
     Args:
-        seconds: that each piece may take.
+        seconds: time limit of each piece.
         output: a file for its output; None for the parent's output.
     """
 
@@ -57,7 +57,7 @@ class Fork:
 
     @property
     def left(self) -> tuple[Piece, ...]:
-        """The pieces that have no result."""
+        """The pieces without a result."""
         return tuple(piece for piece in self._pieces if not piece[0].exists())
 
     def _run(self, parent: int, output: Path | None) -> NoReturn:
@@ -84,7 +84,7 @@ class Fork:
             os._exit(status)  # whatever threads are left
 
     def poll(self) -> bool:
-        """Whether it has ended; then the piece that ended it has a result that says how."""
+        """Whether it has ended; the result of the piece that ended it then says how."""
         done = len(self._pieces) - len(self.left)
         if done > self._done:
             self._done, self._since = done, time.monotonic()
@@ -102,7 +102,7 @@ class Fork:
         return True
 
     def wait(self) -> None:
-        """Wait until it has ended; see `poll`. Interrupted, it is ended."""
+        """Wait until it has ended; see `poll`. An interruption kills it."""
         try:
             while not self.poll():
                 time.sleep(_POLL_S)
@@ -111,7 +111,7 @@ class Fork:
             raise
 
     def end(self) -> int:
-        """Kill it and what it started; returns its exit status, negative for a signal."""
+        """Kill it and its children; returns its exit status, negative for a signal."""
         # its group outlives it, where it started others; a fork that was just made has none yet
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -125,9 +125,9 @@ class Fork:
 def run_pieces(pieces: Sequence[Piece], *, seconds: float) -> None:
     """Run pieces of work one after the other in a fork, writing each result to its file.
 
-    A piece that ends its process, or takes too long, has ``{"died": how, "details": stacks}`` for a
-    result, and the others are done in another fork; one that raises has
-    ``{"raised": what, "details": traceback}``.
+    The result of a piece that ends its process or exceeds its time limit is
+    ``{"died": how, "details": stacks}``, and the remaining ones run in another fork; that of one
+    that raises is ``{"raised": what, "details": traceback}``.
     """
     left = tuple(pieces)
     while left:
@@ -143,9 +143,9 @@ def run_together(
     seconds: float,
     done: Callable[[Path], None] = lambda _: None,
 ) -> None:
-    """Do each piece of work in a fork of its own, `jobs` of them at a time.
+    """Run each piece of work in its own fork, `jobs` of them at a time.
 
-    Results are as of `run_pieces`. What a fork prints goes to the file ``<result>.output``.
+    Results are as in `run_pieces`. A fork's output goes to the file ``<result>.output``.
 
     Args:
         done: called with each result's file as it is finished.

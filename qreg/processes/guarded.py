@@ -1,4 +1,4 @@
-"""A whole command in a process of its own, so that code which ends that is not the end of it."""
+"""Running a whole command in its own process, to survive code that ends the process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BY_SIGNAL = 128
 
 
 def guarded(work: Callable[[], int], *, lost: Callable[[str], int]) -> int:
-    """The status that `work` returns in a fork, or what `lost` makes of how that ended.
+    """The status that `work` returns in a fork, or the result of `lost` if the fork dies.
 
     ``os._exit(0)`` in a model, or a crash, is otherwise indistinguishable from having done the
     work. Signals are passed on once; the fork ends with this process, however that ends.

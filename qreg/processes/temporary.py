@@ -1,4 +1,4 @@
-"""Temporary folders that are gone in the end: what a killed run left, the next one removes."""
+"""Temporary folders that are always removed: by the next run, if a run was killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 _PREFIX = "qreg-"
-#: Is locked as long as its folder's maker lives, however that ends.
+#: Locked as long as the process that created the folder lives.
 _OWNER = ".owner"
 
 
@@ -39,7 +39,7 @@ def _remove_leftovers_once(pid: int) -> None:  # a fork looks for itself
 
 
 def remove_leftovers() -> tuple[Path, ...]:
-    """Remove the folders of this user's processes that are no more; returns which they were."""
+    """Remove the folders of this user's ended processes; returns the removed ones."""
     found = []
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):

@@ -1,8 +1,8 @@
-"""Is a drop shown to stay within what its owner allows?
+"""Non-inferiority: is a drop shown to stay within the owner's budget?
 
-A test that finds no difference does not show that there is none. Non-inferiority turns the burden
-around: a budget is KEPT where the confidence interval excludes every larger drop, BROKEN where it
-excludes every smaller one, and NOT SHOWN between the two, with the number of samples that would
+A test that finds no difference does not show that there is none. Non-inferiority reverses the
+burden of proof: a budget is KEPT where the confidence interval excludes every larger drop, BROKEN
+where it excludes every smaller one, and NOT SHOWN otherwise, with the number of samples needed to
 show it.
 
 Sources: Tango, "Equivalence test and confidence interval for the difference in proportions for the
@@ -26,12 +26,12 @@ from qreg.stats.sign_flip import checked, mean_interval
 
 #: The confidence that a budget is kept, or broken: each end of the interval is one-sided.
 LEVEL = 0.95
-#: More samples than that are as good as none: "no number of samples shows it".
+#: Upper limit of the number of needed samples; beyond it, no number is reported.
 MOST_SAMPLES = 10**9
 
 
 class Shown(Enum):
-    """What the samples show of a budget."""
+    """The result for a budget."""
 
     KEPT = "KEPT"
     BROKEN = "BROKEN"
@@ -40,15 +40,15 @@ class Shown(Enum):
 
 @dataclass(frozen=True)
 class NonInferiority:
-    """A change judged by the largest drop that is allowed.
+    """A change compared with the largest allowed drop.
 
     Attributes:
         change, low, high: of the mean score, higher being better; each end is a one-sided bound
-            at the level asked for.
-        max_drop: what is allowed.
-        total: how many samples it rests on.
-        needed: how many samples would show that the budget is kept, if the others were like
-            these; `total` where it is shown; None where the change seen is not within the budget.
+            at the given level.
+        max_drop: the largest allowed drop.
+        total: number of samples.
+        needed: number of samples needed to show that the budget is kept, if further ones are like
+            these; `total` where it is shown; None where the change exceeds the budget.
     """
 
     outcome: Shown
@@ -167,7 +167,7 @@ def tango(won: float, lost: float, total: float, *, level: float) -> tuple[float
 
 
 def _score(won: float, lost: float, total: float, change: float) -> float:
-    """Standardized distance between the change seen and an assumed one."""
+    """Standardized distance between the observed change and an assumed one."""
     distance = won - lost - total * change
     # the most likely share of losses under the assumed change, (7) and (8) in the paper
     a, c = 2.0 * total, -lost * change * (1 - change)

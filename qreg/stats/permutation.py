@@ -19,14 +19,14 @@ import numpy.typing as npt
 from scipy import special
 
 Array = npt.NDArray[np.float64]
-#: Turns rows of statistics (N, K), one row a sample, into the summary of the set.
+#: Turns rows of statistics (N, K), one row per sample, into the summary of the set.
 Summarize = Callable[[Array], float]
 
 #: Up to this number of changed samples, all exchanges are enumerated.
 EXACT = 10
-#: Random exchanges beyond that, at most, and how many as low as the observed one end them.
+#: Beyond that, the maximum number of random exchanges, and the number of extreme ones to stop at.
 DRAWS, ENOUGH = 2_000, 50
-#: Random exchanges that the spread is estimated from, at least.
+#: Minimum number of random exchanges for estimating the spread.
 FEWEST = 200
 #: Sets drawn by the bootstrap: its standard error is within a tenth.
 RESAMPLES = 50
@@ -35,12 +35,12 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Permuted:
-    """What the exchanges show.
+    """The result of the permutation test.
 
     Attributes:
         change: summary now minus before.
-        p_value: one-sided, of "the summary has not fallen".
-        better: one-sided, of "the summary has not risen".
+        p_value: one-sided, for a fall of the summary.
+        better: one-sided, for a rise of the summary.
         spread: standard deviation of the change under random exchanges.
         changed: samples whose rows differ.
     """
@@ -144,7 +144,7 @@ def paired_rows(now: Array, before: Array) -> tuple[Array, Array]:
 
 
 def spread_of_a_sample(rows: Array, summarize: Summarize, *, seed: int = 0) -> float:
-    """What one sample contributes to the standard error of a summary: that times root N.
+    """The contribution of one sample to the standard error of a summary: the error times root N.
 
     Of a mean it is the standard deviation of the scores. By the bootstrap of `RESAMPLES` sets.
 

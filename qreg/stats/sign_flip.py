@@ -26,20 +26,20 @@ Array = npt.NDArray[np.float64]
 
 #: Up to this number of nonzero differences, all sign combinations are enumerated.
 EXACT = 18
-#: Random choices of signs beyond that, at most, and how many as low as the observed one end them.
+#: Beyond that, the maximum number of random draws, and the number of extreme ones to stop at.
 DRAWS, ENOUGH = 5_000, 50
-# numbers in memory at a time
+# maximum number of values in memory
 _BLOCK = 2_000_000
-# sums of the same numbers in another order are the same sum
+# tolerance for sums of the same numbers in another order
 _ROUNDING = 1e-12
 
 
 def sign_flip(differences: npt.ArrayLike, *, seed: int = 0) -> float:
     """One-sided p-value for a fall of the mean of the differences.
 
-    Exact for at most `EXACT` differences that are not zero. Beyond, signs are drawn at random
-    until `ENOUGH` of the means are as low as the observed one; where `DRAWS` do not suffice for
-    that, the p-value is so small that it is taken from the saddlepoint approximation.
+    Exact for at most `EXACT` nonzero differences. Beyond, signs are drawn at random until `ENOUGH`
+    of the means are as low as the observed one; where `DRAWS` do not suffice for that, the small
+    p-value is that of the saddlepoint approximation.
 
     Args:
         differences: new score minus old score of each sample (N,), higher being better.
@@ -120,7 +120,7 @@ def critical_fall(differences: npt.ArrayLike, *, alpha: float = ALPHA) -> float:
     """The fall of the mean that is significant at `alpha` among differences of these sizes.
 
     By the normal distribution, whose variance is that of the mean with random signs, the sum of
-    squares over N^2: what is smaller, this comparison cannot tell from noise.
+    squares over N^2: a smaller fall cannot be distinguished from noise.
 
     Raises:
         ValueError: there are no differences, or one is not finite.
@@ -131,9 +131,9 @@ def critical_fall(differences: npt.ArrayLike, *, alpha: float = ALPHA) -> float:
 def detectable_fall(
     differences: npt.ArrayLike, *, alpha: float = ALPHA, power: float = POWER
 ) -> float:
-    """The smallest fall of the mean that the test finds at level `alpha` with that power.
+    """The smallest fall of the mean that the test detects at level `alpha` with this power.
 
-    The differences seen, less their mean, are taken as the noise to which a fault adds a shift.
+    The centred observed differences are taken as the noise to which a fault adds a shift.
 
     Raises:
         ValueError: there are no differences, or one is not finite.

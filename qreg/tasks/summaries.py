@@ -1,4 +1,4 @@
-"""From rows of statistics, one row a sample, to one number of the whole set.
+"""From rows of statistics, one row per sample, to one number of the whole set.
 
 Rows are float64 (N, K); ragged ones are padded with NaN. Only numpy is needed: the judging of
 stored rows calls these without torch.

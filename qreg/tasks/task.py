@@ -113,7 +113,7 @@ class Task:
         if self.summary.set_level and self.statistics is None:
             raise ContractError(
                 f"task '{self.name}': its summary '{self.summary.name}' is of the whole set",
-                hint="give statistics=..., rows from which it is computed, one row a sample",
+                hint="give statistics=..., rows from which it is computed, one row per sample",
             )
 
     def observe(

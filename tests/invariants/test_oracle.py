@@ -98,7 +98,7 @@ def test_dequantize_rounds_once_where_binary64_would_twice() -> None:
     assert reference.dequantize([q], 1.0, 0)[0] == np.float32(2.0**54 + 2.0**31)
 
 
-def test_what_is_not_said_is_a_plain_convolution() -> None:
+def test_omitted_arguments_give_a_plain_convolution() -> None:
     """Stride 1, no padding, no dilation, one group, weights around zero."""
     rng = np.random.default_rng(0)
     x, w = rng.integers(0, 128, (2, 3, 5, 6)), rng.integers(-128, 128, (4, 3, 2, 3))
@@ -111,7 +111,7 @@ def test_what_is_not_said_is_a_plain_convolution() -> None:
     assert np.array_equal(reference.linear(rows, columns, zx=7), (rows - 7) @ columns.T)
 
 
-def test_what_is_not_said_is_a_plain_pool() -> None:
+def test_omitted_arguments_give_a_plain_pool() -> None:
     q = np.random.default_rng(0).integers(0, 256, (2, 3, 5, 7))
     real = torch.tensor(q * 1.0)
     largest = torch.nn.functional.max_pool2d(real, (2, 3), (1, 2)).numpy()

@@ -109,7 +109,7 @@ def test_quantization_costs_what_it_may_cost(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", TIMED, ids=str)
-def test_its_speed_beside_fp32_is_recorded(case: Case) -> None:
+def test_its_speed_relative_to_fp32_is_recorded(case: Case) -> None:
     promises = STORE.promises(case)
     assert promises, f"qreg baseline update --category promise --reason ... {case}"
     assert all(promise.environment.threads == 1 for promise in promises)

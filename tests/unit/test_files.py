@@ -113,7 +113,7 @@ def test_a_file_has_the_mode_it_had_or_what_the_umask_leaves(tmp_path: Path, the
     assert stat.S_IMODE(path.stat().st_mode) == (0o640 if there else 0o600)
 
 
-def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(QregError, match="it is a folder"):
         check_output(tmp_path)
     with pytest.raises(QregError, match="cannot be written"):

@@ -54,7 +54,7 @@ def test_an_option_of_many_values_takes_lists_too() -> None:
         (("--json", "/"), "it is a folder"),
     ],
 )
-def test_what_is_wrong_is_said(given: tuple[str, ...], reason: str) -> None:
+def test_errors_are_reported(given: tuple[str, ...], reason: str) -> None:
     with pytest.raises(argparse.ArgumentError, match=reason):
         _parsed(*given)
 

@@ -23,7 +23,7 @@ def test_without_a_file_or_a_table_there_are_none(tmp_path: Path) -> None:
     assert read_settings(write(tmp_path, "[project]\nname = 'x'\n")) is None
 
 
-def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
+def test_omitted_settings_have_defaults(tmp_path: Path) -> None:
     found = read_settings(write(tmp_path, "[tool.qreg]\nmodels = ['simple_cnn']\n"))
     assert found is not None
     assert (found.datasets, found.methods, found.engines) == (

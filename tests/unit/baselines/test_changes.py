@@ -29,7 +29,7 @@ def test_what_has_no_baseline_is_created() -> None:
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_another_environments_is_created_beside_it(outcome: Outcome) -> None:
+def test_another_environments_is_created_in_addition(outcome: Outcome) -> None:
     now = replace(NOW, environment=ELSEWHERE)
     change = propose(now, BEFORE, _verdict(outcome))
     assert change is not None

@@ -193,7 +193,7 @@ def test_a_weight_that_runs_twice_is_stored_once() -> None:
         _arrays(layers=(twice, other))
 
 
-def test_what_does_not_fit_is_said() -> None:
+def test_what_does_not_fit_is_reported() -> None:
     with pytest.raises(ValueError, match="does not fit int32"):
         encode_images(Images((2**31,), (0,), (0,)))
     endless = build.approval(replaced=Replaced(Outcome.PASS, 1, 1, 1, 0, math.nan))

@@ -116,7 +116,7 @@ def test_orphans_are_found_and_removed(store: Store) -> None:
     assert not list(store.root.rglob("*.safetensors"))
 
 
-def test_orphans_are_not_guessed_beside_a_damaged_file(store: Store) -> None:
+def test_orphans_are_not_guessed_next_to_a_damaged_file(store: Store) -> None:
     store.write(build.baseline())
     store.path(build.CASE).write_text("{")
     with pytest.raises(CorruptFileError):

@@ -80,7 +80,7 @@ def test_an_output_that_does_not_depend_on_the_input() -> None:
     assert found.constant
 
 
-def test_accuracy_beside_chance() -> None:
+def test_accuracy_compared_with_chance() -> None:
     labels = torch.tensor([0, 0, 1, 1, 1, 2])
     found = _observed(lambda net, x: net.fc(_pooled(net, x)), labels=labels, classes=3)
     assert (found.total, found.chance, found.classes) == (6, 3, 3)

@@ -15,7 +15,7 @@ def _only(seen: Observed) -> Remark:
     return remark
 
 
-def test_nothing_is_said_of_a_fine_model() -> None:
+def test_nothing_is_reported_for_a_fine_model() -> None:
     assert contract_remarks(FINE) == ()
 
 

@@ -110,7 +110,7 @@ def test_exactly_no_zero_point_moves() -> None:
 
 
 @ANY
-def test_what_is_allowed_is_said(allowed: Tolerances) -> None:
+def test_what_is_allowed_is_reported(allowed: Tolerances) -> None:
     found = _parameters(_output(zero_points=(99,)), allowed)
     assert found is not None
     figures = {

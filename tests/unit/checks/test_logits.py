@@ -52,7 +52,7 @@ def test_exactly_every_bit_counts(bit: int) -> None:
     assert _where(given.with_logits(BEFORE, values)).startswith("1 of 8 ")
 
 
-def test_the_digests_are_told() -> None:
+def test_the_digests_are_reported() -> None:
     now = given.with_logits(BEFORE, 1.001 * LOGITS)
     (found,) = _found(now, exact=True)
     assert found.expected == f"digest {BEFORE.numerics.logits.digest[:16]}"
@@ -67,7 +67,7 @@ def test_the_sign_of_zero_is_a_bit() -> None:
     assert _found(now, before, exact=False) == []
 
 
-def test_what_moved_beside_the_logits_is_said() -> None:
+def test_what_moved_in_addition_to_the_logits_is_reported() -> None:
     assert _where(given.with_numerics(BEFORE, single="0" * 64)).startswith("1 digest ")
     flipped = (*BEFORE.predictions[:-2], 1, 1)
     assert _where(given.with_predictions(BEFORE, flipped)) == "2 predictions"

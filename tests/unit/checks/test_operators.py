@@ -141,7 +141,7 @@ def test_float_methods_and_the_users_own_may_be_float(method: str) -> None:
     assert _left(method, (FLOAT,)) == []
 
 
-def test_a_users_own_method_that_says_it_quantizes_is_held_to_it() -> None:
+def test_a_users_own_quantizing_method_must_quantize() -> None:
     own = MethodInfo("my.methods:INT4", float_only=False)
     numerics = replace(build.snapshot().numerics, operators=(FLOAT,), layers=())
     assert [found.check for found in judge_quantized(own, numerics)] == [Check.OPERATORS]

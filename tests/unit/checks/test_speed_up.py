@@ -62,7 +62,7 @@ def test_a_fallback_is_found_and_the_promised_speed_passes(exact: bool) -> None:
     assert outcomes(math.log(30), exact=exact) == []
 
 
-def test_it_is_suspicious_until_it_was_looked_at_often_enough() -> None:
+def test_it_is_suspicious_until_measured_often_enough() -> None:
     slow, fine = 0.0, math.log(2.9)
     flags = [suspicious([slow] * n, THREE, exact=True, alpha=ALPHA) for n in range(1, LOOKS + 1)]
     assert flags == [True] * (LOOKS - 1) + [False]
@@ -81,7 +81,7 @@ def test_it_says_what_was_seen_and_what_may_be() -> None:
     assert found.p_value == check.p_value < ALPHA
 
 
-def test_what_cannot_be_told_from_fp32_is_no_promise() -> None:
+def test_what_is_not_detectable_from_fp32_is_no_promise() -> None:
     assert is_detectable(THREE)
     as_fast = tuple(log - math.log(3) for log in THREE.log_speed_ups)
     assert not is_detectable(replace(THREE, log_speed_ups=as_fast))

@@ -156,7 +156,7 @@ def test_other_float_arithmetic_has_more_room(now: Snapshot) -> None:
     assert given.verdict(now, BEFORE, LOOSE).outcome is Outcome.PASS
 
 
-def test_another_pytorch_may_pack_warn_and_call_otherwise() -> None:
+def test_another_pytorch_may_pack_warn_and_call_differently() -> None:
     now = _elsewhere(_operators(OperatorCount("aten::view", 1)))
     now = replace(now, size=replace(now.size, file_bytes=50_000), warnings=("new",))
     verdict = given.verdict(now, BEFORE, LOOSE)
@@ -190,7 +190,7 @@ def test_torchao_chooses_operators_by_the_cpu(method: str, vnni: bool, outcome: 
     assert given.verdict(now, replace(BEFORE, case=case), LOOSE).outcome is outcome
 
 
-def test_digests_are_told_where_there_are_any() -> None:
+def test_digests_are_reported_where_available() -> None:
     (found,) = given.verdict(replace(BEFORE, checkpoint=""), BEFORE).findings
     assert (found.expected, found.observed) == (
         f"checkpoint, sha256 {BEFORE.checkpoint[:16]}",
@@ -248,7 +248,7 @@ def test_removed_images_are_not_silent_and_new_ones_are_noted(basis: Any) -> Non
 
 
 @BOTH
-def test_the_gates_images_beside_the_whole_test_set(basis: Any) -> None:
+def test_the_gates_images_and_the_whole_test_set(basis: Any) -> None:
     gate = given.with_rows(BEFORE, [*range(8)])
     assert given.verdict(gate, BEFORE, basis).outcome is Outcome.PASS
     assert given.verdict(BEFORE, gate, basis).outcome is Outcome.PASS

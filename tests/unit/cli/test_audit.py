@@ -38,7 +38,7 @@ def test_a_float_model_has_nothing_to_audit(capsys: pytest.CaptureFixture[str]) 
         (("--method", "statik"), "'static'?"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_errors_are_reported(
     more: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(_audit(*more)) == 2

@@ -92,7 +92,7 @@ sys.exit(main(argv))
 
 
 @pytest.mark.parametrize(("method", "status"), [("static", 0), ("dynamic", 1)])
-def test_without_torchao_the_others_run_and_it_is_said(method: str, status: int) -> None:
+def test_without_torchao_the_others_run_and_reported(method: str, status: int) -> None:
     command = [sys.executable, "-c", _HIDDEN, method]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == status, done.stderr

@@ -24,7 +24,7 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
         (("--faults", "fake-quant-off", "--method", "fp32", "--clean-runs", "0"), "no fault"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_errors_are_reported(
     more: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["selftest", *more]) == 2

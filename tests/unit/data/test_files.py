@@ -36,14 +36,14 @@ def test_damage_is_named_and_the_file_left_as_it_is(archive: Path, damage: str) 
     assert archive.read_bytes() == content
 
 
-def test_expected_and_found_sha256_are_both_said(archive: Path) -> None:
+def test_expected_and_found_sha256_are_both_reported(archive: Path) -> None:
     with pytest.raises(CorruptFileError) as caught:
         read_npz(archive, ("a",), sha256="0" * 64)
     assert "0" * 64 in str(caught.value)
     assert file_sha256(archive) in str(caught.value)
 
 
-def test_a_sha256_beside_the_file_is_held_to(archive: Path) -> None:
+def test_a_recorded_sha256_is_verified(archive: Path) -> None:
     beside = archive.with_name("data.npz.sha256")
     beside.write_text(f"{file_sha256(archive)}  data.npz\n")
     assert "a" in read_npz(archive, ("a",))

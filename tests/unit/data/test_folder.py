@@ -31,7 +31,7 @@ def test_a_folder_of_images(own_cache: Path, tmp_path: Path) -> None:
     assert split.images[5, 0, 0].tolist() == [80, 100, 7]
 
 
-def test_a_changed_file_is_read_anew(own_cache: Path, tmp_path: Path) -> None:
+def test_a_changed_file_is_read_again(own_cache: Path, tmp_path: Path) -> None:
     root = _folder(tmp_path / "pets")
     before = load_split(get_dataset(str(root)), "test").fingerprint()
     Image.new("RGB", (8, 8), (1, 2, 3)).save(root / "test" / "cat" / "0.png")
@@ -75,7 +75,7 @@ def test_a_new_class_shifts_labels_with_a_warm_cache_too(own_cache: Path, tmp_pa
     assert found.labels.tolist() == [1, 1, 1, 2, 2, 2]
 
 
-def test_a_file_rewritten_with_the_same_size_and_time_is_read_anew(
+def test_a_file_rewritten_with_the_same_size_and_time_is_read_again(
     own_cache: Path, tmp_path: Path
 ) -> None:
     root = _folder(tmp_path / "pets")
@@ -101,7 +101,7 @@ def test_a_file_rewritten_with_the_same_size_and_time_is_read_anew(
         (Image.new("L", (8, 8), 77), (77, 77, 77), ""),
     ],
 )
-def test_modes_that_are_not_rgb_are_converted_and_said(
+def test_modes_other_than_rgb_are_converted_and_reported(
     own_cache: Path, tmp_path: Path, image: Image.Image, pixel: tuple[int, ...], note: str
 ) -> None:
     root = _folder(tmp_path / "pets")

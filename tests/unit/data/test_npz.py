@@ -97,7 +97,7 @@ def test_an_npy_named_npz(own_cache: Path, tmp_path: Path) -> None:
         get_dataset(str(tmp_path / "odd.npz"))
 
 
-def test_an_empty_sha256_beside_it(own_cache: Path, tmp_path: Path) -> None:
+def test_an_empty_sha256_file(own_cache: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "odd.npz", **_images())  # type: ignore[arg-type]
     (tmp_path / "odd.npz.sha256").write_text("")
     with pytest.raises(CorruptFileError, match="sha256"):
@@ -158,7 +158,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 @pytest.mark.slow
-def test_arrays_are_unpacked_to_the_disk_and_not_held(own_cache: Path, tmp_path: Path) -> None:
+def test_arrays_are_unpacked_to_disk_not_memory(own_cache: Path, tmp_path: Path) -> None:
     path = tmp_path / "large.npz"
     np.savez_compressed(path, test_inputs=np.zeros((300, 1 << 18), np.float32))
     done = subprocess.run(

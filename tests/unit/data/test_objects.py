@@ -71,7 +71,7 @@ def test_splits_by_name_and_functions_that_make_them() -> None:
         _samples(Texts(), "train")
 
 
-def test_labels_that_are_told_are_known_before_anything_is_read() -> None:
+def test_given_labels_are_known_before_anything_is_read() -> None:
     class Labelled(Texts):
         targets = (0, 1, 0, 1, 0, 1, 0)
         classes = ("even", "odd")

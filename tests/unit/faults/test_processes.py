@@ -61,7 +61,9 @@ def test_a_fault_that_kills_its_process_is_an_error(monkeypatch: pytest.MonkeyPa
     assert "was killed by SIGILL" in found.reason
 
 
-def test_a_process_that_fails_otherwise_is_no_catch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_fails_for_another_reason_is_no_catch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _ends(monkeypatch, LostError("exited 1 (observing)", stage="", details="Traceback"))
     with pytest.raises(QregError, match="exited 1") as failed:
         LAUNCHER.faulty(CASE, "one-code", HERE)

@@ -217,7 +217,7 @@ def test_a_recurrent_layer_is_named_and_no_innocent_one(
     assert note.startswith("model.rnn (a layer of this kind cannot be restored alone")
 
 
-def test_what_goes_wrong_in_putting_back_is_said(faulty: Any, colours: Path) -> None:
+def test_failures_of_restoring_are_reported(faulty: Any, colours: Path) -> None:
     gate, now, before = _pair(faulty, _case(colours), _scaled("model.conv"))
     layers = before.numerics.layers
     odd = [

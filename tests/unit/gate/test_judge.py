@@ -96,7 +96,7 @@ def test_a_damaged_baseline_is_an_error_and_left(gate: Gate, store: Store, nets:
     assert path.read_text() == damaged
 
 
-def test_a_missing_dataset_is_said(tmp_path: Path, store: Store, own_cache: Path) -> None:
+def test_a_missing_dataset_is_reported(tmp_path: Path, store: Store, own_cache: Path) -> None:
     gate = Gate(Options(data_dir=tmp_path, download=False))
     with pytest.raises(MissingDataError, match="no cifar10"):
         Judge(gate, store, alpha=ALPHA).verdict(Case("cifar10", "simple_cnn", "fp32", "x86"))

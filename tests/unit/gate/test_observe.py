@@ -117,7 +117,7 @@ def test_what_is_observed_is_what_plain_torch_gives(gate: Gate, nets: str, colou
     assert found.checkpoint.startswith("random:")
 
 
-def test_numerics_stand_beside_fp32(gate: Gate, nets: str, colours: Path) -> None:
+def test_numerics_are_compared_with_fp32(gate: Gate, nets: str, colours: Path) -> None:
     fp32 = _snapshot(gate, colours, "fp32")
     assert (fp32.numerics.reference, fp32.numerics.disagreements) == ("", ())
     assert {layer.sqnr_db for layer in fp32.numerics.layers} == {EQUAL_DB}

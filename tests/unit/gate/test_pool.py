@@ -86,7 +86,7 @@ def pool(options: JudgeRequest) -> Iterator[Pool]:
     found.close()
 
 
-def test_a_crash_costs_its_own_case_and_missing_data_is_said(
+def test_a_crash_costs_its_own_case_and_missing_data_is_reported(
     options: JudgeRequest, pool: Pool
 ) -> None:
     outcomes = []

@@ -39,7 +39,7 @@ def held(*seen: float, cpu: str = build.ENVIRONMENT.cpu) -> tuple[Verdict, list[
     ), batches
 
 
-def test_a_kept_promise_is_looked_at_once() -> None:
+def test_a_kept_promise_is_measured_once() -> None:
     verdict, batches = held(FAST)
     assert verdict.outcome is Outcome.PASS
     assert verdict.findings == ()
@@ -59,7 +59,7 @@ def test_a_fallback_is_found_on_every_machine(cpu: str) -> None:
     assert "--against fp32" in next_command(verdict)
 
 
-def test_a_noisy_moment_is_looked_at_again_and_passes() -> None:
+def test_a_noisy_moment_is_measured_again_and_passes() -> None:
     verdict, batches = held(SLOW, FAST)
     assert verdict.outcome is Outcome.PASS
     assert len(batches) == 2

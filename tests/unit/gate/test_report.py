@@ -47,7 +47,7 @@ def _verdict(outcome: Outcome) -> Verdict:
     )
 
 
-def test_everything_a_reader_needs_is_said() -> None:
+def test_the_report_is_complete() -> None:
     lines = "\n".join(verdict_lines(_verdict(Outcome.REGRESSED)))
     assert "84.50 -> 80.00 % (-4.50, -5.80 to -3.20; detectable 4.20) of 1000" in lines
     assert "recorded elsewhere: judged statistically" in lines

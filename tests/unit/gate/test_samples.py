@@ -81,7 +81,7 @@ def test_the_first_samples_where_a_project_says_so(
     assert found.index.tolist() == list(seen)
 
 
-def test_sorted_classes_are_all_looked_at(own_cache: Path, tmp_path: Path) -> None:
+def test_sorted_classes_are_all_sampled(own_cache: Path, tmp_path: Path) -> None:
     path = tmp_path / "sorted.npz"
     labels = np.repeat([0, 1, 2], [1400, 50, 50])
     np.savez(path, test_images=np.zeros((1500, 2, 2, 3), np.uint8), test_labels=labels)

@@ -104,7 +104,7 @@ model.state_dict()
 """
 
 
-def test_what_is_said_once_is_not_said_later(tmp_path: Path) -> None:
+def test_one_time_warnings_are_not_emitted_later(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[3])
     done = subprocess.run(
         [sys.executable, "-c", _KERNEL],

@@ -53,7 +53,7 @@ def test_weights_of_linear_100_shrink_from_40000_to_10000_bytes() -> None:
     assert before.file_bytes > 40_000 > after.file_bytes > 10_000
 
 
-def test_a_layers_tensors_are_told_apart() -> None:
+def test_a_layers_tensors_are_distinguished() -> None:
     model = build_model("linear_100")
     found = model_size(ao.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8))
     roles = {(t.layer, t.role.value, t.dtype, t.elements) for t in found.tensors}
@@ -77,7 +77,7 @@ def test_latency_is_per_image_and_paired() -> None:
     assert found.p5_ms < found.median_ms < found.p95_ms
 
 
-def test_runs_are_timed_in_turn() -> None:
+def test_runs_are_timed_interleaved() -> None:
     order: list[str] = []
     runs = [lambda: order.append("a"), lambda: order.append("b")]
     found = time_interleaved(runs, rounds=2, calls=2, warm_up=1)

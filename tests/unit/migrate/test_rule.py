@@ -37,7 +37,7 @@ def test_a_drop_beyond_chance_is_a_loss(won: int, lost: int, fate: Fate) -> None
     assert found is fate
 
 
-def test_equal_bits_are_said_to_be() -> None:
+def test_equal_bits_are_reported() -> None:
     assert judge_replacement(_agreement(0, 0), INT8, same_bits=True, level=0.01) is Fate.SAME
 
 
@@ -65,7 +65,7 @@ def test_the_detectable_drop_is_that_of_the_test_that_judges() -> None:
     )
 
 
-def test_work_is_told_by_what_computes_it() -> None:
+def test_work_is_recognized_by_what_computes_it() -> None:
     compiled = [
         OperatorCount("onednn::qconv_pointwise", 3),
         OperatorCount("quantized::max_pool2d", 3),
@@ -93,7 +93,7 @@ def _layer(name: str, *, scale: float = 0.5, zero_point: int = 3) -> Layer:
     return replace(build.layer(name), output=output)
 
 
-def test_the_first_layer_that_is_quantized_otherwise_is_named() -> None:
+def test_the_first_layer_that_is_quantized_differently_is_named() -> None:
     before = (_layer("a"), _layer("b"), _layer("c"))
     now = (_layer("a"), _layer("b", scale=0.25), _layer("c", zero_point=4))
     assert moved_layer(now, before) == "b: output, scale 0.5 -> 0.25, zero point 3 -> 3"

@@ -44,7 +44,7 @@ def _measured(method: str) -> Replacement:
     return _of(_found(), method)
 
 
-def test_every_successor_stands_beside_what_it_replaces() -> None:
+def test_every_successor_is_paired_with_what_it_replaces() -> None:
     pairs = [(one.replaced.method, one.case.method) for one in _found().replacements]
     assert pairs == [
         ("static", "fx-static"),
@@ -102,7 +102,7 @@ def test_a_graph_that_is_not_compiled_computes_in_float() -> None:
     assert not work["fp32"].quantized
 
 
-def test_times_are_beside_the_deprecated_method() -> None:
+def test_times_are_relative_to_the_deprecated_method() -> None:
     # quantizing and dequantizing in operators of their own cost many times the int8 kernels
     assert _measured("pt2e-static").latencies[0].speed_up < 0.8
     assert [time.batch_size for time in _measured("fx-static").latencies] == [1, 100]
@@ -172,7 +172,7 @@ def test_a_deprecated_method_that_is_not_there_leaves_the_others(broken: str) ->
     assert "checkpoint" in without.reason
 
 
-def test_an_engine_that_a_successor_does_not_run_on_is_said() -> None:
+def test_an_engine_that_a_successor_does_not_run_on_is_reported() -> None:
     if "qnnpack" not in available_engines():
         pytest.skip("this PyTorch has no engine qnnpack")
     pairs = successor_pairs(HOME, ("static",), ("qnnpack",))

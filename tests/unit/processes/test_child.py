@@ -34,7 +34,7 @@ def test_a_real_child_times_real_cases() -> None:
 
 
 @pytest.mark.slow
-def test_a_case_that_is_lacking_is_said() -> None:
+def test_a_case_that_is_lacking_is_reported() -> None:
     case = Case("shapes10", "linear_100", "nothing", "x86")
     with open_side(HERE, ROOT) as side, pytest.raises(LostError, match="'nothing'") as caught:
         run_child(side, job(case), timeout=120)

@@ -51,7 +51,7 @@ def test_pieces_share_a_process(tmp_path: Path) -> None:
     assert found["a"] == found["b"]
 
 
-def test_leaving_without_a_word(tmp_path: Path) -> None:
+def test_leaving_without_a_result(tmp_path: Path) -> None:
     found = _run(tmp_path, a=lambda: os._exit(0), b=lambda: {})  # type: ignore[arg-type]
     assert found == {"a": {"died": "exited 0 without a result", "details": ""}, "b": {}}
 

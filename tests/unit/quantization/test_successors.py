@@ -198,7 +198,7 @@ sys.exit(main(["compare", "--limit", "20", "--methods", "pt2e-static,torchao-int
 """
 
 
-def test_without_torchao_the_others_are_measured_and_it_is_said() -> None:
+def test_without_torchao_the_others_are_measured_and_reported() -> None:
     done = subprocess.run([sys.executable, "-c", _HIDDEN], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "fp32" in done.stdout

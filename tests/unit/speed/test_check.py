@@ -149,7 +149,7 @@ def test_drift_is_that_of_both_sides() -> None:
     assert log_ratios(times_of(CASES[1], slowing)) == ()
 
 
-def test_a_noisy_machine_is_said() -> None:
+def test_a_noisy_machine_is_reported() -> None:
     assert complaints(Noise(0.0, 0.1, 0.2, 0.01, 2)) == ()
     assert complaints(Noise(None, None, 0.2, 0.01, 2)) == ()
     found = complaints(Noise(0.03, 0.7, 0.2, -0.06, 2))

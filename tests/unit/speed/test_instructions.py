@@ -77,14 +77,16 @@ def test_bursts_go_to_their_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert both[1].baseline == both[1].candidate == alone[1].candidate
 
 
-def test_counts_that_are_missing_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_that_are_missing_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     fake_valgrind(tmp_path, dumps=5, instructions=1000)
     with pytest.raises(QregError, match="5 counts of 6"):
         count_instructions(CountRequest(CASES), (".",), ROOT)
 
 
-def test_a_side_that_fails_or_hangs_is_said(
+def test_a_side_that_fails_or_hangs_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

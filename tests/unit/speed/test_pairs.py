@@ -48,7 +48,7 @@ def test_the_side_that_crashes_is_named_and_the_other_is_gone(tmp_path: Path, le
                 os.kill(entry["pid"], 0)
 
 
-def test_one_that_says_an_error_before_its_turn_is_heard(tmp_path: Path) -> None:
+def test_one_that_says_an_error_before_its_turn_is_reported(tmp_path: Path) -> None:
     case = Case("shapes10", "linear_100", "nothing", "x86")
     jobs = {"A": job(Case("shapes10", "linear_100", "fp32", "x86")), "B": job(case)}
     with open_side(HERE, ROOT) as side, pytest.raises(LostError, match="'nothing'") as caught:

@@ -65,7 +65,7 @@ def test_a_model_at_a_time_round_after_round(children: Any) -> None:
     assert seen.log_speed_ups[CASES[1]] == {small: [0.1, 0.3, 0.5], large: [1.0] * 3}
 
 
-def test_processes_and_cases_that_are_lost_are_said(children: Any) -> None:
+def test_processes_and_cases_that_are_lost_are_reported(children: Any) -> None:
     def run(number: int, job: Any) -> dict[str, Any]:
         if number == 0:
             raise LostError("was killed by SIGSEGV (measuring it)", stage="measuring it")

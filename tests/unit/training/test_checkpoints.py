@@ -62,7 +62,7 @@ def test_tensors_of_another_model_are_refused(saved: Path) -> None:
         _load(saved, "simple_cnn")
 
 
-def test_a_missing_checkpoint_says_where_it_was_looked_for_and_how_to_make_it(
+def test_a_missing_checkpoint_reports_the_searched_folders_and_the_command(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(MissingCheckpointError, match=str(tmp_path)) as caught:

@@ -193,7 +193,9 @@ def test_a_changed_observer_is_named(doctored: UpgradeReport) -> None:
     assert (found.quantizing.where, found.quantizing.what) == ("quant", "scale")
 
 
-def test_a_changed_conversion_and_a_changed_kernel_are_told_apart(doctored: UpgradeReport) -> None:
+def test_a_changed_conversion_and_a_changed_kernel_are_distinguished(
+    doctored: UpgradeReport,
+) -> None:
     found = _of(doctored, "qat")
     assert found.level is Level.UNSAFE
     assert set(found.causes) == {Cause.CONVERT, Cause.KERNELS}
@@ -221,7 +223,7 @@ def test_a_crash_costs_its_own_case(doctored: UpgradeReport) -> None:
     assert crashes == ["torch.ao.quantization.quantize_dynamic"]
 
 
-def test_what_was_removed_is_said_of_probe_and_case(doctored: UpgradeReport) -> None:
+def test_what_was_removed_is_reported_for_probe_and_case(doctored: UpgradeReport) -> None:
     assert "default_weight_observer" in _of(doctored, "static-per-tensor").findings[0]
     removed = [one.name for one in doctored.interface if one.kind is ChangeKind.REMOVED]
     assert "torch.ao.quantization.observer.default_weight_observer" in removed

@@ -54,7 +54,7 @@ def test_show_prints_the_file(world: World, capsys: pytest.CaptureFixture[str]) 
         (("diff", "--engine", "x68"), "'x86'?"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_errors_are_reported(
     world: World, argv: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["baseline", *argv]) == 2

@@ -92,7 +92,7 @@ def test_less_than_was_promised_must_be_accepted_by_name(
     assert len(promise.history) == 2
 
 
-def test_a_case_that_cannot_be_measured_is_said(
+def test_a_case_that_cannot_be_measured_is_reported(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.answer = lambda case: {}

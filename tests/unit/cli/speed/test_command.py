@@ -55,7 +55,7 @@ def test_a_slowdown_fails_and_is_written(
     assert written["candidate"]["environment"]["torch"] == "2.14.1"
 
 
-def test_too_many_lost_is_an_error_and_said(
+def test_too_many_lost_is_an_error_and_reported(
     check: Check, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(a={"crash": tuple(range(3, 40))}) == 1

@@ -91,7 +91,7 @@ def test_slow_kernels_change_no_number() -> None:
     assert slow == clean
 
 
-def test_what_was_observed_is_looked_at_first_and_then_made_anew() -> None:
+def test_what_was_observed_is_measured_first_and_then_built_again() -> None:
     gate = Gate(OPTIONS)
     made: list[nn.Module] = []
     with after(made.append)(Target(CASE, OPTIONS)):

@@ -138,7 +138,7 @@ def test_a_killed_writer_costs_one_line_at_most(tmp_path: Path, name: str) -> No
     assert entries == (*before, entry(999))
 
 
-def test_a_step_is_found_within_five_nights_and_a_clean_series_is_quiet() -> None:
+def test_a_step_is_found_within_five_entries_and_a_clean_series_is_quiet() -> None:
     assert change_points([n.change for n in series(60)]) == ()
     stepped = series(25, step_at=20)
     assert change_points([n.change for n in stepped]) == (20,)
@@ -147,7 +147,7 @@ def test_a_step_is_found_within_five_nights_and_a_clean_series_is_quiet() -> Non
     assert found.by == pytest.approx(0.03, abs=0.006)
 
 
-def test_spikes_short_series_and_equal_nights_do_not_trigger() -> None:
+def test_spikes_short_series_and_equal_entries_do_not_trigger() -> None:
     spiky = [n.change + (0.05 if at in (7, 15) else 0) for at, n in enumerate(series(30))]
     assert change_points(spiky) == ()
     assert change_points([0.0] * 30) == ()

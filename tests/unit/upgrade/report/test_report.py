@@ -89,7 +89,7 @@ def test_names_are_whole_where_cases_share_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "markdown", "html"])
-def test_every_form_tells_everything(kind: str) -> None:
+def test_every_format_is_complete(kind: str) -> None:
     forms = {
         "text": "\n".join((*opening_lines(UNSAFE), *closing_lines(UNSAFE))),
         "markdown": upgrade_markdown(UNSAFE).replace("\\", ""),

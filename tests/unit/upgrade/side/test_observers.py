@@ -17,7 +17,7 @@ def _recorded(images: torch.Tensor) -> Log:
     return log
 
 
-def test_each_observer_is_named_with_what_it_saw_and_said() -> None:
+def test_each_observer_is_named_with_its_inputs_and_results() -> None:
     rows = _recorded(nets.images()).rows()
     places = [row["name"].removesuffix(".activation_post_process") for row in rows if row["name"]]
     assert places == ["quant", "conv", "again", "add", "fc"]
