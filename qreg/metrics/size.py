@@ -77,7 +77,9 @@ def _is_weight(leaf: str) -> bool:
 
 def _one(layer: str, leaf: str, tensor: torch.Tensor) -> TensorSize:
     role = Role.OTHER
-    if leaf.startswith("bias") or leaf.endswith("_bias"):
+    if "." in leaf:
+        pass  # weight.scale: of a tensor subclass, as `plain_tensors` calls it
+    elif leaf.startswith("bias") or leaf.endswith("_bias"):
         role = Role.BIAS  # bias_ih_l0, in_proj_bias
     elif (
         leaf == "weight" or leaf.startswith("weight_") or leaf.endswith("_weight")
