@@ -32,7 +32,14 @@ class World:
         return build.snapshot(case=case, seed=self.seed)
 
     def judge(
-        self, now: Snapshot, before: Any, basis: Basis, method: MethodInfo, *, alpha: float
+        self,
+        now: Snapshot,
+        before: Any,
+        basis: Basis,
+        method: MethodInfo,
+        *,
+        alpha: float,
+        **_: Any,
     ) -> Verdict:
         outcome = self.outcomes.get(now.case, Outcome.PASS)
         finding = Finding(Check.ACCURACY, outcome, "90 %", "80 %", "1 %")

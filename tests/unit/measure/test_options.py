@@ -51,7 +51,7 @@ def test_options_travel_as_json_and_paths_become_absolute(
 
 
 @pytest.mark.parametrize(
-    "change", [{"threads": -1}, {"calibration": 0}, {"limit": "all"}, {"unknown": 1}]
+    "change", [{"threads": -1}, {"calibration": -1}, {"limit": "all"}, {"unknown": 1}]
 )
 def test_what_are_no_options_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(MismatchError):

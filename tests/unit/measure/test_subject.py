@@ -85,7 +85,7 @@ def test_a_checkpoint_that_is_not_there(
 def test_a_broken_contract_concerns_all_cases(
     own_cache: Path, nets: str, colours: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ContractError, match="for 2 images"):
+    with pytest.raises(ContractError, match="for 2 samples"):
         prepare(_case("make_wrong", "fp32"), _setup(colours, tmp_path))
 
 
