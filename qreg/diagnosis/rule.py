@@ -180,6 +180,17 @@ def _per_channel(raised: Raised) -> Found:
     return "conv_transpose", reason, "", ("static-per-tensor",)
 
 
+def _weight_of_a_quantized_layer(raised: Raised) -> Found:
+    found = re.search(r"argument '(\w+)' .*must be Tensor, not method", raised.message)
+    if not found:
+        return None
+    name = _operator(raised)
+    reason = (
+        f"{name} is given the {found[1]} of a quantized layer, which is a method{_quote(raised)}"
+    )
+    return name, reason, "call the layer itself, not a function with its weight", REWRITING
+
+
 def _memory(raised: Raised) -> Found:
     if "MemoryError" not in raised.kind and "can't allocate memory" not in raised.message:
         return None
@@ -204,6 +215,7 @@ _KINDS: tuple[Callable[[Raised], Found], ...] = (
     _control_flow,
     _export,
     _per_channel,
+    _weight_of_a_quantized_layer,
     _memory,
     _other,
 )

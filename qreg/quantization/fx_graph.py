@@ -26,10 +26,12 @@ def quantize_fx_static(
     batches = iter(calibration)
     first = next(batches)
     mapping = ao.QConfigMapping().set_global(qconfig)
-    # PyTorch has no weights with a scale a channel for these
+    # PyTorch has no weights with a scale a channel for these; its quantized PReLU
+    # multiplies positive values by the slope, too (2.14.1), and so stays float
     per_tensor = ao.QConfig(activation=qconfig.activation, weight=ao.default_weight_observer)
     for kind in (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d):
         mapping.set_object_type(kind, per_tensor)
+    mapping.set_object_type(nn.PReLU, None)
     prepared = quantize_fx.prepare_fx(model, mapping, arguments(first)[0])
     call(prepared, first)
     for inputs in batches:

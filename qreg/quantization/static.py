@@ -20,11 +20,14 @@ from qreg.quantization.method import Context, Method
 def quantize_eager_static(model: Any, qconfig: ao.QConfig, calibration: Iterable[Any]) -> nn.Module:
     """Calibrate and convert a model with stubs and fused layers."""
     model.qconfig = qconfig
-    # PyTorch has no weights with a scale a channel for these
+    # PyTorch has no weights with a scale a channel for these; its quantized PReLU
+    # multiplies positive values by the slope, too (2.14.1), and so stays float
     per_tensor = ao.QConfig(activation=qconfig.activation, weight=ao.default_weight_observer)
     for module in model.modules():
         if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
             module.qconfig = per_tensor  # type: ignore[assignment]
+        if isinstance(module, nn.PReLU):
+            module.qconfig = None  # type: ignore[assignment]
     prepared = ao.prepare(model, inplace=True)
     for inputs in calibration:
         call(prepared, inputs)

@@ -50,6 +50,8 @@ def _raised(message: str, **facts: str) -> Raised:
         (_raised("data-dependent expression", tracer="export", code="x.sum() > 0"), "sum",
          "depends on the input's values", "torch.where"),
         (_raised("Constraints violated (batch)!", tracer="export"), "", "batch size", "x.shape"),
+        (_raised("linear(): argument 'weight' (position 2) must be Tensor, not method",
+                 code="F.linear(x, self.fc.weight)"), "linear", "is a method", "call the layer"),
         (_raised("DefaultCPUAllocator: can't allocate memory"), "", "out of memory", "smaller"),
     ],
 )  # fmt: skip

@@ -76,6 +76,11 @@ def test_a_module_of_pytorch() -> None:
     assert "SiLU has no kernel" in found.reason
 
 
+def test_prelu_has_no_right_kernel() -> None:
+    found = diagnosis_of(_raised_by("static", nn.Sequential(nn.Conv2d(3, 4, 3), nn.PReLU())))
+    assert (found.where, found.operator) == ("1", "PReLU")
+
+
 def test_the_line_of_a_graph() -> None:
     """torch.fx cuts its own lines off the traceback."""
     found = diagnosis_of(_raised_by("fx-static", Net(lambda x, y: x.view(2, -1, 1))))

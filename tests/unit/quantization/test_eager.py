@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
+from qreg.models.stubs import with_stubs
+from qreg.quantization import Context, get_method
 from qreg.quantization.eager import fusable_groups, fuse
 
 
@@ -61,3 +64,21 @@ def test_of_what_cannot_be_traced_sequences_are_fused() -> None:
     model = nn.Sequential(layers, _Untraceable())
     assert fusable_groups(model) == [["0.0", "0.1", "0.2"], ["0.5.0", "0.5.1"]]
     assert isinstance(fuse(_Untraceable()), _Untraceable)
+
+
+@pytest.mark.parametrize(
+    ("method", "layer"),
+    [
+        ("static", nn.ConvTranspose2d(4, 4, 2)),
+        ("fx-static", nn.ConvTranspose2d(4, 4, 2)),
+        ("fx-static", nn.PReLU()),  # PyTorch's quantized PReLU is wrong by 72 % here
+    ],
+)
+@torch.no_grad()
+def test_layers_without_weights_per_channel(method: str, layer: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = with_stubs(nn.Sequential(nn.Conv2d(3, 4, 3), layer)).eval()
+    images = torch.randn(2, 3, 8, 8)
+    expected = model(images)
+    made = get_method(method).quantize(model, Context("x86", lambda: iter((images,)), images))
+    assert float((made(images) - expected).norm() / expected.norm()) < 0.1
