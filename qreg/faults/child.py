@@ -31,6 +31,7 @@ from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.decode import plain
 from qreg.records.verdict import Basis, Outcome, Verdict
+from qreg.selection import project_settings
 from qreg.stats.holm import family_alpha
 from qreg.tasks import whole_set_summary
 
@@ -51,6 +52,7 @@ def _work(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any]:
     enter("observing")
     options = Options.of_plain(job["options"])
     options.apply_threads()
+    project_settings()  # names mean what the project says
     gate = Gate(options)
     cases = [Case(*names) for names in job["cases"]]
     if batch := job.get("speed_ups"):

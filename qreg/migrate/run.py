@@ -143,10 +143,11 @@ def _judged(
     pair: MethodPair, before: _Measured, now: _Measured, seen: CaseRuns, *, level: float
 ) -> Replacement:
     old, new = pair
+    labels = _labels(now.run)
     change = agreement(
         now.run.predictions,
         before.run.predictions,
-        _labels(now.run),
+        labels,
         now.run.seen.index,
         name=old.method,
     )
