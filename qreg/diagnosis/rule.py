@@ -206,7 +206,7 @@ def _other(raised: Raised) -> Found:
 
 
 _EAGER, _GRAPH = ("static", "dynamic"), ("fx-static", "static")
-_LOOK = "run with --traceback to see where"
+_LOOK = "see the traceback: --traceback, or -vv in pytest"
 _KINDS: tuple[Callable[[Raised], Found], ...] = (
     _float_into_quantized,
     _no_kernel,

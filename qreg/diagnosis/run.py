@@ -75,6 +75,9 @@ def raised_facts(error: BaseException) -> Raised:
     )
 
 
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
 @dataclass(frozen=True, eq=False)
 class _Stood:
     """The innermost module that ran, its path in the model, and where among the frames."""
@@ -147,7 +150,10 @@ def _authors_line(frames: list[Frame], stood: _Stood) -> tuple[str, str, bool]:
     The third says whether it is the innermost module's own, and not a call of that module.
     """
     first = next((n for n, one in enumerate(frames) if _module_of(one[0]) is not None), None)
-    for place in reversed(range(len(frames) if first is None else first, len(frames))):
+    if first is None:  # a factory's or a method's own code, called by qreg
+        ours = [n for n, (frame, _, _) in enumerate(frames) if _is_ours(frame.f_code.co_filename)]
+        first = ours[-1] + 1 if ours else len(frames)
+    for place in reversed(range(first, len(frames))):
         frame, line, instruction = frames[place]
         if _is_authors(frame.f_code.co_filename):
             source = f"{_shown(frame.f_code.co_filename)}:{line}"
@@ -217,6 +223,10 @@ def _is_authors(file: str) -> bool:
     # what is installed lies inside the standard library's folder, and is some author's
     standard = path.startswith(f"{Path(os.__file__).parent}{os.sep}")
     return not (standard and "site-packages" not in path) and not path.startswith(_carriers())
+
+
+def _is_ours(file: str) -> bool:
+    return Path(file).resolve().is_relative_to(_PACKAGE)
 
 
 def _shown(file: str) -> str:

@@ -71,7 +71,9 @@ def short_lines(verdict: Verdict) -> tuple[str, ...]:
     command.
     """
     checks = ", ".join(dict.fromkeys(finding.check.value for finding in verdict.findings))
-    lines = [headline(verdict), f"  found by: {checks}" if checks else "", *verdict.notes[-1:]]
+    # of an ERROR the reason, which comes first; else the layer, which comes last
+    notes = verdict.notes[:1] if verdict.outcome is Outcome.ERROR else verdict.notes[-1:]
+    lines = [headline(verdict), f"  found by: {checks}" if checks else "", *notes]
     lines += [f"next: {command}"] if (command := next_command(verdict)) else []
     return (lines[0], *(f"  {line.strip()}" for line in lines[1:] if line))
 

@@ -123,7 +123,7 @@ def _become_pytest(folder: Path, suites: Sequence[str], profile: str, log: Path)
     files = [f"tests/invariants/test_{suite}.py" for suite in suites]
     # hypothesis is loaded before pytest could rewrite it: that is the point of forking.
     quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *quiet, *files])
+    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-n0", *quiet, *files])
     sys.stdout.flush()
     os._exit(int(code))
 

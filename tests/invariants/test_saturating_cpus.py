@@ -124,7 +124,7 @@ def test_seven_bit_activations_never_overflow(seeds: tuple[int, int], layout: An
 @pytest.mark.parametrize("cap", ["AVX2", pytest.param("AVX512", marks=pytest.mark.slow)])
 def test_kernels_without_vnni_compute_what_the_oracle_says(cap: str) -> None:
     files = [f"tests/invariants/test_{suite}.py" for suite in _SUITES]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0"]
     environment = {**os.environ, **_CAPS[cap], "HYPOTHESIS_PROFILE": "again"}
     environment.pop("PYTEST_ADDOPTS", None)
     run = subprocess.run(

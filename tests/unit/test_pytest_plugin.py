@@ -104,7 +104,7 @@ def test_what_is_broken_leaves_the_other_cases_alone(project: Path) -> None:
     printed = _gate(project)
     assert "3 cases: 2 ERROR, 1 PASS" in printed
     assert "RuntimeError: broken here" in printed
-    assert "nets.py" in printed
+    assert "nets.py:" in printed
     assert damaged.name in printed
     assert "restore it with git" in printed
     assert damaged.read_text() == content

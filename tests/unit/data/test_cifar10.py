@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from qreg.data.cifar10 import CIFAR10, CLASSES
+from qreg.data.dataset import FIRST_CALIBRATION
 from qreg.errors import CorruptFileError, DataError
 
 KEY = "cifar-10-python.tar.gz"
@@ -34,10 +35,8 @@ def test_the_real_test_images(cifar10_dir: Path) -> None:
 
 
 def test_every_calibration_image_is_there(cifar10_dir: Path) -> None:
-    from qreg.measure.options import CALIBRATION
-
     train = CIFAR10.load("train", data_dir=cifar10_dir, progress=None)
-    assert len(train.take(range(CALIBRATION))) == CALIBRATION
+    assert len(train.take(range(FIRST_CALIBRATION.size))) == FIRST_CALIBRATION.size == 512
 
 
 def test_a_folder_without_it_says_what_was_tried(tmp_path: Path) -> None:
