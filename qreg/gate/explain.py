@@ -49,8 +49,8 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
     """
     if verdict.outcome is Outcome.PASS or verdict.basis is None:
         return verdict
-    if any(finding.check is Check.WEIGHTS for finding in verdict.findings):
-        return verdict  # every layer differs
+    if any(finding.outcome is Outcome.INCOMPARABLE for finding in verdict.findings):
+        return verdict  # other weights or samples: every layer differs
     allowed = tolerances(now, before, verdict.basis)
     moved = moved_layers(now.numerics.layers, before.numerics.layers, allowed)
     name = moved[0][0] if moved else ""

@@ -127,5 +127,7 @@ class Summary:
 
 
 def _weights_line(judged: list[Record]) -> str:
-    sources = Counter(record["weights"].partition(",")[0] or "unknown" for record in judged)
-    return "weights: " + ", ".join(f"{source} {count}" for source, count in sources.items())
+    # a case that could not be made has none
+    sources = Counter(text.partition(",")[0] for record in judged if (text := record["weights"]))
+    named = ", ".join(f"{source} {count}" for source, count in sources.items())
+    return f"weights: {named or 'of no case'}"

@@ -187,6 +187,7 @@ _SCRIPTS = {
     "tests/speed/compare_overhead.py": "--dataset shapes10 --rounds 1",
     "tests/speed/judge_baselines.py": "--count 4",
     "tests/speed/calibrate_penalty.py": "--series 2",
+    "tests/speed/zoo.py": "--help",
     "tests/evidence/clean_scores.py": "--help",
     "tests/evidence/real_scores.py": "--draws 5",
     "tests.invariants.deviations": "",
