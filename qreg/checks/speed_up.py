@@ -13,7 +13,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from qreg.checks.tolerances import KEPT_ELSEWHERE, KEPT_HERE, PROMISE_LEVEL, SMALLEST_SPREAD
+from qreg.checks.tolerances import (
+    KEPT_ELSEWHERE,
+    KEPT_HERE,
+    KEPT_WITHOUT_VNNI,
+    PROMISE_LEVEL,
+    SMALLEST_SPREAD,
+)
 from qreg.records.baseline import Promise
 from qreg.records.verdict import Check, Finding, Outcome, PromiseCheck
 
@@ -31,11 +37,24 @@ def spread(promise: Promise) -> float:
     return max(float(np.std(promise.log_speed_ups, ddof=1)), SMALLEST_SPREAD)
 
 
-def lowest(promise: Promise, *, exact: bool, alpha: float) -> float:
-    """The log of the speed-up below which a process is significantly slower."""
-    kept = KEPT_HERE if exact else KEPT_ELSEWHERE
+def _kept(exact: bool, lost_vnni: bool) -> float:
+    """The share of the expected log of the speed-up that must be kept."""
+    if exact:
+        return KEPT_HERE
+    return KEPT_WITHOUT_VNNI if lost_vnni else KEPT_ELSEWHERE
+
+
+def lowest(promise: Promise, *, exact: bool, alpha: float, lost_vnni: bool = False) -> float:
+    """The log of the speed-up below which a process is significantly slower.
+
+    Args:
+        exact: in the promise's own environment.
+        lost_vnni: on a CPU without VNNI, where the promise was recorded with it.
+    """
     degrees = len(promise.log_speed_ups) - 1
-    return kept * expected(promise) - _t_quantile(alpha, degrees) * _error(promise)
+    return _kept(exact, lost_vnni) * expected(promise) - _t_quantile(alpha, degrees) * _error(
+        promise
+    )
 
 
 def is_detectable(promise: Promise) -> bool:
@@ -43,19 +62,23 @@ def is_detectable(promise: Promise) -> bool:
     return lowest(promise, exact=False, alpha=PROMISE_LEVEL) > 0
 
 
-def suspicious(logs: Sequence[float], promise: Promise, *, exact: bool, alpha: float) -> bool:
+def suspicious(
+    logs: Sequence[float], promise: Promise, *, exact: bool, alpha: float, lost_vnni: bool = False
+) -> bool:
     """Whether every measurement so far was too slow, and another one is needed."""
-    return len(logs) < LOOKS and max(logs) < lowest(promise, exact=exact, alpha=alpha)
+    limit = lowest(promise, exact=exact, alpha=alpha, lost_vnni=lost_vnni)
+    return len(logs) < LOOKS and max(logs) < limit
 
 
-def check_promise(logs: Sequence[float], promise: Promise, *, exact: bool) -> PromiseCheck:
+def check_promise(
+    logs: Sequence[float], promise: Promise, *, exact: bool, lost_vnni: bool = False
+) -> PromiseCheck:
     """Compare the fastest measurement with the promise.
 
     The level holds for the first measurement alone, and so for the fastest of several, however
     they depend on each other.
     """
-    kept = KEPT_HERE if exact else KEPT_ELSEWHERE
-    statistic = (max(logs) - kept * expected(promise)) / _error(promise)
+    statistic = (max(logs) - _kept(exact, lost_vnni) * expected(promise)) / _error(promise)
     return PromiseCheck(
         expected=expected(promise),
         observed=max(logs),
@@ -65,12 +88,12 @@ def check_promise(logs: Sequence[float], promise: Promise, *, exact: bool) -> Pr
 
 
 def judge_promise(
-    check: PromiseCheck, promise: Promise, *, exact: bool, alpha: float
+    check: PromiseCheck, promise: Promise, *, exact: bool, alpha: float, lost_vnni: bool = False
 ) -> Iterator[Finding]:
     """REGRESSED where every measurement was too slow."""
     if check.p_value > alpha or check.looks < LOOKS:
         return
-    limit = lowest(promise, exact=exact, alpha=alpha)
+    limit = lowest(promise, exact=exact, alpha=alpha, lost_vnni=lost_vnni)
     low, high = min(promise.log_speed_ups), max(promise.log_speed_ups)
     yield Finding(
         check=Check.SPEED_UP,

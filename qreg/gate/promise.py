@@ -22,11 +22,13 @@ class PromiseObservation:
 
     Attributes:
         exact: whether the promise was recorded in this environment.
+        lost_vnni: whether it was recorded with VNNI, which this CPU lacks.
     """
 
     check: PromiseCheck
     promise: Promise
     exact: bool
+    lost_vnni: bool = False
 
 
 def observe_promise(
@@ -41,10 +43,12 @@ def observe_promise(
     if chosen is None or not is_detectable(chosen[0]):
         return None
     promise, basis = chosen
+    lost = promise.environment.vnni and not environment.vnni
     logs = [measure(promise.batch)]
-    while suspicious(logs, promise, exact=basis.exact, alpha=alpha):
+    while suspicious(logs, promise, exact=basis.exact, alpha=alpha, lost_vnni=lost):
         logs.append(measure(promise.batch))
-    return PromiseObservation(check_promise(logs, promise, exact=basis.exact), promise, basis.exact)
+    check = check_promise(logs, promise, exact=basis.exact, lost_vnni=lost)
+    return PromiseObservation(check, promise, basis.exact, lost)
 
 
 def with_promise(
@@ -55,7 +59,11 @@ def with_promise(
         return verdict
     verdict = replace(verdict, promise=observation.check)
     found = judge_promise(
-        observation.check, observation.promise, exact=observation.exact, alpha=alpha
+        observation.check,
+        observation.promise,
+        exact=observation.exact,
+        alpha=alpha,
+        lost_vnni=observation.lost_vnni,
     )
     for finding in found:
         verdict = with_finding(verdict, finding)

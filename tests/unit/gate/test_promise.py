@@ -59,6 +59,14 @@ def test_a_fallback_is_found_on_every_machine(cpu: str) -> None:
     assert "--against fp32" in next_command(verdict)
 
 
+@pytest.mark.parametrize(("speed_up", "outcome"), [(1.38, Outcome.PASS), (0.5, Outcome.REGRESSED)])
+def test_without_vnni_less_is_kept(speed_up: float, outcome: Outcome) -> None:
+    measure, _ = looking(*[math.log(speed_up)] * LOOKS)
+    where = replace(build.ENVIRONMENT, cpu="Another CPU", vnni=False)
+    found = observe_promise((THREE,), where, measure, alpha=ALPHA)
+    assert with_promise(PASSED, found, alpha=ALPHA).outcome is outcome
+
+
 def test_a_noisy_moment_is_measured_again_and_passes() -> None:
     verdict, batches = held(SLOW, FAST)
     assert verdict.outcome is Outcome.PASS
