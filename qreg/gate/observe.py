@@ -21,7 +21,7 @@ from qreg.measure.comparison import BATCH
 from qreg.measure.environment import capture_environment
 from qreg.measure.observation import Observation, Observer, kept_elements
 from qreg.measure.options import Options
-from qreg.measure.recorded_warnings import plain_text, silence_one_time_warnings
+from qreg.measure.recorded_warnings import plain_text
 from qreg.measure.subject import Subject
 from qreg.metrics.graphs import uncompiled
 from qreg.metrics.layers import layer_numerics
@@ -53,7 +53,6 @@ class Gate:
         self._seen: dict[tuple[str, str], Observation] = {}
         self._speed_ups = SpeedUps(self.samples)
         self._observed: Subject | None = None
-        silence_one_time_warnings()
 
     def samples(self, dataset: str) -> GateSamples:
         """The dataset, loaded once."""

@@ -19,7 +19,6 @@ from qreg.errors import ContractError, DataError, QregError, UnavailableError
 from qreg.measure.environment import capture_environment
 from qreg.measure.observation import Observation, Observer
 from qreg.measure.options import Options, load_test
-from qreg.measure.recorded_warnings import silence_one_time_warnings
 from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.metrics.accuracy import accuracy
 from qreg.metrics.agreement import Predictions, agreement
@@ -86,7 +85,6 @@ def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Fail
 
 def run_cases(cases: Sequence[Case], options: Options) -> CaseRuns:
     """Build the cases and run them interleaved; see `measure`."""
-    silence_one_time_warnings()
     dataset = options.dataset(cases[0].dataset)
     test = load_test(dataset, options)
     made = _prepare_all(cases, dataset, test, options)

@@ -17,7 +17,7 @@ from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import raised_failure
 from qreg.errors import MissingCheckpointError, QregError, UnavailableError
 from qreg.measure.options import Options
-from qreg.measure.recorded_warnings import recorded_warnings
+from qreg.measure.recorded_warnings import recorded_warnings, silence_one_time_warnings
 from qreg.models import build_model, check_output, is_shipped
 from qreg.models.contract import tried
 from qreg.quantization import Context, Method, get_method
@@ -177,6 +177,7 @@ def calibration_samples(dataset: Dataset, options: Options) -> Samples:
 
 def case_setup(dataset: Dataset, test: Samples, options: Options) -> CaseSetup:
     """The setup for cases of this dataset; calibration samples are loaded on demand."""
+    silence_one_time_warnings()
 
     def calibration() -> Samples:
         return calibration_samples(dataset, options)
