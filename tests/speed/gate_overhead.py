@@ -23,6 +23,7 @@ from qreg.gate.observe import Gate
 from qreg.gate.samples import GateSamples
 from qreg.measure.comparison import BATCH
 from qreg.measure.subject import Subject
+from qreg.names import split_names
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
 from qreg.records.verdict import Verdict
@@ -37,8 +38,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--datasets", default="shapes10")
-    parser.add_argument("--models", default="")
+    parser.add_argument("--datasets", type=split_names, default=("shapes10",))
+    parser.add_argument("--models", type=split_names, default=())
     args = parser.parse_args()
     torch.set_num_threads(1)
     settings = read_settings(ROOT / "pyproject.toml")
@@ -49,7 +50,7 @@ def main() -> None:
         gate, Store(baseline_root(own=settings.baselines)), alpha=family_alpha(len(cases))
     )
     judge.verdict(cases[0])  # what is loaded once
-    print(f"{len(cases)} cases of {args.datasets}")
+    print(f"{len(cases)} cases of {', '.join(args.datasets)}")
     for number in range(args.rounds):
         print(f"round {number + 1}: {_round(gate, judge, cases)}", flush=True)
 
