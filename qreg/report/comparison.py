@@ -60,7 +60,7 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
         if first.score
         else "accuracy: 95 % Wilson interval; vs: change in points on the same samples, paired "
         "95 % interval; flips: predictions unlike fp32's (- right to wrong, + wrong to right).",
-        f"control of qat: {controls}, with with the same extra training steps in float."
+        f"control of qat: {controls}, with the same extra training steps in float."
         if controls
         else "",
         environment_note(first),
