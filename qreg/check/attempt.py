@@ -26,7 +26,7 @@ from qreg.metrics.size import model_size
 from qreg.quantization import Context, Method, get_method
 from qreg.quantization.engines import use_engine
 from qreg.quantization.needs import check_needs
-from qreg.records.measurement import Role
+from qreg.records.measurement import Size
 
 Build = Callable[[Method], nn.Module]
 _SUMS = {"add": "+", "cat": "cat"}
@@ -77,14 +77,14 @@ def _attempt(
     with _joins() as meetings:
         output = inputs.call(made, example)
     inputs.call(made, inputs.head(batches[0], 1))
-    remarks = [*_not_finite(output), *meetings, *_unobserved(made), *_left_float(method, made)]
     size = model_size(made)
+    remarks = [*_not_finite(output), *meetings, *_unobserved(made), *_left_float(method, size)]
     return partial(
         Attempt,
         outcome=Outcome.WORKS,
         remarks=tuple(dict.fromkeys(remarks)),
         weight_bytes=size.weight_bytes,
-        float_bytes=sum(t.bytes for t in _float_weights(made)),
+        float_bytes=sum(one.bytes for one in size.float_weights),
     )
 
 
@@ -103,22 +103,17 @@ def _not_finite(output: Any) -> Iterator[Remark]:
         yield Remark("finite", Level.WARNING, text, "compare it layer by layer: qreg compare")
 
 
-def _float_weights(made: nn.Module) -> list[Any]:
-    kept = [t for t in model_size(made).tensors if t.role is Role.WEIGHT]
-    return [t for t in kept if t.dtype not in ("qint8", "int8", "quint8")]
-
-
-def _left_float(method: Method, made: nn.Module) -> Iterator[Remark]:
+def _left_float(method: Method, size: Size) -> Iterator[Remark]:
     """Layers whose weights stay float, with their bytes, the largest first."""
     if method.float_only:
         return
     by_layer: dict[str, int] = {}
-    for tensor in _float_weights(made):
+    for tensor in size.float_weights:
         name = own_path_of(tensor.layer)
         by_layer[name] = by_layer.get(name, 0) + tensor.bytes
     largest = sorted(by_layer.items(), key=lambda pair: -pair[1])
     if largest:
-        names = listed([f"{name or 'the model'} ({size:,} bytes)" for name, size in largest])
+        names = listed([f"{name or 'the model'} ({count:,} bytes)" for name, count in largest])
         yield Remark("float layers", Level.NOTE, f"weights stay float in {names}")
 
 

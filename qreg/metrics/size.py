@@ -13,7 +13,6 @@ from qreg.metrics.graphs import exported_graph, plain_tensors, stored_names, unc
 from qreg.metrics.parameters import biases, is_packed_recurrent, weights
 from qreg.records.measurement import Role, Size, TensorSize
 
-_FLOAT = ("float16", "bfloat16", "float32", "float64")
 # A quantized linear layer stores weight and bias as one tuple under this name.
 _PACKED = "._packed_params._packed_params"
 
@@ -21,12 +20,11 @@ _PACKED = "._packed_params._packed_params"
 def model_size(model: nn.Module) -> Size:
     """Measure a model, float or quantized."""
     tensors = tuple(_tensors(model))
-    matrices = [tensor for tensor in tensors if tensor.role is Role.WEIGHT]
     return Size(
         file_bytes=_file_bytes(model),
-        weight_bytes=sum(tensor.bytes for tensor in matrices),
+        weight_bytes=sum(one.bytes for one in tensors if one.role is Role.WEIGHT),
         tensors=tensors,
-        float_layers=tuple(dict.fromkeys(t.layer for t in matrices if t.dtype in _FLOAT)),
+        float_layers=tuple(dict.fromkeys(one.layer for one in tensors if one.is_float_weight)),
     )
 
 

@@ -102,6 +102,9 @@ class Role(Enum):
     OTHER = "other"
 
 
+_FLOAT = ("float16", "bfloat16", "float32", "float64")
+
+
 @dataclass(frozen=True)
 class TensorSize:
     """One stored tensor.
@@ -116,6 +119,11 @@ class TensorSize:
     dtype: str
     elements: int
     bytes: int
+
+    @property
+    def is_float_weight(self) -> bool:
+        """Whether it is a weight, and not quantized."""
+        return self.role is Role.WEIGHT and self.dtype in _FLOAT
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,11 @@ class Size:
     weight_bytes: int
     tensors: tuple[TensorSize, ...]
     float_layers: tuple[str, ...]
+
+    @property
+    def float_weights(self) -> tuple[TensorSize, ...]:
+        """The weights that are not quantized."""
+        return tuple(one for one in self.tensors if one.is_float_weight)
 
 
 @dataclass(frozen=True)
