@@ -188,9 +188,23 @@ def joined(operator: str, scales: Sequence[float], *, where: str, own: bool) -> 
     return Remark("scales", Level.WARNING, text, advice, where)
 
 
-def with_what_works(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """Each blocked method with working alternatives, if there are any."""
-    return tuple(_instead(one, {a.method: a.outcome for a in attempts}) for one in attempts)
+def untried(attempts: Sequence[Attempt]) -> tuple[str, ...]:
+    """The methods that would be advised for those that are blocked, and were not tried."""
+    tried = {one.method for one in attempts}
+    named = [name for one in attempts if one.outcome is Outcome.BLOCKED for name in one.instead]
+    return tuple(name for name in dict.fromkeys(named) if name not in tried)
+
+
+def with_what_works(
+    attempts: Sequence[Attempt], others: Sequence[Attempt] = ()
+) -> tuple[Attempt, ...]:
+    """Each blocked method with those alternatives that work, if there are any.
+
+    Args:
+        others: methods that were tried only because they are alternatives.
+    """
+    tried = {one.method: one.outcome for one in (*attempts, *others)}
+    return tuple(_instead(one, tried) for one in attempts)
 
 
 def _instead(one: Attempt, tried: Mapping[str, Outcome]) -> Attempt:

@@ -25,7 +25,7 @@ from qreg.check.records import (
     Outcome,
     Remark,
 )
-from qreg.check.rule import contract_remarks, with_what_works
+from qreg.check.rule import contract_remarks, untried, with_what_works
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import diagnosis_of
 from qreg.errors import MissingCheckpointError, QregError
@@ -55,6 +55,7 @@ class CheckRequest:
         jobs: processes at a time.
         seconds: a method that takes longer is blocked.
         tracing: whether torch.fx and torch.export are tried by themselves.
+        alternatives: whether methods are tried that would be advised in place of blocked ones.
     """
 
     model: str
@@ -67,6 +68,7 @@ class CheckRequest:
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     seconds: int = 300
     tracing: bool = True
+    alternatives: bool = True
     options: Options = field(default_factory=Options)
 
 
@@ -85,19 +87,35 @@ def check(request: CheckRequest) -> CheckReport:
         }
         if request.tracing:
             works["tracing"] = lambda: _tracing(build, given)
-        for one in request.methods:
-            works[f"method {one}"] = partial(_try, one, build, request, given)
+        works |= _methods(request.methods, build, request, given)
         found = _run(works, Path(name), request)
+        attempts = tuple(_attempt(one, found[f"method {one}"]) for one in request.methods)
+        # what is advised was seen to work
+        advised = untried(attempts) if request.alternatives else ()
+        works = _methods(advised, build, request, given)
+        tried = _run(works, Path(name), request) if works else {}
     contract = _judged(found["contract"], found.get("tracing", {}))
-    attempts = tuple(_attempt(one, found[f"method {one}"]) for one in request.methods)
+    others = tuple(_attempt(one, tried[f"method {one}"]) for one in advised)
     data = request.dataset or ", ".join(map(str, request.inputs))
-    return CheckReport(request.model, request.engine, data, contract, with_what_works(attempts))
+    return CheckReport(
+        request.model, request.engine, data, contract, with_what_works(attempts, others)
+    )
+
+
+def _methods(
+    names: tuple[str, ...],
+    build: Callable[[Method], nn.Module],
+    request: CheckRequest,
+    given: Labelled,
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    return {f"method {one}": partial(_try, one, build, request, given) for one in names}
 
 
 def _run(
     works: dict[str, Callable[[], dict[str, Any]]], folder: Path, request: CheckRequest
 ) -> dict[str, dict[str, Any]]:
-    files = {what: folder / f"{number}.json" for number, what in enumerate(works)}
+    there = sum(1 for _ in folder.glob("*.json"))
+    files = {what: folder / f"{there + number}.json" for number, what in enumerate(works)}
     names, done = {path: what for what, path in files.items()}, 0
 
     def show(path: Path) -> None:

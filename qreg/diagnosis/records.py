@@ -62,9 +62,11 @@ def advice(remedy: str, instead: tuple[str, ...], *, known: bool = False) -> str
     """What to do: change the model, or use another method.
 
     Args:
-        known: whether those methods are known to work for the model.
+        known: whether those methods are known to work for the model; else it says how to find out.
     """
     methods = " or ".join([", ".join(instead[:-1]), instead[-1]] if instead[1:] else instead)
     verb = "works" if len(instead) == 1 else "work"
-    use = f"use {methods}" + (f", which {verb} for this model" if known else "")
+    use = f"use {methods}, which {verb} for this model"
+    if not known:
+        use = f"try {methods} (`qreg check` says which {verb})"
     return "; or ".join(filter(None, (remedy, use if instead else "")))

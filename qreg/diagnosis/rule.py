@@ -9,7 +9,7 @@ from collections.abc import Callable
 from qreg.diagnosis.records import Diagnosis, Raised
 
 #: The methods that rewrite a network instead of asking its author to.
-REWRITING = ("fx-static", "pt2e-static")
+REWRITING = ("static-auto", "fx-static", "pt2e-static")
 _COULD_NOT = re.compile(
     r"Could not run '(?P<space>\w+)::(?P<name>\w+)(?:\.\w+)?' with arguments from the "
     r"'(?P<backend>\w+)' backend"

@@ -15,7 +15,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -45,6 +45,8 @@ def diagnosis_of(error: BaseException) -> Diagnosis:
 def raised_failure(case: Case, error: BaseException) -> Failure:
     """The failure of a case whose code raised, diagnosed, with its traceback."""
     found = diagnosis_of(error)
+    others = tuple(name for name in found.instead if name != case.method)
+    found = replace(found, instead=others)
     details = "".join(traceback.format_exception(error))
     return Failure(
         case,

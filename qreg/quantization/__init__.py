@@ -67,6 +67,10 @@ METHODS.add(
     "qreg.quantization.static:STATIC_PER_TENSOR",
 )
 METHODS.add(
+    MethodInfo("static-auto", float_only=False),
+    "qreg.quantization.static:STATIC_AUTO",
+)
+METHODS.add(
     MethodInfo("fp32-finetuned", float_only=True, default=True, checkpoint="fp32-finetuned"),
     "qreg.quantization.fp32_finetuned:FP32_FINETUNED",
 )

@@ -14,6 +14,7 @@ from qreg.data.inputs import call
 from qreg.quantization import METHODS
 from qreg.quantization.eager import Weights, fuse, static_qconfig
 from qreg.quantization.method import Context, Method
+from qreg.quantization.rewriting import place_stubs, rewritten
 
 
 @torch.no_grad()
@@ -41,6 +42,13 @@ def quantize_static(model: nn.Module, context: Context, *, weights: Weights) -> 
     return quantize_eager_static(fuse(model), qconfig, context.calibration())
 
 
+def quantize_static_auto(model: Any, context: Context) -> nn.Module:
+    """Fuse a rewritten model, put stubs around what has no quantized kernel, and quantize it."""
+    qconfig = static_qconfig(context.engine, "per_channel")
+    ready = place_stubs(fuse(model), context.to_trace())  # type: ignore[arg-type]
+    return quantize_eager_static(ready, qconfig, context.calibration())
+
+
 STATIC = Method.of(
     METHODS.info("static"),
     partial(quantize_static, weights="per_channel"),
@@ -49,3 +57,4 @@ STATIC = Method.of(
 STATIC_PER_TENSOR = Method.of(
     METHODS.info("static-per-tensor"), partial(quantize_static, weights="per_tensor")
 )
+STATIC_AUTO = Method.of(METHODS.info("static-auto"), quantize_static_auto, skeleton=rewritten)

@@ -5,7 +5,7 @@
 Random weights, random images of 64 x 64 or the smallest size that a network takes. A method that
 is blocked is tried again in a few lines of plain PyTorch, in a process of its own: where those
 work, qreg blocked the network itself, and that is printed. A line is written for each network as
-it is finished, and one that was written is not checked again.
+it is finished; a later run checks only networks and methods that are not in the file.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +34,11 @@ from qreg.check.run import CheckRequest, check
 from qreg.models import build_model
 from qreg.processes.forked import Work, run_together
 
-METHODS = ("dynamic", "static", "fx-static", "pt2e-static", "torchao-int8-dynamic")
+METHODS = (
+    "dynamic", "static", "static-auto", "fx-static", "pt2e-static", "torchao-int8-dynamic"
+)  # fmt: skip
 SIZES = (64, 75, 96, 128, 160, 192, 224, 256, 299)
-SECONDS = 600
+SECONDS, NETWORK_SECONDS = 300, 600
 BATCH = 2
 TIMM = (
     "resnet10t", "test_vit", "test_resnet", "test_efficientnet", "test_byobnet", "test_convnext",
@@ -50,29 +55,20 @@ TIMM = (
 
 
 def names() -> list[str]:
-    """One network of each family, the smallest, then the second smallest of each, and so on."""
+    """The smallest networks first: one of torchvision and one of timm by turns, then the rest."""
     import torchvision
     from torchvision.models import get_model_weights, list_models, quantization
 
     sizes = {
-        name: get_model_weights(name).DEFAULT.meta["num_params"]
+        f"torchvision:{name}": get_model_weights(name).DEFAULT.meta["num_params"]
         for name in list_models(module=torchvision.models)
     }
-    quantizable = [n.removeprefix("quantized_") for n in list_models(module=quantization)]
-    ranked: list[tuple[int, int, str]] = []
-    for prefix, ones in (
-        ("torchvision.models", sizes),
-        ("torchvision.models.quantization", quantizable),
-    ):
-        families: Counter[str] = Counter()
-        for name in sorted(ones, key=lambda one: sizes[one]):
-            family = re.match("[a-z]+", name)
-            assert family
-            ranked.append((families[family[0]], sizes[name], f"{prefix}:{name}"))
-            families[family[0]] += 1
-    ordered = [name for _, _, name in sorted(ranked)]
-    first = sum(rank == 0 for rank, _, _ in ranked)
-    return [*ordered[:first], *(f"timm:{name}" for name in TIMM), *ordered[first:]]
+    for name in list_models(module=quantization):
+        own = name.removeprefix("quantized_")
+        sizes[f"torchvision.quantization:{own}"] = sizes[f"torchvision:{own}"]
+    ordered = sorted(sizes, key=lambda one: (sizes[one], one))
+    pairs = zip(ordered, (f"timm:{name}" for name in TIMM), strict=False)
+    return [*chain.from_iterable(pairs), *ordered[len(TIMM) :]]
 
 
 def smallest(name: str) -> dict[str, Any]:
@@ -152,28 +148,30 @@ PLAIN: dict[str, Callable[[nn.Module, torch.Tensor], None]] = {
 }
 
 
-def one(name: str, jobs: int) -> dict[str, Any]:
-    """Check one network, with qreg and without."""
+def one(name: str, methods: tuple[str, ...], jobs: int) -> dict[str, Any]:
+    """Check one network by these methods, with qreg and without."""
     start = time.monotonic()
-    found = _forked({"size": partial(smallest, name)}, jobs=1)["size"]
+    found = _forked({"size": partial(smallest, name)}, jobs=1, seconds=SECONDS)["size"]
     if "size" not in found:
         return {"model": name, "failed": found.get("raised") or found.get("died")}
     size = found["size"]
     shape = InputShape((3, size, size))
     request = CheckRequest(
         name,
-        METHODS,
+        methods,
         "x86",
         inputs=(shape,),
         batch=BATCH,
         jobs=jobs,
         seconds=SECONDS,
         tracing=False,
+        alternatives=False,
     )
     record = report_record(check(request))
     images = torch.randn(BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
     blocked = [row["method"] for row in record["methods"] if row["outcome"] != "works"]
-    beside = _forked({m: partial(plain, m, name, images) for m in blocked}, jobs=jobs)
+    tried = {m: partial(plain, m, name, images) for m in blocked if m in PLAIN}
+    beside = _forked(tried, jobs=jobs, seconds=SECONDS)
     for row in record["methods"]:
         row.pop("traceback")
         if row["method"] in beside:
@@ -182,11 +180,31 @@ def one(name: str, jobs: int) -> dict[str, Any]:
     return {**record, **found, "seconds": round(time.monotonic() - start, 1)}
 
 
-def _forked(works: dict[str, Work], *, jobs: int) -> dict[str, Any]:
+def added(before: dict[str, Any], name: str, jobs: int) -> dict[str, Any]:
+    """The record of a network with the methods that it lacks, checked in a process of its own."""
+    there = {row["method"]: row for row in before.get("methods", [])}
+    methods = tuple(method for method in METHODS if method not in there)
+    command = [sys.executable, __file__, "--only", name, "--jobs", str(jobs), "--one", *methods]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=NETWORK_SECONDS)
+    except subprocess.TimeoutExpired:
+        return {"model": name, "failed": f"not finished in {NETWORK_SECONDS} s"}
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2]
+        return {"model": name, "failed": f"exit status {done.returncode}: {last}"}
+    record = json.loads(done.stdout.strip().rpartition("\n")[2])
+    there |= {row["method"]: row for row in record.get("methods", [])}
+    if not there:
+        return record
+    took = round(before.get("seconds", 0) + record.get("seconds", 0), 1)
+    return {**record, "methods": [there[m] for m in METHODS if m in there], "seconds": took}
+
+
+def _forked(works: dict[str, Work], *, jobs: int, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         files = {what: Path(folder, f"{number}.json") for number, what in enumerate(works)}
         pieces = [(files[what], work) for what, work in works.items()]
-        run_together(pieces, jobs=jobs, seconds=SECONDS)
+        run_together(pieces, jobs=jobs, seconds=seconds)
         return {what: json.loads(path.read_text()) for what, path in files.items()}
 
 
@@ -235,7 +253,7 @@ def _row(record: dict[str, Any]) -> str:
         for row in record["methods"]
     ]
     million = record["parameters"] / 1e6
-    name = record["model"].replace("torchvision.models", "torchvision")
+    name = record["model"]
     return f"| {name} | {' | '.join(cells)} | {record['size']} | {million:.1f} |"
 
 
@@ -247,6 +265,11 @@ def _differences(checked: list[dict[str, Any]]) -> Iterator[str]:
                 yield f"- {record['model']}, {row['method']}: plain PyTorch works; qreg: {mine}"
 
 
+def _incomplete(record: dict[str, Any]) -> bool:
+    checked = {row["method"] for row in record.get("methods", [])}
+    return "failed" not in record and not checked.issuperset(METHODS)
+
+
 def main() -> None:
     """Check what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -254,13 +277,17 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="only print what is there")
+    parser.add_argument("--one", nargs="+", metavar="METHOD", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.one:
+        print(json.dumps(one(args.only[0], tuple(args.one), args.jobs)))
+        return
     wanted = [name for name in names() if not args.only or name in args.only]
     lines = args.out.read_text().splitlines() if args.out.exists() else []
     records = {record["model"]: record for record in map(json.loads, lines)}
     for number, name in enumerate(wanted):
-        if name not in records and not args.report:
-            records[name] = one(name, args.jobs)
+        if not args.report and _incomplete(records.get(name, {})):
+            records[name] = added(records.get(name, {}), name, args.jobs)
             with args.out.open("a") as file:
                 file.write(json.dumps(records[name]) + "\n")
             took = records[name].get("seconds", 0)

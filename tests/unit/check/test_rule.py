@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from qreg.check.records import Attempt, Level, Observed, Outcome, Remark
-from qreg.check.rule import above_chance, contract_remarks, joined, listed, with_what_works
+from qreg.check.rule import (
+    above_chance,
+    contract_remarks,
+    joined,
+    listed,
+    untried,
+    with_what_works,
+)
 
 FINE = Observed(outputs=3, classes=3, correct=90, total=100, chance=40)
 
@@ -91,7 +98,25 @@ def test_advice_names_what_was_found_to_work() -> None:
     assert found.advice == "change it; or use pt2e-static, which works for this model"
     assert same == works
     (alone,) = with_what_works([blocked])
-    assert alone.advice == "change it; or use fx-static or pt2e-static"
+    text = "change it; or try fx-static or pt2e-static (`qreg check` says which work)"
+    assert alone.advice == text
+
+
+def test_what_is_advised_was_tried() -> None:
+    blocked = Attempt(
+        "static",
+        Outcome.BLOCKED,
+        reason="no kernel",
+        remedy="change it",
+        instead=("static-auto", "fx-static"),
+    )
+    assert untried([blocked, Attempt("fx-static", Outcome.WORKS)]) == ("static-auto",)
+    assert untried([Attempt("static", Outcome.WORKS)]) == ()
+    lost = Attempt("fx-static", Outcome.BLOCKED, reason="no graph")
+    (found,) = with_what_works([blocked], [Attempt("static-auto", Outcome.WORKS), lost])
+    assert found.advice == "change it; or use static-auto, which works for this model"
+    (found,) = with_what_works([replace(blocked, instead=("fx-static",))], [lost])
+    assert found.advice == "change it"
 
 
 def test_long_lists_are_cut() -> None:

@@ -1,0 +1,354 @@
+"""Rewriting a network so that eager-mode quantization can run it.
+
+FX graph mode does this while it quantizes; here the result is a float network of modules:
+
+- `rewritten` traces a network and makes modules of its sums, products, concatenations and
+  functional activations (`FloatFunctional`, `nn.ReLU`), each used once;
+- `place_stubs` puts a `DeQuantStub` before, and a `QuantStub` after, what has no quantized kernel.
+  Which operators run on quantized tensors as they are is what FX's own configuration of the
+  backend says (``torch.ao.quantization.backend_config``).
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.ao import quantization as ao
+from torch.ao.nn.quantized import FloatFunctional, FXFloatFunctional
+from torch.ao.quantization import quantization_mappings
+from torch.ao.quantization.backend_config import (
+    ObservationType,
+    get_native_backend_config,
+    utils,  # noqa: F401  its parent needs it and does not import it
+)
+from torch.nn import functional
+
+from qreg.data.inputs import Inputs, arguments
+
+#: What `FloatFunctional` computes, by function and by name of a tensor's method.
+_SUMS: dict[Any, str] = {
+    operator.add: "add", operator.iadd: "add", torch.add: "add", "add": "add", "add_": "add",
+    operator.mul: "mul", operator.imul: "mul", torch.mul: "mul", "mul": "mul", "mul_": "mul",
+    operator.matmul: "matmul", torch.matmul: "matmul", "matmul": "matmul",
+    torch.cat: "cat", torch.concat: "cat", torch.concatenate: "cat",
+}  # fmt: skip
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "add": torch.add,
+    "mul": torch.mul,
+    "matmul": torch.matmul,
+    "cat": torch.cat,
+}
+_RELUS = (functional.relu, functional.relu_, torch.relu, torch.relu_, "relu", "relu_")
+#: Functions with a module that eager mode converts; that module's arguments, in order.
+_MODULES: dict[Any, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
+    **dict.fromkeys(_RELUS, (nn.ReLU, ())),
+    functional.relu6: (nn.ReLU6, ()),
+    functional.hardswish: (nn.Hardswish, ()),
+    functional.leaky_relu: (nn.LeakyReLU, ("negative_slope",)),
+    functional.elu: (nn.ELU, ("alpha",)),
+}
+#: What gives a number, a shape or a type, and no tensor.
+_NUMBERS = frozenset(("size", "dim", "ndim", "numel", "shape", "dtype", "device", "item", "stride"))
+#: Their quantized kernels know their output's range, as FX's fixed parameters do.
+_FIXED = (
+    torch.sigmoid, functional.sigmoid, functional.hardsigmoid, torch.tanh, functional.tanh,
+    "sigmoid", "tanh", nn.Sigmoid, nn.Tanh, nn.Hardsigmoid,
+)  # fmt: skip
+#: They move or keep codes; FX's configuration does not list them because it needs no pattern.
+_MOVING = (
+    operator.getitem, torch.chunk, torch.split, functional.pad, functional.dropout, nn.Flatten,
+    nn.Unflatten, nn.Dropout, nn.Dropout2d, nn.Upsample, "chunk", "split", "flatten", "expand",
+    "unflatten", "select", "narrow",
+)  # fmt: skip
+# prelu: PyTorch's quantized kernel is wrong (see static.py); embeddings have no float input
+_NOT_CONVERTED = (nn.PReLU, nn.Embedding, nn.EmbeddingBag, nn.Dropout, ao.QuantStub, ao.DeQuantStub)
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        stub = isinstance(m, (ao.QuantStub, ao.DeQuantStub))
+        return stub or super().is_leaf_module(m, module_qualified_name)
+
+
+def rewritten(model: nn.Module) -> fx.GraphModule:
+    """The network as a graph of modules, with the same layer names, weights and outputs.
+
+    Raises:
+        Exception: torch.fx cannot trace it.
+    """
+    _inline_functionals(model)
+    traced = fx.GraphModule(model, _Tracer().trace(model))
+    traced.train(model.training)
+    _keep_state(traced, model)
+    numbers = _numbers(traced.graph)
+    for node in list(traced.graph.nodes):
+        if node.op in ("call_function", "call_method") and node not in numbers:
+            _as_module(traced, node, numbers)
+    for node in list(traced.graph.nodes):
+        if node.op == "call_method" and node.target == "add" and _functional(traced, node):
+            _with_relu(traced, node)
+    _used_once(traced)
+    traced.graph.lint()
+    traced.recompile()
+    return traced
+
+
+def _inline_functionals(model: nn.Module) -> None:
+    """Tracing shows plain sums in the place of the author's own `FloatFunctional`."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, FloatFunctional):
+            model.set_submodule(name, FXFloatFunctional())
+
+
+def _keep_state(traced: fx.GraphModule, model: nn.Module) -> None:
+    """Layers that never run stay: a file of weights has theirs, too."""
+    there = {name for name, _ in traced.named_modules()}
+    for name, module in model.named_modules():
+        own = {
+            **dict(module.named_parameters(recurse=False)),
+            **dict(module.named_buffers(recurse=False)),
+        }
+        if own and name and name not in there:
+            traced.add_submodule(name, module)
+
+
+def _numbers(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes that are no tensors."""
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        attribute = node.target is getattr and node.args[1] in _NUMBERS
+        inputs = node.all_input_nodes
+        derived = node.op == "call_function" and inputs and found.issuperset(inputs)
+        if attribute or (node.op == "call_method" and node.target in _NUMBERS) or derived:
+            found.add(node)
+    return found
+
+
+def _as_module(traced: fx.GraphModule, node: fx.Node, numbers: set[fx.Node]) -> None:
+    if node.target in _MODULES:
+        make, names = _MODULES[node.target]
+        given = dict(zip(names, node.args[1:], strict=False))
+        given |= {name: node.kwargs[name] for name in names if name in node.kwargs}
+        kind = make(**given)
+        name = _added(traced, node, type(kind).__name__.lower(), kind)
+        _replace(traced, node, "call_module", name, node.args[:1])
+    elif node.target in _SUMS:
+        _as_functional(traced, node, _SUMS[node.target], numbers)
+
+
+def _as_functional(traced: fx.GraphModule, node: fx.Node, name: str, numbers: set[fx.Node]) -> None:
+    first, *others = node.args
+    if name == "cat":
+        dim = others[0] if others else node.kwargs.get("dim", 0)
+        given: tuple[Any, ...] = (first, dim)
+    elif node.kwargs or len(others) != 1:  # alpha=, out=
+        return
+    else:
+        ones = [first, *others]
+        plain = [one for one in ones if not isinstance(one, fx.Node) or one in numbers]
+        if plain and name == "matmul":
+            return
+        given = (*(one for one in ones if one not in plain), *plain)
+        name += "_scalar" if plain else ""
+    path = _added(traced, node, name.partition("_")[0], FloatFunctional())
+    with traced.graph.inserting_before(node):
+        holder = traced.graph.get_attr(path)
+    _replace(traced, node, "call_method", name, (holder, *given))
+
+
+def _replace(
+    traced: fx.GraphModule, node: fx.Node, op: str, target: str, args: tuple[Any, ...]
+) -> fx.Node:
+    with traced.graph.inserting_before(node):
+        new = traced.graph.create_node(op, target, args)
+    new.meta = dict(node.meta)
+    node.replace_all_uses_with(new)
+    traced.graph.erase_node(node)
+    return new
+
+
+def _added(traced: fx.GraphModule, node: fx.Node, leaf: str, module: nn.Module) -> str:
+    """Put a module next to the layers of the code that the node is from; returns its path."""
+    stack = [str(path) for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
+    scope = stack[-1] if stack else ""
+    if node.op == "call_module":
+        scope = scope.rpartition(".")[0]
+    there = dict(traced.named_modules())
+    path = first = f"{scope}.{leaf}" if scope else leaf
+    number = 1
+    while path in there or (not scope and hasattr(traced, path)):
+        path, number = f"{first}_{number}", number + 1
+    traced.add_submodule(path, module.train(traced.training))
+    return path
+
+
+def _functional(traced: fx.GraphModule, node: fx.Node) -> bool:
+    holder = node.args[0] if node.args else None
+    return (
+        isinstance(holder, fx.Node)
+        and holder.op == "get_attr"
+        and isinstance(_attribute(traced, str(holder.target)), FloatFunctional)
+    )
+
+
+def _attribute(traced: fx.GraphModule, path: str) -> Any:
+    return operator.attrgetter(path)(traced)
+
+
+def _with_relu(traced: fx.GraphModule, node: fx.Node) -> None:
+    """One operator for a sum and the ReLU after it."""
+    user = next(iter(node.users), None)
+    if user is None or len(node.users) != 1 or user.op != "call_module":
+        return
+    if type(traced.get_submodule(str(user.target))) is nn.ReLU:
+        node.target = "add_relu"
+        user.replace_all_uses_with(node)
+        traced.graph.erase_node(user)
+
+
+def _used_once(traced: fx.GraphModule) -> None:
+    """A ReLU for each use, so that each can be fused with the layer before it."""
+    used: set[Any] = set()
+    for node in list(traced.graph.nodes):
+        if node.op != "call_module":
+            continue
+        module = traced.get_submodule(node.target)
+        if node.target in used and isinstance(module, nn.ReLU):
+            leaf = str(node.target).rpartition(".")[2]
+            node.target = _added(traced, node, leaf, copy.deepcopy(module))
+        used.add(node.target)
+
+
+class _Kinds(fx.Interpreter):
+    """Notes which nodes are tensors of floats, and which are other tensors."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        found = super().run_node(n)
+        floats = [each.is_floating_point() for each in _tensors(found)]
+        n.meta["is_float"], n.meta["is_other"] = any(floats), bool(floats) and not any(floats)
+        return found
+
+
+def _tensors(found: Any) -> Iterable[torch.Tensor]:
+    if isinstance(found, torch.Tensor):
+        return [found]
+    nested = found.values() if isinstance(found, dict) else found
+    return [t for one in nested for t in _tensors(one)] if isinstance(nested, (list, tuple)) else []
+
+
+@torch.no_grad()
+def place_stubs(model: fx.GraphModule, example: Inputs) -> fx.GraphModule:
+    """Convert between float and quantized tensors wherever an operator needs the other kind.
+
+    Args:
+        model: as `rewritten` returns it, with its layers fused; changed in place.
+        example: inputs that tell tensors of floats from others.
+    """
+    positional, named = arguments(example)
+    holders = [n for n in model.graph.nodes if n.op == "placeholder"]
+    given = [named[n.target] for n in holders[len(positional) :] if n.target in named]
+    _Kinds(model).run(*positional, *given)
+    quantized: set[fx.Node] = set()
+    converted: dict[tuple[fx.Node, bool], fx.Node] = {}
+    for node in list(model.graph.nodes):
+        if any(one.meta.get("is_other") for one in node.all_input_nodes):
+            node = _of_integers(model, node)
+        stub = _is_stub(model, node)
+        if not node.meta.get("is_float"):
+            if stub:  # ids and masks stay what they are
+                node.replace_all_uses_with(node.all_input_nodes[0])
+                model.graph.erase_node(node)
+            continue
+        inputs = [one for one in node.all_input_nodes if one.meta.get("is_float")]
+        wanted = _wanted(model, node)
+        if wanted is None:
+            wanted = any(one in quantized for one in inputs)
+        for one in inputs:
+            if not stub and (one in quantized) is not wanted:
+                node.replace_input_with(one, _converted(model, one, node, wanted, converted))
+        if wanted:
+            quantized.add(node)
+        elif node.op == "call_module" and not stub:
+            model.get_submodule(node.target).qconfig = None  # type: ignore[assignment]
+    model.graph.lint()
+    model.recompile()
+    return model
+
+
+def _of_integers(model: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """Arithmetic of integers, and of integers with floats, has no quantized kernel."""
+    if node.op != "call_method" or not _functional(model, node):
+        return node
+    function = _FUNCTIONS[str(node.target).partition("_")[0]]
+    with model.graph.inserting_before(node):
+        plain = model.graph.call_function(function, node.args[1:])
+        if node.target == "add_relu":
+            plain = model.graph.call_function(torch.relu, (plain,))
+    plain.meta = dict(node.meta)
+    node.replace_all_uses_with(plain)
+    model.graph.erase_node(node)
+    return plain
+
+
+def _is_stub(model: fx.GraphModule, node: fx.Node) -> bool:
+    return node.op == "call_module" and isinstance(
+        model.get_submodule(str(node.target)), (ao.QuantStub, ao.DeQuantStub)
+    )
+
+
+def _converted(
+    model: fx.GraphModule,
+    one: fx.Node,
+    user: fx.Node,
+    quantize: bool,
+    converted: dict[tuple[fx.Node, bool], fx.Node],
+) -> fx.Node:
+    if (one, quantize) not in converted:
+        stub = ao.QuantStub() if quantize else ao.DeQuantStub()
+        path = _added(model, user, "quant" if quantize else "dequant", stub)
+        with model.graph.inserting_before(user):
+            converted[one, quantize] = model.graph.call_module(path, (one,))
+        converted[one, quantize].meta = {"is_float": True}
+    return converted[one, quantize]
+
+
+def _wanted(model: fx.GraphModule, node: fx.Node) -> bool | None:
+    """Whether a node computes with quantized tensors; None: with whatever it is given."""
+    target: Any = node.target
+    if node.op == "call_module":
+        module = model.get_submodule(target)
+        if isinstance(module, ao.QuantStub):
+            return True
+        if type(module) in _converted_modules():
+            return True
+        target = type(module)
+    elif node.op == "call_method" and _functional(model, node):
+        return True
+    return None if target in _either() else False
+
+
+@cache
+def _converted_modules() -> frozenset[Any]:
+    """Modules that eager mode replaces by quantized ones."""
+    known = quantization_mappings.get_default_static_quant_module_mappings()
+    return frozenset(known) - frozenset(_NOT_CONVERTED)
+
+
+@cache
+def _either() -> frozenset[Any]:
+    """Operators that run on quantized tensors and keep scale and zero point."""
+    config = get_native_backend_config()
+    shared = ObservationType.OUTPUT_SHARE_OBSERVER_WITH_INPUT
+    found = {
+        one.pattern
+        for one in config.configs
+        if one.observation_type is shared and not isinstance(one.pattern, tuple)
+    }
+    # they give their result the first tensor's scale
+    return frozenset((found | {*_FIXED, *_MOVING}) - {torch.cat, torch.stack})
