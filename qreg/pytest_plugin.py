@@ -67,6 +67,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--qreg-json", type=output_file, metavar="FILE", help="write the verdicts as JSON"
     )
+    group.addoption(
+        "--qreg-report",
+        type=Path,
+        metavar="DIR",
+        help="write a page about every case that did not pass, as DIR/index.html",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -192,6 +198,7 @@ def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
         options=Options(data_dir=config.option.qreg_data_dir, threads=config.option.qreg_threads),
         full=config.option.qreg_full,
         timeout=config.option.qreg_timeout,
+        details=config.option.qreg_report is not None,
     )
     if not can_fork(request.options.threads):
         return request.judge()
@@ -202,6 +209,19 @@ def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
 
 def _cases(session: pytest.Session) -> list[Case]:
     return [item.case for item in session.items if isinstance(item, CaseItem)]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Attach what the page shows to the report, which travels between xdist's processes.
+
+    It is no user property: these are also written to JUnit's XML.
+    """
+    outcome = yield
+    if isinstance(item, CaseItem) and item.detail:
+        report = outcome.get_result()  # type: ignore[attr-defined]
+        if report.when == "call":
+            report.qreg_detail = item.detail
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -260,6 +280,7 @@ class CaseItem(pytest.Item):
         self.originalname = self.name
         self.fixturenames: list[str] = []
         self.funcargs: dict[str, object] = {}
+        self.detail = ""
 
     def runtest(self) -> None:
         from qreg.records.verdict import Outcome, Verdict
@@ -275,9 +296,17 @@ class CaseItem(pytest.Item):
             pytest.skip(f"{error}")
         if not isinstance(verdict, Verdict):
             pytest.skip(f"unavailable: {verdict.reason}")
+        self._collect()
         self._report(verdict)
         if verdict.outcome is Outcome.NO_BASELINE and not self.config.option.qreg_strict:
             pytest.skip("no baseline")
+
+    def _collect(self) -> None:
+        """What the page shows of it, for `pytest_runtest_makereport`."""
+        from qreg.records.decode import plain
+
+        if self.config.option.qreg_report is not None:
+            self.detail = json.dumps(plain(self._judge().detail(self.case)))
 
     def _report(self, verdict: Verdict) -> None:
         from qreg.gate.report import verdict_lines

@@ -36,6 +36,7 @@ class ItemStore:
         digest: CRC-32 of the content at a position; None: of the item that was read.
         threads: number of items read concurrently; 1 where `read` is a user's code.
         notes: conversions of an unusual item.
+        text: what the item at a position reads as, for reports.
     """
 
     read: Callable[[int], Item]
@@ -44,6 +45,7 @@ class ItemStore:
     digest: Callable[[int], int] | None = None
     threads: int = 1
     notes: dict[int, str] = field(default_factory=dict)
+    text: Callable[[int], str] | None = None
     _digests: dict[int, int] = field(default_factory=dict)
     _kept: dict[int, Item] = field(default_factory=dict)
     _bytes: int = 0
@@ -120,6 +122,11 @@ class ItemSamples(Samples):
         """The samples at these positions, ascending."""
         labels = None if self.labels is None else self.labels[rows]
         return ItemSamples(self.store, self.index[rows], self.positions[rows], labels)
+
+    def text(self, row: int) -> str:
+        """What the dataset's own `text` says of it."""
+        text = self.store.text
+        return "" if text is None else str(text(int(self.positions[row])))
 
     def read(self, rows: Rows) -> Batch:
         """The samples at these positions as one batch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,11 @@ def _readable(found: Any) -> bool:
     return hasattr(found, "__getitem__") and hasattr(found, "__len__")
 
 
+def _text_of(items: Any) -> Callable[[int], str] | None:
+    found = getattr(items, "text", None)
+    return found if callable(found) else None
+
+
 def _samples(name: str, split: str, items: Any) -> Samples:
     from torch.utils.data import default_collate
 
@@ -76,6 +81,7 @@ def _samples(name: str, split: str, items: Any) -> Samples:
         read=lambda position: items[position],
         describe=lambda position: f"{name}, {split}: item {position} of {count}",
         collate=getattr(items, "collate_fn", None) or default_collate,
+        text=_text_of(items),
     )
     every = np.arange(count)
     _check_repeats(store, count)

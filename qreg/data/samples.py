@@ -58,6 +58,10 @@ class Samples(ABC):
         """Conversions of unusual samples: "3 images: 16-bit grey scaled"."""
         return ()
 
+    def text(self, row: int) -> str:  # noqa: ARG002 - for those that have texts
+        """What the sample at a position reads as; "" where its source does not say."""
+        return ""
+
     @abstractmethod
     def rows(self, rows: Rows) -> Samples:
         """The samples at these positions, ascending."""

@@ -58,27 +58,33 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
         return _saturation(verdict, now, before, name, gate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        located = _located(moved, before, gate.samples(now.case.dataset))
-    verdict = replace(verdict, notes=(*verdict.notes, f"first diverging layer: {located}"))
+        layer, located = _located(moved, before, gate.samples(now.case.dataset))
+    note = f"first diverging layer: {located}"
+    verdict = replace(verdict, notes=(*verdict.notes, note), layer=layer)
     return _saturation(verdict, now, before, name, gate)
 
 
-def _located(moved: Sequence[tuple[str, bool]], before: Snapshot, samples: GateSamples) -> str:
-    """The first layer whose parameters moved, or whose restoring has an effect; or that none has.
+def _located(
+    moved: Sequence[tuple[str, bool]], before: Snapshot, samples: GateSamples
+) -> tuple[str, str]:
+    """The first layer whose parameters moved, or whose restoring has an effect; "" if none has.
 
     A layer with unchanged parameters whose restoring changes nothing only propagates a difference
     from before it, outside of layers: in a functional operator, for example.
+
+    Returns:
+        Its name, and what was found as text.
     """
     subject = samples.subject(before.case)
     if not isinstance(subject, Subject):
-        return moved[0][0]
+        return moved[0][0], moved[0][0]
     twin = float_twin(subject.source, subject.model)  # once: it fuses the source
     for name, own in moved[:_TRIED_LAYERS]:
         note, share = _confirmed(name, subject, twin, before, samples)
         if own or share is None or share >= _SMALLEST_SHARE:
-            return f"{name} ({note})"
+            return name, f"{name} ({note})"
     tried = ", ".join(name for name, _ in moved[:_TRIED_LAYERS])
-    return f"not found among the layers that can be restored (tried {tried})"
+    return "", f"not found among the layers that can be restored (tried {tried})"
 
 
 def _confirmed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from qreg.baselines.applicable import choose
 from qreg.baselines.store import Store
@@ -13,11 +13,23 @@ from qreg.errors import MissingDataError, OtherWeightsError, QregError
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
 from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
+from qreg.measure.subject import Subject
 from qreg.quantization import method_info
 from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.case import Case, Failure
+from qreg.records.detail import CaseDetail
 from qreg.records.verdict import CaseResult, Verdict
 from qreg.tasks import whole_set_summary
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A judged case, with what its verdict came from."""
+
+    verdict: Verdict
+    now: Snapshot
+    before: Baseline | None
+    subject: Subject | None
 
 
 class Judge:
@@ -25,10 +37,13 @@ class Judge:
 
     Args:
         alpha: the level of each test; see `qreg.stats.holm.family_alpha`.
+        details: keep what `detail` needs of the last case.
     """
 
-    def __init__(self, gate: Gate, store: Store, *, alpha: float) -> None:
+    def __init__(self, gate: Gate, store: Store, *, alpha: float, details: bool = False) -> None:
         self._gate, self._store, self._alpha = gate, store, alpha
+        self._details = details
+        self._last: Judged | None = None
 
     def verdict(self, case: Case) -> Verdict | Failure:
         """Judge a case. Anything wrong with it or its baseline is an ERROR of this case only.
@@ -39,8 +54,9 @@ class Judge:
         Raises:
             MissingDataError: the dataset is not on this machine.
         """
+        self._last = None
         try:
-            return self._verdict(case, self._store.read(case))
+            return self._kept(self._verdict(case, self._store.read(case)))
         except MissingDataError:
             raise
         except OtherWeightsError as error:
@@ -49,6 +65,23 @@ class Judge:
             return failed(Failure(case, str(error), error.hint, unavailable=False))
         except (Exception, SystemExit) as error:
             return failed(raised_failure(case, error))
+
+    def _kept(self, verdict: Verdict | Failure) -> Verdict | Failure:
+        if self._last is not None and isinstance(verdict, Verdict):
+            self._last = replace(self._last, verdict=verdict)
+        return verdict
+
+    def detail(self, case: Case) -> CaseDetail:
+        """What a page shows of the case that was judged last, collected now; never raises.
+
+        Of another case, and of one that could not be observed, there is none.
+        """
+        from qreg.gate.detail import collect
+
+        last, self._last = self._last, None
+        if last is None or last.now.case != case:
+            return CaseDetail(case)
+        return collect(last, self._gate)
 
     def result(self, case: Case) -> CaseResult:
         """The same as what travels to another process: missing data is no error either."""
@@ -65,6 +98,8 @@ class Judge:
         if isinstance(now, Failure):
             return now if now.unavailable else failed(now)
         before, verdict = judged(now, baselines, alpha=self._alpha)
+        if self._details:
+            self._last = Judged(verdict, now, before, self._gate.observed)
         verdict = replace(verdict, notes=(*verdict.notes, *self._gate.notes(case.dataset)))
         if before is None:
             return verdict

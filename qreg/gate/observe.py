@@ -73,6 +73,11 @@ class Gate:
             self._samples.pop(dataset, None)
             self._seen = {key: seen for key, seen in self._seen.items() if key[0] != dataset}
 
+    @property
+    def observed(self) -> Subject | None:
+        """The subject of the last case, until its speed-up is measured; its source is the twin."""
+        return self._observed
+
     def notes(self, dataset: str) -> tuple[str, ...]:
         """Remarks for the reader on the observed samples."""
         samples = self.samples(dataset)

@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from qreg.processes.forked import Fork, Piece
 from qreg.processes.temporary import temporary_folder
 from qreg.records.case import Case, Failure
 from qreg.records.decode import MismatchError, decoder, parse, plain
+from qreg.records.detail import CaseDetail
 from qreg.records.verdict import CaseResult, Verdict
 from qreg.settings import Settings
 
@@ -42,6 +43,7 @@ class JudgeRequest:
         options: how to measure, in each process; the settings determine the rest.
         full: use the whole test set.
         timeout: the longest that one case may take, in seconds.
+        details: collect what a page shows of each case, after it was judged.
     """
 
     settings: Settings
@@ -50,6 +52,7 @@ class JudgeRequest:
     options: Options = ONE_THREAD
     full: bool = False
     timeout: float = TIMEOUT
+    details: bool = False
 
     def judge(self) -> Judge:
         """Create a judge in this process."""
@@ -61,7 +64,7 @@ class JudgeRequest:
         self.options.apply_threads()
         use_project(self.settings)
         gate = Gate(gate_options(self.settings, self.options), full=self.full)
-        return Judge(gate, Store(self.baselines), alpha=self.alpha)
+        return Judge(gate, Store(self.baselines), alpha=self.alpha, details=self.details)
 
 
 class Pool:
@@ -97,17 +100,23 @@ class Pool:
             self._files[case] = self._files[case].with_suffix(".again.json")
             self._groups.insert(0, [case])
         self._asked.add(case)
-        file = self._files[case]
-        while not file.exists():
-            self._work()
-            time.sleep(_POLL_S)
-        found = _read(case, file)
+        found = _read(case, self._wait(self._files[case]))
         if found.verdict:
             return found.verdict
         assert found.failure
         if found.no_data:
             raise MissingDataError(found.failure.reason, hint=found.failure.hint)
         return found.failure
+
+    def detail(self, case: Case) -> CaseDetail:
+        """Wait for what a page shows of a judged case; a failure to collect it is a note."""
+        return _read_detail(case, self._wait(_detail_file(self._files[case])))
+
+    def _wait(self, file: Path) -> Path:
+        while not file.exists():
+            self._work()
+            time.sleep(_POLL_S)
+        return file
 
     def _work(self) -> None:
         """Start forks while there is room, and replace those that have ended early."""
@@ -118,8 +127,13 @@ class Pool:
                     self._running.append(self._fork(fork.left))
         while self._groups and len(self._running) < self._jobs:
             group = self._groups.pop(0)
-            pieces = [(self._files[one], partial(_judge, self._request, one)) for one in group]
-            self._running.append(self._fork(pieces))
+            self._running.append(self._fork([one for case in group for one in self._pieces(case)]))
+
+    def _pieces(self, case: Case) -> Iterator[Piece]:
+        # two, so that whatever happens to the second cannot change a verdict
+        yield self._files[case], partial(_judge, self._request, case)
+        if self._request.details:
+            yield _detail_file(self._files[case]), partial(_collect, self._request, case)
 
     def _fork(self, pieces: Sequence[Piece]) -> Fork:
         return Fork(pieces, seconds=self._request.timeout)
@@ -148,6 +162,28 @@ def _judge(request: JudgeRequest, case: Case) -> dict[str, Any]:
     if not _judges:
         _judges.append(request.judge())
     found: dict[str, Any] = plain(_judges[0].result(case))
+    return found
+
+
+def _collect(request: JudgeRequest, case: Case) -> dict[str, Any]:
+    # in a fork that replaced one that ended, nothing was judged
+    found: dict[str, Any] = plain(_judges[0].detail(case) if _judges else CaseDetail(case))
+    return found
+
+
+def _detail_file(file: Path) -> Path:
+    return file.with_suffix(".detail")
+
+
+def _read_detail(case: Case, file: Path) -> CaseDetail:
+    try:
+        content = parse(file.read_bytes())
+        if isinstance(content, dict) and {"died", "raised"} & content.keys():
+            how = content.get("raised") or f"its process {content['died']}"
+            return CaseDetail(case, notes=(f"details could not be collected: {how}",))
+        found: CaseDetail = decoder(CaseDetail)(content)
+    except MismatchError as error:
+        return CaseDetail(case, notes=(f"details could not be collected: {error}",))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from qreg.gate.report import promise_line, summary_line, verdict_record
 from qreg.records.decode import decoder, parse
+from qreg.records.detail import CaseDetail
 from qreg.records.verdict import Outcome, Verdict
 from qreg.stats.holm import FAMILY_ALPHA, holm
 
@@ -30,11 +32,13 @@ class Summary:
 
     def __init__(self, config: pytest.Config, not_judged: str = "") -> None:
         self._json: Path | None = config.getoption("qreg_json")
+        self._page: Path | None = config.getoption("qreg_report")
         self._strict: bool = config.getoption("qreg_strict")
         self._not_judged = not_judged
         # by item: if a plugin reruns one, its last attempt counts
         self._found: dict[str, Record] = {}
         self._skipped: dict[str, str] = {}
+        self._verdicts: dict[str, tuple[Verdict, CaseDetail | None]] = {}
         self._seen: set[str] = set()
 
     @pytest.hookimpl
@@ -44,12 +48,13 @@ class Summary:
             return
         if report.when == "call":
             self._seen.add(report.nodeid)
-            for attempts in (self._found, self._skipped):
+            for attempts in (self._found, self._skipped, self._verdicts):
                 attempts.pop(report.nodeid, None)
             for name, value in report.user_properties:
                 if name == _PROPERTY:
                     verdict = decoder(Verdict)(parse(str(value).encode()))
                     self._found[report.nodeid] = verdict_record(verdict)
+                    self._verdicts[report.nodeid] = verdict, _detail(report)
         if report.skipped and isinstance(report.longrepr, tuple):
             self._skipped[report.nodeid] = report.longrepr[2].removeprefix("Skipped: ")
 
@@ -72,6 +77,17 @@ class Summary:
 
             text = json.dumps(self._sorted(), indent=1, sort_keys=True)
             write_output(self._json, text.encode() + b"\n")
+        if self._page and self._seen:
+            self._write_page(self._page)
+
+    def _write_page(self, folder: Path) -> None:
+        from qreg.files import write_output
+        from qreg.report.gate_page import gate_page
+
+        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        lines = list(self._closing_lines())
+        text = gate_page(list(self._verdicts.values()), created=created, lines=lines)
+        write_output(folder / "index.html", text.encode(errors="replace"))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the section."""
@@ -82,6 +98,8 @@ class Summary:
         if self._seen:
             for line in self._lines():
                 terminalreporter.line(line)
+            if self._page:
+                terminalreporter.line(f"page: {self._page / 'index.html'}")
 
     def _judged(self) -> list[Record]:
         return [r for r in self._records if r["outcome"] != Outcome.NO_BASELINE.value]
@@ -102,6 +120,9 @@ class Summary:
             # failures are shown in full above, among pytest's failures
             if outcome is not Outcome.PASS:
                 yield from record["short" if outcome.fails or self._strict else "lines"]
+        yield from self._closing_lines()
+
+    def _closing_lines(self) -> Iterator[str]:
         no_baseline = len(self._records) - len(self._judged())
         skipped = sum(self._skips.values()) - no_baseline
         yield summary_line([record["outcome"] for record in self._records], skipped)
@@ -124,6 +145,11 @@ class Summary:
             yield f"also significant by Holm's procedure in this run: {', '.join(further)}"
         if not self._judged():
             yield f"no case was judged: {FAILS}"
+
+
+def _detail(report: pytest.TestReport) -> CaseDetail | None:
+    text = getattr(report, "qreg_detail", None)
+    return decoder(CaseDetail)(parse(text.encode())) if text else None
 
 
 def _weights_line(judged: list[Record]) -> str:

@@ -6,7 +6,7 @@ A layer's output is the next layer's input: after quantizing and dequantizing, w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -75,19 +75,38 @@ def graph_layers(
     Args:
         twin: outputs of the float model's layers by name.
     """
-    shown = {layer.shown(): layer for layer in layers_in(graph)}
     twin = {**twin, **_input_layers(inputs)}
     layers: list[Layer] = []
+    _record(graph, inputs, lambda one, value: layers.append(_layer(graph, one, value, twin)))
+    return tuple(layers)
+
+
+@torch.no_grad()
+def graph_outputs(graph: fx.GraphModule, inputs: Inputs, *, name: str) -> torch.Tensor | None:
+    """The output of one layer; None where the graph has no such layer."""
+    found: list[torch.Tensor] = []
+
+    def keep(layer: GraphLayer, value: torch.Tensor) -> None:
+        if layer.name == name:
+            found.append(value.clone())  # a later operator may work in place
+
+    _record(graph, inputs, keep)
+    return found[0] if found else None
+
+
+def _record(
+    graph: fx.GraphModule, inputs: Inputs, see: Callable[[GraphLayer, torch.Tensor], None]
+) -> None:
+    shown = {layer.shown(): layer for layer in layers_in(graph)}
 
     class Recording(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
             if n in shown and isinstance(value, torch.Tensor):
-                layers.append(_layer(graph, shown[n], value, twin))
+                see(shown[n], value)
             return value
 
     Recording(graph).run(*tensors(inputs))
-    return tuple(layers)
 
 
 def _input_layers(inputs: Inputs) -> dict[str, torch.Tensor]:

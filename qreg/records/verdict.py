@@ -196,6 +196,7 @@ class Verdict:
         moved: flips between baseline and measurement.
         p_values: one-sided, for a drop of accuracy and of agreement with fp32.
         score: None for classification, which `accuracy` covers.
+        layer: the first diverging layer, "" where none was found.
         promise: None where nothing is promised or it was not measured.
         notes: remarks for the reader other than findings.
     """
@@ -212,6 +213,7 @@ class Verdict:
     promise: PromiseCheck | None = None
     score: ScoreChange | None = None
     weights: str = ""
+    layer: str = ""
 
 
 @dataclass(frozen=True)

@@ -81,12 +81,33 @@ def test_the_documented_project_passes_in_two_processes(project: Path) -> None:
 
 def test_a_changed_quantization_is_named_with_its_layer(project: Path) -> None:
     _change(project / "nets.py", "    return ao.convert(model, inplace=True)", _SCALED)
-    printed = _gate(project)
+    printed = _gate(project, "--qreg-report=report")
     assert "3 cases: 1 REGRESSED, 2 PASS" in printed
     assert "parameters REGRESSED: model.0: output" in printed
     assert "first diverging layer: model.0 (restoring it removes 100 %" in printed
     assert "next: qreg baseline diff photos/nets:make_net/nets:quantize@" in printed
+    assert "page: report/index.html" in printed
     assert printed.endswith("status 1")
+    page = (project / "report" / "index.html").read_text()
+    assert "1 of 3 cases regressed" in page
+    assert "first diverging layer <strong>model.0</strong>" in page
+    assert "first diverging: model.0" in page
+    assert "Output of model.0" in page
+    assert "could not be collected" not in page
+
+
+@pytest.mark.slow
+def test_what_breaks_while_a_page_is_collected_changes_no_verdict(project: Path) -> None:
+    _change(project / "nets.py", "    return ao.convert(model, inplace=True)", _SCALED)
+    (project / "conftest.py").write_text(
+        "import os, qreg.gate.detail as d\nd._histograms = lambda *a: os._exit(3)\n"
+    )
+    printed = _gate(project, "--qreg-report=report")
+    assert "3 cases: 1 REGRESSED, 2 PASS" in printed
+    assert (
+        "details could not be collected: its process exited 3"
+        in (project / "report" / "index.html").read_text()
+    )
 
 
 _SCALED = """\

@@ -1,0 +1,401 @@
+"""Collecting what a page shows of a judged case: samples that changed, layers, sizes, causes.
+
+It runs after the verdict, which it cannot change. Whatever fails becomes a note.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from qreg.checks.samples import Shared, shared_images
+from qreg.data import Dataset, Samples
+from qreg.data.inputs import call
+from qreg.gate.observe import Gate
+from qreg.gate.samples import GateSamples
+from qreg.gate.views import views
+from qreg.measure.subject import Subject
+from qreg.metrics.graph_layers import graph_outputs
+from qreg.metrics.graphs import exported_graph
+from qreg.metrics.layers import layer_outputs
+from qreg.metrics.parameters import weights
+from qreg.quantization.engines import use_engine
+from qreg.records.baseline import Snapshot
+from qreg.records.case import Environment
+from qreg.records.detail import (
+    CaseDetail,
+    ClassShift,
+    Confusion,
+    EnvironmentChange,
+    Histogram,
+    LayerSqnr,
+    SampleDetail,
+    SizeRow,
+    View,
+)
+from qreg.records.measurement import Size
+from qreg.records.numerics import Layer, Quantizer
+from qreg.records.verdict import Check, MovedImage, Outcome
+
+if TYPE_CHECKING:
+    from qreg.gate.judge import Judged
+
+# What is shown at most: of samples, of classes and confusions, of layers with their sizes.
+_SAMPLES, _CLASSES, _SIZES, _LAYERS = 12, 8, 16, 600
+_BINS = 48
+# Samples whose layer outputs are counted, as many as the gate compares.
+_HISTOGRAM_SAMPLES = 16
+_RANGES = {"quint8": (0, 255), "uint8": (0, 255), "qint8": (-128, 127), "int8": (-128, 127)}
+Array = npt.NDArray[np.float32]
+
+
+def collect(judged: Judged, gate: Gate) -> CaseDetail:
+    """What a page shows of a case: everything, or of a PASS its figures only. Never raises."""
+    now, verdict = judged.now, judged.verdict
+    notes: list[str] = []
+    parts: dict[str, Any] = _part("figures", notes, lambda: _figures(judged), {})
+    if verdict.outcome is not Outcome.PASS:
+        with _randomness_kept():
+            samples = gate.samples(now.case.dataset)
+            differences = partial(_differences, judged, samples.dataset)
+            parts |= _part("differences", notes, differences, {})
+            found = _part("samples", notes, lambda: _samples(judged, samples), (0, ()))
+            parts |= {"changed": found[0], "samples": found[1]}
+            histograms = partial(_histograms, judged, samples)
+            parts["histograms"] = _part("histograms", notes, histograms, ())
+    return CaseDetail(now.case, **parts, notes=tuple(notes))
+
+
+def _part(what: str, notes: list[str], work: Callable[[], Any], nothing: Any) -> Any:
+    try:
+        return work()
+    except Exception as error:
+        text = str(error).strip().partition("\n")[0]
+        notes.append(f"{what} could not be collected: {type(error).__name__}: {text}")
+        return nothing
+
+
+@contextmanager
+def _randomness_kept() -> Iterator[None]:
+    """Leave the next case the random numbers that it would have had."""
+    numbers, words = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            np.random.set_state(numbers)
+            random.setstate(words)
+
+
+def _figures(judged: Judged) -> dict[str, Any]:
+    now, verdict = judged.now, judged.verdict
+    before = judged.before.snapshot if judged.before else None
+    found: dict[str, Any] = {
+        "file_bytes": now.size.file_bytes,
+        "file_bytes_before": before.size.file_bytes if before else None,
+        "approvals": judged.before.history if judged.before else (),
+    }
+    if now.score is not None:
+        score = verdict.score
+        found |= {"measure": now.score.summary, "unit": now.score.unit, "value": now.score.value}
+        found["value_before"] = score.expected if score else None
+    elif now.predictions:
+        change = verdict.accuracy
+        found |= {"measure": "accuracy", "unit": "%", "value": now.correct / len(now.predictions)}
+        if change:
+            found["value"] = change.observed / change.total
+            found["value_before"] = change.expected / change.total
+    if verdict.promise:
+        found["speed_up"] = math.exp(verdict.promise.observed)
+        found["speed_up_before"] = math.exp(verdict.promise.expected)
+    return found
+
+
+def _differences(judged: Judged, dataset: Dataset) -> dict[str, Any]:
+    now = judged.now
+    before = judged.before.snapshot if judged.before else None
+    there = {layer.name: layer for layer in before.numerics.layers} if before else {}
+    found: dict[str, Any] = {
+        "layers": tuple(
+            LayerSqnr(one.name, one.kind, _sqnr(there.get(one.name)), one.sqnr_db)
+            for one in now.numerics.layers[:_LAYERS]
+        ),
+        "sizes": _sizes(now.size, before.size if before else now.size),
+    }
+    if before is None:
+        return found
+    found["environment"] = tuple(_environment(before.environment, now.environment))
+    if now.score is None and judged.verdict.accuracy:
+        shared = shared_images(now, before)
+        name = partial(class_name, dataset)
+        found |= {"classes": _classes(shared, name), "confusions": _confusions(shared, name)}
+    return found
+
+
+def _sqnr(layer: Layer | None) -> float | None:
+    return layer.sqnr_db if layer else None
+
+
+def _environment(before: Environment, now: Environment) -> Iterator[EnvironmentChange]:
+    for one in fields(Environment):
+        old, new = getattr(before, one.name), getattr(now, one.name)
+        if old != new:
+            yield EnvironmentChange(one.name, _said(old), _said(new))
+
+
+def _said(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) or "none"
+
+
+def _sizes(now: Size, before: Size) -> tuple[SizeRow, ...]:
+    """Bytes by layer and dtype, the largest first; those that are not shown in one row."""
+    counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for side, size in enumerate((before, now)):
+        for one in size.tensors:
+            counts[one.layer, one.dtype][side] += one.bytes
+    rows = [SizeRow(layer, dtype, *both) for (layer, dtype), both in counts.items()]
+    rows.sort(key=lambda row: (row.before == row.now, -max(row.before, row.now)))
+    shown, rest = rows[:_SIZES], rows[_SIZES:]
+    if rest:
+        old, new = sum(row.before for row in rest), sum(row.now for row in rest)
+        shown.append(SizeRow(f"{len(rest)} more", "", old, new))
+    return tuple(shown)
+
+
+def _classes(shared: Shared, name: Callable[[int], str]) -> tuple[ClassShift, ...]:
+    """The classes with the largest change of right predictions, losses first."""
+    found = []
+    for label in np.unique(shared.labels).tolist():
+        rows = shared.labels == label
+        before, now = shared.expected[rows] == label, shared.observed[rows] == label
+        found.append(ClassShift(name(label), int(rows.sum()), int(before.sum()), int(now.sum())))
+    moved = [one for one in found if one.before != one.now]
+    return tuple(sorted(moved, key=lambda one: one.now - one.before)[:_CLASSES])
+
+
+def _confusions(shared: Shared, name: Callable[[int], str]) -> tuple[Confusion, ...]:
+    rows = np.flatnonzero(shared.observed != shared.expected)
+    columns = (shared.labels, shared.expected, shared.observed)
+    counts = Counter(zip(*(column[rows].tolist() for column in columns), strict=True))
+    return tuple(
+        Confusion(name(label), name(expected), name(observed), count)
+        for (label, expected, observed), count in counts.most_common(_CLASSES)
+    )
+
+
+def _samples(judged: Judged, samples: GateSamples) -> tuple[int, tuple[SampleDetail, ...]]:
+    """The number of samples that changed, and the most telling of them."""
+    verdict = judged.verdict
+    if verdict.moved:
+        order = sorted(verdict.moved, key=_telling)
+        shown = [_flip(one, samples) for one in order[:_SAMPLES]]
+        return len(verdict.moved), tuple(shown)
+    if verdict.score is None or judged.before is None:
+        return 0, ()
+    worse = _worse_scores(judged.now, judged.before.snapshot)
+    shown = [_scored(one, judged.now, samples) for one in worse[:_SAMPLES]]
+    return verdict.score.worse + verdict.score.better, tuple(shown)
+
+
+def _telling(flip: MovedImage) -> tuple[int, float]:
+    """Lost samples first, and those that were decided most clearly."""
+    lost, won = flip.expected == flip.label, flip.observed == flip.label
+    return (0 if lost else 2 if won else 1), -(flip.expected_margin or 0.0)
+
+
+def _flip(flip: MovedImage, samples: GateSamples) -> SampleDetail:
+    lost, won = flip.expected == flip.label, flip.observed == flip.label
+    names = partial(class_name, samples.dataset)
+    return SampleDetail(
+        index=flip.index,
+        label=names(flip.label),
+        expected=names(flip.expected),
+        observed=names(flip.observed),
+        expected_margin=flip.expected_margin,
+        observed_margin=flip.observed_margin,
+        worse=True if lost else False if won else None,
+        views=_views(flip.index, samples),
+    )
+
+
+def class_name(dataset: Dataset, label: int) -> str:
+    """The name of a class, or its number where it has none."""
+    return dataset.classes[label] if label < len(dataset.classes) else str(label)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    index: int
+    before: float
+    now: float
+
+
+def _worse_scores(now: Snapshot, before: Snapshot) -> list[_Scored]:
+    """Samples with a worse score, the worst first."""
+    assert now.score is not None
+    assert before.score is not None
+    old = dict(zip(before.score.index, before.score.values, strict=True))
+    sign = 1 if now.score.higher_is_better else -1
+    pairs = zip(now.score.index, now.score.values, strict=True)
+    found = [_Scored(index, old[index], value) for index, value in pairs if index in old]
+    worse = [one for one in found if (one.now - one.before) * sign < 0]
+    return sorted(worse, key=lambda one: (one.now - one.before) * sign)
+
+
+def _scored(one: _Scored, now: Snapshot, samples: GateSamples) -> SampleDetail:
+    assert now.score is not None
+    before, after = (f"{now.score.name} {value:.4g}" for value in (one.before, one.now))
+    pictures = _views(one.index, samples)
+    return SampleDetail(one.index, "", before, after, None, None, True, pictures)
+
+
+def _views(index: int, samples: GateSamples) -> tuple[View, ...]:
+    dataset = samples.dataset
+    for part in samples.parts:
+        if len(found := part.take([index])):
+            sample = found.read(np.arange(1)).inputs
+            return views(sample, text=_text(found), mean=dataset.mean, std=dataset.std)
+    return ()
+
+
+def _text(found: Samples) -> str:
+    try:
+        return found.text(0)
+    except Exception:  # a method of the user's that means something else: numbers are shown
+        return ""
+
+
+@torch.no_grad()
+def _histograms(judged: Judged, samples: GateSamples) -> tuple[Histogram, ...]:
+    """The output of the first layer that moved, and its weights where their parameters did."""
+    name, subject = _moved_layer(judged), judged.subject
+    layer = next((one for one in judged.now.numerics.layers if one.name == name), None)
+    if subject is None or layer is None:
+        return ()
+    old = judged.before.snapshot.numerics.layers if judged.before else ()
+    there = next((one for one in old if one.name == name), None)
+    with use_engine(subject.case.engine):
+        output, floating = _outputs(subject, name, samples)
+    found = [
+        _histogram(name, "output", floating, output, layer.output, there.output if there else None)
+    ]
+    parameters = {one.check for one in judged.verdict.findings} & {Check.PARAMETERS, Check.LAYERS}
+    if there and parameters and (layer.weight, layer.weight_digest) != (
+        there.weight, there.weight_digest
+    ):  # fmt: skip
+        stored, plain = _weights(subject.model, name), _weights(subject.source, name)
+        found.append(_histogram(name, "weight", plain, stored, layer.weight, there.weight))
+    return tuple(one for one in found if one)
+
+
+def _moved_layer(judged: Judged) -> str:
+    """The first diverging layer; where none was located, the first one of a finding."""
+    if judged.verdict.layer:
+        return judged.verdict.layer
+    names = {one.name for one in judged.now.numerics.layers}
+    told = [f.where for f in judged.verdict.findings if f.check in (Check.PARAMETERS, Check.LAYERS)]
+    parts = (part for text in told for part in (text.partition(":")[0], text.partition(",")[0]))
+    return next((part for part in parts if part in names), "")
+
+
+def _outputs(
+    subject: Subject, name: str, samples: GateSamples
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """A layer's output, and the float model's; None where there is none."""
+    first, base = samples.first(_HISTOGRAM_SAMPLES), name.partition("#")[0]
+    twin = partial(call, subject.source)
+    floating = layer_outputs(twin, subject.source, first, names={base}).get(name)
+    if graph := exported_graph(subject.model):
+        return graph_outputs(graph, first, name=name), floating
+    return layer_outputs(subject.run, subject.model, first, names={base}).get(name), floating
+
+
+def _weights(model: torch.nn.Module, name: str) -> torch.Tensor | None:
+    modules = dict(model.named_modules())
+    module = modules.get(name.partition("#")[0])
+    found = list(weights(module).values()) if module is not None else []
+    if not found and module is not None:  # a fused module keeps its weight in its first child
+        found = [each for child in module.children() for each in weights(child).values()]
+    return found[0] if len(found) == 1 else None
+
+
+def _histogram(
+    layer: str,
+    what: str,
+    floating: torch.Tensor | None,
+    quantized: torch.Tensor | None,
+    now: Quantizer | None,
+    before: Quantizer | None,
+) -> Histogram | None:
+    if floating is None or quantized is None:
+        return None
+    a, b = _flat(floating), _flat(quantized)
+    if not len(a) or not len(b):
+        return None
+    start, stop = min(float(a.min()), float(b.min())), max(float(a.max()), float(b.max()))
+    if not start < stop:
+        return None
+    edges = np.linspace(start, stop, _BINS + 1)
+    return Histogram(
+        layer=layer,
+        what=what,
+        start=start,
+        stop=stop,
+        floating=tuple(np.histogram(a, edges)[0].tolist()),
+        quantized=tuple(np.histogram(b, edges)[0].tolist()),
+        range_now=_range(now),
+        range_before=_range(before),
+        clipped_now=_clipped(floating, now),
+        clipped_before=_clipped(floating, before),
+    )
+
+
+def _flat(tensor: torch.Tensor) -> Array:
+    plain = tensor.dequantize() if tensor.is_quantized else tensor
+    values: Array = plain.detach().float().flatten().numpy()
+    return values[np.isfinite(values)]
+
+
+def _ends(found: Quantizer | None) -> tuple[Array, Array] | None:
+    """The lowest and the highest value that each channel can represent."""
+    if found is None or found.dtype not in _RANGES:
+        return None
+    lowest, highest = _RANGES[found.dtype]
+    scales, zeros = np.array(found.scales, np.float32), np.array(found.zero_points, np.float32)
+    return (lowest - zeros) * scales, (highest - zeros) * scales
+
+
+def _range(found: Quantizer | None) -> tuple[float, float] | None:
+    ends = _ends(found)
+    return (float(ends[0][0]), float(ends[1][0])) if ends and len(ends[0]) == 1 else None
+
+
+def _clipped(floating: torch.Tensor, found: Quantizer | None) -> float | None:
+    """The share of float values that are not representable, beyond half a step."""
+    ends = _ends(found)
+    if ends is None or found is None:
+        return None
+    low, high = ends
+    values = floating.detach().float().numpy()
+    if len(low) > 1:
+        if not values.ndim or values.shape[0] != len(low):  # channels are the first dimension
+            return None
+        shape = (len(low), *[1] * (values.ndim - 1))
+        low, high = low.reshape(shape), high.reshape(shape)
+    half = (high - low) / 510
+    outside = (values < low - half) | (values > high + half)
+    return float(outside.mean()) if outside.size else None

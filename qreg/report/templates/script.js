@@ -1,0 +1,28 @@
+(() => {
+  "use strict";
+  const form = document.querySelector(".filters");
+  if (!form) return;
+  form.hidden = false;
+  const rows = [...document.querySelectorAll("[data-outcome]")];
+  const said = form.querySelector("output");
+  const counted = rows.filter((row) => row.tagName === "TR");
+  const apply = () => {
+    const wanted = {};
+    for (const one of form.querySelectorAll("select")) wanted[one.name] = one.value;
+    const text = form.querySelector("input").value.toLowerCase();
+    for (const row of rows) {
+      const fits = Object.keys(wanted).every((key) => !wanted[key] || row.dataset[key] === wanted[key]);
+      const named = !text || row.dataset.name.toLowerCase().includes(text);
+      row.classList.toggle("gone-by-filter", !(fits && named));
+    }
+    const left = counted.filter((row) => !row.classList.contains("gone-by-filter")).length;
+    said.textContent = `${left} of ${counted.length} cases shown`;
+  };
+  form.addEventListener("input", apply);
+  form.addEventListener("reset", () => setTimeout(apply));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  addEventListener("beforeprint", () => {
+    for (const one of document.querySelectorAll("details")) one.open = true;
+  });
+  apply();
+})();
