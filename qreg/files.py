@@ -1,20 +1,22 @@
-"""Writing files atomically, so that readers see the old content or the new."""
+"""Files: written atomically, so that readers see the old content or the new; read with limits."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
 from qreg.errors import QregError
 
 # Writing takes milliseconds: who waits longer waits for a process that hangs.
-_PATIENCE_S = 60
+PATIENCE_S = 60
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -96,6 +98,70 @@ def _not_written(path: Path, why: str) -> QregError:
     return QregError(f"{path} cannot be written: {why}", hint="choose another file")
 
 
+def open_regular(path: Path | str, *, most: int | None = None) -> BinaryIO:
+    """Open a regular file for reading; never waits, as the opening of a pipe does.
+
+    Args:
+        most: bytes that it may have; None for any number.
+
+    Raises:
+        OSError: there is none, it is a folder, a pipe or a device, or it is larger.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, f"no file, but {_what(found.st_mode)}", str(path))
+        if most is not None and found.st_size > most:
+            text = f"{found.st_size:,} bytes, and at most {most:,} are read"
+            raise OSError(errno.EFBIG, text, str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular(path: Path | str, *, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    with open_regular(path, most=most) as file:
+        return file.read(most)
+
+
+def _what(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock, made where it is not there, with the mode that the umask leaves.
+
+    Raises:
+        QregError: another process does not release it.
+        OSError: it cannot be made, or it is no regular file.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, flags, 0o666)
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"no file, but {_what(mode)}", str(path))
+    finally:
+        os.close(handle)
+    try:
+        with FileLock(path, timeout=PATIENCE_S, mode=stat.S_IMODE(mode)):
+            yield
+    except Timeout as error:
+        raise QregError(
+            f"{path.parent}: another process has been writing for {PATIENCE_S} s",
+            hint="wait for it, or end it",
+        ) from error
+
+
 def shipped_folder() -> Path:
     """The shipped baselines: in a source checkout, else in the package."""
     package = Path(__file__).resolve().parent
@@ -106,30 +172,30 @@ def shipped_folder() -> Path:
 def append_lines(path: Path, lines: Sequence[str]) -> None:
     """Append lines; they are on disk when this returns. A truncated last line is terminated."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path), path.open("ab") as file:
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, f"no file, but {_what(path.stat().st_mode)}", str(path))
+    with locked(path.with_name(f"{path.name}.lock")), path.open("ab") as file:
         ended = not file.tell() or _last_byte(path) == b"\n"
         file.write(("" if ended else "\n").encode() + "".join(f"{one}\n" for one in lines).encode())
         file.flush()
         os.fsync(file.fileno())
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        with FileLock(f"{path}.lock", timeout=_PATIENCE_S):
-            yield
-    except Timeout as error:
-        raise QregError(
-            f"{path}: another process has been writing for {_PATIENCE_S} s",
-            hint="wait for it, or end it",
-        ) from error
+def read_lines(
+    path: Path, *, longest: int = 1 << 20, most: int = 1 << 28
+) -> Iterator[tuple[int, bytes]]:
+    """Number (from 1) and content of every non-empty line; what exceeds `longest` is cut off.
 
-
-def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number (from 1) and content of every non-empty line."""
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        if line.strip():
-            yield number, line
+    Raises:
+        OSError: it is no regular file, or of more than `most` bytes.
+    """
+    with open_regular(path, most=most) as file:
+        number, kept = 0, True
+        while line := file.readline(longest):
+            number += kept
+            if kept and line.strip():
+                yield number, line.removesuffix(b"\n")
+            kept = line.endswith(b"\n")
 
 
 def _last_byte(path: Path) -> bytes:

@@ -18,6 +18,7 @@ import pytest
 
 from qreg.errors import MissingDataError, QregError
 from qreg.names import Names, output_file, positive
+from qreg.report.escape import visible
 
 if TYPE_CHECKING:
     from qreg.gate.judge import Judge
@@ -94,7 +95,7 @@ def pytest_collection_modifyitems(
     try:
         items += _items(session, config)
     except QregError as error:
-        raise pytest.UsageError(f"{error}\n  {error.hint}") from error
+        raise pytest.UsageError(visible(f"{error}\n  {error.hint}")) from error
 
 
 def _asks_for_cases(config: pytest.Config) -> bool:
@@ -292,10 +293,10 @@ class CaseItem(pytest.Item):
                 verdict = self._judge().verdict(self.case)
         except MissingDataError as error:
             if self.config.option.qreg_require_data:
-                raise NotApprovedError((str(error), f"  {error.hint}")) from error
-            pytest.skip(f"{error}")
+                raise NotApprovedError((visible(str(error)), visible(f"  {error.hint}"))) from error
+            pytest.skip(visible(str(error)))
         if not isinstance(verdict, Verdict):
-            pytest.skip(f"unavailable: {verdict.reason}")
+            pytest.skip(visible(f"unavailable: {verdict.reason}"))
         self._collect()
         self._report(verdict)
         if verdict.outcome is Outcome.NO_BASELINE and not self.config.option.qreg_strict:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from traceback import format_exception
 
 from qreg import __version__
 from qreg.cli import audit, check, compare, init, migrate, selftest, train, upgrade
 from qreg.cli.baseline import command as baseline
 from qreg.cli.options import Parser
 from qreg.cli.speed import command as speed
+from qreg.cli.terminal import say
 from qreg.errors import QregError
+from qreg.processes.stopping import BY_SIGNAL, INTERRUPTED, asked_to_stop, stoppable
 
 _DESCRIPTION = """\
 A regression harness for quantized PyTorch models: reports the accuracy cost and the size and speed
@@ -28,7 +34,8 @@ examples:
   qreg speed check HEAD~1 HEAD              whether the last commit made models slower
   qreg upgrade --from 2.14.1 --to 2.15.0    what a PyTorch upgrade would change
 
-exit status: 0 done; 1 done, but some case could not be measured; 2 failed, with the reason
+exit status: 0 done; 1 done, but some case could not be measured; 2 failed, with the reason; 130
+interrupted by Ctrl-C, 143 by SIGTERM
 """
 
 
@@ -73,26 +80,54 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _lost(how: str) -> int:
-    print(f"qreg: the process that did the work {how}", file=sys.stderr)
-    print("  a model's code may have ended it, or the memory was not enough", file=sys.stderr)
+    say(
+        f"qreg: the process that did the work {how}",
+        "  a model's code may have ended it, or the memory was not enough",
+        error=True,
+    )
     return 2
 
 
 def _run(argv: Sequence[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal or a pipe without UTF-8 shows what it can
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        args = build_parser().parse_args(argv)
-        status: int = _work(args)
-    except QregError as error:
-        print(f"qreg: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
-        if error.details and args.traceback:
-            print(error.details, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("qreg: interrupted; finished results are kept", file=sys.stderr)
-        return 130
+        return _stoppable(build_parser().parse_args(argv))
+    except BrokenPipeError:  # who read the output wants no more of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BY_SIGNAL + signal.SIGPIPE
+    except (QregError, OSError, MemoryError) as error:
+        return _failed(error, traceback="--traceback" in argv)
+
+
+def _stoppable(args: argparse.Namespace) -> int:
+    """Run the command; 130 where it is interrupted, in whatever form that arrives here."""
+    try:
+        with stoppable():
+            status: int = _work(args)
+    except BaseException as error:
+        if not isinstance(error, KeyboardInterrupt) and not asked_to_stop():
+            raise
+        say(f"qreg: interrupted; {getattr(args, 'interrupted', 'nothing is written')}", error=True)
+        return INTERRUPTED
     return status
+
+
+def _failed(error: QregError | OSError | MemoryError, *, traceback: bool) -> int:
+    if isinstance(error, QregError):
+        text, hint, details = str(error), error.hint, error.details
+    elif isinstance(error, MemoryError):
+        text, hint, details = "the memory is not enough", "use smaller batches: --batch", ""
+    else:
+        named = f"{error.filename}: " if error.filename else ""
+        text, details = f"{named}{error.strerror or error}", "".join(format_exception(error))
+        hint = "the full account: --traceback"
+    say(f"qreg: {text}", *([f"  {hint}"] if hint else []), error=True)
+    if details and traceback:
+        say(details, error=True)
+    return 2
 
 
 def _work(args: argparse.Namespace) -> int:

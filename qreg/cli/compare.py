@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -111,7 +110,7 @@ def _measure(
 
 
 def _print(results: tuple[Measurement | Failure, ...], *, traceback: bool) -> None:
-    from qreg.cli.terminal import console
+    from qreg.cli.terminal import console, say
     from qreg.records.case import Failure
     from qreg.report.comparison import comparison_notes, comparison_table, failure_lines
 
@@ -120,10 +119,10 @@ def _print(results: tuple[Measurement | Failure, ...], *, traceback: bool) -> No
     for note in comparison_notes(results):
         out.print(note, style="dim", highlight=False)
     for line in failure_lines(results):
-        print(line, file=sys.stderr)
+        say(line, error=True)
     for result in results:
         if traceback and isinstance(result, Failure) and result.details:
-            print(result.details, file=sys.stderr)
+            say(result.details, error=True)
 
 
 def _failed(results: tuple[Measurement | Failure, ...]) -> bool:

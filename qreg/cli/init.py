@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qreg.check.table import factories, table_text, with_table
 from qreg.cli.check import add_check_options, checked, print_check
-from qreg.cli.terminal import write_file
+from qreg.cli.terminal import say, write_file
 from qreg.errors import QregError
 
 _FILE = Path("pyproject.toml")
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         raise QregError(f"no method works for {model}", hint="change the model as said above")
     table = table_text(model, args.dataset, methods)
     write_file(_FILE, with_table(before, table, force=args.force, path=_FILE).encode())
-    print(f"\n{table}\nnext:\n  {_update()}\n  pytest -m regression")
+    say(f"\n{table}\nnext:\n  {_update()}\n  pytest -m regression")
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import (
@@ -16,7 +15,7 @@ from qreg.cli.options import (
     chosen_engines,
     options_of,
 )
-from qreg.cli.terminal import console, write_file
+from qreg.cli.terminal import console, say, write_file
 from qreg.errors import UnknownNameError
 from qreg.names import output_file
 from qreg.quantization import DEPRECATED
@@ -131,7 +130,7 @@ def _print(found: Migration, *, code: bool, traceback: bool) -> None:
         _print_code(found)
     for failure in found.failures:
         if traceback and failure.details:
-            print(f"{failure.case}:\n{failure.details}", file=sys.stderr)
+            say(f"{failure.case}:\n{failure.details}", error=True)
 
 
 def _print_code(found: Migration) -> None:

@@ -1,17 +1,23 @@
-"""The terminal: tables, progress bars, signals, and output files."""
+"""The terminal: text, tables, progress bars, and output files.
+
+All that a command prints goes through here, where text that is not our own is made harmless.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from qreg.report.escape import visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+    from rich.text import Text
 
 # Width without a terminal: wide enough for all columns of every table.
 _WIDTH = 118
@@ -19,10 +25,35 @@ _WIDTH = 118
 
 def console(*, width: int = _WIDTH) -> Console:
     """A console as wide as the terminal, or `width` columns without one."""
-    from rich.console import Console
+    terminal = _console()
+    return terminal if terminal.is_terminal else _console(width=width)
 
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=width)
+
+def _console(**settings: Any) -> Console:
+    """A console that prints text as it is: no markup, no emoji, no control characters."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Plain(Console):
+        def render_str(self, text: str, **how: Any) -> Text:
+            # before it is measured, so that columns fit
+            return super().render_str(visible(text), **how)
+
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterator[Segment]:
+            for one in super().render(renderable, options):
+                harmless = one.control or one.text.isprintable() or one.text == "\n"
+                yield one if harmless else Segment(visible(one.text), one.style)
+
+    return Plain(markup=False, emoji=False, **settings)
+
+
+def say(*lines: str, error: bool = False) -> None:
+    """Print lines, on standard error for what went wrong or stands back."""
+    stream = sys.stderr if error else sys.stdout
+    for line in lines:
+        print(visible(line), file=stream)
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -32,13 +63,12 @@ def write_file(path: Path, content: bytes) -> None:
     sys.stdout.flush()
     write_output(path, content)
     if not is_stream(path):
-        print(f"wrote {os.fspath(path)}")
+        say(f"wrote {os.fspath(path)}")
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
     """Show a progress bar; yields a function (done, total, what) that updates it."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -47,9 +77,9 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    console = _console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -63,15 +93,3 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
             bar.update(task, completed=done, total=total, description=what)
 
         yield show
-
-
-@contextmanager
-def stop_when_terminated() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt in this context."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list(args.checkpoints)
     check_model_and_methods(args.model, ())
-    from qreg.cli.terminal import progress_bar
+    from qreg.cli.terminal import progress_bar, say
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
             report=report,
         )
     share = done.test_correct / done.test_total
-    print(f"{path}: {share:.2%} of {done.test_total} test samples, sha256 {done.sha256}")
+    say(f"{path}: {share:.2%} of {done.test_total} test samples, sha256 {done.sha256}")
     return 0
 
 

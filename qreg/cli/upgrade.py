@@ -99,10 +99,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> UpgradeReport:
-    from qreg.cli.terminal import progress_bar, stop_when_terminated
+    from qreg.cli.terminal import progress_bar
     from qreg.selection import project_settings
 
-    with progress_bar() as show, stop_when_terminated():
+    with progress_bar() as show:
         show(0, 1, "choosing cases")
         from qreg.upgrade.check import check_upgrade
         from qreg.upgrade.running import UpgradeRequest

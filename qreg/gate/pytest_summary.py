@@ -15,6 +15,7 @@ from qreg.gate.report import promise_line, summary_line, verdict_record
 from qreg.records.decode import decoder, parse
 from qreg.records.detail import CaseDetail
 from qreg.records.verdict import Outcome, Verdict
+from qreg.report.escape import visible
 from qreg.stats.holm import FAMILY_ALPHA, holm
 
 _PROPERTY = "qreg"
@@ -94,12 +95,12 @@ class Summary:
         if self._seen or self._not_judged:
             terminalreporter.section("qreg: quantized models against their baselines")
         if self._not_judged:
-            terminalreporter.line(f"no case was judged: {self._not_judged}")
+            terminalreporter.line(visible(f"no case was judged: {self._not_judged}"))
         if self._seen:
             for line in self._lines():
-                terminalreporter.line(line)
+                terminalreporter.line(visible(line))
             if self._page:
-                terminalreporter.line(f"page: {self._page / 'index.html'}")
+                terminalreporter.line(visible(f"page: {self._page / 'index.html'}"))
 
     def _judged(self) -> list[Record]:
         return [r for r in self._records if r["outcome"] != Outcome.NO_BASELINE.value]

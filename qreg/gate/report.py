@@ -17,6 +17,7 @@ from qreg.records.verdict import (
     ScoreChange,
     Verdict,
 )
+from qreg.report.escape import visible
 from qreg.stats.holm import PROMISES_ALPHA
 
 _FLIPS = 8  # number of flips to list
@@ -63,7 +64,7 @@ def verdict_lines(verdict: Verdict, *, traceback: bool = False) -> tuple[str, ..
         lines += [f"  | {line}" for line in verdict.details.rstrip().splitlines()]
     if command := next_command(verdict):
         lines.append(f"  next: {command}")
-    return tuple(lines)
+    return tuple(map(visible, lines))
 
 
 def short_lines(verdict: Verdict) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ def short_lines(verdict: Verdict) -> tuple[str, ...]:
     notes = verdict.notes[:1] if verdict.outcome is Outcome.ERROR else verdict.notes[-1:]
     lines = [headline(verdict), f"  found by: {checks}" if checks else "", *notes]
     lines += [f"next: {command}"] if (command := next_command(verdict)) else []
-    return (lines[0], *(f"  {line.strip()}" for line in lines[1:] if line))
+    return tuple(map(visible, (lines[0], *(f"  {line.strip()}" for line in lines[1:] if line))))
 
 
 def verdict_record(verdict: Verdict) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from qreg.processes.child import end_with_parent
 from qreg.processes.running import status_text
+from qreg.processes.stopping import stop_by_default
 
 #: Does a piece of work and returns JSON values.
 Work = Callable[[], dict[str, Any]]
@@ -65,6 +66,7 @@ class Fork:
         try:
             os.setsid()
             end_with_parent()
+            stop_by_default()
             if os.getppid() != parent:  # it ended in between
                 os._exit(1)
             if output is not None:

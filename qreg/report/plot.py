@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from qreg.errors import UnavailableError
 from qreg.records.case import Failure
 from qreg.records.measurement import Measurement
+from qreg.report.escape import plot
 from qreg.report.score import score_heading
 
 # Marker area of the slowest method, in square points.
@@ -41,14 +42,14 @@ def comparison_png(results: Sequence[Measurement | Failure]) -> bytes:
         name = f"{m.case.method}@{m.case.engine}" if several else m.case.method
         label = f"{name}: {share:.4g}{unit}, {megabytes:.2f} MB, {m.latencies[0].median_ms:.2f} ms"
         axes.scatter(megabytes, share, s=area, color=colour, alpha=0.45, linewidth=0)
-        axes.plot([], [], "o", color=colour, label=label)
+        axes.plot([], [], "o", color=colour, label=plot(label))
     axes.set_xlabel("size of the saved state dict (MB)")
     score = measured[0].score
-    axes.set_ylabel(score_heading(score) if score else "accuracy (%), 95 % Wilson interval")
+    axes.set_ylabel(plot(score_heading(score)) if score else "accuracy (%), 95 % Wilson interval")
     axes.margins(y=0.15)
     axes.set_xlim(0, 1.1 * max(m.size.file_bytes for m in measured) / 1e6)
     case = measured[0].case
-    axes.set_title(f"{case.model} on {case.dataset}; area: latency at batch 1", loc="left")
+    axes.set_title(plot(f"{case.model} on {case.dataset}; area: latency at batch 1"), loc="left")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small", loc="best")
     buffer = io.BytesIO()

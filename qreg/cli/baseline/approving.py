@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from qreg.cli.cases import case_choice, chosen_root
 from qreg.cli.options import options_of
+from qreg.cli.terminal import say
 from qreg.errors import QregError
 from qreg.files import shipped_folder
 from qreg.progress import Progress, no_progress
@@ -105,10 +105,10 @@ def _check_where(args: argparse.Namespace) -> None:
 
 
 def _record_promises(args: argparse.Namespace) -> int:
-    from qreg.cli.terminal import progress_bar, stop_when_terminated
+    from qreg.cli.terminal import progress_bar
     from qreg.gate.approve import record_promises
 
-    with progress_bar() as show, stop_when_terminated():
+    with progress_bar() as show:
         show(0, args.processes, "measuring in fresh processes")
         done = record_promises(_approval_request(args, show))
     _print_promises(done)
@@ -133,20 +133,20 @@ def _print_failures(failures: Sequence[Failure], *, traceback: bool) -> None:
     from qreg.report.comparison import failure_lines
 
     for failure, line in zip(failures, failure_lines(failures), strict=True):
-        print(line, *([failure.details] if traceback else []), sep="\n", file=sys.stderr)
+        say(line, *([failure.details] if traceback else []), error=True)
 
 
 def _print_approved(done: Approved, request: ApprovalRequest, *, traceback: bool) -> None:
     if not request.only_promises:
         _print_changes(done.found, done.applied, applied=True, traceback=traceback)
     for change in done.refused:
-        print(
+        say(
             f"{change.case}: not applied, because it REGRESSED ({change.reason}); to approve it "
             f"anyway: --accept-regression {change.case}",
-            file=sys.stderr,
+            error=True,
         )
     if done.orphans:
-        print(
+        say(
             f"{done.orphans} unused sidecar{'' if done.orphans == 1 else 's'}; remove with: "
             "qreg baseline update --reason TEXT --category trim"
         )
@@ -159,13 +159,13 @@ def _print_promises(done: Promises) -> None:
 
     console().print(promises_table(done.recorded), highlight=False)
     for now, before in done.refused:
-        print(
+        say(
             f"{now.case}: not applied, because it is {times(expected(now))} as fast as fp32 and "
             f"the promise is {times(expected(before))}; to approve it anyway: --accept-regression "
             f"{now.case}",
-            file=sys.stderr,
+            error=True,
         )
     if done.interrupted:
-        print("qreg: interrupted; cases with enough measurements are promised", file=sys.stderr)
+        say("qreg: interrupted; cases with enough measurements are promised", error=True)
     for failure in done.failures:
-        print(f"{failure.case}: {failure.reason}", file=sys.stderr)
+        say(f"{failure.case}: {failure.reason}", error=True)

@@ -126,7 +126,7 @@ def _add_approving(parser: argparse.ArgumentParser) -> None:
 def run_show(args: argparse.Namespace) -> int:
     """Print the baselines of a case."""
     from qreg.baselines.store import Store
-    from qreg.cli.terminal import console
+    from qreg.cli.terminal import console, say
     from qreg.report.baseline import baseline_parts
 
     store, case = Store(chosen_root(args)), Case.parse(args.case)
@@ -137,7 +137,7 @@ def run_show(args: argparse.Namespace) -> int:
             hint=f"create one with: qreg baseline update --reason TEXT {case}",
         )
     if args.json:
-        print(store.path(case).read_text(), end="")
+        say(store.text(case))
         return 0
     out = console()
     for part in baseline_parts(baselines, promises):

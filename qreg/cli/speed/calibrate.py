@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,12 +92,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_trials(args: argparse.Namespace) -> None:
-    from qreg.cli.terminal import progress_bar, stop_when_terminated
+    from qreg.cli.terminal import progress_bar
     from qreg.processes.sides import HERE, open_side
     from qreg.speed.calibration.run import run_trials, set_up
 
     settings, scenarios = project_settings(), _scenarios(args)
-    with progress_bar() as show, stop_when_terminated(), open_side(HERE, settings.root) as side:
+    with progress_bar() as show, open_side(HERE, settings.root) as side:
         request = _request(args, chosen_cases(args, settings), options_of(args, show))
         show(0, 1, "timing the extra layers")
         run_trials(
@@ -144,13 +143,13 @@ def _numbers(store: Path, trials: int) -> range:
 
 
 def _print(store: Path) -> None:
-    from qreg.cli.terminal import console
+    from qreg.cli.terminal import console, say
     from qreg.speed.calibration.trials import read_trials
     from qreg.speed.report.calibration import calibration_tables
 
     trials, damaged = read_trials(store)
     for number in damaged:
-        print(f"{os.fspath(store)}, line {number} is damaged", file=sys.stderr)
+        say(f"{os.fspath(store)}, line {number} is damaged", error=True)
     if not trials:
         raise QregError(f"{os.fspath(store)} has no trials", hint="run some: --trials 5")
     out = console(width=150)

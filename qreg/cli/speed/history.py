@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import add_action, add_folder_options
 from qreg.cli.speed.options import add_measuring, add_pairs, add_selection, check_cases
+from qreg.cli.terminal import say
 from qreg.errors import QregError
 from qreg.names import output_file, positive
 from qreg.selection import matches, project_settings
@@ -111,7 +111,7 @@ def run_record(args: argparse.Namespace) -> int:
         return exit_status(run, strict=False)
     entries = history_entries(run, plan, root, time=now())
     append(path, entries)
-    print(f"recorded {len(entries)} of {len(run.verdicts)} cases in {os.fspath(path)}")
+    say(f"recorded {len(entries)} of {len(run.verdicts)} cases in {os.fspath(path)}")
     return int(len(entries) < len(run.verdicts))
 
 
@@ -126,10 +126,10 @@ def run_history(args: argparse.Namespace) -> int:
     alerts = 0
     for entries in shown.values():
         starts = change_points([entry.change for entry in entries])
-        print("\n".join(history_lines(entries, starts)))
+        say("\n".join(history_lines(entries, starts)))
         changes = find_changes(entries)
         for change in changes:
-            print(_change_text(change))
+            say(_change_text(change))
         if args.plot:
             _write_plot(args.plot, entries, starts)
         if args.confirm and changes and changes[-1].by > 0:
@@ -143,7 +143,7 @@ def _entries(args: argparse.Namespace) -> dict[Case, tuple[HistoryEntry, ...]]:
     path = store_path(args.store, project_settings().root)
     entries, damaged = read(path)
     for line in damaged:
-        print(f"{path}, line {line.number} is damaged: {line.reason}", file=sys.stderr)
+        say(f"{path}, line {line.number} is damaged: {line.reason}", error=True)
     kept = [n for n in entries if _is_asked_for(n, args)]
     if not kept:
         raise QregError(f"{path} has no entries of these cases", hint="record: qreg speed record")
@@ -198,11 +198,11 @@ def _alerts(change: ChangePoint, args: argparse.Namespace) -> bool:
     from qreg.speed.history.store import store_path
 
     if reason := why_not_confirmed(change):
-        print(f"NOT CHECKED: {reason}")
+        say(f"NOT CHECKED: {reason}")
         return bool(args.strict)
     path = confirmations_path(store_path(args.store, project_settings().root))
     if known := find(path, change):
-        print(f"already checked on {known.time[:10]}: {known.outcome.value}")
+        say(f"already checked on {known.time[:10]}: {known.outcome.value}")
     outcome = known.outcome if known else _confirm(change, path, args)
     return outcome is Outcome.REGRESSED or (args.strict and outcome is not Outcome.PASS)
 

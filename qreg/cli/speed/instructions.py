@@ -56,13 +56,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _counted(args: argparse.Namespace) -> tuple[Counted, ...]:
-    from qreg.cli.terminal import progress_bar, stop_when_terminated
+    from qreg.cli.terminal import progress_bar
     from qreg.processes.sides import HERE
     from qreg.selection import dataset_sources
     from qreg.speed.instructions import CountRequest, count_instructions
 
     settings = project_settings()
-    with progress_bar() as show, stop_when_terminated():
+    with progress_bar() as show:
         show(0, 1, "choosing cases")
         request = CountRequest(
             cases=chosen_cases(args, settings),

@@ -72,9 +72,9 @@ def check_cases(
         choose: the cases, instead of those that the command's options choose.
         options: how to measure, instead of as they say.
     """
-    from qreg.cli.terminal import progress_bar, stop_when_terminated
+    from qreg.cli.terminal import progress_bar
 
-    with progress_bar() as show, stop_when_terminated():
+    with progress_bar() as show:
         show(0, args.pairs, "choosing cases")
         from qreg.quantization import METHODS
         from qreg.selection import dataset_sources

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qreg.cli.terminal import say
+from qreg.processes.stopping import INTERRUPTED
+
 if TYPE_CHECKING:
     from qreg.speed.compare.rule import SequentialPlan
     from qreg.speed.records import SpeedRun
-
-_INTERRUPTED = 130
 
 
 def print_run(run: SpeedRun, plan: SequentialPlan) -> None:
@@ -43,6 +43,6 @@ def exit_status(run: SpeedRun, *, strict: bool) -> int:
     from qreg.speed.report.check import failing
 
     if run.interrupted:
-        print("qreg: interrupted; finished pairs are kept", file=sys.stderr)
-        return _INTERRUPTED
+        say("qreg: interrupted; finished pairs are kept", error=True)
+        return INTERRUPTED
     return int(failing(run.verdicts, strict=strict))

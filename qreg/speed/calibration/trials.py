@@ -106,7 +106,7 @@ def read_trials(path: Path) -> tuple[tuple[Trial, ...], tuple[int, ...]]:
     """All trials, and the line numbers of lines that cannot be decoded."""
     trials: list[Trial] = []
     damaged = []
-    for number, line in read_lines(path) if path.is_file() else ():
+    for number, line in read_lines(path) if path.exists() else ():
         try:
             trials.append(decoder(Trial)(parse(line)))
         except MismatchError:

@@ -6,11 +6,13 @@ would eventually raise one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from qreg.errors import CorruptFileError
 from qreg.files import append_lines, read_lines
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, parse
@@ -54,11 +56,18 @@ def keep(path: Path, confirmation: Confirmation) -> None:
 
 
 def _read(path: Path) -> Sequence[Confirmation]:
-    """The readable confirmations: a damaged line only means that one check is repeated."""
+    """The readable confirmations: a damaged line only means that one check is repeated.
+
+    Raises:
+        CorruptFileError: it is no file of lines.
+    """
     confirmations = []
-    for _, line in read_lines(path) if path.is_file() else ():
-        try:
-            confirmations.append(decoder(Confirmation)(parse(line)))
-        except MismatchError:
-            continue
+    try:
+        for _, line in read_lines(path) if path.exists() else ():
+            with contextlib.suppress(MismatchError):
+                confirmations.append(decoder(Confirmation)(parse(line)))
+    except OSError as error:
+        raise CorruptFileError(
+            path, expected="confirmations", found=error.strerror or str(error), hint="remove it"
+        ) from error
     return confirmations

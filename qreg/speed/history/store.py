@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from qreg.errors import CorruptFileError
-from qreg.files import append_lines, read_lines
+from qreg.files import append_lines, open_regular, read_lines
 from qreg.records.decode import MismatchError, decoder, parse
 from qreg.speed.records import HistoryEntry
 
@@ -25,6 +26,10 @@ _READ = (1, 2)
 FOLDER = Path(".qreg") / "history"
 _NAME = "nights.jsonl"
 _DATABASES = (".sqlite", ".sqlite3", ".db")
+# More damaged lines than a history has by accident: it is another file.
+_MOST_DAMAGED = 1000
+# Bytes of a row: an entry has some hundred.
+_LONGEST = 1 << 20
 _TABLE = "CREATE TABLE IF NOT EXISTS nights (number INTEGER PRIMARY KEY, line TEXT NOT NULL)"
 
 
@@ -59,27 +64,33 @@ def read(path: Path) -> tuple[tuple[HistoryEntry, ...], tuple[Damage, ...]]:
     """All entries in the order they were added, and the damaged lines.
 
     Raises:
-        CorruptFileError: the file is not an SQLite database.
+        CorruptFileError: it is no history, no SQLite database for example.
     """
     entries, damaged = [], []
-    for number, line in _lines(path):
-        try:
-            entries.append(_entry(line))
-        except MismatchError as error:
-            damaged.append(Damage(number, str(error)))
+    try:
+        for number, line in _lines(path):
+            try:
+                entries.append(_entry(line))
+            except MismatchError as error:
+                damaged.append(Damage(number, str(error)))
+            if len(damaged) > _MOST_DAMAGED:
+                raise _other(path, f"over {_MOST_DAMAGED} lines that are none")
+    except OSError as error:
+        raise _other(path, error.strerror or str(error)) from error
     return tuple(entries), tuple(damaged)
 
 
 def _entry(line: bytes) -> HistoryEntry:
     content = parse(line)
-    if type(content) is not dict or content.pop("format", None) not in _READ:
+    number = content.pop("format", None) if type(content) is dict else None
+    if type(number) is not int or number not in _READ:
         raise MismatchError(f"format {FORMAT}", line[:60].decode(errors="replace"))
     entry: HistoryEntry = decoder(HistoryEntry)(content)
     return entry
 
 
 def _lines(path: Path) -> Iterable[tuple[int, bytes]]:
-    if not path.is_file():
+    if not path.exists():
         return ()
     return _rows(path) if path.suffix in _DATABASES else read_lines(path)
 
@@ -91,21 +102,41 @@ def _insert(path: Path, lines: Sequence[str]) -> None:
             connection.execute(_TABLE)
             rows = [(line,) for line in lines]
             connection.executemany("INSERT INTO nights (line) VALUES (?)", rows)
-    except sqlite3.DatabaseError as error:
-        raise _not_a_database(path, error) from error
+    except sqlite3.Error as error:
+        raise _other(path, str(error)) from error
 
 
-def _rows(path: Path) -> list[tuple[int, bytes]]:
+def _rows(path: Path) -> Iterator[tuple[int, bytes]]:
+    open_regular(path).close()
     try:
-        with closing(sqlite3.connect(path, timeout=60)) as connection:
-            connection.execute(_TABLE)
-            rows = connection.execute("SELECT number, line FROM nights ORDER BY number")
-            return [(number, str(line).encode()) for number, line in rows]
-    except sqlite3.DatabaseError as error:
-        raise _not_a_database(path, error) from error
+        # as it is: nothing is written to it, and what a stranger's schema says is not run
+        with closing(_read_only(path)) as connection:
+            kinds = connection.execute("SELECT type FROM sqlite_master WHERE name = 'nights'")
+            if kinds.fetchall() not in ([], [("table",)]):
+                raise _other(path, "no table of that name")
+            columns = connection.execute("PRAGMA table_xinfo(nights)").fetchall()
+            if any(one[-1] for one in columns):
+                raise _other(path, "columns that are computed")
+            if columns:
+                rows = connection.execute("SELECT number, line FROM nights ORDER BY number")
+                for number, line in rows:
+                    if not isinstance(number, int):
+                        raise _other(path, "a line without a number")
+                    yield number, line if isinstance(line, bytes) else str(line).encode()
+    except (sqlite3.Error, OverflowError, UnicodeError) as error:
+        raise _other(path, str(error)) from error
 
 
-def _not_a_database(path: Path, error: sqlite3.DatabaseError) -> CorruptFileError:
-    return CorruptFileError(
-        path, expected="an SQLite history database", found=str(error), hint="give another file"
-    )
+def _read_only(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60)
+    # damaged text is shown as such, not raised
+    connection.text_factory = lambda raw: raw.decode(errors="replace")
+    if sys.version_info >= (3, 11):
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def _other(path: Path, found: str) -> CorruptFileError:
+    kind = "an SQLite history database" if path.suffix in _DATABASES else "a speed history"
+    return CorruptFileError(path, expected=kind, found=found, hint="give another file: --store")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from qreg.errors import UnavailableError
+from qreg.report.escape import plot
 from qreg.speed.records import HistoryEntry
 
 _WIDTH, _COMMIT = 50, 10
@@ -74,7 +75,7 @@ def history_png(entries: Sequence[HistoryEntry], starts: Sequence[int]) -> bytes
         axes.axvline((times[start - 1] + times[start]) / 2, color="C3")
     axes.xaxis_date()
     axes.set_ylabel("slowdown relative to the reference (%)")
-    axes.set_title(f"{entries[0].case}; 99 % confidence intervals", loc="left")
+    axes.set_title(plot(f"{entries[0].case}; 99 % confidence intervals"), loc="left")
     axes.grid(alpha=0.3)
     figure.autofmt_xdate()
     buffer = io.BytesIO()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
 from qreg import __version__
+from qreg.report.escape import html as escape
 from qreg.upgrade.records import Level, UpgradeReport
 from qreg.upgrade.report.sections import Section, sections
 from qreg.upgrade.report.words import HEADER, LEGEND, SHORT, headline, other_reasons, rows, title

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from qreg.report.escape import html, markdown
 from qreg.upgrade.records import Level, UpgradeReport
 from qreg.upgrade.report.sections import Section, sections
 from qreg.upgrade.report.words import HEADER, LEGEND, headline, other_reasons, rows, title
@@ -13,9 +14,13 @@ _MARKS = {Level.SAFE: "✅", Level.DIFFERENT: "🟡", Level.UNSAFE: "❌"}
 
 def upgrade_markdown(report: UpgradeReport) -> str:
     """The verdict, the table, and collapsed details."""
-    lines = [f"## {title(report)}", "", f"{_MARKS[report.level]} **{_escaped(headline(report))}**"]
-    lines += ["", *(f"- {_escaped(text)}" for text in other_reasons(report)), ""]
-    lines += [*_table(rows(report)), "", _escaped(LEGEND), ""]
+    lines = [
+        f"## {markdown(title(report))}",
+        "",
+        f"{_MARKS[report.level]} **{markdown(headline(report))}**",
+    ]
+    lines += ["", *(f"- {markdown(text)}" for text in other_reasons(report)), ""]
+    lines += [*_table(rows(report)), "", markdown(LEGEND), ""]
     for section in sections(report):
         lines += _folded(section)
     return "\n".join(lines).rstrip() + "\n"
@@ -28,21 +33,15 @@ def _table(body: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    texts = (_escaped(cell).replace("|", "\\|").replace("\n", "<br>") for cell in cells)
+    texts = (markdown(cell).replace("\n", "<br>") for cell in cells)
     return f"| {' | '.join(texts)} |"
 
 
 def _folded(section: Section) -> Iterator[str]:
-    yield f"<details><summary>{section.title}</summary>"
+    yield f"<details><summary>{html(section.title)}</summary>"
     yield ""
     for line in section.lines:
         depth = len(line) - len(line.lstrip())
-        yield f"{' ' * depth}- {_escaped(line.strip())}"
+        yield f"{' ' * depth}- {markdown(line.strip())}"
     yield ""
     yield "</details>"
-
-
-def _escaped(text: str) -> str:
-    for sign in "<>*_`":
-        text = text.replace(sign, {"<": "&lt;", ">": "&gt;"}.get(sign, f"\\{sign}"))
-    return text
