@@ -10,7 +10,7 @@ import html as _html
 import re
 import unicodedata
 
-_KEPT = "\n\t"
+_PERHAPS = re.compile(r"[^\n\t -~]")
 # Characters with a meaning inside a line of Markdown, and of formulas on GitHub; an underscore has
 # none inside a word.
 _SIGNS = re.compile(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))")
@@ -30,11 +30,12 @@ def visible(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(map(_visible, text))
+    return _PERHAPS.sub(_visible, text)
 
 
-def _visible(sign: str) -> str:
-    if sign.isprintable() or sign in _KEPT or unicodedata.category(sign) == "Zs":
+def _visible(found: re.Match[str]) -> str:
+    sign = found[0]
+    if sign.isprintable() or unicodedata.category(sign) == "Zs":
         return sign
     number = ord(sign)
     if number <= 0xFF:

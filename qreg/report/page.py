@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from qreg import __version__
 from qreg.report import charts
+from qreg.report.escape import visible
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -30,7 +31,8 @@ def render(template: str, *, title: str, created: str, **given: Any) -> str:
     """
     script = (_TEMPLATES / "script.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
-    return (
+    # charts and texts alike: what is invisible is written out
+    return visible(
         pages()
         .get_template(template)
         .render(
