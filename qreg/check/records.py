@@ -12,22 +12,32 @@ from enum import Enum
 from qreg.diagnosis.records import advice
 from qreg.errors import QregError
 
-_INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*|-)(?::(?P<dtype>\w+))?")
-_DTYPES = ("float32", "float16", "bfloat16", "float64", "int64", "int32", "uint8", "bool")
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_INPUT = re.compile(
+    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*|-)(?::(?P<dtype>[a-z]\w*))?"
+    rf"(?::(?P<low>{_NUMBER})(?:\.\.|-)(?P<high>{_NUMBER}))?"
+)
+_FLOATS = ("float32", "float16", "bfloat16", "float64")
+_INTEGERS = {"int64": (-(2**63), 2**63 - 1), "int32": (-(2**31), 2**31 - 1), "uint8": (0, 255)}
+_DTYPES = (*_FLOATS, *_INTEGERS, "bool")
 
 
 @dataclass(frozen=True)
 class InputShape:
-    """One tensor of a model's input: ``3x224x224``, ``ids=128:int64``; without the batch.
+    """One tensor of a model's input: ``3x224x224``, ``ids=128:int64:0..30000``; without the batch.
 
     Attributes:
         name: of the parameter of forward, "" for a positional one.
         shape: of one sample; () for a number a sample, written "-".
+        low, high: the smallest and the largest value; None for the dtype's own rule: normal
+            floats, integers from 0 to 9, true.
     """
 
     shape: tuple[int, ...]
     name: str = ""
     dtype: str = "float32"
+    low: float | None = None
+    high: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> InputShape:
@@ -41,16 +51,36 @@ class InputShape:
         if not found or dtype not in _DTYPES:
             raise QregError(
                 f"input '{text}'",
-                hint="write 3x224x224, or NAME=128:int64; without the batch; of "
-                f"{', '.join(_DTYPES)}",
+                hint="write 3x224x224, NAME=128:int64 or 128:int64:0..30000; without the batch; "
+                f"of {', '.join(_DTYPES)}",
             )
         shape = () if found["shape"] == "-" else tuple(map(int, found["shape"].split("x")))
-        return cls(shape, found["name"] or "", dtype)
+        return cls(shape, found["name"] or "", dtype, *_range(text, dtype, found))
 
     def __str__(self) -> str:
         size = "x".join(map(str, self.shape)) or "-"
         dtype = "" if self.dtype == "float32" else f":{self.dtype}"
-        return f"{self.name}{'=' if self.name else ''}{size}{dtype}"
+        values = "" if self.low is None else f":{self.low:g}..{self.high:g}"
+        if self.dtype in _INTEGERS and self.low is not None:
+            values = f":{self.low}..{self.high}"
+        return f"{self.name}{'=' if self.name else ''}{size}{dtype}{values}"
+
+
+def _range(text: str, dtype: str, found: re.Match[str]) -> tuple[float | None, float | None]:
+    if found["low"] is None:
+        return None, None
+    hint = f"integers of {dtype}, the smaller first" if dtype in _INTEGERS else "the smaller first"
+    if dtype == "bool":
+        raise QregError(f"input '{text}': a range of {dtype}", hint="bools are all true")
+    try:
+        number = int if dtype in _INTEGERS else float
+        low, high = number(found["low"]), number(found["high"])
+    except ValueError as error:
+        raise QregError(f"input '{text}': {error}", hint=hint) from error
+    least, most = _INTEGERS.get(dtype, (low, high))
+    if not least <= low <= high <= most:
+        raise QregError(f"input '{text}': values from {low} to {high}", hint=hint)
+    return low, high
 
 
 class Level(Enum):

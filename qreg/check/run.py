@@ -142,7 +142,7 @@ def _import_once(request: CheckRequest) -> None:
 
 def _given(request: CheckRequest) -> Labelled:
     if not request.dataset:
-        return Labelled(tuple(_random(request)))
+        return Labelled(tuple(random_inputs(request)))
     dataset = request.options.dataset(request.dataset)
     samples = request.options.load(dataset, "test")
     labels = None
@@ -160,7 +160,8 @@ def _given(request: CheckRequest) -> Labelled:
     return Labelled(batches, labels, len(dataset.classes))
 
 
-def _random(request: CheckRequest) -> list[Inputs]:
+def random_inputs(request: CheckRequest) -> list[Inputs]:
+    """Batches of random values in the shapes that are asked for, from the seed."""
     generator = torch.Generator().manual_seed(request.seed)
     shapes = request.inputs or (InputShape((3, 224, 224)),)
     return [_random_batch(shapes, request.batch, generator) for _ in range(_BATCHES)]
@@ -174,14 +175,19 @@ def _random_batch(shapes: tuple[InputShape, ...], batch: int, generator: torch.G
 
 
 def _drawn(one: InputShape, batch: int, generator: torch.Generator) -> torch.Tensor:
-    """Floats are normal, bools are true, integers small: they may be indices."""
+    """Floats are normal, bools are true, integers small: they may be indices; or as is asked."""
     dtype: torch.dtype = getattr(torch, one.dtype)
     shape = (batch, *one.shape)
     if dtype is torch.bool:
         return torch.ones(shape, dtype=dtype)
     if not dtype.is_floating_point:
-        return torch.randint(0, 10, shape, generator=generator, dtype=dtype)
-    return torch.randn(shape, generator=generator).to(dtype)
+        low, high = (0, 9) if one.low is None or one.high is None else (one.low, one.high)
+        drawn = torch.randint(int(low), int(high) + 1, shape, generator=generator)
+        return drawn.to(dtype)
+    if one.low is None or one.high is None:
+        return torch.randn(shape, generator=generator).to(dtype)
+    share = torch.rand(shape, generator=generator, dtype=torch.float64)
+    return (one.low + share * (one.high - one.low)).to(dtype)
 
 
 def _build(request: CheckRequest, method: Method | None = None) -> nn.Module:

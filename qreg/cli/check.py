@@ -31,11 +31,11 @@ examples:
   qreg check torchvision:resnet18
   qreg check nets:tiny --dataset good.npz
   qreg check nets:tiny --input 3x32x32 --methods static,fx-static,pt2e-static
-  qreg check nets:tagger --input ids=128:int64 --input mask=128:bool --json check.json
+  qreg check nets:tagger --input ids=128:int64:0..30000 --input mask=128:bool --json check.json
 
 An input is given without the batch dimension, positional or as NAME=SHAPE, with its dtype if not
 float32; a scalar per sample is NAME=-. Values are random (see --seed): normal floats, integers 0 to
-9, bools true.
+9, bools true; or from a range, both ends included: 3x224x224:0..1, ids=128:int64:0..511.
 
 exit status: 0 all chosen methods work; 1 some are blocked or unavailable; 2 the contract is broken,
 or the model is not found

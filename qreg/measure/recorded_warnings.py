@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import torch
 
+from qreg.quantization.needs import graph_errors_silenced
+
 # PyTorch prints warnings of kernels that are not called through a named Python function.
 _PRINTED = re.compile(r"^\[W\S* \S+ \S+\] Warning: (.*?)(?: \(function \S+\))?$")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
@@ -30,7 +32,11 @@ def recorded_warnings() -> Iterator[set[str]]:
     before = torch.is_warn_always_enabled()
     torch.set_warn_always(True)
     try:
-        with _printed(texts), warnings.catch_warnings(record=True) as caught:
+        with (
+            _printed(texts),
+            graph_errors_silenced(),
+            warnings.catch_warnings(record=True) as caught,
+        ):
             warnings.simplefilter("always")
             yield texts
     finally:

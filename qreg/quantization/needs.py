@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from qreg.errors import UnavailableError
 from qreg.records.method import MethodInfo, Need
 
 #: The oldest tested torchao; up to 0.15 its PT2E fails under torch 2.14.
 OLDEST_TORCHAO = (0, 18)
+#: In the text that `torch.fx.GraphModule` prints.
+_GRAPH_ERROR = "of the traced Module's generated forward function:"
 # Modules that methods import later: their import-time warnings belong to no case.
 _MODULES = (
     "torch.export",
@@ -54,13 +59,44 @@ def need_torchao() -> None:
 
 @contextmanager
 def logging_silenced() -> Iterator[None]:
-    """Suppress logged warnings, which are about PyTorch's internals and not about the model."""
+    """Suppress logged warnings, which are about PyTorch's internals and not about the model.
+
+    What torch.fx prints of an exception too (see `graph_errors_silenced`).
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with graph_errors_silenced():
+            yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def graph_errors_silenced() -> Iterator[None]:
+    """Suppress the traceback that torch.fx prints for an exception in a graph, which it raises too.
+
+    Everything else that is written to standard error is passed on.
+    """
+    with contextlib.redirect_stderr(_WithoutGraphErrors(sys.stderr)):
+        yield
+
+
+class _WithoutGraphErrors:
+    """A stream that drops the one text of torch.fx's, and the line break that `print` adds."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._dropped = stream, False
+
+    def write(self, text: str) -> int:
+        dropped, self._dropped = self._dropped, _GRAPH_ERROR in text
+        if self._dropped or (dropped and text == "\n"):
+            return len(text)
+        written: int = self._stream.write(text)
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def need_compiler() -> None:

@@ -285,7 +285,8 @@ def main() -> None:
     wanted = [name for name in names() if not args.only or name in args.only]
     lines = args.out.read_text().splitlines() if args.out.exists() else []
     records = {record["model"]: record for record in map(json.loads, lines)}
-    for number, name in enumerate(wanted):
+    # what was never checked comes before what lacks a method
+    for number, name in enumerate(sorted(wanted, key=records.__contains__)):
         if not args.report and _incomplete(records.get(name, {})):
             records[name] = added(records.get(name, {}), name, args.jobs)
             with args.out.open("a") as file:

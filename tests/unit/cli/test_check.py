@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from qreg.check.records import InputShape
 from qreg.cli import main
 
 NETS = """
@@ -75,6 +76,18 @@ def test_a_blocked_method(project: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "Traceback" in static["traceback"]
     assert fx["outcome"] == "works"
     assert found["contract"] == []
+
+
+def test_random_inputs_are_within_their_range() -> None:
+    from qreg.check.run import CheckRequest, random_inputs
+
+    texts = ("ids=500:int64:3..5", "x=500:-2..7", "b=500:bool")
+    shapes = tuple(map(InputShape.parse, texts))
+    batch = random_inputs(CheckRequest("nets:tiny", (), "x86", inputs=shapes))[0]
+    assert isinstance(batch, dict)
+    assert set(batch["ids"].unique().tolist()) == {3, 4, 5}
+    assert (-2 <= batch["x"].min() < -1.5, 6.5 < batch["x"].max() <= 7) == (True, True)
+    assert batch["b"].all()
 
 
 def test_a_crash_is_a_row(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,19 @@ def test_printed_warnings_are_recorded_and_the_rest_is_passed_on(
     assert "it is old" not in shown
 
 
+def test_what_torch_fx_prints_of_an_exception_is_not_shown(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    graph = torch.fx.Graph()
+    graph.output(graph.call_method("view", (graph.placeholder("x"), -2)))
+    model = torch.fx.GraphModule({}, graph)
+    with recorded_warnings():
+        print("the model's own words", file=sys.stderr)
+        with pytest.raises(RuntimeError, match="invalid shape"):
+            model(torch.zeros(3))
+    assert capfd.readouterr().err == "the model's own words\n"
+
+
 def test_an_error_inside_leaves_everything_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
     before, filters, file = torch.is_warn_always_enabled(), warnings.filters[:], os.fstat(2).st_ino
     with pytest.raises(KeyError), recorded_warnings() as texts:  # noqa: PT012
