@@ -100,7 +100,7 @@ class Judge:
         before, verdict = judged(now, baselines, alpha=self._alpha)
         if self._details:
             self._last = Judged(verdict, now, before, self._gate.observed)
-        verdict = replace(verdict, notes=(*verdict.notes, *self._gate.notes(case.dataset)))
+        verdict = replace(verdict, data_notes=self._gate.notes(case.dataset))
         if before is None:
             return verdict
         explained = explain(verdict, now, before.snapshot, self._gate)

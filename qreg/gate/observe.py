@@ -53,6 +53,7 @@ class Gate:
         self._seen: dict[tuple[str, str], Observation] = {}
         self._speed_ups = SpeedUps(self.samples)
         self._observed: Subject | None = None
+        self._outputs: tuple[str, ...] = ()
 
     def samples(self, dataset: str) -> GateSamples:
         """The dataset, loaded once."""
@@ -79,9 +80,9 @@ class Gate:
         return self._observed
 
     def notes(self, dataset: str) -> tuple[str, ...]:
-        """Remarks for the reader on the observed samples."""
+        """Remarks for the reader on the observed samples, and on the last case's outputs."""
         samples = self.samples(dataset)
-        return (*samples.notes, *samples.gate.notes)
+        return (*samples.notes, *samples.gate.notes, *self._outputs)
 
     def observe(self, case: Case) -> Snapshot | Failure:
         """Build a case, run it and describe it.
@@ -95,6 +96,7 @@ class Gate:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those of building the case are recorded
+            self._outputs = ()
             samples = self.samples(case.dataset)
             made = samples.subject(case)
             return made if isinstance(made, Failure) else self.describe(made, samples)
@@ -124,6 +126,7 @@ class Gate:
 
     def _snapshot(self, subject: Subject, samples: GateSamples) -> Snapshot:
         seen = self._observe(subject, samples)
+        self._outputs = seen.notes
         return Snapshot(
             case=subject.case,
             environment=capture_environment(),

@@ -57,23 +57,27 @@ class Proposals:
         changes: in the order of the cases.
         unchanged: cases that match their baselines.
         failures: cases that could not be measured, or whose baselines could not be read.
+        notes: what was done to samples and outputs, by dataset and model.
     """
 
     changes: tuple[Proposal, ...] = ()
     unchanged: tuple[Case, ...] = ()
     failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def propose_changes(request: ProposalRequest, cases: Sequence[Case]) -> Proposals:
     """Measure the cases on the whole test set and propose changes."""
     if not cases:
         return Proposals()
-    observe = _observer(request, cases)
+    noted: dict[str, None] = {}
+    observe = _observer(request, cases, noted)
     found = [_propose(case, request.store, observe, cases=len(cases)) for case in cases]
     return Proposals(
         tuple(one for one in found if not isinstance(one, Case | Failure)),
         tuple(one for one in found if isinstance(one, Case)),
         tuple(one for one in found if isinstance(one, Failure)),
+        tuple(noted),
     )
 
 
@@ -93,7 +97,7 @@ def propose_trims(request: ProposalRequest) -> tuple[Proposal, ...]:
 
 
 def _observer(
-    request: ProposalRequest, cases: Sequence[Case]
+    request: ProposalRequest, cases: Sequence[Case], noted: dict[str, None]
 ) -> Callable[[Case], Snapshot | Failure]:
     from qreg.gate.observe import Gate
 
@@ -109,7 +113,10 @@ def _observer(
     def observe(case: Case) -> Snapshot | Failure:
         nonlocal number
         number += 1
-        return gate.observe(case)
+        found = gate.observe(case)
+        scope = f"{case.dataset}/{case.model}"
+        noted.update(dict.fromkeys(f"{scope}: {note}" for note in gate.notes(case.dataset)))
+        return found
 
     return observe
 

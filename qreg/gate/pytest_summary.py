@@ -133,6 +133,7 @@ class Summary:
             yield f"skipped {count}: {reason}"
         for reason, count in Counter(r["reason"] for r in self._judged() if r["reason"]).items():
             yield f"{count} cases: {reason}"
+        yield from _data_lines(self._judged())
         if drops := [r["detectable"] for r in self._records if r["detectable"] is not None]:
             yield (
                 "smallest detectable accuracy drop (power 80 %): "
@@ -151,6 +152,17 @@ class Summary:
 def _detail(report: pytest.TestReport) -> CaseDetail | None:
     text = getattr(report, "qreg_detail", None)
     return decoder(CaseDetail)(parse(text.encode())) if text else None
+
+
+def _data_lines(judged: list[Record]) -> Iterator[str]:
+    """What was done to samples and outputs, by dataset and model: it holds of a PASS too."""
+    noted = Counter(
+        (str(record["case"]).rpartition("/")[0], note)
+        for record in judged
+        for note in record["data_notes"]
+    )
+    for (scope, note), count in noted.items():
+        yield f"{scope}, {count} {'case' if count == 1 else 'cases'}: {note}"
 
 
 def _weights_line(judged: list[Record]) -> str:

@@ -57,7 +57,7 @@ def verdict_lines(verdict: Verdict, *, traceback: bool = False) -> tuple[str, ..
     if verdict.weights:
         lines.append(f"  weights: {verdict.weights}")
     lines += [f"  {line}" for finding in verdict.findings for line in finding_lines(finding)]
-    lines += [f"  {note}" for note in verdict.notes]
+    lines += [f"  {note}" for note in (*verdict.notes, *verdict.data_notes)]
     if verdict.moved:
         lines.append(f"  {_moved_text(verdict.moved)}")
     if traceback:
@@ -90,6 +90,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "detectable": _detectable_share(verdict),
         "p_values": list(verdict.p_values),
         "promise": asdict(verdict.promise) if verdict.promise else None,
+        "data_notes": list(verdict.data_notes),
         "checks": sorted({finding.check.value for finding in verdict.findings}),
         "moved": [list(astuple(image)) for image in verdict.moved],
         "short": list(short_lines(verdict)),

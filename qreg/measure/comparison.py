@@ -227,7 +227,7 @@ def _measurement(
             for name, reference in references.items()
             if run.seen.score is not None and reference.seen.score is not None
         ),
-        notes=seen.test.notes,
+        notes=(*seen.test.notes, *run.seen.notes),
     )
 
 

@@ -33,6 +33,7 @@ class Observation:
         labels: class labels (N,), None where the task has none.
         predictions: class labels or a task's codes (N,), None where it has none.
         score: what the task says; None for classification.
+        cut: outputs a sample of a classifier that has more of them than there are classes; else 0.
     """
 
     rows: Array
@@ -41,6 +42,16 @@ class Observation:
     labels: Rows | None
     predictions: Rows | None
     score: Score | None
+    cut: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the reader of every table and verdict."""
+        if not self.cut:
+            return ()
+        classes = self.rows.shape[1]
+        taken = f"the first {classes} are taken to be the classes"
+        return (f"{self.cut} outputs for {classes} classes: {taken}",)
 
     @property
     def correct(self) -> int:
@@ -71,7 +82,7 @@ class Observer:
         self._index: list[Rows] = []
         self._labels: list[Rows] = []
         self._scores: list[Scores] = []
-        self._elements = 0
+        self._elements = self._cut = 0
 
     @property
     def needs_reference(self) -> bool:
@@ -110,6 +121,8 @@ class Observer:
                 "outputs",
                 hint="labels are 0 .. classes - 1",
             )
+        if outputs.shape[1] > logits.shape[1]:
+            self._cut = outputs.shape[1]
         self._rows.append(logits.float().numpy())
         self._elements = logits.shape[1]
         self._labels.append(labels)
@@ -128,7 +141,8 @@ class Observer:
             # by the name it is found by, for a user's own
             score = replace(self.task.record(scores, index[order].tolist()), task=self._task_name)
             predictions = scores.predictions
-        return Observation(rows, self._elements, index[order], labels, predictions, score)
+        found = labels, predictions, score, self._cut
+        return Observation(rows, self._elements, index[order], *found)
 
 
 def _ordered(scores: Scores, order: Rows) -> Scores:

@@ -178,7 +178,7 @@ class Measurement:
         warnings: distinct texts emitted while the model was built and run.
         score: what the task says; None for classification.
         score_changes: relative to the same methods as `agreements`, by their names.
-        notes: what was done to samples that are not as others.
+        notes: what was done to samples that are not as others, and to outputs that are no class's.
     """
 
     case: Case

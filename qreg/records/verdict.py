@@ -199,6 +199,8 @@ class Verdict:
         layer: the first diverging layer, "" where none was found.
         promise: None where nothing is promised or it was not measured.
         notes: remarks for the reader other than findings.
+        data_notes: what was done to samples and outputs; it holds whatever the outcome, and is
+            said of a PASS too.
     """
 
     case: Case
@@ -214,6 +216,7 @@ class Verdict:
     score: ScoreChange | None = None
     weights: str = ""
     layer: str = ""
+    data_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,8 @@ def _print_changes(
     out = console()
     if changes:
         out.print(changes_table(changes, applied=applied), highlight=False)
-    for note in change_notes(changes, unchanged=len(found.unchanged), applied=applied):
+    notes = change_notes(changes, unchanged=len(found.unchanged), applied=applied)
+    for note in (*notes, *found.notes):
         out.print(note, style="dim", highlight=False)
     _print_failures(found.failures, traceback=traceback)
 

@@ -11,10 +11,14 @@ from qreg.baselines.store import Store
 from qreg.errors import MissingDataError
 from qreg.gate.judge import Judge
 from qreg.gate.observe import Gate
+from qreg.gate.report import verdict_lines
+from qreg.measure.comparison import measure
 from qreg.measure.options import Options
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
+from qreg.records.measurement import Measurement
 from qreg.records.verdict import Outcome, Verdict
+from qreg.report.comparison import comparison_notes
 
 ALPHA = 0.005
 
@@ -100,3 +104,27 @@ def test_a_missing_dataset_is_reported(tmp_path: Path, store: Store, own_cache: 
     gate = Gate(Options(data_dir=tmp_path, download=False))
     with pytest.raises(MissingDataError, match="no cifar10"):
         Judge(gate, store, alpha=ALPHA).verdict(Case("cifar10", "simple_cnn", "fp32", "x86"))
+
+
+def test_outputs_that_are_no_class_are_said_of_a_pass_and_on_the_table(
+    gate: Gate, store: Store, nets: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wide_nets.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def wide():\n"
+        "    torch.manual_seed(0)\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 7))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    case = Case("colours", "wide_nets:wide", "fp32", "qnnpack")
+    note = "7 outputs for 4 classes: the first 4 are taken to be the classes"
+    _approve(store, gate, case)
+    verdict = _verdict(gate, store, case)
+    assert (verdict.outcome, verdict.data_notes) == (Outcome.PASS, (note,))
+    assert f"  {note}" in verdict_lines(verdict)
+    # it is of that case alone
+    _approve(store, gate, _case(nets))
+    assert _verdict(gate, store, _case(nets)).data_notes == ()
+    (measured,) = measure([case], Options(sources=gate.samples("colours").options.sources))
+    assert isinstance(measured, Measurement)
+    assert f"{note}." in comparison_notes([measured])
