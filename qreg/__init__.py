@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qreg.measure.options import Options
     from qreg.quantization import Method
     from qreg.records.case import Case, Failure
+    from qreg.records.comparison import Comparison
     from qreg.records.measurement import Measurement
     from qreg.records.verdict import Outcome, Verdict
 
@@ -28,6 +29,7 @@ __version__ = "0.2.0"
 #: Where each public name lies.
 _WHERE = {
     "Case": "qreg.records.case",
+    "Comparison": "qreg.records.comparison",
     "Dataset": "qreg.data",
     "Failure": "qreg.records.case",
     "Measurement": "qreg.records.measurement",
@@ -53,6 +55,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Case",
+    "Comparison",
     "Dataset",
     "Failure",
     "Measurement",

@@ -20,7 +20,7 @@ from qreg.models import MODELS
 from qreg.quantization import METHODS, Method, method_info
 from qreg.quantization.engines import available_engines, check_engine, default_engine
 from qreg.records.case import Case, Failure
-from qreg.records.measurement import Measurement
+from qreg.records.comparison import Comparison
 from qreg.records.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def compare(
     engines: Sequence[str] = (),
     name: str = "",
     options: Options | None = None,
-) -> tuple[Measurement | Failure, ...]:
+    details: bool = False,
+) -> Comparison:
     """Measure a model and its quantized versions on the same test samples.
 
     Args:
@@ -66,10 +67,11 @@ def compare(
             quantized kernels are measured on one engine.
         name: the name of a model given as an object; by default that of its class or function.
         options: how to measure; see `qreg.Options`.
+        details: also collect what a page shows: samples that changed, layers, classes.
 
     Returns:
-        tuple: for each method and engine a measurement, or a `Failure` that says why there is
-            none; fp32's first.
+        Comparison: a tuple with a measurement for each method and engine, or a `Failure` that
+            says why there is none; fp32's first.
 
     Raises:
         QregError: a problem with all cases: the model, the dataset, an unknown name.
@@ -81,7 +83,7 @@ def compare(
     with _named(model, dataset, methods, name=name) as (model_name, dataset_name, names):
         cases = comparison_cases(dataset_name, model_name, names, engines)
         chosen.apply_threads()
-        return measure(cases, chosen)
+        return measure(cases, chosen, details=details)
 
 
 def judge(

@@ -22,6 +22,7 @@ from qreg.quantization import METHODS
 
 if TYPE_CHECKING:
     from qreg.records.case import Failure
+    from qreg.records.comparison import Comparison
     from qreg.records.measurement import Measurement
 
 # the default methods with per-channel scales
@@ -32,6 +33,7 @@ examples:
   qreg compare --dataset cifar10 --data-dir ~/data
   qreg compare --model resnet20 --methods static,qat --engine x86,qnnpack
   qreg compare --weights per_tensor --json comparison.json --plot comparison.png
+  qreg compare --html comparison.html
   qreg compare --model mypackage.nets:make_net --dataset my_images/
 
 exit status: 0 all measured; 1 some case could not be measured, the others are shown; 2 failed
@@ -69,6 +71,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--plot", type=output_file, metavar="FILE", help="plot accuracy against size as PNG"
     )
+    parser.add_argument(
+        "--html", type=output_file, metavar="FILE", help="write a page: flips, layers, sizes"
+    )
     parser.set_defaults(run=run)
 
 
@@ -85,6 +90,10 @@ def run(args: argparse.Namespace) -> int:
         from qreg.report.plot import comparison_png
 
         write_file(args.plot, comparison_png(results))
+    if args.html:
+        from qreg.report.compare_page import compare_page
+
+        write_file(args.html, compare_page(results, created=_now()).encode(errors="replace"))
     return 1 if _failed(results) else 0
 
 
@@ -98,7 +107,7 @@ def _methods(names: tuple[str, ...], weights: str) -> tuple[str, ...]:
 
 def _measure(
     args: argparse.Namespace, methods: tuple[str, ...], engines: tuple[str, ...]
-) -> tuple[Measurement | Failure, ...]:
+) -> Comparison:
     from qreg.cli.terminal import progress_bar
 
     with progress_bar() as show:
@@ -106,7 +115,14 @@ def _measure(
         from qreg.api import compare
 
         options = options_of(args, show)
-        return compare(args.model, args.dataset, methods=methods, engines=engines, options=options)
+        return compare(
+            args.model,
+            args.dataset,
+            methods=methods,
+            engines=engines,
+            options=options,
+            details=args.html is not None,
+        )
 
 
 def _print(results: tuple[Measurement | Failure, ...], *, traceback: bool) -> None:
@@ -134,5 +150,8 @@ def _failed(results: tuple[Measurement | Failure, ...]) -> bool:
 def _json(results: tuple[Measurement | Failure, ...]) -> bytes:
     from qreg.report.json_text import measurements_text
 
-    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return measurements_text(results, created=created).encode()
+    return measurements_text(results, created=_now()).encode()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

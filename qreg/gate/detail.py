@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
@@ -18,12 +17,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from qreg.checks.samples import Shared, shared_images
-from qreg.data import Dataset, Samples
+from qreg.checks.samples import shared_images
+from qreg.data import Dataset
 from qreg.data.inputs import call
 from qreg.gate.observe import Gate
 from qreg.gate.samples import GateSamples
-from qreg.gate.views import views
+from qreg.measure.detail import (
+    LAYERS,
+    SAMPLES,
+    attempt,
+    class_name,
+    class_shifts,
+    confusions,
+    sample_views,
+    size_rows,
+    telling,
+)
 from qreg.measure.subject import Subject
 from qreg.metrics.graph_layers import graph_outputs
 from qreg.metrics.graphs import exported_graph
@@ -34,24 +43,17 @@ from qreg.records.baseline import Snapshot
 from qreg.records.case import Environment
 from qreg.records.detail import (
     CaseDetail,
-    ClassShift,
-    Confusion,
     EnvironmentChange,
     Histogram,
     LayerSqnr,
     SampleDetail,
-    SizeRow,
-    View,
 )
-from qreg.records.measurement import Size
 from qreg.records.numerics import Layer, Quantizer
 from qreg.records.verdict import Check, MovedImage, Outcome
 
 if TYPE_CHECKING:
     from qreg.gate.judge import Judged
 
-# What is shown at most: of samples, of classes and confusions, of layers with their sizes.
-_SAMPLES, _CLASSES, _SIZES, _LAYERS = 12, 8, 16, 600
 _BINS = 48
 # Samples whose layer outputs are counted, as many as the gate compares.
 _HISTOGRAM_SAMPLES = 16
@@ -63,26 +65,17 @@ def collect(judged: Judged, gate: Gate) -> CaseDetail:
     """What a page shows of a case: everything, or of a PASS its figures only. Never raises."""
     now, verdict = judged.now, judged.verdict
     notes: list[str] = []
-    parts: dict[str, Any] = _part("figures", notes, lambda: _figures(judged), {})
+    parts: dict[str, Any] = attempt("figures", notes, lambda: _figures(judged), {})
     if verdict.outcome is not Outcome.PASS:
         with _randomness_kept():
             samples = gate.samples(now.case.dataset)
             differences = partial(_differences, judged, samples.dataset)
-            parts |= _part("differences", notes, differences, {})
-            found = _part("samples", notes, lambda: _samples(judged, samples), (0, ()))
+            parts |= attempt("differences", notes, differences, {})
+            found = attempt("samples", notes, lambda: _samples(judged, samples), (0, ()))
             parts |= {"changed": found[0], "samples": found[1]}
             histograms = partial(_histograms, judged, samples)
-            parts["histograms"] = _part("histograms", notes, histograms, ())
+            parts["histograms"] = attempt("histograms", notes, histograms, ())
     return CaseDetail(now.case, **parts, notes=tuple(notes))
-
-
-def _part(what: str, notes: list[str], work: Callable[[], Any], nothing: Any) -> Any:
-    try:
-        return work()
-    except Exception as error:
-        text = str(error).strip().partition("\n")[0]
-        notes.append(f"{what} could not be collected: {type(error).__name__}: {text}")
-        return nothing
 
 
 @contextmanager
@@ -128,9 +121,9 @@ def _differences(judged: Judged, dataset: Dataset) -> dict[str, Any]:
     found: dict[str, Any] = {
         "layers": tuple(
             LayerSqnr(one.name, one.kind, _sqnr(there.get(one.name)), one.sqnr_db)
-            for one in now.numerics.layers[:_LAYERS]
+            for one in now.numerics.layers[:LAYERS]
         ),
-        "sizes": _sizes(now.size, before.size if before else now.size),
+        "sizes": size_rows(now.size, before.size if before else now.size),
     }
     if before is None:
         return found
@@ -138,7 +131,8 @@ def _differences(judged: Judged, dataset: Dataset) -> dict[str, Any]:
     if now.score is None and judged.verdict.accuracy:
         shared = shared_images(now, before)
         name = partial(class_name, dataset)
-        found |= {"classes": _classes(shared, name), "confusions": _confusions(shared, name)}
+        columns = (shared.labels, shared.expected, shared.observed, name)
+        found |= {"classes": class_shifts(*columns), "confusions": confusions(*columns)}
     return found
 
 
@@ -161,60 +155,23 @@ def _said(value: object) -> str:
     return str(value) or "none"
 
 
-def _sizes(now: Size, before: Size) -> tuple[SizeRow, ...]:
-    """Bytes by layer and dtype, the largest first; those that are not shown in one row."""
-    counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for side, size in enumerate((before, now)):
-        for one in size.tensors:
-            counts[one.layer, one.dtype][side] += one.bytes
-    rows = [SizeRow(layer, dtype, *both) for (layer, dtype), both in counts.items()]
-    rows.sort(key=lambda row: (row.before == row.now, -max(row.before, row.now)))
-    shown, rest = rows[:_SIZES], rows[_SIZES:]
-    if rest:
-        old, new = sum(row.before for row in rest), sum(row.now for row in rest)
-        shown.append(SizeRow(f"{len(rest)} more", "", old, new))
-    return tuple(shown)
-
-
-def _classes(shared: Shared, name: Callable[[int], str]) -> tuple[ClassShift, ...]:
-    """The classes with the largest change of right predictions, losses first."""
-    found = []
-    for label in np.unique(shared.labels).tolist():
-        rows = shared.labels == label
-        before, now = shared.expected[rows] == label, shared.observed[rows] == label
-        found.append(ClassShift(name(label), int(rows.sum()), int(before.sum()), int(now.sum())))
-    moved = [one for one in found if one.before != one.now]
-    return tuple(sorted(moved, key=lambda one: one.now - one.before)[:_CLASSES])
-
-
-def _confusions(shared: Shared, name: Callable[[int], str]) -> tuple[Confusion, ...]:
-    rows = np.flatnonzero(shared.observed != shared.expected)
-    columns = (shared.labels, shared.expected, shared.observed)
-    counts = Counter(zip(*(column[rows].tolist() for column in columns), strict=True))
-    return tuple(
-        Confusion(name(label), name(expected), name(observed), count)
-        for (label, expected, observed), count in counts.most_common(_CLASSES)
-    )
-
-
 def _samples(judged: Judged, samples: GateSamples) -> tuple[int, tuple[SampleDetail, ...]]:
     """The number of samples that changed, and the most telling of them."""
     verdict = judged.verdict
     if verdict.moved:
-        order = sorted(verdict.moved, key=_telling)
-        shown = [_flip(one, samples) for one in order[:_SAMPLES]]
+        order = sorted(verdict.moved, key=_order)
+        shown = [_flip(one, samples) for one in order[:SAMPLES]]
         return len(verdict.moved), tuple(shown)
     if verdict.score is None or judged.before is None:
         return 0, ()
     worse = _worse_scores(judged.now, judged.before.snapshot)
-    shown = [_scored(one, judged.now, samples) for one in worse[:_SAMPLES]]
+    shown = [_scored(one, judged.now, samples) for one in worse[:SAMPLES]]
     return verdict.score.worse + verdict.score.better, tuple(shown)
 
 
-def _telling(flip: MovedImage) -> tuple[int, float]:
-    """Lost samples first, and those that were decided most clearly."""
+def _order(flip: MovedImage) -> tuple[int, float]:
     lost, won = flip.expected == flip.label, flip.observed == flip.label
-    return (0 if lost else 2 if won else 1), -(flip.expected_margin or 0.0)
+    return telling(lost, won, flip.expected_margin)
 
 
 def _flip(flip: MovedImage, samples: GateSamples) -> SampleDetail:
@@ -228,13 +185,8 @@ def _flip(flip: MovedImage, samples: GateSamples) -> SampleDetail:
         expected_margin=flip.expected_margin,
         observed_margin=flip.observed_margin,
         worse=True if lost else False if won else None,
-        views=_views(flip.index, samples),
+        views=sample_views(flip.index, samples.parts, samples.dataset),
     )
-
-
-def class_name(dataset: Dataset, label: int) -> str:
-    """The name of a class, or its number where it has none."""
-    return dataset.classes[label] if label < len(dataset.classes) else str(label)
 
 
 @dataclass(frozen=True)
@@ -259,24 +211,8 @@ def _worse_scores(now: Snapshot, before: Snapshot) -> list[_Scored]:
 def _scored(one: _Scored, now: Snapshot, samples: GateSamples) -> SampleDetail:
     assert now.score is not None
     before, after = (f"{now.score.name} {value:.4g}" for value in (one.before, one.now))
-    pictures = _views(one.index, samples)
+    pictures = sample_views(one.index, samples.parts, samples.dataset)
     return SampleDetail(one.index, "", before, after, None, None, True, pictures)
-
-
-def _views(index: int, samples: GateSamples) -> tuple[View, ...]:
-    dataset = samples.dataset
-    for part in samples.parts:
-        if len(found := part.take([index])):
-            sample = found.read(np.arange(1)).inputs
-            return views(sample, text=_text(found), mean=dataset.mean, std=dataset.std)
-    return ()
-
-
-def _text(found: Samples) -> str:
-    try:
-        return found.text(0)
-    except Exception:  # a method of the user's that means something else: numbers are shown
-        return ""
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from qreg.metrics.agreement import Predictions, agreement
 from qreg.metrics.latency import Seconds, latency, time_interleaved
 from qreg.metrics.size import model_size
 from qreg.records.case import Case, Environment, Failure
+from qreg.records.comparison import Comparison
 from qreg.records.measurement import Accuracy, Latency, Measurement
 from qreg.records.score import Score
 from qreg.records.verdict import ScoreChange
@@ -71,16 +72,23 @@ class CaseRuns:
     test: Samples
 
 
-def measure(cases: Sequence[Case], options: Options) -> tuple[Measurement | Failure, ...]:
+def measure(cases: Sequence[Case], options: Options, *, details: bool = False) -> Comparison:
     """Measure cases of one dataset and one model, the first of which is the fp32 reference.
 
+    Args:
+        details: collect what a page shows, after everything was measured.
+
     Returns:
-        tuple: a measurement or a failure for each case, in their order.
+        A measurement or a failure for each case, in their order.
 
     Raises:
         QregError: what concerns all cases: dataset, model, reference, a damaged file.
     """
-    return summarize(run_cases(cases, options))
+    from qreg.measure.detail import run_details
+
+    seen = run_cases(cases, options)
+    found = summarize(seen)
+    return Comparison(found, run_details(seen, found) if details else ())
 
 
 def run_cases(cases: Sequence[Case], options: Options) -> CaseRuns:

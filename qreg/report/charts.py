@@ -102,11 +102,12 @@ def _y_axis(frame: _Frame, unit: str) -> Iterator[Markup]:
     yield _text(4, 14, unit)
 
 
-def sqnr_chart(layers: Sequence[LayerSqnr], first: str) -> Markup:
+def sqnr_chart(layers: Sequence[LayerSqnr], first: str, *, reference: str = "baseline") -> Markup:
     """SQNR (dB) of each layer in execution order, in the baseline and now.
 
     Args:
         first: the first diverging layer, which is marked.
+        reference: what it was before, in words.
     """
     known = [v for one in layers for v in (one.before, one.now) if v is not None]
     usual = [value for value in known if abs(value) < EQUAL_DB]
@@ -132,7 +133,8 @@ def sqnr_chart(layers: Sequence[LayerSqnr], first: str) -> Markup:
     parts.append(_text(_LEFT, _HEIGHT - 10, f"first layer: {short(layers[0].name)}"))
     last = f"last: {short(layers[-1].name)}"
     parts.append(_text(_WIDTH - _RIGHT, _HEIGHT - 10, last, anchor="end"))
-    parts += _legend((("now", "now"), ("before", "baseline")))
+    if any(one.before is not None for one in layers):
+        parts += _legend((("now", "now"), ("before", reference)))
     title = f"SQNR by layer; first diverging layer {first}" if first else "SQNR by layer"
     return svg(short(title, 200), parts)
 
@@ -267,16 +269,16 @@ def trade_off_chart(spots: Sequence[Spot], *, measure: str, title: str) -> Marku
 
 def _spot(frame: _Frame, spot: Spot, number: int) -> Iterator[Markup]:
     place = frame.x(spot.size), frame.y(spot.value)
-    radius = 5.0 * (spot.speed_up or 1.0) ** 0.5
+    radius = min(14.0, max(3.0, 5.0 * (spot.speed_up or 1.0) ** 0.5))
     if spot.before is not None and spot.before != spot.value:
         there = frame.x(spot.size), frame.y(spot.before)
         yield _line(there, place, "move")
         yield _dot(there, "hollow", f"{spot.name}: {spot.before:.2f} in the baseline", radius=4)
     speed = f", {spot.speed_up:.2f} times as fast as fp32" if spot.speed_up else ""
     text = f"{spot.name}: {spot.value:.2f}, {spot.size:.3f} MB{speed}"
-    yield _dot(place, f"spot {spot.kind}", text, radius=min(14.0, radius))
+    yield _dot(place, f"spot {spot.kind}", text, radius=radius)
     # names of neighbours are on alternating sides, so that they stay apart
     side = 1 if number % 2 else -1
-    y = place[1] + side * (min(14.0, radius) + (9 if side > 0 else 3))
+    y = place[1] + side * (radius + (9 if side > 0 else 3))
     edge = "start" if place[0] < _WIDTH * 0.2 else "end" if place[0] > _WIDTH * 0.8 else "middle"
     yield _text(place[0], y, short(spot.name, 24), anchor=edge)

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from qreg.checks.score import amount, step
 from qreg.gate.report import next_command
-from qreg.records.detail import CaseDetail, Histogram, SampleDetail, View, ViewKind
+from qreg.records.detail import CaseDetail
 from qreg.records.verdict import Outcome, Verdict
-from qreg.report.charts import (
-    Spot,
-    histogram_chart,
-    sqnr_chart,
-    trade_off_chart,
-    wave_chart,
-)
-from qreg.report.page import pages, render
+from qreg.report.cards import Card, Tile, alone, card_markup, size_text, speed_text
+from qreg.report.charts import Spot, trade_off_chart
+from qreg.report.page import render
 
-#: A page stays below 3 MB: bytes of all pictures, and of all cases with them.
-PICTURES, CASES = 1_300_000, 2_500_000
-# What the short form of a case takes at least, which is left for those that follow.
-_SHORT_CASE = 2_000
+#: The note of a verdict that names the layer.
+FIRST_LAYER = "first diverging layer: "
 #: The style of each outcome.
 TONES = {
     Outcome.PASS: "good",
@@ -87,7 +80,7 @@ def gate_page(
         outcomes=[o.value for o in sorted(outcomes, key=lambda o: -o.severity)],
         models=sorted({one.verdict.case.model for one in cases}),
         methods=sorted({one.verdict.case.method for one in cases}),
-        cases=list(_cards(cases)),
+        cases=card_markup([_card(n, one) for n, one in enumerate(cases) if _shown(one)]),
         pictures=list(_trade_offs(cases)),
         lines=lines,
     )
@@ -104,6 +97,52 @@ def headline(outcomes: Counter[Outcome]) -> str:
     of = f"of {total} case{'' if total == 1 else 's'} "
     parts = [f"{outcomes[o]} {of * (o is order[0])}{_SAID[o][outcomes[o] > 1]}" for o in order]
     return ", ".join(parts)
+
+
+def _shown(one: Judgement) -> bool:
+    return one.verdict.outcome is not Outcome.PASS
+
+
+def _card(number: int, one: Judgement) -> Card:
+    verdict, detail = one.verdict, one.detail
+    basis = (verdict.basis.reason,) if verdict.basis else ()
+    weights = (f"weights: {verdict.weights}",) if verdict.weights else ()
+    told = [note for note in verdict.notes if verdict.layer and note.startswith(FIRST_LAYER)]
+    rest = tuple(note for note in verdict.notes if note not in told)
+    return Card(
+        number=number,
+        case=verdict.case,
+        badge=verdict.outcome.value,
+        tone=TONES[verdict.outcome],
+        under=(*basis, *weights),
+        tiles=tuple(_tiles(one, told[0].removeprefix(FIRST_LAYER) if told else "")),
+        detail=detail,
+        order="lost ones first, the most clearly decided first"
+        if verdict.moved
+        else "the worst first",
+        layer=verdict.layer,
+        findings=verdict.findings,
+        notes=(*rest, *detail.notes),
+        command=next_command(verdict),
+        trace=verdict.details,
+    )
+
+
+def _tiles(one: Judgement, told: str) -> Iterator[Tile]:
+    verdict, detail = one.verdict, one.detail
+    if figure := both(verdict) or alone(detail):
+        yield Tile(detail.measure or "quality", figure, interval(verdict))
+    if verdict.layer:
+        yield Tile("first diverging layer", verdict.layer, told.removeprefix(verdict.layer).strip())
+    if said := samples_text(one):
+        accuracy, flips, more = verdict.accuracy, len(verdict.moved), ""
+        if accuracy and flips:
+            same = flips - accuracy.lost - accuracy.won
+            more = f"{accuracy.lost} lost, {accuracy.won} won, {same} wrong before and now"
+        yield Tile("samples", said.partition(" (")[0], more)
+    if size := size_text(detail):
+        speed = speed_text(detail)
+        yield Tile("size", size, f"{speed} times as fast as fp32" if speed else "")
 
 
 def _severity(one: Judgement) -> float:
@@ -183,131 +222,12 @@ def _row(number: int, one: Judgement) -> dict[str, Any]:
         "anchor": f"case-{number}" if verdict.outcome is not Outcome.PASS else "",
         "outcome": verdict.outcome.value,
         "tone": TONES[verdict.outcome],
-        "quality": quality(verdict) or _alone(one.detail),
+        "quality": quality(verdict) or alone(one.detail),
         "layer": verdict.layer,
         "samples": samples_text(one),
-        "size": _size(one.detail),
-        "speed": _speed(one.detail),
+        "size": size_text(one.detail),
+        "speed": speed_text(one.detail),
     }
-
-
-def _alone(detail: CaseDetail) -> str:
-    """The figure of a case without a baseline."""
-    if detail.value is None:
-        return ""
-    value = detail.value * 100 if detail.unit == "%" else detail.value
-    return f"{detail.measure} {value:.4g} {detail.unit}".strip()
-
-
-def _size(detail: CaseDetail) -> str:
-    if detail.file_bytes is None:
-        return ""
-    now, before = detail.file_bytes, detail.file_bytes_before
-    changed = f"{before / 1e6:.3f} → " if before not in (None, now) and before else ""
-    return f"{changed}{now / 1e6:.3f} MB"
-
-
-def _speed(detail: CaseDetail) -> str:
-    if detail.speed_up is None:
-        return ""
-    promised = f" (promised {detail.speed_up_before:.2f})" if detail.speed_up_before else ""
-    return f"{detail.speed_up:.2f}{promised}"
-
-
-def _cards(cases: Sequence[Judgement]) -> Iterator[Markup]:
-    """The cases that did not pass: in full as long as the page stays small, then in short."""
-    shown = [(n, one) for n, one in enumerate(cases) if one.verdict.outcome is not Outcome.PASS]
-    pictured = _budgeted([one for _, one in shown])
-    left = CASES
-    for after, ((number, _), one) in enumerate(zip(shown, pictured, strict=True)):
-        text = _card(number, one, full=True)
-        reserve = (len(shown) - after - 1) * _SHORT_CASE
-        if len(text) > left - reserve:
-            text = _card(number, one, full=False)
-        left -= len(text)
-        yield text
-
-
-def _budgeted(cases: Sequence[Judgement]) -> list[Judgement]:
-    """The cases with as many pictures as fit: the first sample of each, then the second, ..."""
-    left, kept = PICTURES, [list[SampleDetail]() for _ in cases]
-    for rank in range(max((len(one.detail.samples) for one in cases), default=0)):
-        for one, samples in zip(cases, kept, strict=True):
-            if rank >= len(one.detail.samples):
-                continue
-            sample = one.detail.samples[rank]
-            size = sum(len(view.data) + 60 * len(view.low) for view in sample.views)
-            if size > left:
-                sample = replace(sample, views=())
-            else:
-                left -= size
-            samples.append(sample)
-    return [
-        replace(one, detail=replace(one.detail, samples=tuple(samples)))
-        for one, samples in zip(cases, kept, strict=True)
-    ]
-
-
-def _card(number: int, one: Judgement, *, full: bool) -> Markup:
-    verdict, detail = one.verdict, one.detail
-    classes = [c for c in detail.classes if c.now != c.before]
-    text = pages().get_template("case.html").render(
-        case=verdict.case,
-        name=str(verdict.case),
-        anchor=f"case-{number}",
-        opened=number < 5,
-        full=full,
-        outcome=verdict.outcome.value,
-        tone=TONES[verdict.outcome],
-        verdict=verdict,
-        detail=detail,
-        both=both(verdict),
-        measure=detail.measure,
-        interval=interval(verdict),
-        alone=_alone(detail),
-        samples_text=samples_text(one),
-        size=_size(detail),
-        speed=_speed(detail),
-        classes=classes,
-        samples=[_sample(sample) for sample in detail.samples] if full else [],
-        sqnr=sqnr_chart(detail.layers, verdict.layer) if full else "",
-        histograms=[(h, histogram_chart(h), clip_text(h)) for h in detail.histograms * full],
-        next=next_command(verdict),
-    )  # fmt: skip
-    return Markup(text)
-
-
-def clip_text(found: Histogram) -> str:
-    """How much of the float values is not representable, now and in the baseline."""
-    if found.clipped_now is None:
-        return "The quantization range is not one for the whole tensor, or it is float."
-    before = ""
-    if found.clipped_before is not None:
-        before = f", in the baseline {found.clipped_before:.3%}"
-    ends = f" ({found.range_now[0]:.4g} to {found.range_now[1]:.4g})" if found.range_now else ""
-    return (
-        f"Clipped, outside of what the codes can represent{ends}: {found.clipped_now:.3%}{before}."
-    )
-
-
-def _sample(sample: SampleDetail) -> dict[str, Any]:
-    tone = {True: "bad", False: "good", None: "warn"}[sample.worse]
-    said = f"sample {sample.index}{f', {sample.label}' if sample.label else ''}"
-    words = {True: "lost", False: "won", None: "wrong before and now"}[sample.worse]
-    return {
-        "sample": sample,
-        "tone": tone,
-        "words": words if sample.label else "worse",
-        "views": [_shown(view, said) for view in sample.views],
-    }
-
-
-def _shown(view: View, said: str) -> dict[str, Any]:
-    what = f"{said}: {view.name} {view.what}".strip()
-    picture = f"data:{view.mime};base64,{view.data}" if view.mime else ""
-    wave = wave_chart(view, what) if view.kind is ViewKind.WAVE else ""
-    text = view.data if view.kind is ViewKind.TEXT else ""
-    return {"view": view, "what": what, "picture": picture, "wave": wave, "text": text}
 
 
 def _trade_offs(cases: Sequence[Judgement]) -> Iterator[tuple[str, Markup]]:

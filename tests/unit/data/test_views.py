@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from qreg.gate.views import SIDE, views
+from qreg.data.views import SIDE, views
 from qreg.records.detail import View, ViewKind
 
 

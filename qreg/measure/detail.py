@@ -1,0 +1,201 @@
+"""What pages show of measured cases: samples that changed from fp32, layers, classes, sizes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qreg.data import Dataset, Samples
+from qreg.data.views import views
+from qreg.metrics.layers import layer_numerics
+from qreg.quantization.engines import use_engine
+from qreg.records.detail import (
+    CaseDetail,
+    ClassShift,
+    Confusion,
+    LayerSqnr,
+    SampleDetail,
+    SizeRow,
+    View,
+)
+from qreg.records.measurement import Agreement, Flip, Measurement, Size
+
+if TYPE_CHECKING:
+    from qreg.measure.comparison import CaseRuns, Run
+
+#: What is shown at most: samples, classes and confusions, sizes, layers.
+SAMPLES, CLASSES, SIZES, LAYERS = 12, 8, 16, 600
+# Samples whose layer outputs are compared, which are kept in memory.
+_LAYER_SAMPLES = 16
+Rows = npt.NDArray[np.int64]
+
+
+def attempt(what: str, notes: list[str], work: Callable[[], Any], nothing: Any) -> Any:
+    """What `work` returns; if it raises, `nothing`, and a note that says why."""
+    try:
+        return work()
+    except Exception as error:
+        text = str(error).strip().partition("\n")[0]
+        notes.append(f"{what} could not be collected: {type(error).__name__}: {text}")
+        return nothing
+
+
+def class_name(dataset: Dataset, label: int) -> str:
+    """The name of a class, or its number where it has none."""
+    return dataset.classes[label] if label < len(dataset.classes) else str(label)
+
+
+def class_shifts(
+    labels: Rows, expected: Rows, observed: Rows, name: Callable[[int], str]
+) -> tuple[ClassShift, ...]:
+    """The classes with the largest change of right predictions (N,), losses first."""
+    found = []
+    for label in np.unique(labels).tolist():
+        rows = labels == label
+        before, now = expected[rows] == label, observed[rows] == label
+        found.append(ClassShift(name(label), int(rows.sum()), int(before.sum()), int(now.sum())))
+    moved = [one for one in found if one.before != one.now]
+    return tuple(sorted(moved, key=lambda one: one.now - one.before)[:CLASSES])
+
+
+def confusions(
+    labels: Rows, expected: Rows, observed: Rows, name: Callable[[int], str]
+) -> tuple[Confusion, ...]:
+    """The most frequent changes of predictions (N,)."""
+    rows = np.flatnonzero(observed != expected)
+    columns = (labels, expected, observed)
+    counts = Counter(zip(*(column[rows].tolist() for column in columns), strict=True))
+    return tuple(
+        Confusion(name(label), name(before), name(now), count)
+        for (label, before, now), count in counts.most_common(CLASSES)
+    )
+
+
+def size_rows(now: Size, before: Size) -> tuple[SizeRow, ...]:
+    """Bytes by layer and dtype, those that changed and the largest first; the rest in one row."""
+    counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for side, size in enumerate((before, now)):
+        for one in size.tensors:
+            counts[one.layer, one.dtype][side] += one.bytes
+    rows = [SizeRow(layer, dtype, *both) for (layer, dtype), both in counts.items()]
+    rows.sort(key=lambda row: (row.before == row.now, -max(row.before, row.now)))
+    shown, rest = rows[:SIZES], rows[SIZES:]
+    if rest:
+        old, new = sum(row.before for row in rest), sum(row.now for row in rest)
+        shown.append(SizeRow(f"{len(rest)} more", "", old, new))
+    return tuple(shown)
+
+
+def sample_views(index: int, parts: Sequence[Samples], dataset: Dataset) -> tuple[View, ...]:
+    """What a page shows of a sample; () where none of the parts has it."""
+    for part in parts:
+        if len(found := part.take([index])):
+            sample = found.read(np.arange(1)).inputs
+            return views(sample, text=_text(found), mean=dataset.mean, std=dataset.std)
+    return ()
+
+
+def _text(found: Samples) -> str:
+    try:
+        return found.text(0)
+    except Exception:  # a method of the user's that means something else: numbers are shown
+        return ""
+
+
+def telling(lost: bool, won: bool, margin: float | None) -> tuple[int, float]:
+    """Orders flips: lost samples first, and those that were decided most clearly."""
+    return (0 if lost else 2 if won else 1), -(margin or 0.0)
+
+
+def run_details(seen: CaseRuns, measured: Sequence[Measurement | Any]) -> tuple[CaseDetail, ...]:
+    """What a page shows of each measured case, compared with fp32, the first."""
+    from qreg.measure.comparison import Run
+
+    pairs = [
+        (run, one)
+        for run, one in zip(seen.runs, measured, strict=True)
+        if isinstance(run, Run) and isinstance(one, Measurement)
+    ]
+    return tuple(_run_detail(run, one, pairs[0], seen) for run, one in pairs)
+
+
+def _run_detail(
+    run: Run, one: Measurement, reference: tuple[Run, Measurement], seen: CaseRuns
+) -> CaseDetail:
+    notes: list[str] = []
+    fp32 = reference[1]
+    parts: dict[str, Any] = {
+        "file_bytes": one.size.file_bytes,
+        "speed_up": one.latencies[0].speed_up,
+        "sizes": size_rows(one.size, fp32.size),
+        "layers": attempt("layers", notes, partial(_layers, run, seen), ()),
+        **_value(one),
+    }
+    if one is not fp32:
+        parts["file_bytes_before"] = fp32.size.file_bytes
+        parts["value_before"] = _value(fp32)["value"]
+        changed = attempt("samples", notes, partial(_flips, run, one, reference[0], seen), {})
+        parts |= changed
+    return CaseDetail(one.case, **parts, notes=tuple(notes))
+
+
+def _value(one: Measurement) -> dict[str, Any]:
+    if one.accuracy is not None:
+        return {"measure": "accuracy", "unit": "%", "value": one.accuracy.share}
+    score = one.score
+    if score is None:
+        return {"measure": "", "unit": "", "value": None}
+    return {"measure": score.summary, "unit": score.unit, "value": score.value}
+
+
+def _layers(run: Run, seen: CaseRuns) -> tuple[LayerSqnr, ...]:
+    subject, first = run.subject, seen.test.first(_LAYER_SAMPLES).inputs
+    with use_engine(subject.case.engine):
+        found = layer_numerics(subject.run, subject.model, subject.source, first)
+    return tuple(LayerSqnr(one.name, one.kind, None, one.sqnr_db) for one in found[:LAYERS])
+
+
+def _flips(run: Run, one: Measurement, reference: Run, seen: CaseRuns) -> dict[str, Any]:
+    agreement = next((a for a in one.agreements if a.reference == "fp32"), None)
+    if agreement is None or run.seen.labels is None:
+        return {}
+    name = partial(class_name, seen.dataset)
+    columns = (run.seen.labels, reference.predictions, run.predictions, name)
+    return {
+        "changed": len(agreement.flips),
+        "samples": tuple(_flip_details(agreement, run, reference, seen)),
+        "classes": class_shifts(*columns),
+        "confusions": confusions(*columns),
+    }
+
+
+def _flip_details(
+    agreement: Agreement, run: Run, reference: Run, seen: CaseRuns
+) -> Iterator[SampleDetail]:
+    rows = {index: row for row, index in enumerate(run.seen.index.tolist())}
+
+    def margin(of: Run, flip: Flip) -> float:
+        lower, higher = np.partition(of.seen.rows[rows[flip.index]], -2)[-2:]
+        return float(higher - lower)
+
+    def order(flip: Flip) -> tuple[int, float]:
+        lost, won = flip.reference == flip.label, flip.observed == flip.label
+        return telling(lost, won, margin(reference, flip))
+
+    for flip in sorted(agreement.flips, key=order)[:SAMPLES]:
+        lost, won = flip.reference == flip.label, flip.observed == flip.label
+        yield SampleDetail(
+            index=flip.index,
+            label=class_name(seen.dataset, flip.label),
+            expected=class_name(seen.dataset, flip.reference),
+            observed=class_name(seen.dataset, flip.observed),
+            expected_margin=margin(reference, flip),
+            observed_margin=margin(run, flip),
+            worse=True if lost else False if won else None,
+            views=sample_views(flip.index, (seen.test,), seen.dataset),
+        )
