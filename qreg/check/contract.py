@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -13,11 +13,14 @@ from torch import fx, nn
 from torch.ao import quantization as ao
 
 from qreg.check.records import Observed
-from qreg.data import inputs
+from qreg.data import Batch, Dataset, inputs
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import diagnosis_of
+from qreg.errors import QregError
+from qreg.measure.observation import Observer
 from qreg.models.stubs import Stubbed
 from qreg.quantization.pt2e import export_graph
+from qreg.tasks import TASKS, get_task
 
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 _QUIET = (nn.Identity, nn.Dropout, nn.Flatten, ao.QuantStub, ao.DeQuantStub)
@@ -25,11 +28,16 @@ _QUIET = (nn.Identity, nn.Dropout, nn.Flatten, ao.QuantStub, ao.DeQuantStub)
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Batches of inputs, and labels where there are any."""
+    """Batches of inputs, and labels where there are any.
+
+    Attributes:
+        scored: one batch with its targets, and their dataset; None of random inputs.
+    """
 
     batches: tuple[Inputs, ...]
     labels: torch.Tensor | None = None
     classes: int = 0
+    scored: tuple[Batch, Dataset] | None = None
 
 
 @torch.no_grad()
@@ -58,7 +66,32 @@ def observe_contract(model: nn.Module, given: Labelled) -> Observed:
         constant=_constant(model, batch, logits),
         repeated=_repeated(model, first),
         **_accuracy(model, given),
+        **_task(model, given),
     )
+
+
+def _task(model: nn.Module, given: Labelled) -> dict[str, Any]:
+    """The dataset's task; why it cannot score the outputs, and the tasks that can."""
+    if given.scored is None:
+        return {}
+    batch, dataset = given.scored
+    found = inputs.call(model, batch.inputs)
+    misfit = _misfit(found, batch, dataset)
+    if not misfit:
+        return {"task": dataset.task}
+    others = (replace(dataset, task=name) for name in TASKS.names())
+    fitting = [one.task for one in others if not _misfit(found, batch, one)]
+    # what needs no targets fits everything
+    told = [name for name in fitting if not get_task(name).against_reference]
+    return {"task": dataset.task, "misfit": misfit, "fitting": tuple(told or fitting)}
+
+
+def _misfit(found: Any, batch: Batch, dataset: Dataset) -> str:
+    try:
+        Observer(dataset).add(found, batch)
+    except QregError as error:
+        return str(error)
+    return ""
 
 
 def observe_tracing(model: nn.Module, example: Inputs) -> dict[str, str]:

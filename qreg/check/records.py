@@ -167,6 +167,9 @@ class Observed:
         correct, total, chance: of the samples with labels; what always naming the most frequent
             class gets right.
         repeated: layers that run more than once, and how often.
+        task: that scores the outputs; "" where there are no targets.
+        misfit: why it cannot, "" if it can.
+        fitting: the tasks that can, where it cannot.
         fx, export: why torch.fx cannot trace it or torch.export not export it, "" if it can.
     """
 
@@ -182,6 +185,9 @@ class Observed:
     total: int = 0
     chance: int = 0
     repeated: tuple[tuple[str, int], ...] = ()
+    task: str = ""
+    misfit: str = ""
+    fitting: tuple[str, ...] = ()
     fx: str = ""
     export: str = ""
 

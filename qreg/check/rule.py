@@ -69,6 +69,17 @@ def _broken(seen: Observed) -> list[Remark]:
                 seen.random,
             )
         )
+    if seen.misfit:
+        fitting = f"--task {seen.fitting[0]}" if seen.fitting else "see the docs, 'Your own task'"
+        others = f" ({', '.join(seen.fitting[1:])} would do, too)" if seen.fitting[1:] else ""
+        found.append(
+            Remark(
+                "task",
+                Level.BROKEN,
+                f"task '{seen.task}' cannot score the outputs: {seen.misfit}",
+                f"name the task: {fitting}{others}",
+            )
+        )
     if 0 < seen.outputs < seen.classes:
         found.append(
             Remark(

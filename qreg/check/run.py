@@ -157,7 +157,8 @@ def _given(request: CheckRequest) -> Labelled:
         samples = samples.head(count)
     size = max(2, min(_BATCH, len(samples)))
     batches = tuple(batch.inputs for batch in samples.batches(size))
-    return Labelled(batches, labels, len(dataset.classes))
+    scored = (samples.first(_BATCH), dataset)
+    return Labelled(batches, labels, len(dataset.classes), scored)
 
 
 def random_inputs(request: CheckRequest) -> list[Inputs]:
@@ -242,7 +243,7 @@ def _judged(found: dict[str, Any], tracing: dict[str, Any]) -> tuple[Remark, ...
         advice = found.get("hint", "")
         return (Remark("runs", Level.BROKEN, text, advice, found.get("where", "")),)
     traced = {key: tracing.get(key, "") for key in ("fx", "export")}
-    lists = {key: tuple(found[key]) for key in ("quantized",)}
+    lists = {key: tuple(found[key]) for key in ("quantized", "fitting")}
     repeated = tuple((name, count) for name, count in found["repeated"])
     return contract_remarks(Observed(**{**found, **lists, "repeated": repeated, **traced}))
 

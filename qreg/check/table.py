@@ -22,10 +22,14 @@ _OWN = re.compile(r"""tool\s*\.\s*["']?qreg["']?(\s*\..*)?$""")
 _SKIPPED = {"tests", "test", "docs", "build", "dist", "node_modules", "venv"}
 
 
-def table_text(model: str, dataset: str, methods: Sequence[str]) -> str:
+def table_text(model: str, dataset: str, methods: Sequence[str], *, task: str = "") -> str:
     """The table, as TOML."""
     lines = ["[tool.qreg]", f"models = {_list([model])}"]
-    lines += [f"datasets = {_list([dataset])}"] if dataset else []
+    if dataset and task:
+        source, named = json.dumps(dataset), json.dumps(task)
+        lines.append(f"datasets = [{{ source = {source}, task = {named} }}]")
+    elif dataset:
+        lines.append(f"datasets = {_list([dataset])}")
     return "\n".join([*lines, f"methods = {_list(methods)}"]) + "\n"
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.check.records import InputShape
-from qreg.cli.options import add_folder_options, add_method_option, check_model_and_methods
+from qreg.cli.options import (
+    add_folder_options,
+    add_method_option,
+    add_task_option,
+    check_model_and_methods,
+)
 from qreg.cli.terminal import console, progress_bar, write_file
 from qreg.errors import QregError
 from qreg.names import Once, positive, positive_or_zero
@@ -30,6 +35,7 @@ _EPILOG = """\
 examples:
   qreg check torchvision:resnet18
   qreg check nets:tiny --dataset good.npz
+  qreg check houses:mlp --dataset houses:data --task regression
   qreg check nets:tiny --input 3x32x32 --methods static,fx-static,pt2e-static
   qreg check nets:tagger --input ids=128:int64:0..30000 --input mask=128:bool --json check.json
 
@@ -72,6 +78,7 @@ def add_check_options(parser: argparse.ArgumentParser, *, positional: str) -> No
         help="run it on samples of this dataset: a name, a folder, an npz file, "
         "package.module:DATASET",
     )
+    add_task_option(parser)
     parser.add_argument(
         "--input",
         dest="inputs",

@@ -19,6 +19,7 @@ that work, and print the next two commands. A table that is there is not touched
 _EPILOG = """\
 examples:
   qreg init nets:tiny --dataset good.npz
+  qreg init houses:mlp --dataset houses:data --task regression
   qreg init                                 the only model and the only npz file of this folder
   qreg init torchvision:resnet18 --dataset images/ --force
 
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     methods = tuple(dict.fromkeys(("fp32", *found.working)))
     if len(methods) == 1:
         raise QregError(f"no method works for {model}", hint="change the model as said above")
-    table = table_text(model, args.dataset, methods)
+    table = table_text(model, args.dataset, methods, task=args.task)
     write_file(_FILE, with_table(before, table, force=args.force, path=_FILE).encode())
     say(f"\n{table}\nnext:\n  {_update()}\n  pytest -m regression")
     return 0

@@ -16,6 +16,7 @@ from qreg.quantization import METHODS
 from qreg.quantization.engines import ENGINES, available_engines, check_engine, default_engine
 from qreg.selection import use_project
 from qreg.settings import find_settings
+from qreg.tasks import TASKS
 
 if TYPE_CHECKING:
     from qreg.measure.options import Options
@@ -126,7 +127,20 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="shapes10 (generated), cifar10 (downloaded once), a folder of images, an npz "
         "file, or package.module:DATASET (default: %(default)s)",
     )
+    add_task_option(parser)
     add_folder_options(parser)
+
+
+def add_task_option(parser: argparse.ArgumentParser) -> None:
+    """Add --task."""
+    parser.add_argument(
+        "--task",
+        action=Once,
+        default="",
+        metavar="NAME",
+        help=f"what scores the outputs: {', '.join(TASKS.names())}, or package.module:TASK "
+        "(default: the dataset's own, else classification)",
+    )
 
 
 def add_folder_options(parser: argparse.ArgumentParser, *, downloads: bool = True) -> None:

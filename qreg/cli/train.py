@@ -15,7 +15,7 @@ from qreg.cli.options import (
 )
 from qreg.errors import CheckpointError
 from qreg.names import Once, positive, positive_or_zero
-from qreg.training.recipe import KINDS
+from qreg.training.recipe import KINDS, figure_of
 
 if TYPE_CHECKING:
     from qreg.training.loop import Step
@@ -30,6 +30,8 @@ examples:
   qreg train --model simple_cnn --dataset shapes10 --out mine
   qreg train --model simple_cnn --dataset shapes10 --method qat --out mine
   qreg train --model mypackage.nets:make_net --dataset my_images/ --epochs 20
+  qreg train --model houses:mlp --dataset houses:data --task regression
+  qreg train --model nets:detector --dataset nets:photos --task detection --loss nets:loss
 """
 
 
@@ -58,6 +60,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--seed", type=positive_or_zero, metavar="N", help="instead of the recipe's"
     )
+    parser.add_argument(
+        "--loss",
+        action=Once,
+        default="",
+        metavar="NAME",
+        help="package.module:function of (outputs, targets) to minimize (default: the task's)",
+    )
     parser.add_argument("--list", action="store_true", help="list existing checkpoints")
     parser.add_argument("--force", action="store_true", help="replace an existing checkpoint")
     add_thread_option(parser)
@@ -73,14 +82,13 @@ def run(args: argparse.Namespace) -> int:
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
-        from qreg.data import get_dataset
         from qreg.files import check_output
         from qreg.training.checkpoints import checkpoint_path
         from qreg.training.run import make_checkpoint
 
         options = options_of(args, show)
         options.apply_threads()
-        dataset = get_dataset(args.dataset)
+        dataset = options.dataset(args.dataset)
         recipe = _recipe(args, options.folders, dataset.name)
         out = args.out or options.folders[0]
         path = checkpoint_path(out, args.model, dataset.name, args.method)
@@ -101,8 +109,7 @@ def run(args: argparse.Namespace) -> int:
             out=out,
             report=report,
         )
-    share = done.test_correct / done.test_total
-    say(f"{path}: {share:.2%} of {done.test_total} test samples, sha256 {done.sha256}")
+    say(f"{path}: {figure_of(done)} of {done.test_total} test samples, sha256 {done.sha256}")
     return 0
 
 
@@ -132,4 +139,5 @@ def _recipe(args: argparse.Namespace, folders: tuple[Path, ...], dataset: str) -
     chosen = {"epochs": args.epochs, "learning_rate": args.learning_rate, "seed": args.seed}
     changes = {name: value for name, value in chosen.items() if value is not None}
     recipe = replace(recipe, **changes)
-    return replace(recipe, sha256="", test_correct=0, test_total=0)
+    loss = args.loss or recipe.loss
+    return replace(recipe, loss=loss, sha256="", test_correct=0, test_total=0, test_result="")

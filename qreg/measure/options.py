@@ -26,6 +26,7 @@ class Options:
         calibration: maximum number of calibration samples; 0 for the dataset's default.
         limit: maximum number of test samples, drawn by the dataset's rule; 0 for all.
         sources: sources of datasets with names that are neither registered nor a path.
+        task: of every dataset, instead of its own; a registered name or ``package.module:TASK``.
         download: whether a dataset may be downloaded.
         progress: called with (done, total, what).
     """
@@ -37,6 +38,7 @@ class Options:
     calibration: int = 0
     limit: int = 0
     sources: tuple[tuple[str, str], ...] = ()
+    task: str = ""
     download: bool = True
     progress: Progress = field(default=no_progress, compare=False)
 
@@ -69,7 +71,8 @@ class Options:
             UnknownNameError: it has none, and is not registered.
             MissingDataError: nothing is at its source.
         """
-        return get_dataset(dict(self.sources).get(name, name))
+        found = get_dataset(dict(self.sources).get(name, name))
+        return replace(found, task=self.task) if self.task else found
 
     def load(self, dataset: Dataset, split: SplitName) -> Samples:
         """A split of a dataset, with the progress of decoding it."""
@@ -85,6 +88,8 @@ class Options:
         """The options as JSON values for a process in any folder; without progress."""
         found = {one.name: getattr(self, one.name) for one in fields(self)}
         del found["progress"]
+        if not self.task:  # a revision that knows none reads the others
+            del found["task"]
         found["sources"] = [list(pair) for pair in self.sources]
         return found | {name: _text(found[name]) for name in ("data_dir", "checkpoints")}
 
@@ -121,6 +126,7 @@ class _Plain:
     limit: int
     sources: tuple[tuple[str, str], ...]
     download: bool
+    task: str = ""
 
 
 def _text(path: Path | None) -> str:

@@ -1,6 +1,8 @@
-"""Dynamic quantization: int8 weights of linear layers, activations quantized at run time."""
+"""Dynamic quantization: int8 weights of linear and recurrent layers, activations at run time."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,13 +13,22 @@ from qreg.quantization.method import Context, Method
 
 
 def quantize_eager_dynamic(model: nn.Module) -> nn.Module:
-    """Give every `nn.Linear` int8 weights and quantize its input at run time."""
-    quantized: nn.Module = ao.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    """Give linear and recurrent layers int8 weights and quantize their inputs at run time."""
+    recurrent, cells = (nn.LSTM, nn.GRU), (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+    # PyTorch's quantized ones need a bias, and drop an LSTM's projection (2.14.1)
+    chosen = {
+        name
+        for name, layer in model.named_modules()
+        if (type(layer) in recurrent and layer.bias and not layer.proj_size)
+        or (type(layer) in cells and layer.bias)
+    }
+    kinds: set[Any] = {nn.Linear, *chosen}
+    quantized: nn.Module = ao.quantize_dynamic(model, kinds, dtype=torch.qint8)
     return quantized
 
 
 def quantize_dynamic(model: nn.Module, context: Context) -> nn.Module:
-    """Replace every `nn.Linear` by its dynamically quantized version; convolutions stay float."""
+    """Replace linear and recurrent layers by dynamically quantized ones; others stay float."""
     return quantize_eager_dynamic(model)
 
 

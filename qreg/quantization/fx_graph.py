@@ -31,12 +31,34 @@ def quantize_fx_static(
     per_tensor = ao.QConfig(activation=qconfig.activation, weight=ao.default_weight_observer)
     for kind in (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d):
         mapping.set_object_type(kind, per_tensor)
-    mapping.set_object_type(nn.PReLU, None)
+    for left_float in (nn.PReLU, nn.Embedding, nn.EmbeddingBag):
+        mapping.set_object_type(left_float, None)
     prepared = quantize_fx.prepare_fx(model, mapping, arguments(first)[0])
-    call(prepared, first)
+    observe_floats_only(prepared, first)
     for inputs in batches:
         call(prepared, inputs)
     return quantize_fx.convert_fx(prepared)
+
+
+def observe_floats_only(prepared: fx.GraphModule, first: Any) -> None:
+    """Run a prepared graph on a batch; observers that are given ids or masks are taken out."""
+    graph, unfit = prepared.graph, list[Any]()
+
+    class Running(fx.Interpreter):
+        def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+            observes = isinstance(prepared.get_submodule(target), ao.ObserverBase)
+            if observes and not (isinstance(args[0], torch.Tensor) and args[0].is_floating_point()):
+                unfit.extend(node for node in graph.nodes if node.target == target)
+                return args[0]
+            return super().call_module(target, args, kwargs)
+
+    args, named = arguments(first)
+    left = [node for node in graph.nodes if node.op == "placeholder"][len(args) :]
+    Running(prepared).run(*args, *(named.get(str(one.target), *one.args) for one in left))
+    for node in dict.fromkeys(unfit):
+        node.replace_all_uses_with(node.args[0])
+        graph.erase_node(node)
+    prepared.recompile()
 
 
 def prepare_fx_qat(model: nn.Module, qconfig: ao.QConfig, example: Any) -> fx.GraphModule:

@@ -27,7 +27,8 @@ def quantize_eager_static(model: Any, qconfig: ao.QConfig, calibration: Iterable
     for module in model.modules():
         if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
             module.qconfig = per_tensor  # type: ignore[assignment]
-        if isinstance(module, nn.PReLU):
+        # nor has it activations of embeddings: they need a qconfig of their own
+        if isinstance(module, (nn.PReLU, nn.Embedding, nn.EmbeddingBag)):
             module.qconfig = None  # type: ignore[assignment]
     prepared = ao.prepare(model, inplace=True)
     for inputs in calibration:

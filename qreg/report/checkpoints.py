@@ -19,6 +19,7 @@ def recipes_table(recipes: Sequence[Recipe], *, title: str) -> Table:
         table.add_column(header, justify="right", no_wrap=True)
     for recipe in recipes:
         share = recipe.test_correct / max(1, recipe.test_total)
+        shown = recipe.test_result or f"{share * 100:.2f}"
         table.add_row(
             recipe.dataset,
             recipe.model,
@@ -26,7 +27,7 @@ def recipes_table(recipes: Sequence[Recipe], *, title: str) -> Table:
             str(recipe.epochs),
             f"{recipe.learning_rate:g}",
             str(recipe.train_images),
-            f"{share * 100:.2f}",
+            shown,
             recipe.torch,
             recipe.sha256[:8],
         )

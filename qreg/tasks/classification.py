@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from qreg.errors import ContractError
 from qreg.tasks.task import Summary, Task
-from qreg.tasks.tensors import Which, check_range, output_tensor, whole_targets
+from qreg.tasks.tensors import Which, check_range, chosen_output, output_tensor, whole_targets
 
 
 def classification(*, top_k: int = 1, output: Which = None) -> Task:
@@ -49,6 +50,9 @@ def classification(*, top_k: int = 1, output: Which = None) -> Task:
         binary=True,
         summary=Summary("accuracy" if top_k == 1 else f"top-{top_k} accuracy", "%"),
         predictions=lambda outputs, _: logits(outputs).argmax(dim=1),
+        loss=lambda outputs, labels: functional.cross_entropy(
+            chosen_output(outputs, task=name, which=output), labels
+        ),
     )
 
 

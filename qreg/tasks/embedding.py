@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from qreg.errors import ContractError
 from qreg.tasks.task import Summary, Task
-from qreg.tasks.tensors import Which, output_tensor, same_shape, target_tensor
+from qreg.tasks.tensors import Which, flat_pair, output_tensor, same_shape, target_tensor
 
 
 def embedding(*, against_target: bool = False, output: Which = None) -> Task:
@@ -48,6 +49,12 @@ def embedding(*, against_target: bool = False, output: Which = None) -> Task:
         span=2.0,
         summary=Summary("mean cosine similarity"),
         against_reference=not against_target,
+        loss=lambda outputs, targets: (
+            1
+            - functional.cosine_similarity(
+                *flat_pair(outputs, targets, task=name, which=output)
+            ).mean()
+        ),
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from qreg.errors import DataError
 from qreg.tasks import summaries
 from qreg.tasks.codes import row_codes
 from qreg.tasks.task import Summary, Task
-from qreg.tasks.tensors import Which, output_tensor, same_shape, target_tensor
+from qreg.tasks.tensors import Which, flat_pair, output_tensor, same_shape, target_tensor
 
 _NAME = "multilabel"
 
@@ -53,6 +54,9 @@ def multilabel(*, threshold: float = 0.0, output: Which = None) -> Task:
         summary=Summary("micro F1", "%", of=summaries.f1, set_level=True),
         statistics=counts,
         predictions=lambda outputs, _: row_codes(claimed(outputs).to(torch.int64)),
+        loss=lambda outputs, targets: functional.binary_cross_entropy_with_logits(
+            *flat_pair(outputs, targets, task=_NAME, which=output)
+        ),
     )
 
 

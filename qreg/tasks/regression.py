@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from qreg.tasks import summaries
 from qreg.tasks.task import Summary, Task
-from qreg.tasks.tensors import Which, output_tensor, same_shape, target_tensor
+from qreg.tasks.tensors import Which, flat_pair, output_tensor, same_shape, target_tensor
 
 
 def regression(*, squared: bool = False, unit: str = "", output: Which = None) -> Task:
@@ -42,6 +43,9 @@ def regression(*, squared: bool = False, unit: str = "", output: Which = None) -
         if squared
         else Summary("MAE", unit),
         statistics=rows if squared else None,
+        loss=lambda outputs, targets: (functional.mse_loss if squared else functional.l1_loss)(
+            *flat_pair(outputs, targets, task=name, which=output)
+        ),
     )
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from qreg.errors import ContractError
 from qreg.tasks import summaries
 from qreg.tasks.task import Summary, Task
-from qreg.tasks.tensors import Which, check_range, output_tensor, whole_targets
+from qreg.tasks.tensors import Which, check_range, chosen_output, output_tensor, whole_targets
 
 _NAME = "segmentation"
 
@@ -56,6 +57,12 @@ def segmentation(*, ignore_index: int = 255, output: Which = None) -> Task:
         total = (shared / union.clamp(min=1)).sum(dim=1)
         return torch.where(there > 0, total / there.clamp(min=1), torch.ones_like(total))
 
+    def loss(outputs: Any, targets: Any) -> torch.Tensor:
+        logits = chosen_output(outputs, task=_NAME, which=output)
+        if logits.shape[1] == 1:  # class 0 has a logit of 0
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        return functional.cross_entropy(logits, targets, ignore_index=ignore_index)
+
     return Task(
         name=_NAME,
         score=score,
@@ -63,6 +70,7 @@ def segmentation(*, ignore_index: int = 255, output: Which = None) -> Task:
         span=1.0,
         summary=Summary("mean IoU", "%", of=summaries.mean_iou, set_level=True),
         statistics=rows,
+        loss=loss,
     )
 
 

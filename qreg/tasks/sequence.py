@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from qreg.errors import ContractError
 from qreg.tasks.codes import row_codes
 from qreg.tasks.task import Summary, Task
-from qreg.tasks.tensors import Which, check_range, output_tensor, whole_targets
+from qreg.tasks.tensors import Which, check_range, chosen_output, output_tensor, whole_targets
 
 _NAME = "sequence"
 
@@ -58,6 +59,11 @@ def sequence(*, padding: int = -100, output: Which = None) -> Task:
         span=1.0,
         summary=Summary("token accuracy", "%"),
         predictions=predictions,
+        loss=lambda outputs, targets: functional.cross_entropy(
+            chosen_output(outputs, task=_NAME, which=output).transpose(1, 2),
+            targets,
+            ignore_index=padding,
+        ),
     )
 
 

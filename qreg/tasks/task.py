@@ -91,6 +91,8 @@ class Task:
         against_reference: `targets` are the outputs of fp32 on the same samples; labels are not
             needed.
         span: how far apart two scores can be at most, 1 for an IoU; None where there is no bound.
+        loss: maps (outputs, targets) of a batch to one number that can be differentiated, for
+            `qreg train`; None where there is no usual one.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Task:
     predictions: PerSample | None = None
     against_reference: bool = False
     span: float | None = None
+    loss: PerSample | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not callable(self.score):

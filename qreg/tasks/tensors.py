@@ -24,7 +24,7 @@ def output_tensor(outputs: Any, *, task: str, which: Which = None) -> torch.Tens
     Raises:
         ContractError: there is no such tensor, or a sample of it has a NaN.
     """
-    found = _chosen(outputs, task=task, which=which)
+    found = chosen_output(outputs, task=task, which=which)
     if not isinstance(found, torch.Tensor):
         raise ContractError(
             f"task '{task}' needs a tensor as output, the model returned {described(found)}",
@@ -56,7 +56,12 @@ def refuse_nan(values: torch.Tensor, *, task: str) -> None:
         )
 
 
-def _chosen(outputs: Any, *, task: str, which: Which) -> Any:
+def chosen_output(outputs: Any, *, task: str, which: Which) -> Any:
+    """The output that a task looks at, as the model returned it: a loss can be derived of it.
+
+    Raises:
+        ContractError: there is none of that name or position.
+    """
     if isinstance(outputs, Mapping):
         names = [which] if which is not None else [n for n in USUAL_NAMES if n in outputs]
         if which is None and len(outputs) == 1:
@@ -135,6 +140,20 @@ def check_range(labels: torch.Tensor, classes: int, *, task: str) -> None:
             f"task '{task}': labels go from {low} to {high}, the model has {classes} outputs",
             hint="labels are 0 .. outputs - 1",
         )
+
+
+def flat_pair(
+    outputs: Any, targets: Any, *, task: str, which: Which
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers and their targets, float32 (N, K), for a loss.
+
+    Raises:
+        ContractError, DataError: as `chosen_output` and `same_shape`.
+    """
+    found = chosen_output(outputs, task=task, which=which)
+    wanted = target_tensor(targets, task=task, wanted="numbers of the shape of the outputs")
+    same_shape(found.detach(), wanted, task=task)
+    return found.reshape(len(found), -1), wanted.to(found.dtype).reshape(len(found), -1)
 
 
 def same_shape(

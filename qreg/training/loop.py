@@ -19,6 +19,7 @@ from qreg.data.images import ImageSamples
 from qreg.data.samples import Rows
 from qreg.files import write_atomically
 from qreg.models.stubs import is_contiguous
+from qreg.training.losses import Loss, loss_of
 from qreg.training.recipe import Recipe, recipe_text
 
 _SHIFT = 4  # pixels, of the random crop: He et al. (2015), section 4.2
@@ -75,8 +76,9 @@ def train(
         weight_decay=recipe.weight_decay,
         nesterov=True,
     )
+    loss = loss_of(recipe)
     for epoch in range(_restore(state_file, recipe, model, optimizer), recipe.epochs):
-        _train_epoch(model, optimizer, split, recipe, epoch, report)
+        _train_epoch(model, optimizer, split, recipe, epoch, loss, report)
         _save(state_file, recipe, model, optimizer, epoch + 1)
     return model.eval().to(memory_format=torch.contiguous_format)
 
@@ -87,6 +89,7 @@ def _train_epoch(
     split: Samples,
     recipe: Recipe,
     epoch: int,
+    loss_of_batch: Loss,
     report: Callable[[Step], None],
 ) -> None:
     model.train()
@@ -101,7 +104,7 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(inputs.call(model, given.inputs), given.targets)
+        loss = loss_of_batch(inputs.call(model, given.inputs), given.targets)
         loss.backward()
         optimizer.step()
         report(Step(epoch=epoch, batch=batch + 1, batches=batches, loss=loss.item()))

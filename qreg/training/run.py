@@ -7,19 +7,22 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.ao import quantization as ao
 
-from qreg.data import CLASSIFICATION, Dataset, Samples, inputs
+from qreg.data import CLASSIFICATION, Batch, Dataset, Samples, inputs
 from qreg.diagnosis.run import diagnosis_of
 from qreg.errors import ContractError, QregError
+from qreg.measure.observation import Observer, class_labels
 from qreg.measure.options import Options
 from qreg.models import build_model, check_output, is_shipped
 from qreg.models.contract import takes
 from qreg.quantization import Context, get_method
 from qreg.quantization.engines import default_engine, use_engine
+from qreg.report.score import number
 from qreg.training.checkpoints import (
     checkpoint_path,
     find_checkpoint,
@@ -27,6 +30,7 @@ from qreg.training.checkpoints import (
 )
 from qreg.training.loading import load_trained, own_weights, starting_weights
 from qreg.training.loop import Step, train
+from qreg.training.losses import loss_of
 from qreg.training.recipe import Recipe
 from qreg.training.storage import pack, unpack
 
@@ -54,11 +58,8 @@ def make_checkpoint(
     Returns:
         Recipe: completed with sha256, test accuracy and what it was trained on.
     """
-    if dataset.task != CLASSIFICATION:
-        raise ContractError(
-            f"qreg train trains classifiers, and the task of {dataset.name} is {dataset.task}",
-            hint="train it with your own loop, and let the factory bring its weights",
-        )
+    recipe = replace(recipe, task=dataset.task)
+    loss_of(recipe)  # raises where there is none
     split, folders = options.load(dataset, "train"), (out, *options.folders)
     recipe = replace(
         recipe,
@@ -74,8 +75,7 @@ def make_checkpoint(
     model.apply(ao.disable_observer)
     model.load_state_dict(unpack(pack(model)))
     test = options.load(dataset, "test")
-    correct = _correct(model, test)
-    done = save_checkpoint(path, model, replace(recipe, test_correct=correct, test_total=len(test)))
+    done = save_checkpoint(path, model, replace(recipe, **_tested(model, test, dataset)))
     state_file.unlink(missing_ok=True)
     return done
 
@@ -112,8 +112,9 @@ def rehearse(model: nn.Module, split: Samples, recipe: Recipe, *, classes: int) 
         with torch.random.fork_rng(devices=()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             outputs = inputs.call(copied.train(), first.inputs)
-            check_output(recipe.model, outputs, batch=len(first), classes=classes)
-            nn.functional.cross_entropy(outputs, first.targets).backward()
+            check_output(recipe.model, outputs, batch=len(first), classes=classes, task=recipe.task)
+            _check_targets(first, recipe)
+            loss_of(recipe)(outputs, first.targets).backward()
             copied.apply(ao.disable_observer)
             stage = "converted and run"
             engine = default_engine()
@@ -131,10 +132,21 @@ def rehearse(model: nn.Module, split: Samples, recipe: Recipe, *, classes: int) 
         ) from error
 
 
+def _check_targets(batch: Batch, recipe: Recipe) -> None:
+    """Cross-entropy would take other numbers for probabilities of classes."""
+    if recipe.task == CLASSIFICATION and not recipe.loss:
+        class_labels(batch, recipe.dataset)
+
+
 @torch.no_grad()
-def _correct(model: nn.Module, samples: Samples) -> int:
-    model.eval()
-    right = 0
+def _tested(model: nn.Module, samples: Samples, dataset: Dataset) -> dict[str, Any]:
+    """What the recipe says of the test samples."""
+    observer = Observer(dataset)
     for batch in samples.batches(_EVALUATION_BATCH):
-        right += int((inputs.call(model, batch.inputs).argmax(dim=1) == batch.targets).sum())
-    return right
+        observer.add(inputs.call(model.eval(), batch.inputs), batch)
+    seen = observer.result()
+    found: dict[str, Any] = {"test_correct": seen.correct, "test_total": len(samples)}
+    if seen.score:
+        shown = f"{seen.score.summary} {number(seen.score.value, seen.score.unit)}"
+        found["test_result"] = f"{shown} {seen.score.unit}".rstrip()
+    return found

@@ -34,6 +34,12 @@ def test_nothing_is_reported_for_a_fine_model() -> None:
         ({"not_finite": "bn"}, "finite", Level.BROKEN, "bn outputs NaN"),
         ({"random": "drop"}, "deterministic", Level.BROKEN, "first in drop"),
         ({"outputs": 2}, "classes", Level.BROKEN, "2 outputs for 3 classes"),
+        (
+            {"task": "classification", "misfit": "targets are a dict", "fitting": ("a", "b")},
+            "task",
+            Level.BROKEN,
+            "task 'classification' cannot score the outputs: targets are a dict",
+        ),
         ({"outputs": 9}, "classes", Level.WARNING, "9 outputs for 3 classes"),
         ({"neighbours": 0.25}, "batch", Level.WARNING, "25.0%"),
         ({"constant": True}, "constant", Level.WARNING, "does not depend on the input"),

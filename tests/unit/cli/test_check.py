@@ -126,3 +126,43 @@ def test_what_cannot_be_asked(
     monkeypatch.chdir(tmp_path)
     assert main(argv) == 2
     assert text in capsys.readouterr().err
+
+
+HOUSES = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def data():
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    rows = TensorDataset(x, x[:, :1] * 2)
+    return {"train": rows, "test": rows}
+"""
+
+
+def test_a_task_that_does_not_fit_is_found_and_one_that_does_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"houses_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(HOUSES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    given = [f"{name}:mlp", "--dataset", f"{name}:data", "--methods", "dynamic"]
+    assert main(["init", *given]) == 2
+    seen = capsys.readouterr()
+    assert "task 'classification' cannot score the outputs" in seen.out
+    assert "--task regression" in seen.out
+    assert "does not keep the contract" in seen.err
+    assert not (tmp_path / "pyproject.toml").exists()
+    assert main(["init", *given, "--task", "regression"]) == 0
+    table = f'datasets = [{{ source = "{name}:data", task = "regression" }}]'
+    assert table in (tmp_path / "pyproject.toml").read_text()
+    assert main(["train", "--model", given[0], "--dataset", given[2], "--epochs", "1"]) == 0
+    assert "MAE" in capsys.readouterr().out
+    assert main(["compare", "--model", given[0], "--dataset", given[2], "--methods", "static"]) == 0
+    assert "MAE" in capsys.readouterr().out

@@ -152,3 +152,65 @@ def test_a_users_function_is_a_method(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.checkpoint == "fp32"
     with pytest.raises(ContractError, match="is a tuple"):
         get_method("user_methods:INT8")
+
+
+class _Words(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(30, 16)
+        self.lstm = nn.LSTM(16, 16, batch_first=True, bidirectional=True)
+        self.gru, self.cell = nn.GRU(32, 16), nn.LSTMCell(16, 16)
+        self.narrow = nn.LSTM(16, 16, proj_size=4)
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        x, _ = self.gru(self.lstm(self.embedding(ids))[0])
+        x = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        found: torch.Tensor = self.head(self.cell(x)[0])
+        return found
+
+
+IDS = {"ids": torch.arange(24).reshape(2, 12), "mask": torch.arange(24).reshape(2, 12) < 20}
+
+
+@pytest.mark.parametrize("engine", ["x86", "qnnpack"])
+def test_dynamic_quantizes_recurrent_layers_and_counts_their_weights(engine: str) -> None:
+    if engine not in available_engines():
+        pytest.skip(f"no {engine}")
+    torch.manual_seed(0)
+    model = _Words().eval()
+    before = model_size(model)
+    outputs = model(**IDS)
+    with use_engine(engine):
+        made = get_method("dynamic").quantize(model, Context(engine, lambda: iter(()), IDS))
+        found = made(**IDS)
+    # what PyTorch's quantized LSTM would drop, the projection, keeps it in float
+    assert {one.layer for one in model_size(made).float_weights} == {"embedding", "narrow"}
+    assert {t.layer for t in model_size(made).tensors} == {t.layer for t in before.tensors}
+    assert 0 < (found - outputs).abs().max() < 0.1
+
+
+def test_fx_static_takes_ids_and_masks_by_name() -> None:
+    torch.manual_seed(0)
+    model, engine = _Masked().eval(), available_engines()[0]
+    outputs = model(**IDS)
+    with use_engine(engine):
+        made = get_method("fx-static").quantize(model, Context(engine, lambda: iter([IDS]), IDS))
+        found = made(**IDS)
+    assert {one.layer for one in model_size(made).float_weights} == {"embedding"}
+    assert 0 < (found - outputs).abs().max() < 0.1
+
+
+class _Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.up, self.head = (
+            nn.Embedding(30, 16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 2),
+        )
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.up(self.embedding(ids))).masked_fill(~mask[..., None], 0.0)
+        found: torch.Tensor = self.head(x.sum(1) / mask.sum(1, keepdim=True))
+        return found
