@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from qreg.gate.pool import Pool
     from qreg.records.case import Case
     from qreg.records.verdict import Verdict
+    from qreg.report.location import Location
     from qreg.settings import Settings
 
 _MARKER = "regression: judges quantized models against their baselines; see [tool.qreg]"
@@ -70,10 +72,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--qreg-report",
-        type=Path,
+        type=_folder,
         metavar="DIR",
         help="write a page about every case that did not pass, as DIR/index.html",
     )
+    group.addoption(
+        "--qreg-markdown",
+        type=output_file,
+        metavar="FILE",
+        help="write a summary for a pull request (GITHUB_STEP_SUMMARY gets it without this)",
+    )
+    group.addoption(
+        "--qreg-code-quality",
+        type=output_file,
+        metavar="FILE",
+        help="write GitLab's code quality report",
+    )
+
+
+def _folder(text: str) -> Path:
+    return output_file(str(Path(text) / "index.html")).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -82,7 +100,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         from qreg.gate.pytest_summary import Summary
 
-        config.pluginmanager.register(Summary(config, not_judged(config)), "qreg-summary")
+        summary = Summary(config, partial(_locate, config), not_judged(config))
+        config.pluginmanager.register(summary, "qreg-summary")
+
+
+def _locate(config: pytest.Config, case: Case) -> Location:
+    from qreg.report.location import case_location
+
+    settings = _settings(config)
+    assert settings is not None
+    return case_location(case, settings)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -287,7 +314,8 @@ class CaseItem(pytest.Item):
         from qreg.records.verdict import Outcome, Verdict
 
         # of an attempt before, where a plugin runs it again
-        self.user_properties[:] = [one for one in self.user_properties if one[0] != _PROPERTY]
+        own = [one for one in self.user_properties if not one[0].startswith(_PROPERTY)]
+        self.user_properties[:] = own
         try:
             with _without_log_records():
                 verdict = self._judge().verdict(self.case)
@@ -310,11 +338,12 @@ class CaseItem(pytest.Item):
             self.detail = json.dumps(plain(self._judge().detail(self.case)))
 
     def _report(self, verdict: Verdict) -> None:
-        from qreg.gate.report import verdict_lines
+        from qreg.gate.report import junit_properties, verdict_lines
         from qreg.records.decode import plain
         from qreg.records.verdict import Outcome
 
         self.user_properties.append((_PROPERTY, json.dumps(plain(verdict))))
+        self.user_properties += junit_properties(verdict)
         strict = self.config.option.qreg_strict and verdict.outcome is not Outcome.PASS
         if verdict.outcome.fails or strict:
             verbose = self.config.get_verbosity() >= 2

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections import Counter
-from collections.abc import Iterator
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from qreg.gate.outputs import PAGE, Outputs
 from qreg.gate.report import promise_line, summary_line, verdict_record
 from qreg.records.decode import decoder, parse
 from qreg.records.detail import CaseDetail
 from qreg.records.verdict import Outcome, Verdict
 from qreg.report.escape import visible
 from qreg.stats.holm import FAMILY_ALPHA, holm
+
+if TYPE_CHECKING:
+    from qreg.records.case import Case
+    from qreg.report.location import Location
 
 _PROPERTY = "qreg"
 #: Suffix of a reason for judging no case, where this is not the user's choice.
@@ -28,12 +31,21 @@ class Summary:
     """Collects the verdicts of all processes of a run; the only writer of results.
 
     Args:
+        locate: the line that a reviewer is shown of a case.
         not_judged: why no case is judged although it was requested, "" where cases are judged.
     """
 
-    def __init__(self, config: pytest.Config, not_judged: str = "") -> None:
-        self._json: Path | None = config.getoption("qreg_json")
-        self._page: Path | None = config.getoption("qreg_report")
+    def __init__(
+        self, config: pytest.Config, locate: Callable[[Case], Location], not_judged: str = ""
+    ) -> None:
+        self._outputs = Outputs(
+            json=config.getoption("qreg_json"),
+            page=config.getoption("qreg_report"),
+            markdown=config.getoption("qreg_markdown"),
+            code_quality=config.getoption("qreg_code_quality"),
+            environment=os.environ,
+        )
+        self._locate = locate
         self._strict: bool = config.getoption("qreg_strict")
         self._not_judged = not_judged
         # by item: if a plugin reruns one, its last attempt counts
@@ -69,26 +81,13 @@ class Summary:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a run that judged nothing, and write the JSON file."""
+        """Fail a run that judged nothing, and write the files."""
         vanished = self._not_judged.endswith(FAILS) or (self._seen and not self._judged())
         if vanished and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if self._json and self._seen:
-            from qreg.files import write_output
-
-            text = json.dumps(self._sorted(), indent=1, sort_keys=True)
-            write_output(self._json, text.encode() + b"\n")
-        if self._page and self._seen:
-            self._write_page(self._page)
-
-    def _write_page(self, folder: Path) -> None:
-        from qreg.files import write_output
-        from qreg.report.gate_page import gate_page
-
-        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        lines = list(self._closing_lines())
-        text = gate_page(list(self._verdicts.values()), created=created, lines=lines)
-        write_output(folder / "index.html", text.encode(errors="replace"))
+        if self._seen:
+            found, lines = list(self._verdicts.values()), list(self._closing_lines())
+            self._outputs.write(self._sorted(), found, lines, self._locate)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the section."""
@@ -99,8 +98,10 @@ class Summary:
         if self._seen:
             for line in self._lines():
                 terminalreporter.line(visible(line))
-            if self._page:
-                terminalreporter.line(visible(f"page: {self._page / 'index.html'}"))
+            if self._outputs.page:
+                terminalreporter.line(visible(f"page: {self._outputs.page / PAGE}"))
+            for line in self._outputs.annotations(list(self._verdicts.values()), self._locate):
+                terminalreporter.line(line)
 
     def _judged(self) -> list[Record]:
         return [r for r in self._records if r["outcome"] != Outcome.NO_BASELINE.value]

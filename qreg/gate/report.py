@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, astuple
@@ -97,6 +98,22 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "lines": list(verdict_lines(verdict)),
         "traceback": verdict.details,
     }
+
+
+def junit_properties(verdict: Verdict) -> list[tuple[str, object]]:
+    """What JUnit's XML says of a case, by name: see docs/ci.md."""
+    accuracy, score = verdict.accuracy, verdict.score
+    found: dict[str, object] = {"outcome": verdict.outcome.value, "layer": verdict.layer}
+    if accuracy:
+        found["expected"] = accuracy.expected / accuracy.total
+        found["observed"] = accuracy.observed / accuracy.total
+    elif score:
+        found |= {"expected": score.expected, "observed": score.observed}
+    found["detectable"] = _detectable_share(verdict)
+    found["flips"] = len(verdict.moved)
+    if verdict.promise:
+        found["speed_up"] = round(math.exp(verdict.promise.observed), 4)
+    return [(f"qreg_{name}", value) for name, value in found.items() if value not in (None, "")]
 
 
 def _detectable_share(verdict: Verdict) -> float | None:

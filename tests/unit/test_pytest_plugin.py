@@ -37,9 +37,9 @@ def _run(folder: Path, *command: str, env: dict[str, str] | None = None) -> str:
     return f"{done.stdout}{done.stderr}\nstatus {done.returncode}"
 
 
-def _gate(folder: Path, *options: str) -> str:
+def _gate(folder: Path, *options: str, env: dict[str, str] | None = None) -> str:
     plugin = ("-p", "qreg.pytest_plugin", "-p", "no:cacheprovider")
-    return _run(folder, "pytest", "-m", "regression", *plugin, *options)
+    return _run(folder, "pytest", "-m", "regression", *plugin, *options, env=env)
 
 
 def _approve(folder: Path, *options: str) -> str:
@@ -81,7 +81,8 @@ def test_the_documented_project_passes_in_two_processes(project: Path) -> None:
 
 def test_a_changed_quantization_is_named_with_its_layer(project: Path) -> None:
     _change(project / "nets.py", "    return ao.convert(model, inplace=True)", _SCALED)
-    printed = _gate(project, "--qreg-report=report")
+    reports = ("--qreg-report=report", "--qreg-code-quality=quality.json", "--junitxml=junit.xml")
+    printed = _gate(project, *reports, env={"GITHUB_STEP_SUMMARY": str(project / "summary.md")})
     assert "3 cases: 1 REGRESSED, 2 PASS" in printed
     assert "parameters REGRESSED: model.0: output" in printed
     assert "first diverging layer: model.0 (restoring it removes 100 %" in printed
@@ -94,6 +95,13 @@ def test_a_changed_quantization_is_named_with_its_layer(project: Path) -> None:
     assert "first diverging: model.0" in page
     assert "Output of model.0" in page
     assert "could not be collected" not in page
+    assert "\n::error file=nets.py,line=6,title=REGRESSED photos/nets%3Amake_net" in printed
+    assert "1 of 3 cases regressed" in (project / "summary.md").read_text()
+    (first, *_) = json.loads((project / "quality.json").read_text())
+    assert first["location"] == {"path": "nets.py", "lines": {"begin": 6}}
+    junit = (project / "junit.xml").read_text()
+    assert '<property name="qreg_layer" value="model.0"' in junit
+    assert junit.count('<property name="qreg_outcome" value="PASS"') == 2
 
 
 @pytest.mark.slow
