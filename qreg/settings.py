@@ -12,6 +12,7 @@ from qreg.data import DATASETS
 from qreg.data.draw import Draw
 from qreg.data.source import DatasetSource
 from qreg.errors import QregError, UnknownNameError
+from qreg.files import read_regular
 from qreg.models import MODELS
 from qreg.models.source import ModelSource, source_name
 from qreg.quantization import DEFAULT_METHODS
@@ -61,6 +62,8 @@ class Settings:
     dataset_definitions: tuple[DatasetSource, ...] = ()
 
 
+# Bytes of a pyproject.toml.
+_MOST_BYTES = 1 << 22
 _LISTS = ("methods", "engines", "leave-out")
 _FOLDERS = ("baselines", "checkpoints", "data-dir")
 
@@ -71,13 +74,29 @@ def read_settings(path: Path) -> Settings | None:
     Raises:
         QregError: an unknown key or a value of the wrong type.
     """
-    if not path.is_file():
-        return None
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("qreg")
-    except tomllib.TOMLDecodeError as error:
-        raise QregError(f"{path}: {error}", hint="it must be TOML") from error
+    table = read_toml(path).get("tool", {})
+    table = table.get("qreg") if isinstance(table, dict) else None
+    if table is not None and not isinstance(table, dict):
+        raise QregError(f"{path}: [tool.qreg] is {table!r:.60}", hint="give a table")
     return None if table is None else _settings(path, table)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file; nothing where there is none.
+
+    Raises:
+        QregError: it is no TOML, no file, or cannot be read.
+    """
+    try:
+        found: dict[str, Any] = tomllib.loads(read_regular(path, most=_MOST_BYTES).decode())
+        return found
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        text = error.strerror or str(error)
+        raise QregError(f"{path}: {text}", hint="it must be a file that may be read") from error
+    except (ValueError, RecursionError) as error:
+        raise QregError(f"{path}: {error}", hint="it must be TOML") from error
 
 
 def find_settings(start: Path) -> Settings | None:

@@ -36,7 +36,7 @@ from qreg.records.numerics import Images, Layer, Logits, Numerics, OperatorCount
 from qreg.records.score import Score
 
 # More images than calibration ranges stand for in earnest: a typing error would fill the memory.
-_MOST_IMAGES = 10_000_000
+_MOST_IMAGES, _MOST_CALIBRATION = 10_000_000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,9 @@ def _size(entry: SizeEntry) -> Size:
 
 
 def _indices(ranges: tuple[tuple[int, int], ...]) -> Iterator[int]:
+    total = 0
     for start, stop in ranges:
-        if not start < stop <= _MOST_IMAGES:
+        total += stop - start
+        if not start < stop <= _MOST_IMAGES or total > _MOST_CALIBRATION:
             raise MismatchError("[start, stop)", f"[{start}, {stop}]", key="calibration")
         yield from range(start, stop)

@@ -10,6 +10,7 @@ from qreg.check.table import factories, table_text, with_table
 from qreg.cli.check import add_check_options, checked, print_check
 from qreg.cli.terminal import say, write_file
 from qreg.errors import QregError
+from qreg.settings import read_toml
 
 _FILE = Path("pyproject.toml")
 _DESCRIPTION = """\
@@ -44,6 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Check, write, and say what is next."""
+    read_toml(_FILE)  # whatever is wrong with it is said
     before = _FILE.read_text(encoding="utf-8") if _FILE.exists() else ""
     with_table(before, table_text("", "", ()), force=args.force, path=_FILE)  # before slow work
     model = args.init_model or _only(factories(Path.cwd()), "model", "nets:make_net")

@@ -70,7 +70,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--list", action="store_true", help="list existing checkpoints")
     parser.add_argument("--force", action="store_true", help="replace an existing checkpoint")
     add_thread_option(parser)
-    parser.set_defaults(run=run)
+    kept = "finished epochs are kept: the same command goes on from there"
+    parser.set_defaults(run=run, interrupted=kept)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -114,28 +115,39 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(chosen: Path | None) -> int:
-    from qreg.cli.terminal import console
+    from qreg.cli.terminal import console, say
     from qreg.report.checkpoints import recipes_table
-    from qreg.training.checkpoints import checkpoint_folders
-    from qreg.training.recipe import read_recipe
+    from qreg.training.checkpoints import checkpoint_folders, recipe_of
 
+    damaged = 0
     for folder in checkpoint_folders(chosen):
-        files = sorted(folder.glob("*/*/*.json"))
-        if files:
-            console().print(recipes_table([read_recipe(file) for file in files], title=str(folder)))
-    return 0
+        found: list[Recipe] = []
+        for file in sorted(folder.glob("*/*/*.safetensors")):
+            try:
+                found.append(recipe_of(file))
+            except CheckpointError as error:
+                damaged += 1
+                say(f"{error}", error=True)
+        if found:
+            console().print(recipes_table(found, title=str(folder)))
+    return int(damaged > 0)
 
 
 def _recipe(args: argparse.Namespace, folders: tuple[Path, ...], dataset: str) -> Recipe:
+    from qreg.cli.terminal import say
     from qreg.errors import MissingCheckpointError
-    from qreg.training.checkpoints import find_checkpoint
-    from qreg.training.recipe import default_recipe, read_recipe
+    from qreg.training.checkpoints import find_checkpoint, recipe_of
+    from qreg.training.recipe import default_recipe
 
+    recipe = default_recipe(args.model, dataset, args.method)
     try:
-        found = find_checkpoint(folders, args.model, dataset, args.method)
-        recipe = read_recipe(found.with_suffix(".json"))
+        recipe = recipe_of(find_checkpoint(folders, args.model, dataset, args.method))
     except MissingCheckpointError:
-        recipe = default_recipe(args.model, dataset, args.method)
+        pass
+    except CheckpointError as error:
+        if not args.force:
+            raise
+        say(f"{error}: trained by the default recipe", error=True)
     chosen = {"epochs": args.epochs, "learning_rate": args.learning_rate, "seed": args.seed}
     changes = {name: value for name, value in chosen.items() if value is not None}
     recipe = replace(recipe, **changes)

@@ -24,14 +24,16 @@ import numpy.typing as npt
 import platformdirs
 
 from qreg.data.dataset import Progress
-from qreg.data.files import extract_arrays, file_sha256, read_npz
+from qreg.data.files import extract_arrays, file_sha256, read_npz, unpacked_size
 from qreg.data.images import ImageSamples, Pixels
 from qreg.errors import DataError
+from qreg.files import read_regular
 
 #: 1: images.npy, labels.npy, index.npy, meta.json {"fingerprint"}
 #: 2: any .npy files, meta.json {"files": {name: sha256}, "notes": [...]}
 _FORMAT = 2
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError)
+_BLOCK = 1 << 20
+_DAMAGE = (RecursionError, OSError, ValueError, KeyError, EOFError, TypeError, AttributeError)
 # Left free on the disk of the cache.
 _SPARE = 64 << 20
 Array = npt.NDArray[Any]
@@ -117,17 +119,10 @@ def cached_arrays(key: str, path: Path, names: Sequence[str]) -> dict[str, Array
         extract_arrays(path, {name: half / f"{file}.npy" for name, file in numbered.items()})
         return ()
 
-    entry = _entry(key, write, size=_unpacked(path))
+    entry = _entry(key, write, size=unpacked_size(path))
     if entry is not None and set(entry.arrays) == set(numbered.values()):
         return {name: entry.arrays[file] for name, file in numbered.items()}
     return dict(read_npz(path, tuple(names)))
-
-
-def _unpacked(path: Path) -> int:
-    import zipfile
-
-    with zipfile.ZipFile(path) as archive:
-        return sum(member.file_size for member in archive.infolist())
 
 
 def _write_rows(path: Path, shape: tuple[int, ...], rows: Iterator[Pixels]) -> None:
@@ -171,7 +166,7 @@ def _read(folder: Path) -> Entry | None:
     if not folder.exists() or not _own(folder):
         return None
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads(read_regular(folder / "meta.json", most=_BLOCK))
         files, notes = dict(meta["files"]), tuple(map(str, meta["notes"]))
         if not files:
             return None

@@ -31,10 +31,10 @@ class Draw:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.how not in WAYS or self.size < 1 or not 0 <= self.seed < 1 << 31:
+        if self.how not in WAYS or not 1 <= self.size < 1 << 31 or not 0 <= self.seed < 1 << 31:
             raise QregError(
                 f"a draw of {self.size} samples, '{self.how}', seed {self.seed}",
-                hint=f"size of 1 or more, one of {', '.join(WAYS)}, seed of 0 or more",
+                hint=f"size of 1 or more (below 2^31), one of {', '.join(WAYS)}, seed of 0 or more",
             )
 
     @property
@@ -45,7 +45,7 @@ class Draw:
     def of(self, samples: Samples) -> Samples:
         """The samples drawn, in canonical order."""
         if self.how == FIRST:
-            below = samples.take(np.arange(self.size))
+            below = samples.rows(np.flatnonzero(samples.index < self.size))
             return below if len(below) else samples.head(self.size)
         return samples if len(samples) <= self.size else samples.rows(np.sort(self._rows(samples)))
 

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import re
-import struct
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qreg.errors import CorruptFileError, DataError
+from qreg.errors import CorruptFileError, DataError, QregError
+from qreg.files import open_regular, read_regular
 
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    EOFError,
-    OSError,
-    KeyError,
-    RuntimeError,
-    NotImplementedError,
-    SyntaxError,
-    OverflowError,
-)
 #: Shape and dtype of each array.
 Headers = dict[str, tuple[tuple[int, ...], "np.dtype[Any]"]]
 _BLOCK = 1 << 20
+# What unpacks to more than this, and to more than so many times its size, is a mistake or a trap:
+# images and tokens pack to a tenth, and nothing packs to a thousandth but one repeated value.
+_LARGE, _MOST_PACKED = 1 << 29, 100
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's content."""
-    with path.open("rb") as file:
+    """sha256 of a regular file's content.
+
+    Raises:
+        OSError: it is none, or cannot be read.
+    """
+    with open_regular(path) as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
@@ -71,12 +66,9 @@ def read_npz(
         CorruptFileError: it is truncated or altered.
     """
     found = _check_sha256(path, sha256 or _recorded_sha256(path))
-    try:
-        with zipfile.ZipFile(path) as archive:
-            headers = _headers(path, archive)
-            return {name: _array(path, archive, name, headers) for name in names if name in headers}
-    except _DAMAGE as error:
-        raise _unreadable(path, found, error) from error
+    with _archive(path, found) as archive:
+        headers = _headers(path, archive)
+        return {name: _array(path, archive, name, headers) for name in names if name in headers}
 
 
 def array_headers(path: Path) -> Headers:
@@ -85,11 +77,8 @@ def array_headers(path: Path) -> Headers:
     Raises:
         CorruptFileError: it is none, or sizes in it contradict each other.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _headers(path, archive)
-    except _DAMAGE as error:
-        raise _unreadable(path, file_sha256(path), error) from error
+    with _archive(path) as archive:
+        return _headers(path, archive)
 
 
 def extract_arrays(path: Path, targets: Mapping[str, Path]) -> None:
@@ -97,32 +86,51 @@ def extract_arrays(path: Path, targets: Mapping[str, Path]) -> None:
 
     Raises:
         CorruptFileError: it is damaged, or not what the ``FILE.sha256`` next to it says.
+        OSError: they cannot be written.
     """
-    _check_sha256(path, _recorded_sha256(path))
-    with zipfile.ZipFile(path) as archive:
-        for name, target in targets.items():
-            with target.open("wb") as file:
-                _copy(path, archive, name, file)
+    found = _check_sha256(path, _recorded_sha256(path))
+    for name, target in targets.items():
+        with target.open("wb") as file:
+            for block in _blocks(path, name, found):
+                file.write(block)
 
 
-def _copy(path: Path, archive: zipfile.ZipFile, name: str, file: BinaryIO) -> None:
+def unpacked_size(path: Path) -> int:
+    """Bytes of all members of an archive.
+
+    Raises:
+        CorruptFileError: it is none.
+    """
+    with _archive(path) as archive:
+        return sum(member.file_size for member in archive.infolist())
+
+
+@contextlib.contextmanager
+def _archive(path: Path, found: str = "") -> Iterator[zipfile.ZipFile]:
+    """An opened archive; whatever its readers raise of its content is one error."""
     try:
-        source = archive.open(f"{name}.npy")
-    except _DAMAGE as error:
-        raise _unreadable(path, file_sha256(path), error) from error
-    with source:
-        while True:
-            try:
-                block = source.read(_BLOCK)
-            except _DAMAGE as error:
-                raise _unreadable(path, file_sha256(path), error) from error
-            if not block:
-                return
-            file.write(block)
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except QregError:
+        raise
+    except Exception as error:  # a damaged archive makes its readers fail in every way there is
+        raise _unreadable(path, found, error) from error
+
+
+def _blocks(path: Path, name: str, found: str) -> Iterator[bytes]:
+    with _archive(path, found) as archive, archive.open(f"{name}.npy") as source:
+        while block := source.read(_BLOCK):
+            yield block
 
 
 def _headers(path: Path, archive: zipfile.ZipFile) -> Headers:
     members = [m for m in archive.infolist() if m.filename.endswith(".npy")]
+    size, packed = sum(member.file_size for member in members), path.stat().st_size
+    if size > _LARGE and size > _MOST_PACKED * packed:
+        raise DataError(
+            f"{path}: {packed >> 20} MB unpack to {size >> 20} MB",
+            hint="if that is what is meant, store it unpacked: numpy.savez",
+        )
     return {member.filename[: -len(".npy")]: _header(archive, member) for member in members}
 
 
@@ -172,16 +180,24 @@ def _memory() -> int:
 
 
 def _unreadable(path: Path, found: str, error: BaseException) -> CorruptFileError:
+    text = (str(error) or type(error).__name__).partition("\n")[0][:200]
+    if isinstance(error, OSError) and not found:
+        found = error.strerror or text
+    else:
+        found = f"sha256 {found or file_sha256(path)} ({text})"
     return CorruptFileError(
         path,
         expected="a readable npz archive without pickled objects",
-        found=f"sha256 {found} ({error})",
+        found=found,
         hint=_hint(path),
     )
 
 
 def _check_sha256(path: Path, expected: str | None) -> str:
-    found = file_sha256(path)
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise _unreadable(path, "", error) from error
     if expected is not None and found != expected:
         raise CorruptFileError(
             path, expected=f"sha256 {expected}", found=f"sha256 {found}", hint=_hint(path)
@@ -198,12 +214,23 @@ def _hint(path: Path) -> str:
 
 def _recorded_sha256(path: Path) -> str | None:
     recorded = path.with_name(path.name + ".sha256")
-    if not recorded.exists():
+    try:
+        words = read_regular(recorded, most=_BLOCK).decode(errors="replace").split()
+    except FileNotFoundError:
         return None
-    words = recorded.read_text(encoding="utf-8", errors="replace").split()
+    except OSError as error:
+        raise CorruptFileError(
+            recorded,
+            expected="a sha256",
+            found=error.strerror or str(error),
+            hint=f"sha256sum {path.name} > it",
+        ) from error
     if not words or not re.fullmatch(r"[0-9a-fA-F]{64}", words[0]):
         raise CorruptFileError(
-            recorded, expected="a sha256", found=repr(words[:1]), hint=f"sha256sum {path.name} > it"
+            recorded,
+            expected="a sha256",
+            found=repr(words[:1])[:80],
+            hint=f"sha256sum {path.name} > it",
         )
     return words[0].lower()
 
@@ -214,19 +241,35 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: it is no image.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
-            width, height = image.size
-    except _NO_IMAGE as error:
-        raise DataError(f"{path}: {error}", hint="remove the file, or replace it") from error
+    with _image(path) as image:
+        turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+        width, height = image.size
     return (height, width) if turned else (width, height)
 
 
+@contextlib.contextmanager
+def _image(path: Path) -> Iterator[Any]:
+    """An opened image, of a format that runs no program, and of a size that can be decoded."""
+    from PIL import Image
+
+    try:
+        with open_regular(path) as file, Image.open(file, formats=_FORMATS) as image:
+            if math.prod(image.size) > _MOST_PIXELS:
+                raise ValueError(f"{image.size[0]} x {image.size[1]} pixels")
+            yield image
+    except DataError:
+        raise
+    except Exception as error:  # a damaged image makes its decoder fail in every way there is
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        hint = "remove the file, or replace it"
+        raise DataError(f"{path}: {text.partition(chr(10))[0]}", hint=hint) from error
+
+
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-_NO_IMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, struct.error)
+# Those of the endings that are looked for; EPS, for one, is decoded by running a program.
+_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "WEBP", "PPM", "TIFF")
+# What Pillow warns of as a decompression bomb.
+_MOST_PIXELS = 89_478_485
 #: Conversions of images that are not RGB, or rotated; they are reported.
 _MODES = {
     "L": "",
@@ -253,15 +296,12 @@ def read_image(path: Path) -> tuple[npt.NDArray[np.uint8], str]:
     Raises:
         DataError: it cannot be decoded, or its mode has no meaning as RGB.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
-            upright = ImageOps.exif_transpose(image) if turned else image
-            pixels, note = _rgb(path, upright)
-    except _NO_IMAGE as error:
-        raise DataError(f"{path}: {error}", hint="remove the file, or replace it") from error
+    with _image(path) as image:
+        turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+        upright = ImageOps.exif_transpose(image) if turned else image
+        pixels, note = _rgb(path, upright)
     return pixels, note or ("images: turned by their EXIF orientation" if turned else "")
 
 

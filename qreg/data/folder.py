@@ -127,6 +127,9 @@ def _plain(given: _Files, progress: Progress | None) -> Samples:
 
     def pixels(position: int) -> Any:
         image, note = read_image(files[position])
+        if image.shape != shape[1:]:  # its header said so
+            found = f"decodes to {image.shape[1]} x {image.shape[0]} pixels"
+            raise DataError(f"{files[position]} {found}", hint="remove the file, or replace it")
         if note:
             notes[position] = note
         return image

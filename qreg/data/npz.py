@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qreg.data.arrays import ArraySamples
-from qreg.data.cache import cached_arrays, cached_split
+from qreg.data.cache import cached_arrays
 from qreg.data.dataset import Dataset, Progress
 from qreg.data.files import array_headers, read_npz, stat_key
 from qreg.data.images import ImageSamples, Three
@@ -49,8 +49,7 @@ def open_archive(path: Path) -> Dataset:
     count = int(labels.max(initial=-1)) + 1
 
     def load(split: SplitName, *, data_dir: Path | None, progress: Progress | None) -> Samples:
-        key = f"{path.stem}-{split}-{stat_key(path)}"
-        return cached_split(key, lambda: _images(path, split))
+        return _images(path, split)
 
     return Dataset(
         name=path.stem,
@@ -103,19 +102,25 @@ def _three(path: Path, name: str, values: npt.NDArray[Any] | None, default: Thre
 
 
 def _images(path: Path, split: str) -> ImageSamples:
-    names = (f"{split}_images", f"{split}_labels", f"{split}_index")
-    arrays = read_npz(path, names)
-    _need(path, names[:2], arrays, split)
-    labels = whole_labels(path, names[1], arrays[names[1]])
-    index = _index(path, names[2], arrays.get(names[2]), len(labels))
-    images = arrays[names[0]]
-    if len({len(images) if images.ndim else 0, len(labels), len(index)}) > 1:
+    images, labels, index = (f"{split}_{what}" for what in ("images", "labels", "index"))
+    headers = array_headers(path)
+    _need(path, (images, labels), headers, split)
+    shape, dtype = headers[images]
+    if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8:  # before anything is unpacked
+        raise DataError(f"{path}: {images} is {dtype} of shape {shape}", hint=_HINT)
+    found = read_npz(path, (labels, index))
+    classes = whole_labels(path, labels, found[labels])
+    order = _index(path, index, found.get(index), len(classes))
+    if len({shape[0], len(classes), len(order)}) > 1:
         raise DataError(
-            f"{path}: {names[0]} {images.shape}, {len(labels)} labels, {len(index)} indices",
+            f"{path}: {images} {shape}, {len(classes)} labels, {len(order)} indices",
             hint="there must be as many of each",
         )
-    order = np.argsort(index, kind="stable")
-    return ImageSamples(images=images[order], labels=labels[order], index=index[order])
+    pixels = cached_arrays(f"{path.stem}-{split}-{stat_key(path)}", path, (images,))[images]
+    if (np.diff(order) > 0).all():
+        return ImageSamples(images=pixels, labels=classes, index=order)
+    rows = np.argsort(order, kind="stable")
+    return ImageSamples(images=pixels[rows], labels=classes[rows], index=order[rows])
 
 
 def _need(path: Path, names: tuple[str, ...], arrays: Any, split: str) -> None:

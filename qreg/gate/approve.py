@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from qreg.checks.speed_up import expected, is_detectable, lowest
 from qreg.checks.tolerances import PROMISE_LEVEL
 from qreg.errors import ChangedMeanwhileError, QregError
 from qreg.gate.proposals import ProposalRequest, Proposals, propose_changes, propose_trims
+from qreg.processes.stopping import whole
 from qreg.records.baseline import FEWEST_PROCESSES, Approval, Promise
 from qreg.records.case import Case, Failure
 from qreg.speed.promises import (
@@ -127,10 +129,13 @@ def approve(request: ApprovalRequest) -> Approved:
     """Measure the cases and apply the changes that are approved, and no others.
 
     Raises:
-        QregError: a name is unknown or not among the cases, or a file cannot be written.
+        QregError: a name is unknown or not among the cases.
+        KeyboardInterrupt: interrupted while measuring; nothing is applied.
     """
     store, proposals = request.proposals.store, request.proposals
     found = _proposals(request)
+    if found.interrupted:
+        raise KeyboardInterrupt  # who interrupts an approval does not approve
     promised = promised_cases(request) if request.wants(PROMISE) else ()
     _check_accepted(request, set(map(str, promised)), found)
     trims = propose_trims(proposals) if request.wants(_TRIM) else ()
@@ -138,7 +143,13 @@ def approve(request: ApprovalRequest) -> Approved:
     refused = [one for one in wanted if one.regressed and str(one.case) not in request.accepted]
     applied, lost = _apply([one for one in wanted if one not in refused], store, request)
     found = replace(found, failures=(*found.failures, *lost))
-    return Approved(found, applied, tuple(refused), len(store.orphans()))
+    return Approved(found, applied, tuple(refused), _orphans(store))
+
+
+def _orphans(store: Store) -> int:
+    with contextlib.suppress(QregError, OSError):
+        return len(store.orphans())
+    return 0  # what is wrong with a file was said of its case, and what is applied is applied
 
 
 def _proposals(request: ApprovalRequest) -> Proposals:
@@ -163,23 +174,42 @@ def _check_accepted(request: ApprovalRequest, promised: set[str], found: Proposa
 def _apply(
     changes: Sequence[Proposal], store: Store, request: ApprovalRequest
 ) -> tuple[tuple[Proposal, ...], tuple[Failure, ...]]:
-    """The applied changes, and those already approved by another process in the meantime."""
-    applied, lost = [], []
-    given = {"reason": request.reason, "date": request.date, "commit": request.commit}
+    """The applied changes, and those that could not be: each is written as a whole, or not."""
+    applied: list[Proposal] = []
+    lost: list[Failure] = []
     for change in changes:
+        if change.case is None:
+            continue
         try:
-            if change.now is not None:
-                store.write(approved(change, **given), follows=True)
-            elif change.case is not None:
-                store.remove(change.case)
-        except ChangedMeanwhileError as error:
-            assert change.case
-            lost.append(Failure(change.case, str(error), error.hint, unavailable=False))
-        else:
-            applied.append(change)
+            with whole():
+                _write(change, store, request)
+                applied.append(change)
+        except (QregError, OSError) as error:
+            lost.append(_not_applied(change.case, error))
+        except KeyboardInterrupt:
+            left = [one for one in changes if one not in applied and one.case]
+            lost += [_not_applied(one.case, None) for one in left if one.case]
+            return tuple(applied), tuple(lost)
     if any(change.orphan for change in changes):
-        store.remove_orphans()
+        gone = set(store.remove_orphans())
+        applied += [one for one in changes if one.orphan in gone]
     return tuple(applied), tuple(lost)
+
+
+def _write(change: Proposal, store: Store, request: ApprovalRequest) -> None:
+    given = {"reason": request.reason, "date": request.date, "commit": request.commit}
+    if change.now is not None:
+        store.write(approved(change, **given), follows=True)
+    elif change.case is not None:
+        store.remove(change.case)
+
+
+def _not_applied(case: Case, error: QregError | OSError | None) -> Failure:
+    if error is None:
+        return Failure(case, "not applied: interrupted", "", unavailable=False)
+    hint = error.hint if isinstance(error, QregError) else ""
+    kept = isinstance(error, ChangedMeanwhileError)
+    return Failure(case, f"{'' if kept else 'not applied: '}{error}", hint, unavailable=False)
 
 
 def promised_cases(request: ApprovalRequest) -> tuple[Case, ...]:
@@ -206,14 +236,19 @@ def record_promises(request: ApprovalRequest) -> Promises:
         _promise(case, measured, store, request.approval) for case in cases if case not in lacking
     ]
     refused = {one: before for one in made if (before := _fell_short_of(one, store, request))}
-    recorded = tuple(one for one in made if one not in refused)
-    for promise in recorded:
-        store.write_promise(promise)
-    failures = (
+    recorded, failures = list[Promise](), list[Failure]()
+    for promise in (one for one in made if one not in refused):
+        try:
+            with whole():
+                store.write_promise(promise)
+                recorded.append(promise)
+        except (QregError, OSError) as error:
+            failures.append(_not_applied(promise.case, error))
+    failures += [
         Failure(case, measured.errors.get(case, "not measured"), "", unavailable=False)
         for case in lacking
-    )
-    return Promises(recorded, tuple(refused.items()), tuple(failures), measured.interrupted)
+    ]
+    return Promises(tuple(recorded), tuple(refused.items()), tuple(failures), measured.interrupted)
 
 
 def _enough(case: Case, measured: MeasuredSpeedUps) -> bool:

@@ -58,26 +58,38 @@ class Proposals:
         unchanged: cases that match their baselines.
         failures: cases that could not be measured, or whose baselines could not be read.
         notes: what was done to samples and outputs, by dataset and model.
+        interrupted: how many cases were left, where the user interrupted; 0 where none were.
     """
 
     changes: tuple[Proposal, ...] = ()
     unchanged: tuple[Case, ...] = ()
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
+    interrupted: int = 0
 
 
 def propose_changes(request: ProposalRequest, cases: Sequence[Case]) -> Proposals:
-    """Measure the cases on the whole test set and propose changes."""
+    """Measure the cases on the whole test set and propose changes.
+
+    Interrupted after the first, it proposes those of the cases that are measured.
+    """
     if not cases:
         return Proposals()
     noted: dict[str, None] = {}
     observe = _observer(request, cases, noted)
-    found = [_propose(case, request.store, observe, cases=len(cases)) for case in cases]
+    found: list[Proposal | Case | Failure] = []
+    try:
+        for case in cases:
+            found.append(_propose(case, request.store, observe, cases=len(cases)))
+    except KeyboardInterrupt:
+        if not found:
+            raise
     return Proposals(
         tuple(one for one in found if not isinstance(one, Case | Failure)),
         tuple(one for one in found if isinstance(one, Case)),
         tuple(one for one in found if isinstance(one, Failure)),
         tuple(noted),
+        interrupted=len(cases) - len(found),
     )
 
 

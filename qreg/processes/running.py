@@ -13,9 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qreg.files import read_regular
 from qreg.processes.jobs import CHILD, Job, LostError, command, environment
 from qreg.processes.sides import Side
 from qreg.processes.temporary import temporary_folder
+
+# Bytes of a result: thousands of times of calls have some megabytes.
+_MOST = 1 << 28
 
 
 def run_child(
@@ -150,7 +154,11 @@ class Running:
             raise self._lost(how, killed=status < 0)
         if not (self._folder / "result.json").is_file():
             raise self._lost("wrote no result")
-        return _checked(json.loads((self._folder / "result.json").read_text()))
+        try:
+            found = json.loads(read_regular(self._folder / "result.json", most=_MOST))
+            return _checked(found)
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise self._lost("wrote a result that cannot be read") from error
 
     def _left(self, timeout: float) -> float:
         return max(0.0, self._start + timeout - time.monotonic())

@@ -6,7 +6,7 @@ Only the standard library may be imported here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from qreg.errors import QregError
 
@@ -48,6 +48,11 @@ class Case:
         return cls(**found.groupdict())
 
 
+_NO_TEXT = ("vnni", "threads", "limits")
+# Of what describes a machine; no machine has so many.
+_LONGEST, _MOST_THREADS = 500, 1 << 20
+
+
 @dataclass(frozen=True)
 class Environment:
     """Everything about a machine and its software that can change numbers.
@@ -70,6 +75,12 @@ class Environment:
     vnni: bool
     threads: int
     limits: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        texts = [getattr(self, one.name) for one in fields(self) if one.name not in _NO_TEXT]
+        long = [text for text in (*texts, *self.limits) if len(text) > _LONGEST]
+        if long or self.threads > _MOST_THREADS:
+            raise ValueError(f"{self.threads} threads, or a version of {_LONGEST} characters")
 
 
 @dataclass(frozen=True)

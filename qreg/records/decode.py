@@ -21,6 +21,8 @@ Decode = Callable[[Any], Any]
 #: A whole number that may be negative.
 Signed = Annotated[int, "signed"]
 _LONGEST_SHOWN = 60
+# What fits into 64 bits is counted; longer texts are no names, reasons or warnings.
+_MOST, _LONGEST = 1 << 63, 1 << 20
 
 
 class MismatchError(Exception):
@@ -88,6 +90,10 @@ def _no_such_number(name: str) -> NoReturn:
 
 def shown(value: object) -> str:
     """A value for a message, truncated if long."""
+    if isinstance(value, int) and abs(value) >= _MOST:
+        return f"{type(value).__name__} of {value.bit_length()} bits"
+    if isinstance(value, str | list | dict) and len(value) > _LONGEST:
+        return f"{type(value).__name__} of {len(value)}"
     text = f"{type(value).__name__} {value!r}"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
@@ -202,9 +208,9 @@ def _scalar(kind: type, expected: str, *, check: Callable[[Any], bool]) -> Decod
 
 
 _SCALARS: dict[Any, Decode] = {
-    str: _scalar(str, "text", check=lambda _: True),
+    str: _scalar(str, f"text of at most {_LONGEST}", check=lambda value: len(value) <= _LONGEST),
     bool: _scalar(bool, "true or false", check=lambda _: True),
-    int: _scalar(int, "a whole number, not negative", check=lambda value: value >= 0),
-    Signed: _scalar(int, "a whole number", check=lambda _: True),
+    int: _scalar(int, "a whole number, not negative", check=lambda value: 0 <= value < _MOST),
+    Signed: _scalar(int, "a whole number", check=lambda value: -_MOST <= value < _MOST),
     float: _scalar(float, "a finite number with a decimal point", check=math.isfinite),
 }

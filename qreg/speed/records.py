@@ -6,6 +6,7 @@ Only the standard library and the other records may be imported here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from qreg.records.case import Case, Environment
 from qreg.records.verdict import Outcome
@@ -189,6 +190,7 @@ class HistoryEntry:
     def __post_init__(self) -> None:
         if not -1 < self.low <= self.change <= self.high:
             raise ValueError(f"{self.change} is not within {self.low} to {self.high}")
+        datetime.fromisoformat(self.time)
 
 
 @dataclass(frozen=True)

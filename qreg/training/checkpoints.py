@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from qreg.data.files import file_sha256
 from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
-from qreg.files import shipped_folder, write_atomically
+from qreg.files import read_regular, shipped_folder, write_atomically
 from qreg.records.case import file_part
 from qreg.training.recipe import Recipe, read_recipe, recipe_text
-from qreg.training.storage import pack, unpack
+from qreg.training.storage import load_stored, pack
+
+# Bytes of names, shapes and types at most, of thousands of tensors.
+_HEADER = 1 << 22
 
 
 def checkpoint_folders(chosen: Path | None = None) -> tuple[Path, ...]:
@@ -55,10 +60,44 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: Recipe) -> Recipe:
 
     content = save(pack(model))
     complete = replace(recipe, sha256=hashlib.sha256(content).hexdigest())
+    # the recipe first, under another name: killed in between, the pair is completed by its reader
+    write_atomically(_pending(path), recipe_text(complete).encode())
     write_atomically(path, content)
-    recipe_path = path.with_suffix(".json")
-    write_atomically(recipe_path, recipe_text(complete).encode())
+    _complete(path)
     return complete
+
+
+def _pending(path: Path) -> Path:
+    return path.with_suffix(".json.new")
+
+
+def _complete(path: Path) -> None:
+    with contextlib.suppress(OSError):  # another has done so, or the folder is read-only
+        os.replace(_pending(path), path.with_suffix(".json"))
+
+
+def recipe_of(path: Path) -> Recipe:
+    """The recipe of a checkpoint, which must be that of this model, dataset and kind.
+
+    Raises:
+        CheckpointError: it cannot be read, or is another's.
+    """
+    with contextlib.suppress(CheckpointError, OSError):
+        pending = read_recipe(_pending(path))
+        if pending.sha256 == file_sha256(path):
+            _complete(path)
+            return _checked(pending, path)
+    return _checked(read_recipe(path.with_suffix(".json")), path)
+
+
+def _checked(recipe: Recipe, path: Path) -> Recipe:
+    named = (recipe.dataset, file_part(recipe.model), recipe.kind)
+    if path.with_suffix("").parts[-3:] != named:
+        raise CheckpointError(
+            f"{path.with_suffix('.json')} is the recipe of {'/'.join(named)}",
+            hint="the file is left unchanged: restore it, or train again: qreg train --force",
+        )
+    return recipe
 
 
 def load_checkpoint(path: Path, build: Callable[[], nn.Module]) -> tuple[nn.Module, Recipe]:
@@ -66,26 +105,35 @@ def load_checkpoint(path: Path, build: Callable[[], nn.Module]) -> tuple[nn.Modu
 
     Raises:
         CorruptFileError: the file differs from its recorded sha256.
-        CheckpointError: the tensors do not fit the model.
+        CheckpointError: the tensors do not fit the model, or the recipe is damaged.
     """
-    from safetensors.torch import load
-
-    recipe = read_recipe(path.with_suffix(".json"))
-    found = file_sha256(path)
-    if found != recipe.sha256:
-        raise CorruptFileError(
-            path,
-            expected=f"sha256 {recipe.sha256}",
-            found=f"sha256 {found}",
-            hint="the file is left unchanged: restore it, or train it again with: qreg train "
-            f"--model {recipe.model} --dataset {recipe.dataset} --method {recipe.kind}",
-        )
+    recipe = recipe_of(path)
+    hint = (
+        "the file is left unchanged: restore it, or train it again with: qreg train --force "
+        f"--model {recipe.model} --dataset {recipe.dataset} --method {recipe.kind}"
+    )
     model = build()
     try:
-        model.load_state_dict(unpack(load(path.read_bytes())))
-    except RuntimeError as error:
+        content = read_regular(path, most=_most(model))
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise CorruptFileError(path, expected="a checkpoint", found=found, hint=hint) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != recipe.sha256:
+        raise CorruptFileError(
+            path, expected=f"sha256 {recipe.sha256}", found=f"sha256 {found}", hint=hint
+        )
+    try:
+        load_stored(model, content)
+    except ValueError as error:
         raise CheckpointError(
             f"{path} does not fit {recipe.model}: {error}",
             hint="the model's code has changed: train the checkpoint again with: qreg train",
         ) from error
     return model, recipe
+
+
+def _most(model: nn.Module) -> int:
+    """Bytes that a checkpoint of a model may have: twice its state, and a header."""
+    state = sum(one.nbytes for one in model.state_dict().values() if isinstance(one, torch.Tensor))
+    return 2 * state + _HEADER

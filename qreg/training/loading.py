@@ -10,8 +10,8 @@ from torch import nn
 from qreg.errors import MissingCheckpointError, OtherWeightsError
 from qreg.models import brought_weights, is_shipped
 from qreg.records.weights import Weights, WeightsSource
-from qreg.training.checkpoints import find_checkpoint, load_checkpoint
-from qreg.training.recipe import Recipe, read_recipe
+from qreg.training.checkpoints import find_checkpoint, load_checkpoint, recipe_of
+from qreg.training.recipe import Recipe
 
 _BROUGHT = (WeightsSource.FACTORY, WeightsSource.FILE)
 
@@ -61,7 +61,7 @@ def starting_weights(model: str, dataset: str, folders: tuple[Path, ...]) -> str
         brought = brought_weights(model)
         return brought.sha256 if brought.source in _BROUGHT else ""
     _refuse_others(path, model, dataset, folders)
-    return read_recipe(path.with_suffix(".json")).sha256
+    return recipe_of(path).sha256
 
 
 def own_weights(model: str) -> str:
@@ -76,7 +76,7 @@ def _refuse_others(path: Path, model: str, dataset: str, folders: tuple[Path, ..
     brought = brought_weights(model)
     if brought.source not in _BROUGHT:
         return
-    recipe = read_recipe(path.with_suffix(".json"))
+    recipe = recipe_of(path)
     if brought.sha256 in _origins(recipe, model, dataset, folders):
         return
     raise OtherWeightsError(
@@ -90,7 +90,7 @@ def _origins(recipe: Recipe, model: str, dataset: str, folders: tuple[Path, ...]
     """sha256 of what a checkpoint was trained from, and of what that was trained from."""
     found = {recipe.starts_from}
     try:
-        fp32 = read_recipe(find_checkpoint(folders, model, dataset, "fp32").with_suffix(".json"))
+        fp32 = recipe_of(find_checkpoint(folders, model, dataset, "fp32"))
     except MissingCheckpointError:
         return found
     if recipe.starts_from == fp32.sha256:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import nn
 from qreg.data import Batch, Samples, inputs
 from qreg.data.images import ImageSamples
 from qreg.data.samples import Rows
-from qreg.files import write_atomically
+from qreg.files import open_regular, write_atomically
 from qreg.models.stubs import is_contiguous
 from qreg.training.losses import Loss, loss_of
 from qreg.training.recipe import Recipe, recipe_text
@@ -146,22 +146,33 @@ def _save(
 
 def _restore(path: Path, recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Load the state of this very recipe; returns the number of finished epochs."""
-    if not path.exists():
-        return 0
     try:
+        open_regular(path).close()
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             if about.get("recipe") != recipe_text(recipe):
                 return 0
+            epochs = int(about["epochs"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError):
-        return 0  # only time is lost: a damaged state means training from the start
-    prefix = "model."
-    model.load_state_dict(
-        {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-    )
-    for number, parameter in enumerate(model.parameters()):
-        if f"momentum.{number}" in tensors:
-            momentum = tensors[f"momentum.{number}"].to(memory_format=torch.preserve_format)
+    # only time is lost: a damaged state means training from the start
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return 0
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    numbered = {f"momentum.{n}": p for n, p in enumerate(model.parameters())}
+    wanted = state | {name: one for name, one in numbered.items() if name in tensors}
+    if not 0 <= epochs <= recipe.epochs or not _alike(tensors, wanted):
+        return 0
+    model.load_state_dict({name.removeprefix("model."): tensors[name] for name in state})
+    for name, parameter in numbered.items():
+        if name in tensors:
+            momentum = tensors[name].to(memory_format=torch.preserve_format)
             optimizer.state[parameter]["momentum_buffer"] = momentum
-    return int(about["epochs"])
+    return epochs
+
+
+def _alike(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> bool:
+    if found.keys() != wanted.keys():
+        return False
+    pairs = [(found[name], one) for name, one in wanted.items()]
+    # the ranges of observers have the shape that was observed
+    return all(a.dtype == b.dtype and (a.shape == b.shape or a.ndim < 2) for a, b in pairs)

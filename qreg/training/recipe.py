@@ -1,18 +1,24 @@
 """How a checkpoint is made: everything its training depends on.
 
-Only the standard library may be imported here, so that recipes are read without torch.
+Nothing that needs torch may be imported here, so that recipes are read without it.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from qreg.errors import CheckpointError
+from qreg.files import read_regular
+from qreg.records.decode import MismatchError, decoder, parse
 
 KINDS = ("fp32", "fp32-finetuned", "qat", "qat-per-tensor")
 FORMAT = 1  # 1: the fields below
+# Far above what anybody trains with; a typing error would train for years.
+_MOST, _MOST_RATE = 1_000_000, 1_000.0
+# Bytes of a recipe: it has some hundred.
+_MOST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,27 @@ class Recipe:
             raise CheckpointError(
                 f"no recipe for '{self.kind}'", hint=f"kinds of checkpoints: {', '.join(KINDS)}"
             )
-        if self.epochs < 1 or self.learning_rate <= 0 or self.batch_size < 1:
+        if not (0 < self.learning_rate <= _MOST_RATE) or not (
+            1 <= self.epochs <= _MOST and 1 <= self.batch_size <= _MOST
+        ):
             raise CheckpointError(
                 f"{self.epochs} epochs of batches of {self.batch_size} at {self.learning_rate}",
-                hint="epochs, batch size and learning rate must be positive",
+                hint="epochs, batch size and learning rate must be positive, epochs and batch size "
+                f"at most {_MOST:,}, the learning rate at most {_MOST_RATE:g}",
             )
+        if wrong := self._wrong():
+            raise CheckpointError(f"a recipe with {wrong}", hint="see docs/commands/train.md")
+
+    def _wrong(self) -> str:
+        """What no training can have; "" where there is nothing."""
+        shares = {"momentum": self.momentum, "warmup": self.warmup}
+        odd = [f"{name} {value}" for name, value in shares.items() if not 0 <= value <= 1]
+        if not 0 <= self.weight_decay <= _MOST_RATE:
+            odd.append(f"weight_decay {self.weight_decay}")
+        counts = (self.seed, self.train_images, self.test_correct, self.test_total)
+        if min(counts) < 0 or max(counts) >= 1 << 63 or self.test_correct > self.test_total:
+            odd.append("a seed or a number of samples that is none")
+        return ", ".join(odd)
 
     def same_training(self, other: Recipe) -> bool:
         """Whether both describe the same training, whatever came out of it."""
@@ -93,23 +115,23 @@ def read_recipe(path: Path) -> Recipe:
     """Read a recipe.
 
     Raises:
-        CheckpointError: it is not a JSON object with just the fields of `Recipe`.
+        CheckpointError: it is not a JSON object with just the fields of `Recipe`, or says what no
+            training can have.
     """
-    hint = "the file is left unchanged: restore it, or train it again with: qreg train"
+    hint = "the file is left unchanged: restore it, or train it again with: qreg train --force"
     try:
-        found = json.loads(path.read_text())
+        found = parse(read_regular(path, most=_MOST_BYTES))
         if not isinstance(found, dict):
-            raise CheckpointError(f"{path}: not a JSON object", hint=hint)
-        if found.get("format") != FORMAT:
-            raise CheckpointError(
-                f"{path}: format {found.get('format')}, this qreg reads {FORMAT}",
-                hint="upgrade qreg, or train the checkpoint again with: qreg train",
-            )
-        if unknown := set(found) - {field.name for field in fields(Recipe)}:
-            raise CheckpointError(f"{path}: unknown key {sorted(unknown)[0]}", hint=hint)
-        return Recipe(**found)
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise CheckpointError(f"{path}: {error}", hint=hint) from error
+            raise CheckpointError("not a JSON object")
+        number = found.get("format")
+        if type(number) is not int or number != FORMAT:
+            raise CheckpointError(f"format {number!r:.40}, this qreg reads {FORMAT}")
+        recipe: Recipe = decoder(Recipe)(found)
+    except (MismatchError, CheckpointError) as error:
+        raise CheckpointError(f"{path}: {str(error).removeprefix(': ')}", hint=hint) from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}", hint=hint) from error
+    return recipe
 
 
 # (model, dataset) -> epochs, highest learning rate

@@ -44,6 +44,38 @@ def unpack(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return state
 
 
+def load_stored(model: nn.Module, content: bytes) -> None:
+    """Load what `pack` of such a model gave, as a safetensors file.
+
+    Raises:
+        ValueError: it is none, or of another model; the text names the first tensor that differs.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        stored = load(content)
+    # also of dtypes that this torch does not know
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"no safetensors file: {error}") from error
+    own = pack(model)
+    for name in sorted(own.keys() ^ stored.keys()):
+        raise ValueError(f"{name} is in one of them only")
+    for name, tensor in stored.items():
+        wanted = own[name]
+        # ranges and scales have the shape that was observed: loading them checks it
+        shaped = tensor.shape == wanted.shape or max(tensor.ndim, wanted.ndim) < 2
+        if tensor.dtype != wanted.dtype or not shaped:
+            found = f"{tensor.dtype} of shape {tuple(tensor.shape)}"
+            raise ValueError(f"{name} is {found}, not {wanted.dtype} {tuple(wanted.shape)}")
+        if tensor.ndim > 1 and tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} has values that are not finite")
+    try:
+        model.load_state_dict(unpack(stored))
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+
+
 def _weight_scale(
     name: str, tensor: torch.Tensor, state: Mapping[str, torch.Tensor]
 ) -> torch.Tensor | None:

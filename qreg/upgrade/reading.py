@@ -4,26 +4,62 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from qreg.baselines.store import Store
+from qreg.errors import QregError
+from qreg.files import open_regular, read_regular
 from qreg.records.case import Case
+from qreg.records.decode import MismatchError
 from qreg.upgrade.case_files import KINDS, CaseFiles
 from qreg.upgrade.compare.arrays import Array, Arrays
 from qreg.upgrade.compare.pair import CrossRun, SideResult
 from qreg.upgrade.records import Answer, ObserverRecord
 
 LOGITS = "logits"
+P = ParamSpec("P")
+T = TypeVar("T")
+_DAMAGE = (
+    SafetensorError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    MismatchError,
+)
+# Bytes of a JSON file of a side.
+_MOST = 1 << 26
 # A dataset may need one, too, which is read before there is a case to fail.
 _NO_MODULE = re.compile(r"No module named '(torchvision|torchao|timm)\b")
 _PACKED = "._packed_params._packed_params"
 
 
+def _damage_is_named(read: Callable[P, T]) -> Callable[P, T]:
+    """What a side's process wrote is its own: whatever is wrong with it is one error."""
+
+    @wraps(read)
+    def reading(*given: P.args, **named: P.kwargs) -> T:
+        try:
+            return read(*given, **named)
+        except _DAMAGE as error:
+            text = str(error).partition("\n")[0] or type(error).__name__
+            raise QregError(
+                f"a side's process left files that cannot be read: {text[:200]}",
+                hint="its disk may be full, or the model's code may write to its temporary folder",
+            ) from error
+
+    return reading
+
+
+@_damage_is_named
 def read_side_result(case: Case, files: CaseFiles) -> SideResult:
     """A case as quantized and run by a side."""
     found = _json(files.file("make.json"))
@@ -42,6 +78,7 @@ def read_side_result(case: Case, files: CaseFiles) -> SideResult:
     )
 
 
+@_damage_is_named
 def read_cross_run(files: CaseFiles) -> CrossRun:
     """Both sides' states as run by one side; failures where its process died."""
     found = _json(files.file("cross.json"))
@@ -63,6 +100,7 @@ def read_cross_run(files: CaseFiles) -> CrossRun:
     )
 
 
+@_damage_is_named
 def read_inspection(
     number: int, letter: str, folders: Sequence[Path]
 ) -> tuple[Arrays, Arrays] | None:
@@ -74,6 +112,7 @@ def read_inspection(
     return read_outputs(files[0])[0], read_outputs(files[1])[0]
 
 
+@_damage_is_named
 def read_answers(folder: Path, kind: str) -> tuple[Answer, ...]:
     """The answers to all probes of a kind: "probe", "odd" or "property"."""
     names = _json(folder / "names.json")
@@ -86,6 +125,7 @@ def read_answers(folder: Path, kind: str) -> tuple[Answer, ...]:
 
 def read_state(path: Path) -> Iterator[tuple[tuple[str, str], Array]]:
     """A transferred state: for each tensor, scales and zero points first, then codes or values."""
+    open_regular(path).close()
     with safe_open(path, framework="np") as file:
         described = json.loads(file.metadata()["state"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -117,6 +157,7 @@ def _parts(
 
 def read_outputs(path: Path) -> tuple[Arrays, Array]:
     """Outputs by layer in execution order, and logits."""
+    open_regular(path).close()
     with safe_open(path, framework="np") as file:
         arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
     logits = arrays.pop(LOGITS, np.empty((0, 0), dtype=np.float32))
@@ -124,7 +165,7 @@ def read_outputs(path: Path) -> tuple[Arrays, Array]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(read_regular(path, most=_MOST))
     return found
 
 

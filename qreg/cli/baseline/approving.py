@@ -14,6 +14,7 @@ from qreg.cli.options import options_of
 from qreg.cli.terminal import say
 from qreg.errors import QregError
 from qreg.files import shipped_folder
+from qreg.processes.stopping import INTERRUPTED, asked_to_stop
 from qreg.progress import Progress, no_progress
 from qreg.selection import project_settings
 from qreg.settings import find_settings
@@ -37,7 +38,7 @@ def diff(args: argparse.Namespace) -> int:
         found = propose_changes(request, request.cases())
         changes = (*found.changes, *propose_trims(request))
     _print_changes(found, changes, applied=False, traceback=args.traceback)
-    return int(bool(changes or found.failures))
+    return _status(found, wrong=bool(changes or found.failures))
 
 
 def update(args: argparse.Namespace) -> int:
@@ -53,9 +54,17 @@ def update(args: argparse.Namespace) -> int:
         done = approve(request)
     _print_approved(done, request, traceback=args.traceback)
     wrong = done.wrong
-    if request.wants(PROMISE):
+    if request.wants(PROMISE) and not asked_to_stop():
         wrong += _record_promises(args)
-    return int(wrong > 0)
+    return _status(done.found, wrong=wrong > 0)
+
+
+def _status(found: Proposals, *, wrong: bool) -> int:
+    if found.interrupted:
+        say(f"qreg: interrupted; {found.interrupted} cases were not measured", error=True)
+    if found.interrupted or (wrong and asked_to_stop()):
+        return INTERRUPTED
+    return int(wrong)
 
 
 def proposal_request(args: argparse.Namespace, progress: Progress = no_progress) -> ProposalRequest:

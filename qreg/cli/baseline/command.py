@@ -71,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     update = _action(actions, "update", "measure, and approve the named changes", _UPDATE_EPILOG)
     _add_measuring(update)
     _add_approving(update)
-    update.set_defaults(run=run_update)
+    update.set_defaults(run=run_update, interrupted="nothing is applied")
 
 
 def _action(
