@@ -151,5 +151,9 @@ def _recipe(args: argparse.Namespace, folders: tuple[Path, ...], dataset: str) -
     chosen = {"epochs": args.epochs, "learning_rate": args.learning_rate, "seed": args.seed}
     changes = {name: value for name, value in chosen.items() if value is not None}
     recipe = replace(recipe, **changes)
-    loss = args.loss or recipe.loss
-    return replace(recipe, loss=loss, sha256="", test_correct=0, test_total=0, test_result="")
+    if recipe.loss and not args.loss:
+        raise CheckpointError(
+            f"the recorded recipe was trained with the loss {recipe.loss}",
+            hint=f"a recipe's file runs no code: name it again, --loss {recipe.loss}",
+        )
+    return replace(recipe, loss=args.loss, sha256="", test_correct=0, test_total=0, test_result="")

@@ -6,7 +6,7 @@ Nothing that needs torch may be imported here, so that recipes are read without 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from qreg.errors import CheckpointError
