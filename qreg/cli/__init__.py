@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from traceback import format_exception
 
 from qreg import __version__
-from qreg.cli import audit, check, compare, init, migrate, selftest, train, upgrade
+from qreg.cli import (
+    audit,
+    check,
+    compare,
+    init,
+    migrate,
+    selftest,
+    sensitivity,
+    train,
+    upgrade,
+)
 from qreg.cli.baseline import command as baseline
 from qreg.cli.options import Parser
 from qreg.cli.speed import command as speed
@@ -29,6 +39,7 @@ examples:
   qreg init nets:make_net --dataset data.npz  write [tool.qreg] with the methods that work
   qreg compare                              simple_cnn on shapes10, with the shipped checkpoints
   qreg compare --dataset cifar10 --plot comparison.png
+  qreg sensitivity --method static          which layers do the damage
   qreg train --model simple_cnn --dataset shapes10 --method qat --out mine
   qreg baseline diff                        what differs from the approved baselines
   qreg speed check HEAD~1 HEAD              whether the last commit made models slower
@@ -49,7 +60,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qreg {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    start, tools = (check, init, compare, train), (audit, speed, upgrade, migrate, selftest)
+    start, tools = (
+        (check, init, compare, train, sensitivity),
+        (audit, speed, upgrade, migrate, selftest),
+    )
     for command in (*start, baseline, *tools):
         command.add_parser(subparsers)
     _add_traceback(parser)

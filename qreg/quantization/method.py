@@ -50,11 +50,16 @@ class Method(MethodInfo):
             method's kind of checkpoint.
         recipe: the functions to copy for the same result without qreg, in call order; they need
             no `Context`.
+        keep: converts like `quantize`, and leaves the layers of these names in float; None where
+            the method cannot.
+        keep_recipe: the functions to copy for that.
     """
 
     quantize: Callable[[nn.Module, Context], nn.Module]
     skeleton: Callable[[nn.Module], nn.Module] = _as_is
     recipe: tuple[Callable[..., Any], ...] = ()
+    keep: Callable[[nn.Module, Context, tuple[str, ...]], nn.Module] | None = None
+    keep_recipe: tuple[Callable[..., Any], ...] = ()
 
     @classmethod
     def of(
@@ -64,10 +69,19 @@ class Method(MethodInfo):
         *,
         skeleton: Callable[[nn.Module], nn.Module] = _as_is,
         recipe: tuple[Callable[..., Any], ...] = (),
+        keep: Callable[[nn.Module, Context, tuple[str, ...]], nn.Module] | None = None,
+        keep_recipe: tuple[Callable[..., Any], ...] = (),
     ) -> Method:
         """The method with the facts with which it is registered."""
         facts = {field.name: getattr(info, field.name) for field in fields(MethodInfo)}
-        return cls(**facts, quantize=quantize, skeleton=skeleton, recipe=recipe)
+        return cls(
+            **facts,
+            quantize=quantize,
+            skeleton=skeleton,
+            recipe=recipe,
+            keep=keep,
+            keep_recipe=keep_recipe,
+        )
 
     @property
     def info(self) -> MethodInfo:

@@ -23,6 +23,7 @@ RULES = (
     "qreg.migrate.rule",
     "qreg.diagnosis.rule",
     "qreg.check.rule",
+    "qreg.sensitivity.rule",
 )
 #: Nothing imports them.
 TOPS = ("qreg.cli", "qreg.pytest_plugin", "qreg.__main__")

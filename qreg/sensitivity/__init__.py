@@ -1,0 +1,1 @@
+"""Which sites do the damage, and the fewest layers to leave in float."""

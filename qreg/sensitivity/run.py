@@ -1,0 +1,248 @@
+"""`qreg sensitivity`: quantizes each site alone, and all but it, in the simulation of a case."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+
+from qreg.data.samples import Batch
+from qreg.measure.options import Options
+from qreg.quantization.engines import use_engine
+from qreg.records.case import Case
+from qreg.records.numerics import EQUAL_DB
+from qreg.sensitivity.measuring import ALL, BUT, FLOAT, ONLY, REAL, Prepared, Seen, interleaved
+from qreg.sensitivity.measuring import prepared as prepare_case
+from qreg.sensitivity.records import Fidelity, Part, Sensitivity, SiteEffect
+from qreg.sensitivity.rule import (
+    LEVEL,
+    noise_shares,
+    ranking,
+    score_effect,
+    that_matter,
+    ties,
+)
+from qreg.sensitivity.timing import saved_milliseconds
+from qreg.stats.holm import holm
+
+#: Samples on which all sites are screened.
+SCREENED = 64
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    Attributes:
+        everything: measure every site in full, not only those that matter.
+        seconds: a time limit, beginning when the case has been built; 0 for none.
+    """
+
+    everything: bool = False
+    seconds: float = 0.0
+
+
+_USUAL = Extent()
+
+
+@dataclass(eq=False)
+class Measured:
+    """The scores of a case's sites.
+
+    Attributes:
+        errors: squared error of each screened site's outputs by its position.
+        full: positions of the sites measured in full.
+        samples: on which they were.
+        stopped: what was not measured.
+    """
+
+    seen: Seen
+    errors: dict[int, float] = field(default_factory=dict)
+    signal: float = 0.0
+    full: tuple[int, ...] = ()
+    samples: int = 0
+    screened: int = 0
+    stopped: list[str] = field(default_factory=list)
+
+
+def measure_sensitivity(case: Case, options: Options, extent: Extent = _USUAL) -> Sensitivity:
+    """Measure what each site of a case costs.
+
+    Raises:
+        QregError: the case cannot be built, or has no sites.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of building the case are recorded elsewhere
+        found = prepare_case(case, options)
+        start = time.monotonic()
+        measured = measure_sites(found, options, extent)
+        saved = saved_milliseconds(found)
+    return _record(found, measured, saved, seconds=time.monotonic() - start)
+
+
+@torch.no_grad()
+def measure_sites(found: Prepared, options: Options, extent: Extent) -> Measured:
+    """Screen all sites on few samples, then measure those that matter on all."""
+    end = time.monotonic() + extent.seconds if extent.seconds else math.inf
+    measured = Measured(Seen(found.dataset))
+    with use_engine(found.case.engine):
+        _screen(found, measured, options, end)
+        screened = sorted(measured.errors)
+        shares = noise_shares([measured.errors[one] for one in screened])
+        chosen = range(len(screened)) if extent.everything else that_matter(shares)
+        measured.full = tuple(screened[one] for one in chosen)
+        _measure_fully(found, measured, options, end)
+    found.simulation.set(())
+    return measured
+
+
+def _screen(found: Prepared, measured: Measured, options: Options, end: float) -> None:
+    """Each site alone, on the first of the interleaved batches."""
+    size, missed = found.runs.batch, set[int]()
+    seen = Seen(found.dataset)
+    count = -(-min(SCREENED, len(found.test)) // size)
+    for batch in islice(interleaved(found.test, size), count):
+        reference = found.runs.base(batch.inputs, ())
+        seen.add((FLOAT, 0), reference, batch, reference)
+        measured.screened += len(batch)
+        for site in range(found.sites):
+            if time.monotonic() > end and site:
+                missed.add(site)
+            if site in missed:
+                continue
+            seen.add((ONLY, site), found.runs.switched([site]), batch, reference)
+            options.progress(site + 1, found.sites, "screening sites")
+    for site in sorted(set(range(found.sites)) - missed):
+        measured.errors[site], measured.signal = seen.error((ONLY, site), (FLOAT, 0))
+    if missed:
+        measured.stopped.append(f"{len(missed)} of {found.sites} sites were not screened")
+
+
+def _measure_fully(found: Prepared, measured: Measured, options: Options, end: float) -> None:
+    everything = frozenset(range(found.sites))
+    for batch in interleaved(found.test, found.runs.batch):
+        if time.monotonic() > end and measured.samples:
+            break
+        reference = found.runs.base(batch.inputs, ())
+        _switch_each(found, measured, batch, reference, ONLY, reference)
+        out = found.runs.base(batch.inputs, everything)
+        _switch_each(found, measured, batch, out, BUT, reference)
+        real = found.subject.run(batch.inputs)
+        measured.seen.add((REAL, 0), real, batch, reference)
+        measured.samples += len(batch)
+        options.progress(measured.samples, len(found.test), "measuring sites")
+    if measured.samples < len(found.test):
+        measured.stopped.append(f"{measured.samples} of {len(found.test)} samples were measured")
+
+
+def _switch_each(
+    found: Prepared, measured: Measured, batch: Batch, base: Any, kind: str, reference: Any
+) -> None:
+    measured.seen.add((FLOAT if kind == ONLY else ALL, 0), base, batch, reference)
+    for site in measured.full:
+        out = found.runs.switched([site])
+        measured.seen.add((kind, site), out, batch, reference)
+
+
+def _record(
+    found: Prepared, measured: Measured, saved: dict[str, float], *, seconds: float
+) -> Sensitivity:
+    seen, summarize = measured.seen, measured.seen.summarize
+    plain, full, real = (seen.score((kind, 0)) for kind in (FLOAT, ALL, REAL))
+    return Sensitivity(
+        case=found.case,
+        summary=plain.summary,
+        unit=plain.unit,
+        higher_is_better=plain.higher_is_better,
+        total=len(found.test),
+        measured=measured.samples,
+        screened=measured.screened,
+        level=LEVEL,
+        float_value=plain.value,
+        quantized_value=full.value,
+        quantized=score_effect(full, plain, summarize),
+        converted=score_effect(real, plain, summarize),
+        converted_value=real.value,
+        agreement=_fidelity(measured),
+        effects=_effects(found, measured, saved),
+        shared=found.runs.shared,
+        seconds=seconds,
+        stopped="; ".join(measured.stopped),
+    )
+
+
+def _fidelity(measured: Measured) -> Fidelity:
+    seen = measured.seen
+    error, signal = seen.error((ALL, 0), (REAL, 0))
+    full, real = seen.score((ALL, 0)), seen.score((REAL, 0))
+    same = None
+    if full.predictions is not None and real.predictions is not None:
+        same = sum(a == b for a, b in zip(full.predictions, real.predictions, strict=True))
+    return Fidelity(decibels(signal, error), len(full.values), same)
+
+
+def decibels(signal: float, error: float) -> float:
+    """10 log10 of their ratio, `EQUAL_DB` where there is no error."""
+    if error == 0:
+        return EQUAL_DB
+    if not math.isfinite(error) or signal == 0:
+        return -EQUAL_DB
+    return round(max(-EQUAL_DB, min(EQUAL_DB, 10 * math.log10(signal / error))), 4)
+
+
+def _effects(
+    found: Prepared, measured: Measured, saved: dict[str, float]
+) -> tuple[SiteEffect, ...]:
+    seen, screened = measured.seen, sorted(measured.errors)
+    summarize, base = seen.summarize, {kind: seen.score((kind, 0)) for kind in (FLOAT, ALL)}
+    shares = noise_shares([measured.errors[one] for one in screened])
+    only = {n: score_effect(seen.score((ONLY, n)), base[FLOAT], summarize) for n in measured.full}
+    but = {n: score_effect(seen.score((BUT, n)), base[ALL], summarize) for n in measured.full}
+    significant = dict(
+        zip(only, holm([one.p_value for one in only.values()], alpha=LEVEL), strict=True)
+    )
+    drops = [only[n].drop if n in only else None for n in screened]
+    order = [screened[position] for position in ranking(drops, shares)]
+    tied, order = _grouped(order, seen, only, dict(zip(screened, shares, strict=True)))
+    effects = []
+    for rank, site in enumerate(order, start=1):
+        place = found.simulation.switches[site].site
+        effects.append(
+            SiteEffect(
+                place,
+                rank,
+                tied=rank <= len(tied) and tied[rank - 1],
+                significant=significant.get(site, False),
+                sqnr_db=decibels(measured.signal, measured.errors[site]),
+                noise=shares[screened.index(site)],
+                only=only.get(site),
+                but=but.get(site),
+                saved_ms=saved.get(place.layer) if place.part is Part.WEIGHT else None,
+            )
+        )
+    rest = [n for n in range(found.sites) if n not in measured.errors]
+    return (*effects, *(SiteEffect(found.simulation.switches[n].site) for n in rest))
+
+
+def _grouped(
+    order: list[int], seen: Seen, full: Collection[int], shares: dict[int, float]
+) -> tuple[list[bool], list[int]]:
+    """Which sites are tied, and the order: within a group of ties, by noise."""
+    measured = [site for site in order if site in full]
+    tied = ties([seen.score((ONLY, site)) for site in measured], seen.summarize)
+    groups: list[list[int]] = []
+    for site, with_leader in zip(measured, tied, strict=True):
+        if with_leader:
+            groups[-1].append(site)
+        else:
+            groups.append([site])
+    found = [sorted(group, key=lambda site: -shares[site]) for group in groups]
+    flags = [bool(place) for group in found for place in range(len(group))]
+    ordered = [site for group in found for site in group]
+    return flags, ordered + [site for site in order if site not in full]
