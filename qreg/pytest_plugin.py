@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,14 @@ from qreg.report.escape import visible
 if TYPE_CHECKING:
     from qreg.gate.judge import Judge
     from qreg.gate.pool import Pool
+    from qreg.records.budget import KnownFailure
     from qreg.records.case import Case
     from qreg.records.verdict import Verdict
     from qreg.report.location import Location
     from qreg.settings import Settings
 
 _MARKER = "regression: judges quantized models against their baselines; see [tool.qreg]"
-_PROPERTY = "qreg"
+_PROPERTY, _KNOWN = "qreg", "qreg-known"
 _JUDGE = pytest.StashKey["Judge | Pool"]()
 _SETTINGS = pytest.StashKey["Settings | None"]()
 _FILE = "pyproject.toml"
@@ -198,10 +200,11 @@ def _wide(path: Path, settings: Settings, config: pytest.Config) -> bool:
 
 
 def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.Item]:
-    from qreg.selection import select_cases
+    from qreg.selection import check_budget, select_cases
 
     settings = _settings(config)
     assert settings is not None
+    check_budget(settings)
     parent = Cases.from_parent(session, name="qreg", nodeid="qreg", path=settings.root / _FILE)
     kinds = ("dataset", "model", "method", "engine")
     chosen = {f"{kind}s": config.getoption(f"qreg_{kind}") for kind in kinds}
@@ -326,7 +329,7 @@ class CaseItem(pytest.Item):
         if not isinstance(verdict, Verdict):
             pytest.skip(visible(f"unavailable: {verdict.reason}"))
         self._collect()
-        self._report(verdict)
+        self._report(*self._excused(verdict))
         if verdict.outcome is Outcome.NO_BASELINE and not self.config.option.qreg_strict:
             pytest.skip("no baseline")
 
@@ -337,7 +340,18 @@ class CaseItem(pytest.Item):
         if self.config.option.qreg_report is not None:
             self.detail = json.dumps(plain(self._judge().detail(self.case)))
 
-    def _report(self, verdict: Verdict) -> None:
+    def _excused(self, verdict: Verdict) -> tuple[Verdict, KnownFailure | None]:
+        """The verdict in the light of known failures, and the one that excuses it."""
+        from qreg.budget.verdict import judge_known, known_failure
+
+        known = known_failure(self.case, self.settings.known_failures)
+        if known is None:
+            return verdict, None
+        today = datetime.now(timezone.utc).date().isoformat()
+        verdict, excused = judge_known(verdict, known, today=today)
+        return verdict, known if excused else None
+
+    def _report(self, verdict: Verdict, known: KnownFailure | None) -> None:
         from qreg.gate.report import junit_properties, verdict_lines
         from qreg.records.decode import plain
         from qreg.records.verdict import Outcome
@@ -345,9 +359,13 @@ class CaseItem(pytest.Item):
         self.user_properties.append((_PROPERTY, json.dumps(plain(verdict))))
         self.user_properties += junit_properties(verdict)
         strict = self.config.option.qreg_strict and verdict.outcome is not Outcome.PASS
-        if verdict.outcome.fails or strict:
-            verbose = self.config.get_verbosity() >= 2
-            raise NotApprovedError(verdict_lines(verdict, traceback=verbose))
+        if not (verdict.outcome.fails or strict):
+            return
+        if known is not None:
+            self.user_properties.append((_KNOWN, json.dumps(plain(known))))
+            pytest.xfail(f"known failure until {known.expires}: {known.reason}")
+        verbose = self.config.get_verbosity() >= 2
+        raise NotApprovedError(verdict_lines(verdict, traceback=verbose))
 
     def _judge(self) -> Judge | Pool:
         stash = self.config.stash

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from qreg.budget.table import check_patterns
 from qreg.data import DATASETS, define_datasets
 from qreg.errors import UnknownNameError
 from qreg.measure.options import Options
@@ -50,6 +51,20 @@ def select_cases(
     if methods:
         return cases
     return tuple(case for case in cases if not _left_out(case, settings.leave_out))
+
+
+def check_budget(settings: Settings) -> None:
+    """Refuse patterns of the budget and of known failures that fit none of the project's cases.
+
+    Raises:
+        QregError: with the pattern.
+    """
+    cases = gate_cases(
+        [name for name, _ in dataset_sources(settings)], settings.models, settings.methods, ENGINES
+    )
+    budget, known = settings.budget.patterns, settings.known_failures
+    check_patterns((name for name, _ in budget), cases, "[tool.qreg.budget]")
+    check_patterns((one.pattern for one in known), cases, "[tool.qreg.known-failures]")
 
 
 @dataclass(frozen=True)

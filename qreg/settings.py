@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from qreg.budget.table import read_budget, read_known_failures
 from qreg.data import DATASETS
 from qreg.data.draw import Draw
 from qreg.data.source import DatasetSource
@@ -16,6 +17,7 @@ from qreg.files import read_regular
 from qreg.models import MODELS
 from qreg.models.source import ModelSource, source_name
 from qreg.quantization import DEFAULT_METHODS
+from qreg.records.budget import NO_BUDGET, Budget, KnownFailure
 from qreg.records.case import file_part
 from qreg.registry import is_object_path
 
@@ -43,6 +45,8 @@ class Settings:
         checkpoints, data_dir: folders, None for the usual places.
         calibration, samples: how the calibration samples and the gate's are drawn from every
             dataset that does not say so itself; None for each dataset's own way.
+        budget: what is allowed, by method or case.
+        known_failures: cases whose failure is excused, until a date.
         definitions: what the table says of models that it defines with arguments or weights.
         dataset_definitions: likewise of datasets: their task, transform, draws.
     """
@@ -58,6 +62,8 @@ class Settings:
     data_dir: Path | None = None
     calibration: Draw | None = None
     samples: Draw | None = None
+    budget: Budget = NO_BUDGET
+    known_failures: tuple[KnownFailure, ...] = ()
     definitions: tuple[ModelSource, ...] = ()
     dataset_definitions: tuple[DatasetSource, ...] = ()
 
@@ -138,8 +144,17 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
     _refuse_one_file(path, "models", models)
     draws = {key: _draw(path, key, table[key]) for key in _DRAWS if key in table}
     datasets, sources = _datasets(path, table.get("datasets", ["shapes10"]), root, draws)
+    where = f"{path}: [tool.qreg.{{}}]"
+    budget = (
+        read_budget(table["budget"], where.format("budget")) if "budget" in table else NO_BUDGET
+    )
+    known_failures = read_known_failures(
+        table.get("known-failures", {}), where.format("known-failures")
+    )
     return Settings(
         root=root,
+        budget=budget,
+        known_failures=known_failures,
         models=models,
         definitions=definitions,
         datasets=datasets,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import (
@@ -17,10 +19,16 @@ from qreg.cli.options import (
     options_of,
 )
 from qreg.cli.terminal import write_file
+from qreg.errors import QregError
 from qreg.names import output_file
 from qreg.quantization import METHODS
+from qreg.records.budget import Budget, Shown
+from qreg.records.case import Case
+from qreg.selection import check_budget, dataset_sources
+from qreg.settings import find_settings
 
 if TYPE_CHECKING:
+    from qreg.budget.run import CaseBudget
     from qreg.records.case import Failure
     from qreg.records.comparison import Comparison
     from qreg.records.measurement import Measurement
@@ -35,8 +43,10 @@ examples:
   qreg compare --weights per_tensor --json comparison.json --plot comparison.png
   qreg compare --html comparison.html
   qreg compare --model mypackage.nets:make_net --dataset my_images/
+  qreg compare --methods static --budget "max-drop=0.5,max-size=30 %,min-speed-up=1.5"
 
-exit status: 0 all measured; 1 some case could not be measured, the others are shown; 2 failed
+exit status: 0 all measured; 1 some case could not be measured, the others are shown, or a limit of
+the budget is BROKEN; 2 failed
 """
 
 
@@ -74,6 +84,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--html", type=output_file, metavar="FILE", help="write a page: flips, layers, sizes"
     )
+    parser.add_argument(
+        "--budget",
+        nargs="?",
+        const="",
+        metavar="LIMITS",
+        help="judge each method by [tool.qreg.budget], or by limits given here: max-drop=0.5,"
+        "max-size=0.7,min-speed-up=1.5,max-flips=2 %%",
+    )
     parser.set_defaults(run=run)
 
 
@@ -82,10 +100,14 @@ def run(args: argparse.Namespace) -> int:
     methods = _methods(args.methods, args.weights)
     engines = chosen_engines(args.engines)
     check_model_and_methods(args.model, methods)
+    budget = None if args.budget is None else _budget(args.budget)
+    if budget is not None:
+        methods = _with_controls(args, methods, engines, budget)
     results = _measure(args, methods, engines)
     _print(results, traceback=args.traceback)
+    judged = () if budget is None else _judge(results, budget)
     if args.json:
-        write_file(args.json, _json(results))
+        write_file(args.json, _json(results, judged))
     if args.plot:
         from qreg.report.plot import comparison_png
 
@@ -94,7 +116,51 @@ def run(args: argparse.Namespace) -> int:
         from qreg.report.compare_page import compare_page
 
         write_file(args.html, compare_page(results, created=_now()).encode(errors="replace"))
-    return 1 if _failed(results) else 0
+    broken = any(one.result is Shown.BROKEN for case in judged for one in case.checks)
+    return 1 if broken or _failed(results) else 0
+
+
+def _budget(text: str) -> Budget:
+    """The limits of the command line, or the project's."""
+    from qreg.budget.table import read_limits
+
+    if text:
+        return read_limits(text)
+    settings = find_settings(Path.cwd())
+    if settings is None or not settings.budget:
+        raise QregError(
+            "--budget: no table [tool.qreg.budget] here or above",
+            hint="write one, or give the limits: --budget max-drop=0.5,max-size=0.7",
+        )
+    check_budget(settings)
+    return settings.budget
+
+
+def _with_controls(
+    args: argparse.Namespace, methods: tuple[str, ...], engines: tuple[str, ...], budget: Budget
+) -> tuple[str, ...]:
+    """The methods, and the controls that their drops are measured from."""
+    from qreg.budget.run import controls
+
+    cases = [Case(args.dataset, args.model, one, engines[0]) for one in methods]
+    return tuple(dict.fromkeys((*methods, *controls(cases, budget))))
+
+
+def _judge(results: tuple[Measurement | Failure, ...], budget: Budget) -> tuple[CaseBudget, ...]:
+    """Judge the measured cases, and print the results."""
+    from qreg.budget.report import budget_notes, budget_table
+    from qreg.budget.run import judge_measurements
+    from qreg.cli.terminal import console
+
+    found = judge_measurements(results, budget)
+    out = console()
+    if not found:
+        out.print("budget: no limit concerns a measured case.", style="dim")
+        return ()
+    out.print(budget_table(found))
+    for note in budget_notes(found):
+        out.print(note, style="dim", highlight=False)
+    return found
 
 
 def _methods(names: tuple[str, ...], weights: str) -> tuple[str, ...]:
@@ -114,7 +180,7 @@ def _measure(
         show(0, 1, "loading PyTorch")
         from qreg.api import compare
 
-        options = options_of(args, show)
+        options = replace(options_of(args, show), sources=_sources())
         return compare(
             args.model,
             args.dataset,
@@ -123,6 +189,12 @@ def _measure(
             options=options,
             details=args.html is not None,
         )
+
+
+def _sources() -> tuple[tuple[str, str], ...]:
+    """Where the project's datasets are, by the names that its cases have."""
+    settings = find_settings(Path.cwd())
+    return dataset_sources(settings) if settings else ()
 
 
 def _print(results: tuple[Measurement | Failure, ...], *, traceback: bool) -> None:
@@ -147,10 +219,11 @@ def _failed(results: tuple[Measurement | Failure, ...]) -> bool:
     return any(isinstance(result, Failure) for result in results)
 
 
-def _json(results: tuple[Measurement | Failure, ...]) -> bytes:
+def _json(results: tuple[Measurement | Failure, ...], judged: tuple[CaseBudget, ...]) -> bytes:
+    from qreg.budget.report import budget_json
     from qreg.report.json_text import measurements_text
 
-    return measurements_text(results, created=_now()).encode()
+    return measurements_text(results, budget=budget_json(judged), created=_now()).encode()
 
 
 def _now() -> str:

@@ -15,7 +15,8 @@ from typing import Any
 
 from qreg.baselines.applicable import choose
 from qreg.baselines.store import Store
-from qreg.checks.verdict import judge
+from qreg.checks.conversion import judge_qat
+from qreg.checks.verdict import judge, with_finding
 from qreg.diagnosis.run import raised_failure
 from qreg.faults import get_faults
 from qreg.faults.fault import Target
@@ -30,7 +31,7 @@ from qreg.quantization import method_info
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.decode import plain
-from qreg.records.verdict import Basis, Outcome, Verdict
+from qreg.records.verdict import Basis, Finding, Outcome, Verdict
 from qreg.selection import project_settings
 from qreg.stats.holm import family_alpha
 from qreg.tasks import whole_set_summary
@@ -79,7 +80,8 @@ def _attempt(
         return _plain(Observed(case, _ERROR, _ERROR, _ERROR, reason=snapshot.reason))
     if job.get("record"):
         Store(Path(job["record"])).write(Baseline(snapshot, (_APPROVED,)))
-    return _plain(_judged(snapshot, against, promises)) if against else None
+    findings = tuple(judge_qat(gate.qat))
+    return _plain(_judged(snapshot, against, promises, findings)) if against else None
 
 
 def _observed_promises(snapshot: Snapshot, gate: Gate, store: Store) -> PromiseObservations:
@@ -97,7 +99,12 @@ def _observed_promises(snapshot: Snapshot, gate: Gate, store: Store) -> PromiseO
     }
 
 
-def _judged(snapshot: Snapshot, folder: Path, promises: PromiseObservations) -> Observed:
+def _judged(
+    snapshot: Snapshot,
+    folder: Path,
+    promises: PromiseObservations,
+    findings: tuple[Finding, ...],
+) -> Observed:
     method = method_info(snapshot.case.method)
     chosen = choose(Store(folder).read(snapshot.case), snapshot.environment, method)
     if chosen is None:
@@ -109,6 +116,8 @@ def _judged(snapshot: Snapshot, folder: Path, promises: PromiseObservations) -> 
     def short(now: Snapshot, basis: Basis) -> Judged:
         summarize = whole_set_summary(now.score)
         verdict = judge(now, baseline, basis, method, alpha=alpha, summarize=summarize)
+        for finding in findings:
+            verdict = with_finding(verdict, finding)
         return _short(with_promise(verdict, promises.get(basis.exact), alpha=alpha))
 
     return Observed(

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from qreg.baselines.applicable import choose
 from qreg.baselines.store import Store
-from qreg.checks.verdict import failed, judge, no_baseline, other_weights
+from qreg.budget.verdict import with_budget
+from qreg.checks.conversion import judge_qat
+from qreg.checks.verdict import failed, judge, no_baseline, other_weights, with_finding
 from qreg.diagnosis.run import raised_failure
 from qreg.errors import MissingDataError, OtherWeightsError, QregError
 from qreg.gate.explain import explain
@@ -16,6 +18,7 @@ from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
 from qreg.measure.subject import Subject
 from qreg.quantization import method_info
 from qreg.records.baseline import Baseline, Snapshot
+from qreg.records.budget import NO_BUDGET, Budget
 from qreg.records.case import Case, Failure
 from qreg.records.detail import CaseDetail
 from qreg.records.verdict import CaseResult, Verdict
@@ -38,10 +41,19 @@ class Judge:
     Args:
         alpha: the level of each test; see `qreg.stats.holm.family_alpha`.
         details: keep what `detail` needs of the last case.
+        budget: what the owner allows, judged independently of the baselines.
     """
 
-    def __init__(self, gate: Gate, store: Store, *, alpha: float, details: bool = False) -> None:
-        self._gate, self._store, self._alpha = gate, store, alpha
+    def __init__(
+        self,
+        gate: Gate,
+        store: Store,
+        *,
+        alpha: float,
+        details: bool = False,
+        budget: Budget = NO_BUDGET,
+    ) -> None:
+        self._gate, self._store, self._alpha, self._budget = gate, store, alpha, budget
         self._details = details
         self._last: Judged | None = None
 
@@ -101,10 +113,17 @@ class Judge:
         if self._details:
             self._last = Judged(verdict, now, before, self._gate.observed)
         verdict = replace(verdict, data_notes=self._gate.notes(case.dataset))
+        if before is not None:
+            verdict = explain(verdict, now, before.snapshot, self._gate)
+        for finding in judge_qat(self._gate.qat):
+            verdict = with_finding(verdict, finding)
+        verdict = replace(verdict, notes=(*self._gate.qat.notes, *verdict.notes))
+        limits = self._budget.of(case, float_only=method_info(case.method).float_only)
+        if limits:
+            verdict = with_budget(verdict, self._gate.judge_limits(now, limits))
         if before is None:
             return verdict
-        explained = explain(verdict, now, before.snapshot, self._gate)
-        return with_promise(explained, self._observed_promise(now), alpha=self._alpha)
+        return with_promise(verdict, self._observed_promise(now), alpha=self._alpha)
 
     def _observed_promise(self, now: Snapshot) -> PromiseObservation | None:
         """Check the speed-up promise with the observed model, even where its numbers moved."""

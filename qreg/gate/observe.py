@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
+from qreg.budget.rule import Evidence, Pair, judge_limits, look_again
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import raised_failure
 from qreg.errors import QregError
+from qreg.gate.qat import (
+    QAT_SAMPLES,
+    is_prepared,
+    observe_conversion,
+    observe_training,
+    range_differences,
+)
 from qreg.gate.samples import GateSamples, load_gate_samples, rule_of
 from qreg.gate.speed_up import SpeedUps
 from qreg.measure.comparison import BATCH
@@ -27,10 +38,14 @@ from qreg.metrics.graphs import uncompiled
 from qreg.metrics.layers import layer_numerics
 from qreg.metrics.operators import count_operators
 from qreg.metrics.size import model_size
+from qreg.quantization import method_info
 from qreg.quantization.engines import use_engine
 from qreg.records.baseline import Baseline, Snapshot
+from qreg.records.budget import Against, BudgetCheck, Limits
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Logits, Numerics
+from qreg.records.qat import QatObservation, TrainingSteps
+from qreg.tasks import whole_set_summary
 
 # Samples whose layer outputs are compared, which are kept in memory, and samples run alone.
 _LAYER_SAMPLES, _SINGLE_SAMPLES = 16, 4
@@ -54,6 +69,11 @@ class Gate:
         self._speed_ups = SpeedUps(self.samples)
         self._observed: Subject | None = None
         self._outputs: tuple[str, ...] = ()
+        self._last: Observation | None = None
+        self._control: tuple[Case, Observation] | None = None
+        self._qat = QatObservation(None, None)
+        self._trained: dict[tuple[str, str, str], TrainingSteps | str] = {}
+        self._sizes: dict[tuple[str, str], int] = {}
 
     def samples(self, dataset: str) -> GateSamples:
         """The dataset, loaded once."""
@@ -72,6 +92,7 @@ class Gate:
         if first != (dataset in self._first):
             self._first ^= {dataset}
             self._samples.pop(dataset, None)
+            self._control = None
             self._seen = {key: seen for key, seen in self._seen.items() if key[0] != dataset}
 
     @property
@@ -113,6 +134,57 @@ class Gate:
         same = made is not None and made.case == case
         return self._speed_ups.log_speed_up(case, batch=batch, made=made if same else None)
 
+    def judge_limits(self, now: Snapshot, limits: Limits) -> tuple[BudgetCheck, ...]:
+        """Judge a budget's limits of the case that was observed last.
+
+        Raises:
+            QregError: fp32 or the control can no longer be built.
+        """
+        assert self._last is not None
+        case, seen = now.case, self._last
+        control = method_info(case.method).control
+        names = {"fp32"} | ({control} if limits.against is Against.CONTROL else set())
+        evidence = Evidence(
+            score=seen.score,
+            file_bytes=now.size.file_bytes,
+            pairs={name: self._pair(case, name, seen, limits) for name in names},
+            control=control,
+            log_speed_ups=self._budget_logs(case, limits.min_speed_up),
+            summarize=whole_set_summary(seen.score),
+        )
+        return judge_limits(limits, evidence)
+
+    def _pair(self, case: Case, method: str, seen: Observation, limits: Limits) -> Pair:
+        """The observed case and fp32 or the control, on the same samples."""
+        key, which = (case.dataset, case.model), replace(case, method=method)
+        with warnings.catch_warnings(), use_engine(case.engine):
+            warnings.simplefilter("ignore")
+            if method != "fp32":
+                return _paired(seen, self._control_of(which), 0)
+            if limits.max_size_share is not None and key not in self._sizes:
+                self._sizes[key] = model_size(self._speed_ups.fp32(which).model).file_bytes
+            return _paired(seen, self._seen[key], self._sizes.get(key, 0))
+
+    def _control_of(self, control: Case) -> Observation:
+        """The control's results, kept for the next method or engine."""
+        if self._control is None or self._control[0] != replace(control, engine=""):
+            samples = self.samples(control.dataset)
+            made = samples.subject(control)
+            if isinstance(made, Failure):
+                raise QregError(f"{control}: {made.text}", hint=made.hint)
+            self._control = replace(control, engine=""), observe_all(made, samples)
+        return self._control[1]
+
+    def _budget_logs(self, case: Case, smallest: float | None) -> tuple[float, ...]:
+        """Logs of the speed-up at batch size 1, of new models too where the observed is slow."""
+        if smallest is None:
+            return ()
+        made = self._observed
+        logs = [self._speed_ups.log_speed_up(case, batch=1, made=made)]
+        while look_again(smallest, logs):
+            logs.append(self._speed_ups.log_speed_up(case, batch=1))
+        return tuple(logs)
+
     def describe(self, subject: Subject, samples: GateSamples) -> Snapshot | Failure:
         """Run and describe a case that is already built; its source model is modified."""
         try:
@@ -125,8 +197,13 @@ class Gate:
             return raised_failure(subject.case, error)
 
     def _snapshot(self, subject: Subject, samples: GateSamples) -> Snapshot:
-        seen = self._observe(subject, samples)
+        seen = self._last = self._observe(subject, samples)
         self._outputs = seen.notes
+        prepared = copy.deepcopy(subject.source) if is_prepared(subject.source) else None
+        numerics = self._numerics(subject, samples, seen)
+        self._qat = QatObservation(None, None)
+        if prepared is not None:
+            self._qat = self._observed_qat(subject, prepared, samples, numerics)
         return Snapshot(
             case=subject.case,
             environment=capture_environment(),
@@ -135,7 +212,7 @@ class Gate:
             correct=seen.correct,
             predictions=() if seen.predictions is None else tuple(seen.predictions.tolist()),
             size=model_size(subject.model),
-            numerics=self._numerics(subject, samples, seen),
+            numerics=numerics,
             warnings=tuple(sorted({plain_text(text) for text in subject.warnings})),
             score=seen.score,
             draw=rule_of(samples.dataset.calibration, samples.dataset.samples),
@@ -158,6 +235,28 @@ class Gate:
             layers=layers,
             operators=operators,
         )
+
+    @property
+    def qat(self) -> QatObservation:
+        """What was seen of the fake-quantized model of the case that was observed last."""
+        return self._qat
+
+    def _observed_qat(
+        self, subject: Subject, prepared: nn.Module, samples: GateSamples, numerics: Numerics
+    ) -> QatObservation:
+        """Conversion and training; training once for all methods and engines of a checkpoint."""
+        first, case = samples.first(QAT_SAMPLES), subject.case
+        conversion = observe_conversion(subject, prepared, first)
+        ranges, sites = range_differences(prepared, numerics.layers)
+        conversion = replace(conversion, ranges=ranges, sites=sites)
+        key = (case.dataset, case.model, subject.weights.text)
+        if key not in self._trained:
+            self._trained[key] = observe_training(prepared, first)
+        training = self._trained[key]
+        if isinstance(training, str):
+            return QatObservation(conversion, None, notes=(training,))
+        notes = [f"fake-quantizers of kind {name} are not checked" for name in training.unknown]
+        return QatObservation(conversion, training, tuple(notes))
 
     def _observe(self, subject: Subject, samples: GateSamples) -> Observation:
         observer = Observer(samples.dataset)
@@ -190,6 +289,16 @@ def observe_all(
             observer.add(subject.run(batch.inputs), batch, reference)
             done += len(batch)
     return observer.result()
+
+
+def _paired(seen: Observation, other: Observation, file_bytes: int) -> Pair:
+    flips, won, lost = None, 0, 0
+    if seen.predictions is not None and other.predictions is not None:
+        flips = int((seen.predictions != other.predictions).sum())
+        if seen.score is None:
+            right, before = seen.predictions == seen.labels, other.predictions == other.labels
+            won, lost = int((right & ~before).sum()), int((before & ~right).sum())
+    return Pair(len(seen.index), won, lost, flips, other.score, file_bytes)
 
 
 def all_logits(subject: Subject, samples: GateSamples) -> Array:

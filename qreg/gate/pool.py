@@ -64,7 +64,13 @@ class JudgeRequest:
         self.options.apply_threads()
         use_project(self.settings)
         gate = Gate(gate_options(self.settings, self.options), full=self.full)
-        return Judge(gate, Store(self.baselines), alpha=self.alpha, details=self.details)
+        return Judge(
+            gate,
+            Store(self.baselines),
+            alpha=self.alpha,
+            details=self.details,
+            budget=self.settings.budget,
+        )
 
 
 class Pool:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from qreg.gate.outputs import PAGE, Outputs
-from qreg.gate.report import promise_line, summary_line, verdict_record
-from qreg.records.decode import decoder, parse
+from qreg.gate.report import budget_line, promise_line, summary_line, verdict_record
+from qreg.records.budget import KnownFailure
+from qreg.records.decode import decoder, parse, plain
 from qreg.records.detail import CaseDetail
 from qreg.records.verdict import Outcome, Verdict
 from qreg.report.escape import visible
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from qreg.records.case import Case
     from qreg.report.location import Location
 
-_PROPERTY = "qreg"
+_PROPERTY, _KNOWN = "qreg", "qreg-known"
 #: Suffix of a reason for judging no case, where this is not the user's choice.
 FAILS = "the run fails"
 Record = dict[str, Any]
@@ -52,6 +53,7 @@ class Summary:
         self._found: dict[str, Record] = {}
         self._skipped: dict[str, str] = {}
         self._verdicts: dict[str, tuple[Verdict, CaseDetail | None]] = {}
+        self._known: dict[str, KnownFailure] = {}
         self._seen: set[str] = set()
 
     @pytest.hookimpl
@@ -61,13 +63,17 @@ class Summary:
             return
         if report.when == "call":
             self._seen.add(report.nodeid)
-            for attempts in (self._found, self._skipped, self._verdicts):
+            for attempts in (self._found, self._skipped, self._verdicts, self._known):
                 attempts.pop(report.nodeid, None)
             for name, value in report.user_properties:
                 if name == _PROPERTY:
                     verdict = decoder(Verdict)(parse(str(value).encode()))
                     self._found[report.nodeid] = verdict_record(verdict)
                     self._verdicts[report.nodeid] = verdict, _detail(report)
+                if name == _KNOWN:
+                    known = decoder(KnownFailure)(parse(str(value).encode()))
+                    self._known[report.nodeid] = known
+                    self._found[report.nodeid]["known_failure"] = plain(known)
         if report.skipped and isinstance(report.longrepr, tuple):
             self._skipped[report.nodeid] = report.longrepr[2].removeprefix("Skipped: ")
 
@@ -118,16 +124,26 @@ class Summary:
 
     def _lines(self) -> Iterator[str]:
         for record in self._sorted():
-            outcome = Outcome(record["outcome"])
-            # failures are shown in full above, among pytest's failures
-            if outcome is not Outcome.PASS:
-                yield from record["short" if outcome.fails or self._strict else "lines"]
+            yield from self._case_lines(record)
         yield from self._closing_lines()
+
+    def _case_lines(self, record: Record) -> Iterator[str]:
+        outcome = Outcome(record["outcome"])
+        if known := record["known_failure"]:
+            yield (
+                f"known failure {record['case']}: {outcome.value}, excused until "
+                f"{known['expires']}: {known['reason']}"
+            )
+        # failures are shown in full above, among pytest's failures
+        elif outcome is not Outcome.PASS:
+            yield from record["short" if outcome.fails or self._strict else "lines"]
 
     def _closing_lines(self) -> Iterator[str]:
         no_baseline = len(self._records) - len(self._judged())
         skipped = sum(self._skips.values()) - no_baseline
         yield summary_line([record["outcome"] for record in self._records], skipped)
+        if self._known:
+            yield f"known failures {len(self._known)}: counted above, and excused"
         if failed := len(self._seen - self._found.keys() - self._skipped.keys()):
             yield f"failed without a verdict {failed}: see the failures above"
         for reason, count in sorted(self._skips.items()):
@@ -144,6 +160,8 @@ class Summary:
         if self._judged():
             yield _weights_line(self._judged())
             yield promise_line(self._judged())
+        if line := budget_line(self._records):
+            yield line
         if further := self._by_holm():
             yield f"also significant by Holm's procedure in this run: {', '.join(further)}"
         if not self._judged():

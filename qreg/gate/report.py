@@ -9,6 +9,8 @@ from dataclasses import asdict, astuple
 from typing import Any
 
 from qreg.checks.score import amount, step
+from qreg.records.budget import Shown
+from qreg.records.decode import plain
 from qreg.records.verdict import (
     AccuracyChange,
     Check,
@@ -92,6 +94,8 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "p_values": list(verdict.p_values),
         "promise": asdict(verdict.promise) if verdict.promise else None,
         "data_notes": list(verdict.data_notes),
+        "budget": plain(verdict.budget),
+        "known_failure": None,
         "checks": sorted({finding.check.value for finding in verdict.findings}),
         "moved": [list(astuple(image)) for image in verdict.moved],
         "short": list(short_lines(verdict)),
@@ -133,7 +137,13 @@ def next_command(verdict: Verdict) -> str:
         return f"pytest -m regression {selection(verdict)}"
     if verdict.outcome is Outcome.INCONCLUSIVE:
         return f"pytest -m regression --qreg-full {selection(verdict)}"
-    if {finding.check for finding in verdict.findings} == {Check.SPEED_UP}:
+    checks = {finding.check for finding in verdict.findings}
+    if checks == {Check.BUDGET} and verdict.outcome is Outcome.REGRESSED:
+        return (
+            f"qreg compare --budget --model {case.model} --dataset {case.dataset} "
+            f"--methods {case.method} --engine {case.engine}"
+        )
+    if checks == {Check.SPEED_UP}:
         return f"qreg speed check . . --against fp32 --cases {case}"
     return f"qreg baseline diff {case}" if verdict.outcome is not Outcome.PASS else ""
 
@@ -166,6 +176,16 @@ def promise_line(records: Sequence[dict[str, Any]]) -> str:
         f"more than once; probability of any false alarm: below {PROMISES_ALPHA:.1%}); no promise "
         f"for {len(records) - len(promised)}"
     )
+
+
+def budget_line(records: Sequence[dict[str, Any]]) -> str:
+    """How many limits are kept, broken and not shown, in how many cases; "" without a budget."""
+    counts = Counter(one["result"] for record in records for one in record["budget"])
+    if not counts:
+        return ""
+    cases = sum(bool(record["budget"]) for record in records)
+    found = ", ".join(f"{counts[one.value]} {one.value}" for one in Shown if counts[one.value])
+    return f"budget: {found}, of {sum(counts.values())} limits in {cases} cases (bounds at 95 %)"
 
 
 def finding_lines(finding: Finding) -> list[str]:

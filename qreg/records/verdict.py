@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from qreg.records.budget import BudgetCheck
 from qreg.records.case import Case, Failure
 
 
@@ -51,6 +52,9 @@ class Check(Enum):
     SATURATION = "saturation"
     WARNINGS = "warnings"
     SPEED_UP = "speed-up"
+    CONVERSION = "conversion"
+    TRAINING = "training"
+    BUDGET = "budget"
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,7 @@ class Verdict:
         notes: remarks for the reader other than findings.
         data_notes: what was done to samples and outputs; it holds whatever the outcome, and is
             said of a PASS too.
+        budget: the limits of the owner's budget; () where there is none.
     """
 
     case: Case
@@ -217,6 +222,7 @@ class Verdict:
     weights: str = ""
     layer: str = ""
     data_notes: tuple[str, ...] = ()
+    budget: tuple[BudgetCheck, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,23 @@ from qreg.records.measurement import Measurement
 FORMAT = 1
 
 
-def measurements_text(results: Sequence[Measurement | Failure], *, created: str) -> str:
-    """All measurements and failures, keys sorted. `created` is an ISO 8601 time."""
-    content = {
+def measurements_text(
+    results: Sequence[Measurement | Failure],
+    *,
+    created: str,
+    budget: Sequence[dict[str, Any]] = (),
+) -> str:
+    """All measurements, failures and results of a budget, keys sorted.
+
+    Args:
+        created: an ISO 8601 time.
+    """
+    content: dict[str, Any] = {
         "measurements": [asdict(r) for r in results if isinstance(r, Measurement)],
         "failures": [asdict(r) for r in results if isinstance(r, Failure)],
     }
+    if budget:
+        content["budget"] = list(budget)
     return enveloped(content, number=FORMAT, created=created)
 
 

@@ -16,26 +16,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from qreg.records.budget import Shown
 from qreg.stats.sign_flip import checked, mean_interval
 
 #: The confidence that a budget is kept, or broken: each end of the interval is one-sided.
 LEVEL = 0.95
 #: Upper limit of the number of needed samples; beyond it, no number is reported.
 MOST_SAMPLES = 10**9
-
-
-class Shown(Enum):
-    """The result for a budget."""
-
-    KEPT = "KEPT"
-    BROKEN = "BROKEN"
-    NOT_SHOWN = "NOT SHOWN"
 
 
 @dataclass(frozen=True)

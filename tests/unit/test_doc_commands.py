@@ -191,6 +191,7 @@ _SCRIPTS = {
     "tests/speed/zoo.py": "--help",
     "tests/evidence/clean_scores.py": "--help",
     "tests/evidence/real_scores.py": "--draws 5",
+    "tests/evidence/budget_rates.py": "--table simulated --draws 5",
     "tests.invariants.deviations": "",
     "tests.invariants.odd_inputs": "",
     "tests.invariants.real_kernels": "--images 1 --model linear_100",
