@@ -363,7 +363,7 @@ class CaseItem(pytest.Item):
             return
         if known is not None:
             self.user_properties.append((_KNOWN, json.dumps(plain(known))))
-            pytest.xfail(f"known failure until {known.expires}: {known.reason}")
+            pytest.xfail(visible(f"known failure until {known.expires}: {known.reason}"))
         verbose = self.config.get_verbosity() >= 2
         raise NotApprovedError(verdict_lines(verdict, traceback=verbose))
 

@@ -118,9 +118,12 @@ def choose_fused(
     empty = (scale == 0) | torch.isinf(1 / scale)
     scale = torch.where(empty, torch.full_like(scale, 0.1), scale)
     small = scale < _SMALLEST_SCALE
-    lowest = torch.where(small, lowest * _SMALLEST_SCALE / scale, lowest)
-    highest = torch.where(small, highest * _SMALLEST_SCALE / scale, highest)
-    scale = torch.where(small, torch.full_like(scale, _SMALLEST_SCALE), scale)
+    # in float32, as there: it decides ties of the zero point
+    wider = (torch.tensor(_SMALLEST_SCALE) / scale.float()).where(small, torch.tensor(1.0))
+    lowest, highest = (
+        (end.float() * wider).double().where(small, end) for end in (lowest, highest)
+    )
+    scale = torch.where(small, torch.full_like(scale, _SMALLEST_SCALE).float().double(), scale)
     from_low, from_high = qmin - lowest / scale, qmax - highest / scale
     nearer = abs(qmin) + (lowest / scale).abs() < abs(qmax) + (highest / scale).abs()
     zero = torch.where(nearer, from_low, from_high)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 from torch.ao import quantization as ao
+from torch.ao.quantization import fake_quantize
 
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
-from qreg.faults.fault import QAT, Fault, Target, before, changed_method
+from qreg.faults.fault import (
+    QAT,
+    Fault,
+    Injection,
+    Target,
+    after,
+    before,
+    changed_method,
+    patched,
+)
+from qreg.faults.surgery import in_middle
 from qreg.measure.subject import calibration_samples
 from qreg.models import build_model
 from qreg.quantization import Context, Method, get_method
@@ -71,7 +83,89 @@ def _observers_never_on(model: nn.Module) -> None:
             found.activation_post_process.reset_min_max_vals()
 
 
+_MODULES = ("FakeQuantize", "FusedMovingAvgObsFakeQuantize")
+
+
+def _in_every_fake_quantizer(
+    change: Callable[
+        [Callable[[Any, torch.Tensor], torch.Tensor], Any, torch.Tensor], torch.Tensor
+    ],
+) -> Injection:
+    """Put `change`, given the original forward, module and input, in place of forward."""
+
+    def changed(original: Any) -> Any:
+        return lambda module, x: change(original, module, x)
+
+    owner = "torch.ao.quantization.fake_quantize"
+    return patched(
+        *((f"{owner}.{k}.forward", changed(getattr(fake_quantize, k).forward)) for k in _MODULES)
+    )
+
+
+def _unchanged(_: Any, __: Any, x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
+def _slower_range(original: Any, module: Any, x: torch.Tensor) -> torch.Tensor:
+    observer = module.activation_post_process
+    before = observer.averaging_constant
+    observer.averaging_constant = before / 2
+    try:
+        found: torch.Tensor = original(module, x)
+    finally:
+        observer.averaging_constant = before
+    return found
+
+
+def _forget_range(layer: Any) -> None:
+    layer.scale, layer.zero_point = 1.0, 0
+
+
+def _path(name: str, description: str, change: Any) -> Fault:
+    return Fault(
+        name=name,
+        family="QAT's own path",
+        description=description,
+        inject=_in_every_fake_quantizer(change),
+        size=name,
+        methods=QAT,
+    )
+
+
 TRAINING = (
+    _path(
+        "fake-quant-passes-through",
+        "PyTorch's fake-quantizers return their input unchanged",
+        _unchanged,
+    ),
+    _path(
+        "gradient-outside-range",
+        "the straight-through gradient is 1 outside of the range, too",
+        lambda original, module, x: x + (original(module, x) - x).detach(),
+    ),
+    _path(
+        "gradient-zero",
+        "fake-quantizers have no gradient",
+        lambda original, module, x: original(module, x).detach() + 0 * x,
+    ),
+    _path(
+        "gradient-x0.99",
+        "the straight-through gradient is 1 % smaller",
+        lambda original, module, x: 0.99 * (found := original(module, x)) + 0.01 * found.detach(),
+    ),
+    _path(
+        "moving-average-halved",
+        "observed ranges move half as fast as their constant says",
+        _slower_range,
+    ),
+    Fault(
+        name="conversion-drops-range",
+        family="conversion",
+        description="conversion leaves the middle layer's output a scale of 1",
+        inject=after(in_middle(_forget_range)),
+        size="middle layer",
+        methods=QAT,
+    ),
     Fault(
         name="fake-quant-off",
         family="training",

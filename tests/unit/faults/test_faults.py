@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from torch.ao.nn.quantized import dynamic as nnqd
-from torch.ao.quantization import observer
+from torch.ao.quantization import fake_quantize, observer
 
 from qreg.errors import UnknownNameError
 from qreg.faults import all_faults, get_faults
@@ -59,7 +59,9 @@ EVERY = pytest.mark.parametrize("fault", all_faults().values(), ids=lambda fault
 def _state() -> list[Any]:
     names = [name.split(":") for name in _USED]
     found = [getattr(import_module(module), name) for module, name in names]
-    return [*found, observer.HistogramObserver.calculate_qparams, nnqd.Linear.forward]
+    fakes = (fake_quantize.FakeQuantize, fake_quantize.FusedMovingAvgObsFakeQuantize)
+    own = [observer.HistogramObserver.calculate_qparams, nnqd.Linear.forward]
+    return [*found, *own, *(kind.forward for kind in fakes)]
 
 
 @EVERY
