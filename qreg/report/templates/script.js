@@ -18,7 +18,7 @@
     const left = counted.filter((row) => !row.classList.contains("gone-by-filter")).length;
     said.textContent = `${left} of ${counted.length} cases shown`;
   };
-  form.addEventListener("input", apply);
+  for (const kind of ["input", "change"]) form.addEventListener(kind, apply);
   form.addEventListener("reset", () => setTimeout(apply));
   form.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("beforeprint", () => {
