@@ -14,11 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from qreg.artifacts.names import ONNXRUNTIME
 from qreg.data import DATASETS, Dataset, get_dataset
 from qreg.errors import ContractError, UnavailableError
 from qreg.models import MODELS
-from qreg.quantization import METHODS, Method, method_info
-from qreg.quantization.engines import available_engines, check_engine, default_engine
+from qreg.quantization import METHODS, Method, MethodInfo, method_info
+from qreg.quantization.engines import (
+    available_engines,
+    check_engine,
+    default_engine,
+    engines_for,
+)
 from qreg.records.case import Case, Failure
 from qreg.records.comparison import Comparison
 from qreg.records.verdict import Verdict
@@ -190,8 +196,13 @@ def comparison_cases(
     return tuple(
         Case(dataset, model, method, engine)
         for method in dict.fromkeys(("fp32", *methods))
-        for engine in ((home,) if method_info(method).float_only else chosen)
+        for engine in _measured_on(method_info(method), home, chosen)
     )
+
+
+def _measured_on(method: MethodInfo, home: str, chosen: Sequence[str]) -> tuple[str, ...]:
+    engines = engines_for(method, chosen)
+    return (home,) if method.float_only and ONNXRUNTIME not in engines else engines
 
 
 @contextmanager

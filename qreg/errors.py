@@ -45,6 +45,14 @@ class MissingDataError(DataError):
     """A dataset is not on this machine."""
 
 
+class MissingFileError(QregError):
+    """A model's file is not there."""
+
+
+class ModelFileError(QregError):
+    """A model's file cannot be read, or cannot be run on these inputs."""
+
+
 class CorruptFileError(QregError):
     """A file's content is not the expected content; the file is left unchanged."""
 

@@ -95,6 +95,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self._paths: dict[str, str] = {}
         self._libraries: dict[str, str] = {}
+        self._in_library: dict[str, re.Pattern[str]] = {}
         self._defined: dict[str, Callable[[], T]] = {}
 
     def register(self, name: str, path: str) -> None:
@@ -109,11 +110,17 @@ class Registry(Generic[T]):
             raise ValueError(f"{self.kind} '{name}': '{path}' is not package.module:object")
         self._paths[name] = path
 
-    def register_library(self, prefix: str, path: str) -> None:
-        """Add all names ``prefix:NAME``; a function at `path` returns what NAME stands for."""
+    def register_library(
+        self, prefix: str, path: str, *, names: re.Pattern[str] = _IN_LIBRARY
+    ) -> None:
+        """Add all names ``prefix:NAME``; a function at `path` returns what NAME stands for.
+
+        Args:
+            names: what NAME may be.
+        """
         if not is_object_path(path) or prefix in self._libraries:
             raise ValueError(f"{self.kind} library '{prefix}': '{path}'")
-        self._libraries[prefix] = path
+        self._libraries[prefix], self._in_library[prefix] = path, names
 
     def define(self, definitions: Mapping[str, Callable[[], T]]) -> None:
         """Replace the project's own names; each is with a function that returns the thing."""
@@ -149,7 +156,8 @@ class Registry(Generic[T]):
     def knows(self, name: str) -> bool:
         """Whether `name` is registered, the project's, of a library, or an object path."""
         prefix, colon, rest = name.partition(":")
-        in_library = bool(colon) and prefix in self._libraries and _IN_LIBRARY.fullmatch(rest)
+        library = self._in_library.get(prefix) if colon else None
+        in_library = library is not None and library.fullmatch(rest)
         named = name in self._paths or name in self._defined
         return named or bool(in_library) or is_object_path(name)
 

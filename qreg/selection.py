@@ -10,13 +10,20 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from qreg.artifacts.names import search_in
 from qreg.budget.table import check_patterns
 from qreg.data import DATASETS, define_datasets
 from qreg.errors import UnknownNameError
 from qreg.measure.options import Options
 from qreg.models import MODELS, define_models
 from qreg.quantization import METHODS
-from qreg.quantization.engines import ENGINES, available_engines, check_engine, default_engine
+from qreg.quantization.engines import (
+    ALL_ENGINES,
+    available_engines,
+    check_engine,
+    default_engine,
+    engines_for,
+)
 from qreg.records.case import Case
 from qreg.registry import Registry, is_object_path, let_import, module_folders
 from qreg.settings import Settings, dataset_name, find_settings
@@ -38,15 +45,21 @@ def select_cases(
         QregError: a name is neither in the settings nor registered.
     """
     use_project(settings)
-    for registry, own in ((MODELS, settings.models), (METHODS, settings.methods)):
+    for registry, own in ((MODELS, settings.models), (METHODS, _all_methods(settings))):
         for name in own:
             registry.check(name)
     known = [name for name, _ in dataset_sources(settings)]
-    cases = gate_cases(
-        _chosen(DATASETS, datasets, known),
-        _chosen(MODELS, models, settings.models),
-        _chosen(METHODS, methods, settings.methods),
-        _engines(tuple(engines) or settings.engines),
+    chosen = _chosen(METHODS, methods, _all_methods(settings))
+    cases = tuple(
+        case
+        for dataset in _chosen(DATASETS, datasets, known)
+        for model in _chosen(MODELS, models, settings.models)
+        for case in gate_cases(
+            (dataset,),
+            (model,),
+            _methods_of(model, chosen, settings),
+            _engines(tuple(engines) or settings.engines),
+        )
     )
     if methods:
         return cases
@@ -95,12 +108,27 @@ class CaseChoice:
         )
 
 
+def _all_methods(settings: Settings) -> tuple[str, ...]:
+    """The project's methods, and the files of its models."""
+    files = (file for one in settings.definitions for file in one.files)
+    return tuple(dict.fromkeys((*settings.methods, *files)))
+
+
+def _methods_of(model: str, chosen: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """The chosen methods without files that are other models' alone."""
+    files = {one.name: one.files for one in settings.definitions}
+    others = {file for name, given in files.items() if name != model for file in given}
+    others -= {*files.get(model, ()), *settings.methods}
+    return tuple(method for method in chosen if method not in others)
+
+
 def _left_out(case: Case, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(str(case), pattern) for pattern in patterns)
 
 
 def use_project(settings: Settings) -> None:
     """Let names mean what the project says: its modules, models and datasets."""
+    search_in(settings.root)
     define_models(settings.definitions)
     define_datasets(settings.dataset_definitions)
     let_import(*module_folders(settings.root))
@@ -164,12 +192,15 @@ def gate_cases(
 ) -> tuple[Case, ...]:
     """Every dataset x model x method x engine, fp32 first in each group of one model."""
     ordered = [*(m for m in methods if m == "fp32"), *(m for m in methods if m != "fp32")]
+    measured = {method: engines_for(METHODS.info(method), engines) for method in ordered}
+    all_engines = dict.fromkeys((*engines, *(one for each in measured.values() for one in each)))
     return tuple(
         Case(dataset, model, method, engine)
         for dataset in datasets
         for model in models
-        for engine in engines
+        for engine in all_engines
         for method in ordered
+        if engine in measured[method]
     )
 
 
@@ -178,7 +209,7 @@ def is_known(case: Case, settings: Settings) -> bool:
     own = (name for name, _ in dataset_sources(settings))
     dataset = case.dataset in own or DATASETS.knows(case.dataset)
     named = dataset and MODELS.knows(case.model) and METHODS.knows(case.method)
-    return named and case.engine in ENGINES
+    return named and case.engine in ALL_ENGINES
 
 
 def matches(case: Case, names: Iterable[str]) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from qreg.artifacts.names import FILE, is_file_name
 from qreg.budget.table import read_budget, read_known_failures
 from qreg.data import DATASETS
 from qreg.data.draw import Draw
@@ -238,13 +239,26 @@ def _models(
     return _names(path, "models", names), definitions
 
 
-_MODEL_HINT = '{ factory = "package.module:factory", name = "NAME", weights = "FILE", width = 32 }'
+def _files(value: object) -> tuple[str, ...]:
+    """The methods that stand for a model's delivered files."""
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise TypeError("files is a list of paths")
+    return tuple(one if is_file_name(one) else f"{FILE}:{one}" for one in value)
+
+
+_MODEL_HINT = (
+    '{ factory = "package.module:factory", name = "NAME", weights = "FILE", width = 32 } or '
+    '{ file = "net.onnx", name = "NAME", files = ["net_int8.onnx"] }'
+)
 
 
 def _definition(path: Path, table: dict[str, Any], root: Path) -> ModelSource:
     arguments = dict(table)
     factory, weights = arguments.pop("factory", None), arguments.pop("weights", None)
     try:
+        if factory is None and (file := arguments.pop("file", None)):
+            factory = f"{FILE}:{file}"
+        files = _files(arguments.pop("files", ()))
         if not isinstance(factory, str) or not isinstance(weights, str | None):
             raise ValueError("factory and weights are text, and factory must be there")
         name = arguments.pop("name", None) or source_name(factory, arguments)
@@ -253,6 +267,7 @@ def _definition(path: Path, table: dict[str, Any], root: Path) -> ModelSource:
             factory=MODELS.check(factory),
             arguments=tuple(sorted(arguments.items())),
             weights=root / weights if weights else None,
+            files=files,
         )
     except (ValueError, TypeError) as error:
         raise QregError(

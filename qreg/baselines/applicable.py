@@ -20,6 +20,9 @@ SAME = (
     "cpu_capability",  # the vector width of PyTorch's own kernels: the order of float sums
     "vnni",  # without it pairs of int8 products saturate at 16 bits
     "limits",  # keep kernels from using the instructions above
+    "onnxruntime",  # of what it runs: its kernels, and what its optimizer makes of a graph
+    "provider",
+    "graph_level",
     "threads",  # determine how sums are split, and so their order
 )
 T = TypeVar("T")
@@ -128,6 +131,9 @@ def _described(environment: Environment, fields: Sequence[str]) -> str:
         "system": environment.system or "an unknown system",
         "arch": environment.arch or "an unknown architecture",
         "cpu": environment.cpu or "an unknown CPU",
+        "onnxruntime": f"onnxruntime {environment.onnxruntime or 'absent'}",
+        "provider": environment.provider,
+        "graph_level": f"graph optimization {environment.graph_level or 'unknown'}",
         "threads": threads,
     }
     return ", ".join(words[field] for field in words if field in fields and words[field])

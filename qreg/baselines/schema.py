@@ -15,6 +15,7 @@ from qreg.records.baseline import Approval
 from qreg.records.case import Case, Environment
 from qreg.records.decode import Signed
 from qreg.records.measurement import Role
+from qreg.records.model_file import ModelFile
 
 #: 1: `File` as below without promises, its arrays in safetensors files.
 #: 2: promises.
@@ -164,6 +165,7 @@ class Entry:
     sha256: str
     score: ScoreEntry | None = None
     draw: str = ""
+    file: ModelFile | None = None
 
 
 @dataclass(frozen=True)

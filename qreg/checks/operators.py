@@ -10,7 +10,21 @@ from qreg.records.verdict import Check, Finding, Outcome
 
 # Operators that compute layers; PyTorch versions may differ in the operators around them.
 _FLOAT_WORK = ("aten::convolution", "aten::addmm", "aten::mm", "aten::bmm", "aten::linear")
-_QUANTIZED = ("quantized::", "quantized_decomposed::", "onednn::", "torchao::", "aten::_int_mm")
+_QUANTIZED = (
+    "quantized::",
+    "quantized_decomposed::",
+    "onednn::",
+    "torchao::",
+    "aten::_int_mm",
+    "onnx::QLinear",
+    "onnx::ConvInteger",
+    "onnx::MatMulInteger",
+    "microsoft::QLinear",
+    "microsoft::MatMulInteger",
+    "microsoft::QGemm",
+    "microsoft::DynamicQuantize",
+    "microsoft::MatMulNBits",
+)
 # Dequantizing is not quantized work: a graph with only this left computes in float.
 _ONLY_READ = "quantized_decomposed::dequantize"
 _CONVERTING = "quantized_decomposed::"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from qreg.checks.accuracy import accuracy_change, judge_accuracy, moved_images
 from qreg.checks.agreement import agreement_p_value, judge_agreement
+from qreg.checks.files import file_note, judge_file
 from qreg.checks.layers import judge_layers, judge_parameters
 from qreg.checks.logits import judge_logits, judge_numbers
 from qreg.checks.operators import judge_kinds, judge_operators, judge_quantized
@@ -67,6 +68,7 @@ def judge(
     findings += judge_agreement(now, old, shared, exact=basis.exact, alpha=alpha)
     findings += _source(now, old)
     findings += judge_quantized(method, now.numerics)
+    findings += judge_file(now.file, old.file)
     findings += _numerics(now, old, shared, basis, method)
     findings.sort(key=lambda finding: -finding.outcome.severity)
     return Verdict(
@@ -137,7 +139,9 @@ def _numerics(
 ) -> Iterator[Finding]:
     allowed = tolerances(now, old, basis)
     # "2.14.1+cpu" and "2.14.1+cu130" are the same environment
-    same_version = basis.exact or now.environment.torch == old.environment.torch
+    here, there = now.environment, old.environment
+    same_versions = (here.torch, here.onnxruntime) == (there.torch, there.onnxruntime)
+    same_version = basis.exact or same_versions
     a, b = now.numerics, old.numerics
     yield from judge_kinds(a.layers, b.layers)
     dispatched_alike = basis.exact or (same_version and _dispatched_alike(now, old, method))
@@ -215,6 +219,8 @@ def _notes(now: Snapshot, old: Snapshot, shared: Shared) -> tuple[str, ...]:
     notes = []
     if len(shared.index) < total:
         notes.append(f"judged on {len(shared.index)} of {total} images: the others are new")
+    if note := file_note(now.file, old.file):
+        notes.append(note)
     if now.environment.torch != old.environment.torch and set(now.warnings) != set(old.warnings):
         more = len(set(now.warnings) - set(old.warnings))
         fewer = len(set(old.warnings) - set(now.warnings))

@@ -13,7 +13,7 @@ from qreg.cli.options import (
 )
 from qreg.errors import QregError
 from qreg.names import Once, positive
-from qreg.quantization.engines import ENGINES, check_engine
+from qreg.quantization.engines import ALL_ENGINES, check_engine
 
 if TYPE_CHECKING:
     from qreg.records.case import Case
@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         action=Once,
         default="",
         metavar="NAME",
-        help=f"of {', '.join(ENGINES)} (default: the first available one)",
+        help=f"of {', '.join(ALL_ENGINES)} (default: the first available one)",
     )
     saturation.add_argument(
         "--images",

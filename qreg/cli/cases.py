@@ -10,7 +10,7 @@ from qreg.data import DATASETS
 from qreg.models import MODELS
 from qreg.names import Names
 from qreg.quantization import METHODS
-from qreg.quantization.engines import ENGINES
+from qreg.quantization.engines import ALL_ENGINES
 from qreg.records.case import Case
 from qreg.selection import CaseChoice, project_settings
 from qreg.settings import Settings
@@ -22,7 +22,7 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
         "dataset": (DATASETS.names(), "package.module:DATASET"),
         "model": (MODELS.names(), "package.module:factory"),
         "method": (METHODS.names(), "package.module:method"),
-        "engine": (ENGINES, ""),
+        "engine": (ALL_ENGINES, ""),
     }
     for kind, (names, own) in kinds.items():
         parser.add_argument(

@@ -13,7 +13,7 @@ from qreg.models import MODELS
 from qreg.names import Names, Once, positive, positive_or_zero
 from qreg.progress import Progress, no_progress
 from qreg.quantization import METHODS
-from qreg.quantization.engines import ENGINES, available_engines, check_engine, default_engine
+from qreg.quantization.engines import ALL_ENGINES, available_engines, check_engine, default_engine
 from qreg.selection import use_project
 from qreg.settings import find_settings
 from qreg.tasks import TASKS
@@ -83,7 +83,7 @@ def add_engine_option(parser: argparse.ArgumentParser) -> None:
         "--engine",
         action=Names,
         metavar="A,B,...",
-        help=f"from {', '.join(ENGINES)}, or all (default: the first available one)",
+        help=f"from {', '.join(ALL_ENGINES)}, or all (default: the first available one)",
     )
 
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from qreg.artifacts.onnx_file import OnnxModel
+from qreg.artifacts.torchscript import is_script
 from qreg.checks.layers import moved_layers
 from qreg.checks.tolerances import tolerances
 from qreg.checks.verdict import with_finding
@@ -78,6 +80,9 @@ def _located(
     subject = samples.subject(before.case)
     if not isinstance(subject, Subject):
         return moved[0][0], moved[0][0]
+    if isinstance(subject.model, OnnxModel) or is_script(subject.model):
+        name, own = moved[0]
+        return name, f"{name} ({'its parameters' if own else 'only its output'} changed)"
     twin = float_twin(subject.source, subject.model)  # once: it fuses the source
     for name, own in moved[:_TRIED_LAYERS]:
         note, share = _confirmed(name, subject, twin, before, samples)

@@ -14,6 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from qreg.artifacts.load import file_of
+from qreg.artifacts.onnx_file import OnnxModel
+from qreg.artifacts.torchscript import is_script
 from qreg.budget.rule import Evidence, Pair, judge_limits, look_again
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
@@ -29,7 +32,6 @@ from qreg.gate.qat import (
 from qreg.gate.samples import GateSamples, load_gate_samples, rule_of
 from qreg.gate.speed_up import SpeedUps
 from qreg.measure.comparison import BATCH
-from qreg.measure.environment import capture_environment
 from qreg.measure.observation import Observation, Observer, kept_elements
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import plain_text
@@ -43,7 +45,7 @@ from qreg.quantization.engines import use_engine
 from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.budget import Against, BudgetCheck, Limits
 from qreg.records.case import Case, Failure
-from qreg.records.numerics import Logits, Numerics
+from qreg.records.numerics import Logits, Numerics, OperatorCount
 from qreg.records.qat import QatObservation, TrainingSteps
 from qreg.tasks import whole_set_summary
 
@@ -206,7 +208,7 @@ class Gate:
             self._qat = self._observed_qat(subject, prepared, samples, numerics)
         return Snapshot(
             case=subject.case,
-            environment=capture_environment(),
+            environment=subject.environment,
             checkpoint=subject.weights.text,
             calibration=subject.calibration,
             correct=seen.correct,
@@ -216,14 +218,14 @@ class Gate:
             warnings=tuple(sorted({plain_text(text) for text in subject.warnings})),
             score=seen.score,
             draw=rule_of(samples.dataset.calibration, samples.dataset.samples),
+            file=file_of(subject.model),
         )
 
     def _numerics(self, subject: Subject, samples: GateSamples, seen: Observation) -> Numerics:
         reference = self._reference(subject, samples, seen)
         first = samples.first(_LAYER_SAMPLES)
         layers = layer_numerics(subject.run, subject.model, subject.source, first)
-        compiled = uncompiled(subject.model) is not subject.model
-        operators = count_operators(subject.run, inputs.head(first, 1), compiled=compiled)
+        operators = _operators(subject, first)
         single = _single(subject, first)
         return Numerics(
             images=samples.images(seen),
@@ -274,6 +276,13 @@ class Gate:
         if key not in self._seen:
             self._seen[key] = observe_all(self._speed_ups.fp32(case), samples)
         return self._seen[key]
+
+
+def _operators(subject: Subject, first: Inputs) -> tuple[OperatorCount, ...]:
+    if isinstance(subject.model, OnnxModel):
+        return subject.model.operators()
+    compiled = uncompiled(subject.model) is not subject.model
+    return count_operators(subject.run, inputs.head(first, 1), compiled=compiled)
 
 
 @torch.no_grad()
@@ -343,6 +352,10 @@ def _reloaded(subject: Subject, first: Inputs) -> str:
 
     If loading changes the state, the digest of that state instead.
     """
+    if isinstance(subject.model, OnnxModel):
+        return _single(replace(subject, model=subject.model.reloaded()), first)
+    if is_script(subject.model):
+        return _single(replace(subject, model=_script_again(subject.model)), first)
     saved = _saved(subject)
     try:
         subject.model.load_state_dict(torch.load(io.BytesIO(saved), weights_only=True))
@@ -350,6 +363,14 @@ def _reloaded(subject: Subject, first: Inputs) -> str:
         return ""
     again = _saved(subject)
     return _single(subject, first) if again == saved else hashlib.sha256(again).hexdigest()
+
+
+def _script_again(model: nn.Module) -> nn.Module:
+    buffer = io.BytesIO()
+    torch.jit.save(model, buffer)
+    buffer.seek(0)
+    again: nn.Module = torch.jit.load(buffer)
+    return again
 
 
 def _saved(subject: Subject) -> bytes:

@@ -16,7 +16,6 @@ from qreg.data import Dataset, Samples
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import raised_failure
 from qreg.errors import ContractError, DataError, QregError, UnavailableError
-from qreg.measure.environment import capture_environment
 from qreg.measure.observation import Observation, Observer
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import Subject, case_setup, prepare
@@ -192,11 +191,11 @@ def _time_single(subjects: Sequence[Subject], image: Inputs) -> list[Seconds]:
 
 def summarize(seen: CaseRuns) -> tuple[Measurement | Failure, ...]:
     """The measurements from the runs, each compared with fp32 and its control."""
-    environment, fingerprint = capture_environment(), seen.test.fingerprint()
+    fingerprint = seen.test.fingerprint()
     runs = [run for run in seen.runs if isinstance(run, Run)]
     by_method = {run.subject.method.name: run for run in reversed(runs)}
     return tuple(
-        _measurement(one, by_method, seen, environment, fingerprint)
+        _measurement(one, by_method, seen, one.subject.environment, fingerprint)
         if isinstance(one, Run)
         else one
         for one in seen.runs

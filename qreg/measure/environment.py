@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from qreg.artifacts.names import ONNXRUNTIME
 from qreg.records.case import Environment
 
 #: They keep kernels off instructions that the CPU has, or off exactness, and so change results.
@@ -25,9 +26,14 @@ LIMITS = (
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def capture_environment() -> Environment:
-    """What this process runs on."""
+def capture_environment(engine: str = "") -> Environment:
+    """What this process runs on.
+
+    Args:
+        engine: that of a case; onnxruntime belongs to the environment of what it runs.
+    """
     return Environment(
+        **(_onnxruntime() if engine == ONNXRUNTIME else {}),
         torch=torch.__version__,
         torchvision=_version("torchvision"),
         torchao=_version("torchao"),
@@ -41,6 +47,13 @@ def capture_environment() -> Environment:
         threads=torch.get_num_threads(),
         limits=tuple(f"{name}={os.environ[name]}" for name in LIMITS if name in os.environ),
     )
+
+
+def _onnxruntime() -> dict[str, str]:
+    from qreg.artifacts.onnx_file import PROVIDER, graph_level
+
+    version = _version("onnxruntime")
+    return {"onnxruntime": version, "provider": PROVIDER, "graph_level": graph_level()}
 
 
 def _version(package: str) -> str:

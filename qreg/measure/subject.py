@@ -11,11 +11,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from qreg.artifacts.load import file_of
+from qreg.artifacts.names import ONNXRUNTIME
+from qreg.artifacts.onnx_file import OnnxModel
 from qreg.data import Dataset, Samples, SplitName, inputs
 from qreg.data.draw import Draw
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import raised_failure
-from qreg.errors import MissingCheckpointError, QregError, UnavailableError
+from qreg.errors import (
+    MissingCheckpointError,
+    MissingFileError,
+    ModelFileError,
+    QregError,
+    UnavailableError,
+)
+from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import recorded_warnings, silence_one_time_warnings
 from qreg.models import build_model, check_output, is_shipped
@@ -23,7 +33,7 @@ from qreg.models.contract import tried
 from qreg.quantization import Context, Method, get_method
 from qreg.quantization.engines import use_engine
 from qreg.quantization.needs import check_needs
-from qreg.records.case import Case, Failure
+from qreg.records.case import Case, Environment, Failure
 from qreg.records.weights import Weights
 from qreg.training.loading import load_trained
 
@@ -48,10 +58,17 @@ class Subject:
     calibration: tuple[int, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def environment(self) -> Environment:
+        """What it runs on."""
+        by_onnxruntime = isinstance(self.model, OnnxModel)
+        return capture_environment(ONNXRUNTIME if by_onnxruntime else "")
+
     def run(self, given: Inputs) -> Any:
         """Outputs of a batch, on this case's engine; logits (N, classes) of a classifier."""
         # Kernels read the current engine at every call, not only when weights are packed.
-        torch.backends.quantized.engine = self.case.engine
+        if self.case.engine != ONNXRUNTIME:
+            torch.backends.quantized.engine = self.case.engine
         return inputs.call(self.model, given)
 
 
@@ -86,6 +103,8 @@ def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
     except (UnavailableError, MissingCheckpointError) as error:
         lacks = getattr(error, "lacks", "")
         return Failure(case, str(error), error.hint, unavailable=True, lacks=lacks)
+    except (MissingFileError, ModelFileError) as error:
+        return Failure(case, str(error), error.hint, unavailable=False)
     except QregError:
         raise
     except (Exception, SystemExit) as error:  # a model that ends the process ends its case
@@ -97,7 +116,7 @@ def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
 
 
 #: Packages built for one PyTorch version each that a model's code may import.
-_PACKAGES = ("torchvision", "torchao", "timm")
+_PACKAGES = ("torchvision", "torchao", "timm", "onnx", "onnxruntime", "onnxscript")
 
 
 def _missing_package(error: BaseException) -> str:
@@ -122,6 +141,11 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
         check_needs(method, case.engine)
         model, weights = _load(case, method, setup)
         source = copy.deepcopy(model)
+        if file_of(model) is not None and not method.takes_file:
+            raise UnavailableError(
+                f"{method.name} quantizes PyTorch's modules, and the float model is a file",
+                hint="methods for a file: ort-static, ort-dynamic, or another file: file:PATH",
+            )
         context = Context(case.engine, calibration, setup.sample)
         model = method.quantize(model.eval(), context).eval()
         logits = inputs.call(model, setup.sample)

@@ -109,6 +109,23 @@ def _record(
     Recording(graph).run(*tensors(inputs))
 
 
+@torch.no_grad()
+def graph_values(graph: fx.GraphModule, inputs: Inputs) -> dict[str, torch.Tensor]:
+    """Outputs of a graph's layers by name."""
+    shown = {layer.shown(): layer.name for layer in layers_in(graph)}
+    found: dict[str, torch.Tensor] = {}
+
+    class Recording(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            if n in shown and isinstance(value, torch.Tensor):
+                found[shown[n]] = value.clone()
+            return value
+
+    Recording(graph).run(*tensors(inputs))
+    return found
+
+
 def _input_layers(inputs: Inputs) -> dict[str, torch.Tensor]:
     """The inputs by their layer names: ``input``, ``input#2``, ..."""
     numbered = enumerate(tensors(inputs), start=1)

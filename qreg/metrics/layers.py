@@ -12,8 +12,10 @@ from torch import nn
 from torch.ao import quantization as ao
 from torch.ao.nn.quantized import FloatFunctional, QFunctional
 
+from qreg.artifacts.onnx_file import OnnxModel
+from qreg.artifacts.torchscript import is_script, script_layers, script_values
 from qreg.data.inputs import Inputs, Run, call
-from qreg.metrics.graph_layers import graph_layers, layers_in
+from qreg.metrics.graph_layers import graph_layers, graph_values
 from qreg.metrics.graphs import exported_graph
 from qreg.metrics.parameters import (
     biases,
@@ -29,6 +31,7 @@ from qreg.records.numerics import Layer
 # The result of an addition passes through this child of FloatFunctional and QFunctional.
 _RESULT = "activation_post_process"
 _SILENT = (nn.Identity, nn.Dropout, nn.Flatten, ao.QuantStub, ao.DeQuantStub)
+_STUBBED = "model."
 See = Callable[[str, torch.Tensor], None]
 
 
@@ -63,11 +66,14 @@ def layer_numerics(
         run: runs `model`.
         source: the model it was quantized from; it is modified.
     """
+    if isinstance(model, OnnxModel):
+        return model.describe(inputs, float_values(source, inputs))
+    if is_script(model):
+        return script_layers(model, inputs, float_values(source, inputs))
+    if graph := exported_graph(model):
+        return graph_layers(graph, float_values(source, inputs), inputs)
     twin = float_twin(source, model)
     of_twin = partial(call, twin)
-    if graph := exported_graph(model):
-        run_in = {layer.name.partition("#")[0] for layer in layers_in(graph)}
-        return graph_layers(graph, layer_outputs(of_twin, twin, inputs, names=run_in), inputs)
     modules = dict(model.named_modules())
     names = {name for name, module in modules.items() if name and _is_layer(module)}
     wanted = layer_outputs(of_twin, twin, inputs, names=names)
@@ -79,6 +85,29 @@ def layer_numerics(
     with _recorded(model, names, describe):
         run(inputs)
     return tuple(layers)
+
+
+@torch.no_grad()
+def float_values(source: nn.Module, inputs: Inputs) -> dict[str, torch.Tensor]:
+    """Outputs of a float model's layers, by name, for the layers of a graph or a file.
+
+    Args:
+        source: modules, whose BatchNorm is folded in place; or a model from a file.
+    """
+    if isinstance(source, OnnxModel):
+        return source.float_values(inputs)
+    if is_script(source):
+        return {layer.name: value for layer, value in script_values(source, inputs)}
+    if graph := exported_graph(source):
+        return graph_values(graph, inputs)
+    source.apply(ao.disable_fake_quant)
+    source.apply(ao.disable_observer)
+    twin = fold_batch_norm(source.eval())
+    names = {name for name, _ in twin.named_modules() if name}
+    found = layer_outputs(partial(call, twin), twin, inputs, names=names)
+    # of a model between stubs; a file has the names of the model that its author exported
+    inside = {n.removeprefix(_STUBBED): x for n, x in found.items() if n.startswith(_STUBBED)}
+    return {**inside, **found}
 
 
 @torch.no_grad()

@@ -9,6 +9,9 @@ import torch
 from torch import nn
 from torch.ao.nn.intrinsic.modules.fused import _FusedModule
 
+from qreg.artifacts.load import file_of
+from qreg.artifacts.onnx_file import OnnxModel
+from qreg.artifacts.torchscript import is_script, script_size
 from qreg.metrics.graphs import exported_graph, plain_tensors, stored_names, uncompiled
 from qreg.metrics.parameters import biases, is_packed_recurrent, weights
 from qreg.records.measurement import Role, Size, TensorSize
@@ -18,10 +21,15 @@ _PACKED = "._packed_params._packed_params"
 
 
 def model_size(model: nn.Module) -> Size:
-    """Measure a model, float or quantized."""
+    """Measure a model, float or quantized; of one from a file, the file."""
+    file = file_of(model)
+    if isinstance(model, OnnxModel):
+        return model.size()
+    if is_script(model) and file:
+        return script_size(model, file.total_bytes)
     tensors = tuple(_tensors(model))
     return Size(
-        file_bytes=_file_bytes(model),
+        file_bytes=file.total_bytes if file else _file_bytes(model),
         weight_bytes=sum(one.bytes for one in tensors if one.role is Role.WEIGHT),
         tensors=tensors,
         float_layers=tuple(dict.fromkeys(one.layer for one in tensors if one.is_float_weight)),

@@ -1,8 +1,8 @@
 """Model architectures by name, and the contract a factory keeps.
 
 A name is one of the shipped, ``torchvision:resnet18``, ``torchvision.quantization:resnet18``,
-``timm:resnet10t``, ``package.module:factory``, or a name that ``[tool.qreg]`` defines, with
-keyword arguments or a file of weights. The contract of a factory:
+``timm:resnet10t``, ``file:PATH`` of a model's file, ``package.module:factory``, or a name that
+``[tool.qreg]`` defines, with keyword arguments or a file of weights. The contract of a factory:
 
 - called without arguments, or with those of its definition, it returns a fresh, float
   `torch.nn.Module`, with random weights or with its own;
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from qreg.artifacts.names import FILE, FILE_PATH, is_file_name
 from qreg.errors import ContractError
 from qreg.models.source import ModelSource
 from qreg.records.weights import Weights, WeightsSource
@@ -45,14 +46,18 @@ MODELS.register("mobilenet_v2", "qreg.models.mobilenet_v2:mobilenet_v2")
 MODELS.register_library("torchvision", "qreg.models.torchvision_models:classifier")
 MODELS.register_library("torchvision.quantization", "qreg.models.torchvision_models:quantizable")
 MODELS.register_library("timm", "qreg.models.timm_models:network")
+MODELS.register_library(FILE, "qreg.artifacts.load:float_model", names=FILE_PATH)
 _SHIPPED = frozenset(MODELS.names())
 _WEIGHTS: dict[str, ModelSource] = {}
+_FILES: dict[str, str] = {}
 
 
 def define_models(sources: Iterable[ModelSource]) -> None:
     """Let cases name these models, and no others that were defined before."""
     defined = {source.name: source for source in sources}
     _WEIGHTS.clear()
+    _FILES.clear()
+    _FILES.update((n, one.factory) for n, one in defined.items() if is_file_name(one.factory))
     _WEIGHTS.update((name, one) for name, one in defined.items() if one.weights)
     MODELS.define(
         {
@@ -79,7 +84,13 @@ def build_model(name: str, *, seed: int = 0) -> nn.Module:
     """
     from qreg.models.stubs import with_stubs
 
-    return with_stubs(_built(name, seed=seed)).eval()
+    model = _built(name, seed=seed)
+    return model if _file_behind(name) else with_stubs(model).eval()
+
+
+def _file_behind(name: str) -> str:
+    """The file that a model's name stands for, as ``file:PATH``; "" for a factory."""
+    return _FILES.get(name, name if is_file_name(name) else "")
 
 
 def is_shipped(name: str) -> bool:
@@ -96,6 +107,12 @@ def brought_weights(name: str) -> Weights:
     """
     from qreg.models.weights import state_digest
 
+    if given := _file_behind(name):
+        from qreg.artifacts.load import file_of, load_file
+
+        facts = file_of(load_file(given))
+        assert facts
+        return Weights(WeightsSource.FILE, facts.sha256)
     if name in _WEIGHTS and (path := _WEIGHTS[name].weights):
         from qreg.data.files import file_sha256
 
@@ -115,6 +132,10 @@ def _built(name: str, *, seed: int) -> nn.Module:
     if not isinstance(model, torch.nn.Module):
         found = type(model).__name__
         raise ContractError(f"model '{name}' returned {found}, not torch.nn.Module", hint=_HINT)
+    if _file_behind(name):
+        from qreg.artifacts.load import refuse_quantized_file
+
+        refuse_quantized_file(model, name=name)
     refuse_quantized(model, name=name)
     if name in _WEIGHTS and (path := _WEIGHTS[name].weights):
         load_weights(model, path, name=name)

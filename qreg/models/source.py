@@ -1,6 +1,6 @@
 """A model that a project defines in its ``[tool.qreg]`` table.
 
-Only the standard library may be imported here.
+Only the standard library and names may be imported here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from qreg.artifacts.names import is_file_name
 
 _NAME = re.compile(r"\w[\w.:=+-]{0,119}")
 
@@ -22,6 +24,7 @@ class ModelSource:
         factory: ``package.module:factory``, ``torchvision:NAME``, ``timm:NAME`` or a shipped name.
         arguments: keyword arguments of the factory.
         weights: a safetensors file or a saved state dict; None where the factory brings them.
+        files: the methods of this model alone, ``file:exports/net_int8.onnx``.
 
     Raises:
         ValueError: the name cannot be part of a case's name.
@@ -31,9 +34,10 @@ class ModelSource:
     factory: str
     arguments: tuple[tuple[str, Any], ...] = ()
     weights: Path | None = None
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not _NAME.fullmatch(self.name) and not is_file_name(self.name):
             raise ValueError(f"'{self.name}': a name is of letters, digits and . : = + - _")
 
 

@@ -7,6 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from qreg.artifacts.names import (
+    FILE,
+    FILE_PATH,
+    FLOAT_FILE,
+    ONNXRUNTIME,
+    file_method_info,
+    is_file_name,
+)
 from qreg.errors import ContractError
 from qreg.quantization.method import Context, Method
 from qreg.records.method import MethodInfo, Need
@@ -41,6 +49,8 @@ class MethodRegistry(Registry[Any]):
         Raises:
             UnknownNameError: it is neither registered nor an object path.
         """
+        if is_file_name(name) and name not in self._defined:
+            return file_method_info(name)
         if name in self._defined:
             found: Method = self._defined[name]()
             return found.info
@@ -49,7 +59,7 @@ class MethodRegistry(Registry[Any]):
 
 METHODS = MethodRegistry()
 METHODS.add(
-    MethodInfo("fp32", float_only=True, default=True),
+    MethodInfo("fp32", float_only=True, default=True, takes_file=True),
     "qreg.quantization.fp32:FP32",
 )
 METHODS.add(
@@ -157,6 +167,37 @@ METHODS.add(
     MethodInfo("torchao-int8-weight-only", **_TORCHAO),
     "qreg.quantization.torchao_int8:INT8_WEIGHT_ONLY",
 )
+_ORT: dict[str, Any] = {
+    "engines": (ONNXRUNTIME,),
+    "requires": (Need.ONNXRUNTIME,),
+    "takes_file": True,
+    "operators_by_cpu": True,  # its optimizer chooses layouts and fusions by the CPU
+}
+_ORT_QUANTIZED: dict[str, Any] = {**_ORT, "float_only": False, "control": "ort-fp32"}
+_ORT_MODULE = "qreg.quantization.onnxruntime_methods"
+METHODS.add(MethodInfo("ort-fp32", float_only=True, **_ORT), f"{_ORT_MODULE}:ORT_FP32")
+METHODS.add(
+    MethodInfo("ort-static", replaces="static", **_ORT_QUANTIZED), f"{_ORT_MODULE}:ORT_STATIC"
+)
+METHODS.add(
+    MethodInfo("ort-static-per-tensor", per_tensor=True, variant_of="ort-static", **_ORT_QUANTIZED),
+    f"{_ORT_MODULE}:ORT_STATIC_PER_TENSOR",
+)
+METHODS.add(
+    MethodInfo("ort-static-full-range", **_ORT_QUANTIZED), f"{_ORT_MODULE}:ORT_STATIC_FULL_RANGE"
+)
+METHODS.add(
+    MethodInfo("ort-static-qoperator", **_ORT_QUANTIZED), f"{_ORT_MODULE}:ORT_STATIC_QOPERATOR"
+)
+METHODS.add(
+    MethodInfo("ort-dynamic", replaces="dynamic", **_ORT_QUANTIZED), f"{_ORT_MODULE}:ORT_DYNAMIC"
+)
+for _name in ("bfloat16", "float16"):
+    METHODS.add(
+        MethodInfo(_name, float_only=True), f"qreg.quantization.half_precision:{_name.upper()}"
+    )
+for _prefix, _path in ((FILE, "quantized_file"), (FLOAT_FILE, "float_file")):
+    METHODS.register_library(_prefix, f"qreg.artifacts.load:{_path}", names=FILE_PATH)
 
 #: The methods that a project's gate judges by default.
 DEFAULT_METHODS = tuple(info.name for info in METHODS.facts() if info.default)
@@ -201,7 +242,7 @@ def method_info(name: str) -> MethodInfo:
     Raises:
         UnknownNameError: it is neither registered nor an object path.
     """
-    if not is_object_path(name):
+    if is_file_name(name) or not is_object_path(name):
         return METHODS.info(name)
     try:
         return get_method(name).info

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from qreg.artifacts.names import ONNXRUNTIME
 from qreg.errors import UnavailableError, UnknownNameError
+from qreg.records.method import MethodInfo
 
+#: Those of PyTorch.
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
+#: Those that can be asked for: onnxruntime runs files and methods of its own.
+ALL_ENGINES = (*ENGINES, ONNXRUNTIME)
 
 
 def check_engine(name: str) -> str:
@@ -16,9 +21,22 @@ def check_engine(name: str) -> str:
     Raises:
         UnknownNameError: it is not.
     """
-    if name not in ENGINES:
-        raise UnknownNameError("engine", name, ENGINES)
+    if name not in ALL_ENGINES:
+        raise UnknownNameError("engine", name, ALL_ENGINES)
     return name
+
+
+def engines_for(method: MethodInfo, chosen: Sequence[str]) -> tuple[str, ...]:
+    """The engines on which a method is measured, out of the chosen ones.
+
+    What onnxruntime runs is measured there, whatever is chosen, and nothing else is.
+    """
+    if method.engines == (ONNXRUNTIME,):
+        return method.engines
+    of_torch = tuple(one for one in chosen if one != ONNXRUNTIME)
+    if chosen and not of_torch and method.float_only:
+        return (default_engine(),)
+    return of_torch or tuple(chosen)
 
 
 def available_engines() -> tuple[str, ...]:
@@ -50,6 +68,9 @@ def use_engine(name: str) -> Iterator[None]:
     """
     import torch
 
+    if name == ONNXRUNTIME:  # PyTorch's own engine is of no matter
+        yield
+        return
     if name not in available_engines():
         available = ", ".join(available_engines()) or "none"
         raise UnavailableError(

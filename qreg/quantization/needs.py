@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from qreg.artifacts.names import ONNXRUNTIME
 from qreg.errors import UnavailableError
 from qreg.records.method import MethodInfo, Need
 
@@ -32,6 +33,11 @@ def check_needs(method: MethodInfo, engine: str) -> None:
     Raises:
         UnavailableError: it has no kernels for the engine, or something is not installed.
     """
+    if engine == ONNXRUNTIME and not method.float_only and engine not in method.engines:
+        raise UnavailableError(
+            f"{method.name} has no kernels for {engine}",
+            hint="onnxruntime runs ort-fp32, ort-static, ort-dynamic, and ONNX files: file:PATH",
+        )
     if method.engines and engine not in method.engines:
         raise UnavailableError(
             f"{method.name} has no kernels for {engine}",
@@ -121,5 +127,20 @@ def _check(version: str) -> None:
         raise UnavailableError(f"torchao {version} is too old", hint=_HINT)
 
 
-_CHECKS = {Need.TORCHAO: need_torchao, Need.COMPILER: need_compiler}
+def need_onnxruntime() -> None:
+    """Import onnx and onnxruntime.
+
+    Raises:
+        UnavailableError: one is not installed.
+    """
+    from qreg.artifacts.onnx_file import need_onnx
+
+    need_onnx()
+
+
+_CHECKS = {
+    Need.TORCHAO: need_torchao,
+    Need.COMPILER: need_compiler,
+    Need.ONNXRUNTIME: need_onnxruntime,
+}
 _HINT = f"pip install 'torchao>={'.'.join(map(str, OLDEST_TORCHAO))}'"

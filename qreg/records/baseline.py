@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from qreg.records.case import Case, Environment
 from qreg.records.measurement import Size
+from qreg.records.model_file import ModelFile
 from qreg.records.numerics import Numerics
 from qreg.records.score import Score
 from qreg.records.verdict import Outcome
@@ -33,6 +34,7 @@ class Snapshot:
         score: what the task says; None for classification, whose scores are right or wrong.
         draw: how the samples were drawn that it was calibrated on and judged by, "" for the first.
         warnings: distinct texts, without addresses and folders.
+        file: the facts of a delivered file, whose content is judged; None for other methods.
     """
 
     case: Case
@@ -46,6 +48,7 @@ class Snapshot:
     warnings: tuple[str, ...]
     score: Score | None = None
     draw: str = ""
+    file: ModelFile | None = None
 
     def __post_init__(self) -> None:
         parse_weights(self.checkpoint)

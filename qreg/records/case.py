@@ -5,19 +5,37 @@ Only the standard library may be imported here.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, fields
+from urllib.parse import quote
 
 from qreg.errors import QregError
 
+# names that stand for model files, see `qreg.artifacts.names`
+_OF_FILES = ("file:", "float-file:")
+_LONGEST_PART = 120  # a file system allows 255 bytes, and a temporary file's name is longer
+
 
 def file_part(name: str) -> str:
-    """A case's name as part of a file name: ``nets.net`` for ``nets:net``."""
-    return name.replace(":", ".")
+    """A case's name as part of a file name: ``nets.net`` for ``nets:net``.
+
+    The path of a model's file keeps its folders, encoded as in a URL: files of one name in two
+    folders are different cases.
+    """
+    if not name.startswith(_OF_FILES):
+        return name.replace(":", ".")
+    part = quote(name.replace(":", ".", 1), safe=" +=~,()")
+    if len(part) <= _LONGEST_PART:
+        return part
+    return f"{part[:_LONGEST_PART]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-# the method's name ends at the last @: engines have none
-_NAME = re.compile(r"(?P<dataset>[^/]+)/(?P<model>[^/]+)/(?P<method>[^/]+)@(?P<engine>[^/@]+)")
+# the method's name ends at the last @: engines have none; the names of files have folders
+_FILE = r"(?:float-)?file:.+"
+_NAME = re.compile(
+    rf"(?P<dataset>[^/]+)/(?P<model>{_FILE}?|[^/]+)/(?P<method>{_FILE}|[^/]+)@(?P<engine>[^/@]+)"
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -61,6 +79,9 @@ class Environment:
         cpu_capability: the vector instructions PyTorch's eager kernels use.
         vnni: whether the CPU adds int8 products without intermediate saturation.
         limits: environment variables, ``NAME=value``, that keep kernels from using instructions.
+        onnxruntime: its version, where it runs the case, as the following two; else "".
+        provider: its execution provider.
+        graph_level: its level of graph optimization.
     """
 
     torch: str
@@ -75,6 +96,9 @@ class Environment:
     vnni: bool
     threads: int
     limits: tuple[str, ...] = ()
+    onnxruntime: str = ""
+    provider: str = ""
+    graph_level: str = ""
 
     def __post_init__(self) -> None:
         texts = [getattr(self, one.name) for one in fields(self) if one.name not in _NO_TEXT]

@@ -14,6 +14,7 @@ class Need(Enum):
 
     TORCHAO = "torchao"
     COMPILER = "C++ compiler"
+    ONNXRUNTIME = "onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class MethodInfo:
         replaces: the deprecated method of which it is a successor, "" if none.
         control: the method to which its accuracy is compared fairly.
         checkpoint: the kind of checkpoint it starts from.
+        takes_file: whether the float model may be a file, which has no modules to quantize.
         operators_by_cpu: whether its Python code, not PyTorch's kernels, chooses operators by
             the CPU's instructions.
     """
@@ -51,6 +53,7 @@ class MethodInfo:
     control: str = "fp32"
     checkpoint: str = "fp32"
     operators_by_cpu: bool = False
+    takes_file: bool = False
 
     @property
     def quantizes(self) -> bool:

@@ -55,6 +55,7 @@ class Check(Enum):
     CONVERSION = "conversion"
     TRAINING = "training"
     BUDGET = "budget"
+    FILE = "file"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from qreg.records.weights import parse_weights
 from qreg.report.score import moved_cell, number, score_change_cell, score_heading
 
 MB = 1e6
+ONNXRUNTIME_FLOAT = "ort-fp32"
 
 
 def comparison_table(results: Sequence[Measurement | Failure]) -> Table:
@@ -54,19 +55,16 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
     """Notes for the table, one sentence per line."""
     measured = [result for result in results if isinstance(result, Measurement)]
     first = measured[0]
-    controls = ", ".join(_control_names(results))
     lines = [
         _score_note(first.score)
         if first.score
         else "accuracy: 95 % Wilson interval; vs: change in points on the same samples, paired "
         "95 % interval; flips: predictions unlike fp32's (- right to wrong, + wrong to right).",
-        f"control of qat: {controls}, with the same extra training steps in float."
-        if controls
-        else "",
+        *_control_notes(results),
+        _detectable(measured),
         environment_note(first),
+        _onnxruntime_note(measured),
     ]
-    if smallest := _detectable(measured):
-        lines.insert(2, smallest)
     lines += weights_notes(measured)
     lines += [f"{CONTIGUOUS}."] if CONTIGUOUS in first.warnings else []
     calibrated = next((m for m in measured if m.calibration), None)
@@ -79,6 +77,28 @@ def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...
     lines += [_float_layers(m) for m in partly.values()]
     lines += [f"{name}: no int8 weights." for name in sorted(_all_float(measured))]
     return tuple(line for line in lines if line)
+
+
+def _control_notes(results: Sequence[Measurement | Failure]) -> list[str]:
+    """What the methods with a control of their own are fairly compared with."""
+    why = {
+        ONNXRUNTIME_FLOAT: "the float model exported, and run by onnxruntime",
+    }
+    trained = "with the same extra training steps in float"
+    return [
+        f"control of {'ort methods' if name in why else 'qat'}: {name}, {why.get(name, trained)}."
+        for name in _control_names(results)
+    ]
+
+
+def _onnxruntime_note(measured: Sequence[Measurement]) -> str:
+    where = next((m.environment for m in measured if m.environment.onnxruntime), None)
+    if where is None:
+        return ""
+    return (
+        f"onnxruntime {where.onnxruntime}, {where.provider}, graph optimization: "
+        f"{where.graph_level}."
+    )
 
 
 def weights_notes(measured: Sequence[Measurement]) -> list[str]:

@@ -49,6 +49,10 @@ _INSTEAD = {
     "x86,onednn": "x86",
     "onednn": "x86",
     "static,fx-static,pt2e-static": "static",
+    # what needs an extra, or a file that the reader has
+    "ort-fp32,ort-static,ort-dynamic": "dynamic",
+    "file:net_int8.onnx": "dynamic",
+    "file:net.onnx": "nets:make_net",
 }
 #: commands about two sides or a whole project: what is run for each, one after the other
 _CASE = "shapes10/linear_100/dynamic@x86"

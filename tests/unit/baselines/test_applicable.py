@@ -20,6 +20,9 @@ OTHER: dict[str, Any] = {
     "cpu_capability": "AVX2",
     "vnni": False,
     "limits": ("ATEN_CPU_CAPABILITY=avx2",),
+    "onnxruntime": "1.20.1",
+    "provider": "CUDAExecutionProvider",
+    "graph_level": "basic",
     "threads": 4,
 }
 

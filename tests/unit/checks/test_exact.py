@@ -13,6 +13,7 @@ from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 
 from qreg.records.baseline import Snapshot
+from qreg.records.model_file import ModelFile
 from qreg.records.numerics import Images, Quantizer
 from qreg.records.verdict import Basis, Outcome
 from tests.unit.baselines import build
@@ -27,12 +28,15 @@ UNLOADABLE = given.with_numerics(STATIC, reloaded="")
 
 # What a baseline is chosen by is not judged.
 EXEMPT = ("case", "environment")
+# Of a delivered file what it holds and computes is judged; its bytes by themselves are a note.
+NOTED = ("sha256", "total_bytes", "producer")
 # A record refuses any other count of logits or of right predictions than it holds.
 COUNTS = {"correct", "numerics.logits.count", "numerics.logits.classes"}
 # Scores are of the images, and 0 or 1 where they say so: one field alone cannot change.
 TIED = {"score.index", "score.binary", "numerics.images.index"}
 _ONE = Quantizer("per_tensor_affine", "qint8", (0.5,), (0,))
-_NOTHING = {"weight": _ONE, "output": _ONE, "sqnr_db": 0.0, "score": build.score()}
+_FILE = ModelFile("ONNX", "0" * 64, 1000, "pytorch 2.14", ("ai.onnx 17",), ("net.data",))
+_NOTHING = {"weight": _ONE, "output": _ONE, "sqnr_db": 0.0, "score": build.score(), "file": _FILE}
 Change = tuple[str, Any]
 
 
@@ -53,7 +57,7 @@ def _changes(value: Any, path: str) -> Iterator[Change]:
 
 def _of_record(record: Any, path: str) -> Iterator[Change]:
     for field in fields(record):
-        if field.name not in EXEMPT:
+        if field.name not in (*EXEMPT, *NOTED):
             here = f"{path}.{field.name}".lstrip(".")
             for where, other in _changes(getattr(record, field.name), here):
                 yield where, _replaced(record, field.name, other)

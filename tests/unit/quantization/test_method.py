@@ -12,7 +12,7 @@ import pytest
 import qreg
 from qreg.errors import UnavailableError, UnknownNameError
 from qreg.quantization import DEFAULT_METHODS, METHODS, get_method, method_info, successors
-from qreg.quantization.engines import ENGINES
+from qreg.quantization.engines import ALL_ENGINES
 from qreg.quantization.method import Method, MethodInfo, Need
 from qreg.quantization.needs import check_needs
 
@@ -30,7 +30,7 @@ def test_every_shipped_method_says_what_it_is(info: MethodInfo) -> None:
     assert info.control in NAMES
     assert info.variant_of in ("", *NAMES)
     assert bool(info.variant_of) == (info.compiled or info.per_tensor)
-    assert set(info.engines) <= set(ENGINES)
+    assert set(info.engines) <= set(ALL_ENGINES)
     assert not (info.default and info.requires), "the default ones run with PyTorch alone"
     assert not METHODS.info(info.replaces).replaces if info.replaces else True
 
