@@ -19,6 +19,7 @@ from qreg.models import MODELS, define_models
 from qreg.quantization import METHODS
 from qreg.quantization.engines import (
     ALL_ENGINES,
+    ENGINES,
     available_engines,
     check_engine,
     default_engine,
@@ -73,7 +74,10 @@ def check_budget(settings: Settings) -> None:
         QregError: with the pattern.
     """
     cases = gate_cases(
-        [name for name, _ in dataset_sources(settings)], settings.models, settings.methods, ENGINES
+        [name for name, _ in dataset_sources(settings)],
+        settings.models,
+        _all_methods(settings),
+        ENGINES,
     )
     budget, known = settings.budget.patterns, settings.known_failures
     check_patterns((name for name, _ in budget), cases, "[tool.qreg.budget]")
