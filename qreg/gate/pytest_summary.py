@@ -106,8 +106,12 @@ class Summary:
                 terminalreporter.line(visible(line))
             if self._outputs.page:
                 terminalreporter.line(visible(f"page: {self._outputs.page / PAGE}"))
-            for line in self._outputs.annotations(list(self._verdicts.values()), self._locate):
+            for line in self._outputs.annotations(self._unexcused(), self._locate):
                 terminalreporter.line(line)
+
+    def _unexcused(self) -> list[tuple[Verdict, CaseDetail | None]]:
+        """The verdicts without those of known failures."""
+        return [found for node, found in self._verdicts.items() if node not in self._known]
 
     def _judged(self) -> list[Record]:
         return [r for r in self._records if r["outcome"] != Outcome.NO_BASELINE.value]
