@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     import torch
 
 Array = npt.NDArray[Any]
-_KINDS = "biufc"
+# What PyTorch has a dtype for.
+_DTYPES = {"bool", "float16", "complex64", "complex128"}
+_DTYPES |= {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+_DTYPES |= {"float32", "float64"}
+
+
+def fits_tensor(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of a dtype, of whatever byte order, can be tensors."""
+    return dtype.newbyteorder("=").name in _DTYPES
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +46,7 @@ class ArraySamples(Samples):
 
     def __post_init__(self) -> None:
         for name, array in (*self.inputs.items(), *self.targets.items()):
-            if array.dtype.kind not in _KINDS or not array.ndim or len(array) != len(self.index):
+            if not fits_tensor(array.dtype) or not array.ndim or len(array) != len(self.index):
                 raise DataError(
                     f"array {name or 'inputs'} is {array.dtype} of shape {array.shape}",
                     hint=f"it must hold numbers, of {len(self.index)} samples",

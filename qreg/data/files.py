@@ -65,6 +65,7 @@ def read_npz(
     Raises:
         CorruptFileError: it is truncated or altered.
     """
+    array_headers(path)  # whether it is an archive at all, before all of it is read
     found = _check_sha256(path, sha256 or _recorded_sha256(path))
     with _archive(path, found) as archive:
         headers = _headers(path, archive)
@@ -184,7 +185,7 @@ def _unreadable(path: Path, found: str, error: BaseException) -> CorruptFileErro
     if isinstance(error, OSError) and not found:
         found = error.strerror or text
     else:
-        found = f"sha256 {found or file_sha256(path)} ({text})"
+        found = f"sha256 {found} ({text})" if found else text
     return CorruptFileError(
         path,
         expected="a readable npz archive without pickled objects",
@@ -267,7 +268,7 @@ def _image(path: Path) -> Iterator[Any]:
 
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 # Those of the endings that are looked for; EPS, for one, is decoded by running a program.
-_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "DIB", "WEBP", "PPM", "TIFF")
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "PPM", "TIFF")
 # What Pillow warns of as a decompression bomb.
 _MOST_PIXELS = 89_478_485
 #: Conversions of images that are not RGB, or rotated; they are reported.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qreg.data.arrays import ArraySamples
+from qreg.data.arrays import ArraySamples, fits_tensor
 from qreg.data.cache import cached_arrays
 from qreg.data.dataset import Dataset, Progress
 from qreg.data.files import array_headers, read_npz, stat_key
@@ -174,7 +174,7 @@ def _array_samples(path: Path, split: str, headers: Any) -> ArraySamples:
     names = (*inputs.values(), *targets.values())
     for name in names:
         shape, dtype = headers[name]
-        if not shape or dtype.kind not in "biufc":
+        if not shape or not fits_tensor(dtype):
             raise DataError(f"{path}: {name} is {dtype} of shape {shape}", hint=_HINT)
     arrays = cached_arrays(f"{path.stem}-{split}-{stat_key(path)}", path, names)
     count = headers[names[0]][0][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import torch
 from torch import nn
 
 from qreg.errors import CheckpointError
+from qreg.files import open_regular, read_regular
 
 # What training scripts commonly save a state dict under.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+# Bytes of names and shapes; and how many times the weights a saved training state may have: those
+# of an optimizer, an average, in double precision.
+_HEADER, _TIMES = 1 << 22, 8
 _PARALLEL = "module."  # before every name that DataParallel saved
 
 
@@ -35,8 +40,8 @@ def load_weights(model: nn.Module, path: Path, *, name: str) -> None:
     Raises:
         CheckpointError: there is no such file, it cannot be read, or does not fit the model.
     """
-    state = _plain_names(_read(path))
     own = model.state_dict()
+    state = _plain_names(_read(path, most=_most(own)))
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
     parts = (("lacks", missing), ("has more:", unknown), ("other shape:", wrong))
@@ -54,12 +59,20 @@ def _some(names: list[str]) -> str:
     return f"{names[0]}{more}"
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def _most(state: dict[str, Any]) -> int:
+    """Bytes that a file of a model's weights may have: twice theirs, and a header."""
+    return 2 * sum(one.nbytes for one in state.values() if isinstance(one, torch.Tensor)) + _HEADER
+
+
+def _read(path: Path, *, most: int) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise CheckpointError(
             f"no weights at {path}", hint="weights in [tool.qreg] is relative to pyproject.toml"
         )
-    found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_saved(path)
+    if path.suffix == ".safetensors":
+        found = _read_safetensors(path, most=most)
+    else:
+        found = _read_saved(path, most=_TIMES * most)
     for wrapper in _WRAPPERS:
         if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
             found = found[wrapper]
@@ -73,18 +86,21 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def _read_safetensors(path: Path) -> Any:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _read_safetensors(path: Path, *, most: int) -> Any:
+    from safetensors.torch import load
 
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: {error}", hint="it is no safetensors file") from error
+        return load(read_regular(path, most=most))
+    except Exception as error:  # also of dtypes that this torch does not know
+        text = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        hint = "it is no safetensors file of this model"
+        raise CheckpointError(f"{path}: {text}", hint=hint) from error
 
 
-def _read_saved(path: Path) -> Any:
+def _read_saved(path: Path, *, most: int) -> Any:
     try:
+        with open_regular(path, most=most):
+            _refuse_packed(path, most)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes its reader fail in every way there is
         first = str(error).strip().partition("\n")[0][:200]
@@ -92,6 +108,14 @@ def _read_saved(path: Path) -> Any:
             f"{path} cannot be read with weights_only=True: {first}",
             hint="save only the state dict: torch.save(model.state_dict(), FILE)",
         ) from error
+
+
+def _refuse_packed(path: Path, most: int) -> None:
+    """`torch.save` packs nothing: what unpacks to more than it may have is a trap."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > most:
+                raise ValueError(f"it unpacks to more than {most:,} bytes")
 
 
 def _plain_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
