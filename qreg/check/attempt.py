@@ -23,7 +23,7 @@ from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import diagnosis_of, layer_running
 from qreg.errors import UnavailableError
 from qreg.metrics.size import model_size
-from qreg.quantization import Context, Method, get_method
+from qreg.quantization import Context, Method, alternatives, get_method
 from qreg.quantization.engines import use_engine
 from qreg.quantization.needs import check_needs
 from qreg.records.measurement import Size
@@ -59,7 +59,7 @@ def _blocked(method: str, seconds: float, *, error: Exception) -> Attempt:
         operator=found.operator,
         reason=found.reason,
         remedy=found.remedy,
-        instead=found.instead,
+        instead=alternatives(method, found.instead),
         seconds=seconds,
         traceback="".join(traceback.format_exception(error)),
     )

@@ -82,8 +82,8 @@ def factories(root: Path) -> tuple[str, ...]:
     """``module:factory`` of what looks like one, in the modules of a folder and of its ``src``.
 
     A class derived from a ``Module``, or a function that is said to return one, either of which
-    can be called without arguments; or a function that ends with a ``Sequential``. Nothing is
-    imported.
+    can be called without arguments; or a function that ends with a ``Sequential``. Of a class and
+    a function that makes it, the function. Nothing is imported.
     """
     found = []
     for folder in (root, root / "src"):
@@ -100,13 +100,23 @@ def _defined(path: Path) -> Iterator[str]:
         body = ast.parse(path.read_text(encoding="utf-8")).body
     except (SyntaxError, UnicodeDecodeError):
         return
-    for node in body:
-        if isinstance(node, ast.FunctionDef) and not _needs(node.args, skip=0):
-            returns = ast.unparse(node.returns) if node.returns else ""
-            if returns.endswith("Module") or "Sequential(" in ast.unparse(node.body[-1]):
-                yield node.name
-        if isinstance(node, ast.ClassDef) and _is_module(node) and not _needs_of(node):
+    classes = {node.name for node in body if isinstance(node, ast.ClassDef) and _is_module(node)}
+    made: set[str] = set()
+    functions = [n for n in body if isinstance(n, ast.FunctionDef) and not _needs(n.args, skip=0)]
+    for node in functions:
+        returns = ast.unparse(node.returns) if node.returns else ""
+        calls = {ast.unparse(one.func) for one in ast.walk(node) if isinstance(one, ast.Call)}
+        own = returns in classes or bool(calls & classes and _returns(node))
+        if own or returns.endswith("Module") or "Sequential(" in ast.unparse(node.body[-1]):
+            made |= calls & classes
             yield node.name
+    for one in body:
+        if isinstance(one, ast.ClassDef) and one.name in classes - made and not _needs_of(one):
+            yield one.name
+
+
+def _returns(node: ast.FunctionDef) -> bool:
+    return any(isinstance(one, ast.Return) and one.value for one in node.body)
 
 
 def _is_module(node: ast.ClassDef) -> bool:

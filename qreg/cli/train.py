@@ -15,12 +15,22 @@ from qreg.cli.options import (
 )
 from qreg.errors import CheckpointError
 from qreg.names import Once, positive, positive_or_zero
+from qreg.quantization import METHODS
 from qreg.training.recipe import KINDS, figure_of
 
 if TYPE_CHECKING:
     from qreg.training.loop import Step
     from qreg.training.recipe import Recipe
 
+#: Whatever starts from a checkpoint that is trained; those that compile take too long to try.
+_METHODS = (
+    *KINDS,
+    *(
+        m.name
+        for m in METHODS.facts()
+        if m.checkpoint in KINDS[1:] and not m.compiled and m.name not in KINDS
+    ),
+)
 _EPILOG = """\
 An interrupted training resumes after its last finished epoch when the same command is run again.
 Fine-tuned kinds start from the fp32 checkpoint.
@@ -32,6 +42,7 @@ examples:
   qreg train --model mypackage.nets:make_net --dataset my_images/ --epochs 20
   qreg train --model houses:mlp --dataset houses:data --task regression
   qreg train --model nets:detector --dataset nets:photos --task detection --loss nets:loss
+  qreg train --model mypackage.nets:make_net --dataset my_images/ --method fx-qat
 """
 
 
@@ -49,8 +60,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--method",
         action=Once,
         default="fp32",
-        choices=KINDS,
-        help="the kind of checkpoint (default: %(default)s)",
+        choices=_METHODS,
+        help="the kind of checkpoint, or a method that starts from one: the trained model is first "
+        "seen to be convertible by it (default: %(default)s)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="output folder (default: that of --checkpoints)"
@@ -90,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         options = options_of(args, show)
         options.apply_threads()
         dataset = options.dataset(args.dataset)
+        method, args.method = args.method, METHODS.info(args.method).checkpoint
         recipe = _recipe(args, options.folders, dataset.name)
         out = args.out or options.folders[0]
         path = checkpoint_path(out, args.model, dataset.name, args.method)
@@ -109,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
             options=options,
             out=out,
             report=report,
+            method=method,
         )
     say(f"{path}: {figure_of(done)} of {done.test_total} test samples, sha256 {done.sha256}")
     return 0

@@ -28,6 +28,7 @@ from qreg.diagnosis.records import Diagnosis, Raised
 from qreg.diagnosis.rule import diagnose, where
 from qreg.metrics.graphs import layer_of
 from qreg.models.stubs import Stubbed
+from qreg.quantization import alternatives
 from qreg.records.case import Case, Failure
 
 Frame = tuple[FrameType, int, int]  # a frame, the line and the instruction where it stood
@@ -45,8 +46,7 @@ def diagnosis_of(error: BaseException) -> Diagnosis:
 def raised_failure(case: Case, error: BaseException) -> Failure:
     """The failure of a case whose code raised, diagnosed, with its traceback."""
     found = diagnosis_of(error)
-    others = tuple(name for name in found.instead if name != case.method)
-    found = replace(found, instead=others)
+    found = replace(found, instead=alternatives(case.method, found.instead))
     details = "".join(traceback.format_exception(error))
     return Failure(
         case,

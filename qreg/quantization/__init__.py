@@ -15,7 +15,7 @@ from qreg.artifacts.names import (
     file_method_info,
     is_file_name,
 )
-from qreg.errors import ContractError
+from qreg.errors import ContractError, UnknownNameError
 from qreg.quantization.method import Context, Method
 from qreg.records.method import MethodInfo, Need
 from qreg.registry import Registry, is_object_path
@@ -212,6 +212,21 @@ def successors(name: str) -> tuple[MethodInfo, ...]:
     return tuple(info for info in METHODS.facts() if info.replaces == name)
 
 
+def alternatives(name: str, advised: tuple[str, ...]) -> tuple[str, ...]:
+    """The methods to use in place of one, of those that its diagnosis advises.
+
+    In place of one that starts from a trained checkpoint, those that start from the same one.
+    """
+    try:
+        info = METHODS.info(name)
+    except UnknownNameError:
+        return advised
+    if info.checkpoint != MethodInfo(name).checkpoint and advised:
+        same = [m for m in METHODS.facts() if m.checkpoint == info.checkpoint and not m.compiled]
+        advised = tuple(m.name for m in same if m.quantizes)
+    return tuple(one for one in advised if one != name)
+
+
 def get_method(name: str) -> Method:
     """The method of that name, or at ``package.module:object``.
 
@@ -258,6 +273,7 @@ __all__ = [
     "Method",
     "MethodInfo",
     "Need",
+    "alternatives",
     "get_method",
     "method_info",
     "successors",

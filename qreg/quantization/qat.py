@@ -13,8 +13,9 @@ from torch import nn
 from torch.ao import quantization as ao
 
 from qreg.quantization import METHODS
-from qreg.quantization.eager import Weights, fuse, qat_qconfig
+from qreg.quantization.eager import Weights, qat_qconfig
 from qreg.quantization.method import Context, Method
+from qreg.quantization.rewriting import ready_for_training
 
 
 def prepare_eager_qat(model: Any, qconfig: ao.QConfig) -> nn.Module:
@@ -31,8 +32,11 @@ def convert_eager_qat(trained: nn.Module) -> nn.Module:
 
 
 def qat_skeleton(model: nn.Module, *, weights: Weights) -> nn.Module:
-    """Fuse layers and insert fake quantization; in evaluation mode with observers disabled."""
-    prepared = prepare_eager_qat(fuse(model), qat_qconfig(weights))
+    """Fuse layers and insert fake quantization; in evaluation mode with observers disabled.
+
+    A network with a plain ``+``, ``*`` or an activation without a quantized kernel is rewritten.
+    """
+    prepared = prepare_eager_qat(ready_for_training(model), qat_qconfig(weights))
     prepared.apply(ao.disable_observer)
     return prepared.eval()
 

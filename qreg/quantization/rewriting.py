@@ -30,9 +30,10 @@ from torch.ao.quantization.backend_config import (
 from torch.nn import functional
 
 from qreg.data.inputs import Inputs, arguments
+from qreg.quantization.eager import fuse
 
 #: What `FloatFunctional` computes, by function and by name of a tensor's method.
-_SUMS: dict[Any, str] = {
+SUMS: dict[Any, str] = {
     operator.add: "add", operator.iadd: "add", torch.add: "add", "add": "add", "add_": "add",
     operator.mul: "mul", operator.imul: "mul", torch.mul: "mul", "mul": "mul", "mul_": "mul",
     operator.matmul: "matmul", torch.matmul: "matmul", "matmul": "matmul",
@@ -62,6 +63,8 @@ _FIXED = (
 )  # fmt: skip
 #: They move or keep codes; FX's configuration does not list them because it needs no pattern.
 _MOVING = (
+    torch.channel_shuffle, functional.channel_shuffle, nn.ChannelShuffle, nn.ReflectionPad2d,
+    nn.ZeroPad2d, nn.ConstantPad2d,
     operator.getitem, torch.chunk, torch.split, functional.pad, functional.dropout, nn.Flatten,
     nn.Unflatten, nn.Dropout, nn.Dropout2d, nn.Upsample, "chunk", "split", "flatten", "expand",
     "unflatten", "select", "narrow",
@@ -138,8 +141,8 @@ def _as_module(traced: fx.GraphModule, node: fx.Node, numbers: set[fx.Node]) -> 
         kind = make(**given)
         name = _added(traced, node, type(kind).__name__.lower(), kind)
         _replace(traced, node, "call_module", name, node.args[:1])
-    elif node.target in _SUMS:
-        _as_functional(traced, node, _SUMS[node.target], numbers)
+    elif node.target in SUMS:
+        _as_functional(traced, node, SUMS[node.target], numbers)
 
 
 def _as_functional(traced: fx.GraphModule, node: fx.Node, name: str, numbers: set[fx.Node]) -> None:
@@ -225,6 +228,43 @@ def _used_once(traced: fx.GraphModule) -> None:
         used.add(node.target)
 
 
+def ready_for_training(model: nn.Module) -> nn.Module:
+    """A fused network with which eager QAT learns a range for each sum; the same where it does.
+
+    It is rewritten where sums or operators without a quantized kernel would have no range, which
+    no successor could be converted without. Branches and functional dropout are then those of
+    evaluation mode. What has a `FloatFunctional` is left as its author made it.
+    """
+    if any(isinstance(module, FloatFunctional) for module in model.modules()):
+        return fuse(model)
+    try:
+        traced = rewritten(copy.deepcopy(model).eval())
+    except Exception:  # whatever the model's own code raises for proxies
+        return fuse(model)
+    ready = place_stubs(fuse(traced))  # type: ignore[arg-type]
+    calls = [n for n in ready.graph.nodes if n.op == "call_method" and _functional(ready, n)]
+    stubs = [n for n in ready.graph.nodes if _is_stub(ready, n)]
+    before = sum(isinstance(m, (ao.QuantStub, ao.DeQuantStub)) for m in model.modules())
+    if len(stubs) <= before and all(node.target == "cat" for node in calls):
+        return fuse(model)
+    return _as_plain_module(ready)
+
+
+def _as_plain_module(graph: fx.GraphModule) -> nn.Module:
+    """The same modules and code; torch.export reads the layers of its operators off the calls.
+
+    Off a `GraphModule` it reads what was noted while tracing, before layers were fused.
+    """
+    made: nn.Module = type("Rewritten", (nn.Module,), {"forward": type(graph).forward})()
+    for name, module in graph.named_children():
+        made.add_module(name, module)
+    for name, parameter in graph.named_parameters(recurse=False):
+        made.register_parameter(name, parameter)
+    for name, buffer in graph.named_buffers(recurse=False):
+        made.register_buffer(name, buffer)
+    return made.eval()
+
+
 class _Kinds(fx.Interpreter):
     """Notes which nodes are tensors of floats, and which are other tensors."""
 
@@ -243,42 +283,81 @@ def _tensors(found: Any) -> Iterable[torch.Tensor]:
 
 
 @torch.no_grad()
-def place_stubs(model: fx.GraphModule, example: Inputs) -> fx.GraphModule:
+def place_stubs(model: fx.GraphModule, example: Inputs | None = None) -> fx.GraphModule:
     """Convert between float and quantized tensors wherever an operator needs the other kind.
 
     Args:
         model: as `rewritten` returns it, with its layers fused; changed in place.
-        example: inputs that tell tensors of floats from others.
+        example: inputs that tell tensors of floats from others; without them, what is looked up
+            in an embedding is taken to be integers, and any other tensor floats.
     """
-    positional, named = arguments(example)
-    holders = [n for n in model.graph.nodes if n.op == "placeholder"]
-    given = [named[n.target] for n in holders[len(positional) :] if n.target in named]
-    _Kinds(model).run(*positional, *given)
+    if example is None:
+        _assume_kinds(model)
+    else:
+        _observe_kinds(model, example)
     quantized: set[fx.Node] = set()
     converted: dict[tuple[fx.Node, bool], fx.Node] = {}
     for node in list(model.graph.nodes):
         if any(one.meta.get("is_other") for one in node.all_input_nodes):
             node = _of_integers(model, node)
-        stub = _is_stub(model, node)
-        if not node.meta.get("is_float"):
-            if stub:  # ids and masks stay what they are
-                node.replace_all_uses_with(node.all_input_nodes[0])
-                model.graph.erase_node(node)
-            continue
-        inputs = [one for one in node.all_input_nodes if one.meta.get("is_float")]
-        wanted = _wanted(model, node)
-        if wanted is None:
-            wanted = any(one in quantized for one in inputs)
-        for one in inputs:
-            if not stub and (one in quantized) is not wanted:
-                node.replace_input_with(one, _converted(model, one, node, wanted, converted))
-        if wanted:
-            quantized.add(node)
-        elif node.op == "call_module" and not stub:
-            model.get_submodule(node.target).qconfig = None  # type: ignore[assignment]
+        if node.meta.get("is_float"):
+            _give_its_kind(model, node, quantized, converted)
+        elif _is_stub(model, node):  # ids and masks stay what they are
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            model.graph.erase_node(node)
     model.graph.lint()
     model.recompile()
     return model
+
+
+def _give_its_kind(
+    model: fx.GraphModule,
+    node: fx.Node,
+    quantized: set[fx.Node],
+    converted: dict[tuple[fx.Node, bool], fx.Node],
+) -> None:
+    """Convert what a node is given, where that is not of the kind it computes with."""
+    inputs = [one for one in node.all_input_nodes if one.meta.get("is_float")]
+    wanted, stub = _wanted(model, node), _is_stub(model, node)
+    if wanted is None:
+        wanted = any(one in quantized for one in inputs)
+    for one in inputs:
+        if not stub and (one in quantized) is not wanted:
+            node.replace_input_with(one, _converted(model, one, node, wanted, converted))
+    if wanted:
+        quantized.add(node)
+    elif node.op == "call_module" and not stub:
+        model.get_submodule(str(node.target)).qconfig = None  # type: ignore[assignment]
+
+
+def _observe_kinds(model: fx.GraphModule, example: Inputs) -> None:
+    positional, named = arguments(example)
+    holders = [n for n in model.graph.nodes if n.op == "placeholder"]
+    given = [named[n.target] for n in holders[len(positional) :] if n.target in named]
+    _Kinds(model).run(*positional, *given)
+
+
+def _assume_kinds(model: fx.GraphModule) -> None:
+    numbers = _numbers(model.graph)
+    for node in model.graph.nodes:
+        floats = node not in numbers
+        if node.op == "get_attr":
+            found = _attribute(model, str(node.target))
+            floats = isinstance(found, torch.Tensor) and found.is_floating_point()
+        elif node.op == "placeholder":
+            looked_up = [_embeds(model, user) for user in node.users]
+            floats = not (looked_up and all(looked_up))
+        node.meta["is_float"] = floats
+
+
+def _embeds(model: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether integers are looked up here, also behind a stub."""
+    if node.op != "call_module":
+        return False
+    module = model.get_submodule(str(node.target))
+    if isinstance(module, ao.QuantStub):
+        return bool(node.users) and all(_embeds(model, user) for user in node.users)
+    return isinstance(module, (nn.Embedding, nn.EmbeddingBag))
 
 
 def _of_integers(model: fx.GraphModule, node: fx.Node) -> fx.Node:

@@ -16,6 +16,7 @@ from torch import fx, nn
 
 from qreg.data.inputs import Inputs, call
 from qreg.errors import UnavailableError
+from qreg.quantization.rewriting import SUMS
 
 QuantizerInputs = dict[str, torch.Tensor]
 
@@ -65,6 +66,8 @@ def _before(
     node = next((n for n in prepared.graph.nodes if n.target == name), None)
     while node is not None and node.all_input_nodes:
         node = node.all_input_nodes[0]
+        if node.target in SUMS:  # its range is none of its inputs'
+            break
         if node.target in given and (found := _same(given[str(node.target)], learned)):
             return found
     raise UnavailableError(

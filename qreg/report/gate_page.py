@@ -122,7 +122,7 @@ def _card(number: int, one: Judgement) -> Card:
         else "the worst first",
         layer=verdict.layer,
         findings=verdict.findings,
-        notes=(*rest, *detail.notes),
+        notes=(*rest, *verdict.data_notes, *detail.notes),
         command=next_command(verdict),
         trace=verdict.details,
     )

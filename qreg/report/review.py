@@ -107,7 +107,7 @@ def _folded(one: Judgement) -> Iterator[str]:
         cells = (each.where, each.expected, each.observed, each.allowed)
         yield _row((f"{each.check.value} {each.outcome.value}", *map(_cell, cells)))
     yield ""
-    yield from (f"- {_cell(note)}" for note in verdict.notes)
+    yield from (f"- {_cell(note)}" for note in (*verdict.notes, *verdict.data_notes))
     if command := next_command(verdict):
         yield f"- next: <code>{html(short(command, 400))}</code>"
     yield ""

@@ -22,6 +22,7 @@ from qreg.models import build_model, check_output, is_shipped
 from qreg.models.contract import takes
 from qreg.quantization import Context, get_method
 from qreg.quantization.engines import default_engine, use_engine
+from qreg.quantization.needs import check_needs
 from qreg.report.score import number
 from qreg.training.checkpoints import (
     checkpoint_path,
@@ -46,6 +47,7 @@ def make_checkpoint(
     options: Options,
     out: Path,
     report: Callable[[Step], None],
+    method: str = "",
 ) -> Recipe:
     """Train what the recipe says and write it into the folder `out`.
 
@@ -54,6 +56,9 @@ def make_checkpoint(
     a batch is trained on a copy, which is then converted and run.
     Finished epochs of an interrupted run of the same recipe are kept; its state file goes when
     the checkpoint is there.
+
+    Args:
+        method: what the trained model is to be converted by; that of the recipe's kind if "".
 
     Returns:
         Recipe: completed with sha256, test accuracy and what it was trained on.
@@ -68,7 +73,7 @@ def make_checkpoint(
         train_images=len(split),
     )
     model, recipe = _start(recipe, folders, split)
-    rehearse(model, split, recipe, classes=len(dataset.classes))
+    rehearse(model, split, recipe, classes=len(dataset.classes), method=method)
     path = checkpoint_path(out, recipe.model, recipe.dataset, recipe.kind)
     state_file = path.with_suffix(".partial")
     train(model, split, recipe, state_file=state_file, report=report)
@@ -99,14 +104,16 @@ def _start(recipe: Recipe, folders: tuple[Path, ...], split: Samples) -> tuple[n
     return model, replace(recipe, starts_from=starts_from)
 
 
-def rehearse(model: nn.Module, split: Samples, recipe: Recipe, *, classes: int) -> None:
+def rehearse(
+    model: nn.Module, split: Samples, recipe: Recipe, *, classes: int, method: str = ""
+) -> None:
     """Train one batch on a copy, convert the copy and run it, so that no epoch is lost to it.
 
     Raises:
         ContractError: one of the three fails, with the layer and what to do.
     """
     copied, first = copy.deepcopy(model), split.first(min(recipe.batch_size, _REHEARSAL))
-    method = get_method(recipe.kind)
+    chosen = get_method(method or recipe.kind)
     stage = "trained"
     try:
         with torch.random.fork_rng(devices=()), warnings.catch_warnings():
@@ -120,7 +127,8 @@ def rehearse(model: nn.Module, split: Samples, recipe: Recipe, *, classes: int) 
             engine = default_engine()
             with use_engine(engine), torch.no_grad():
                 context = Context(engine, lambda: iter((first.inputs,)), first.inputs)
-                quantized = method.quantize(copied.eval(), context)
+                check_needs(chosen, engine)
+                quantized = chosen.quantize(copied.eval(), context)
                 inputs.call(quantized, first.inputs)
     except QregError:
         raise

@@ -43,14 +43,14 @@ BATCH = 2
 TIMM = (
     "resnet10t", "test_vit", "test_resnet", "test_efficientnet", "test_byobnet", "test_convnext",
     "mobilenetv3_small_050", "mobilenetv4_conv_small", "lcnet_050", "tinynet_e", "ghostnet_050",
-    "mobileone_s0", "repghostnet_050", "repvgg_a0", "fasternet_t0", "starnet_s1",
+    "repvgg_a0", "fasternet_t0", "starnet_s1",
     "edgenext_xx_small",
     "efficientvit_m0", "efficientvit_b0", "mobilevit_xxs", "mobilevitv2_050", "fastvit_t8",
     "convnext_atto", "convnextv2_atto", "rexnet_100", "regnetx_002", "regnety_002",
     "efficientnet_b0",
     "ghostnetv2_100", "hardcorenas_a", "mixnet_s", "spnasnet_100", "semnasnet_100", "fbnetc_100",
     "skresnet18", "dla34", "resnest14d", "seresnext26t_32x4d", "vit_tiny_patch16_224",
-    "deit_tiny_patch16_224",
+    "deit_tiny_patch16_224", "mobileone_s0", "repghostnet_050",
 )  # fmt: skip
 
 

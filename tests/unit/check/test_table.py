@@ -67,4 +67,17 @@ def test_factories_are_found_without_importing(tmp_path: Path) -> None:
     (tmp_path / "src" / "pkg" / "deep.py").write_text("class Net(Module): ...\n")
     (tmp_path / "test_nets.py").write_text("class Net(Module): ...\n")
     (tmp_path / "broken.py").write_text("class Net(\n")
-    assert factories(tmp_path) == ("nets:tiny", "nets:said", "nets:Net", "pkg.deep:Net")
+    (tmp_path / "zoo.py").write_text(
+        "class Own(nn.Module): ...\n"
+        "class Other(nn.Module): ...\n"
+        "def own():\n    net = Own()\n    net.load()\n    return net\n"
+        "def train():\n    Other()\n"
+    )
+    assert factories(tmp_path) == (
+        "nets:tiny",
+        "nets:said",
+        "nets:Net",
+        "zoo:own",
+        "zoo:Other",
+        "pkg.deep:Net",
+    )

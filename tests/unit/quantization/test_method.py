@@ -11,7 +11,14 @@ import pytest
 
 import qreg
 from qreg.errors import UnavailableError, UnknownNameError
-from qreg.quantization import DEFAULT_METHODS, METHODS, get_method, method_info, successors
+from qreg.quantization import (
+    DEFAULT_METHODS,
+    METHODS,
+    alternatives,
+    get_method,
+    method_info,
+    successors,
+)
 from qreg.quantization.engines import ALL_ENGINES
 from qreg.quantization.method import Method, MethodInfo, Need
 from qreg.quantization.needs import check_needs
@@ -100,3 +107,12 @@ def test_no_code_asks_for_the_beginning_or_end_of_a_methods_name() -> None:
         if isinstance(node, ast.Constant) and node.value in parts
     ]
     assert found == []
+
+
+def test_what_is_advised_in_place_of_a_method() -> None:
+    advised = ("static-auto", "fx-static")
+    assert alternatives("static", advised) == advised
+    assert alternatives("static-auto", advised) == ("fx-static",)
+    assert alternatives("qat", advised) == ("fx-qat", "pt2e-qat")
+    assert alternatives("fx-qat", ()) == ()
+    assert alternatives("mine:quantize", advised) == advised

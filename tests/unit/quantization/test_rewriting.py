@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 from torch.ao.nn import quantized as nnq
 from torch.ao.nn.intrinsic import quantized as nniq
+from torch.ao.nn.quantized import FloatFunctional
 from torch.nn import functional
 
 from qreg.diagnosis.run import diagnosis_of
@@ -17,8 +20,9 @@ from qreg.metrics.layers import layer_numerics
 from qreg.models import build_model
 from qreg.models.stubs import with_stubs
 from qreg.quantization import Context, get_method
+from qreg.quantization.eager import fuse
 from qreg.quantization.engines import available_engines, use_engine
-from qreg.quantization.rewriting import rewritten
+from qreg.quantization.rewriting import ready_for_training, rewritten
 
 ENGINE = available_engines()[0]
 IMAGES = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -177,6 +181,39 @@ def test_a_saved_state_is_loaded_again() -> None:
         assert not torch.equal(one(IMAGES), other(IMAGES))
         other.load_state_dict(one.state_dict())
         assert torch.equal(one(IMAGES), other(IMAGES))
+
+
+class Functional(nn.Module):
+    """What eager QAT converts as it is: existing checkpoints have these names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.relu(self.conv(x))
+        return self.fc(torch.cat([x, x], 1).mean((2, 3)))
+
+
+@pytest.mark.parametrize("make", [Functional, partial(build_model, "resnet20")])
+def test_training_leaves_alone_what_eager_mode_converts(make: Callable[[], nn.Module]) -> None:
+    model = with_stubs(make()).eval()
+    expected = fuse(copy.deepcopy(model)).state_dict().keys()
+    ready = ready_for_training(model)
+    assert type(ready) is type(model)
+    assert ready.state_dict().keys() == expected
+
+
+@torch.no_grad()
+def test_training_gives_each_plain_sum_a_range() -> None:
+    torch.manual_seed(0)
+    model = _ready(Mixed())
+    expected = model(IMAGES)
+    ready = ready_for_training(model)
+    assert (ready(IMAGES) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert not isinstance(ready, torch.fx.GraphModule)  # torch.export would read old notes
+    names = {name for name, module in ready.named_modules() if type(module) is FloatFunctional}
+    assert names == {"model.add", "model.cat", *(f"model.mul{n}" for n in ("", "_1", "_2", "_3"))}
 
 
 def test_layers_that_never_run_keep_their_weights() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ import torch
 from qreg.data import get_dataset
 from qreg.errors import ContractError, MissingCheckpointError, OtherWeightsError
 from qreg.measure.options import Options
+from qreg.metrics.operators import count_operators
 from qreg.models import build_model, define_models
 from qreg.models.source import ModelSource
+from qreg.quantization import Context, get_method
+from qreg.quantization.engines import default_engine, use_engine
 from qreg.records.weights import WeightsSource
 from qreg.training.loading import load_trained
 from qreg.training.recipe import Recipe, default_recipe
@@ -47,6 +51,14 @@ class Adds(nn.Module):
 def adds():
     torch.manual_seed(5)
     return Adds()
+
+class Branches(Adds):
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x)
+
+def branches():
+    torch.manual_seed(5)
+    return Branches()
 
 def norm_in_head():
     torch.manual_seed(5)
@@ -162,11 +174,35 @@ def test_what_cannot_be_converted_is_found_before_the_first_epoch(
     train: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     with pytest.raises(ContractError, match="cannot be converted and run") as caught:
-        train("qat", "adds")
+        train("qat", "branches")
     assert "own_nets.py" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.hint
     assert not list(tmp_path.glob("out/**/*.partial"))
+
+
+def test_a_plain_sum_is_trained_with_a_range_of_its_own(
+    train: Callable[..., Recipe], tmp_path: Path, colours: Path
+) -> None:
+    train("qat", "adds")
+    batch = Options().load(get_dataset(str(colours)), "test").first(4).inputs
+    assert isinstance(batch, torch.Tensor)
+    engine, found = default_engine(), []
+    for chosen in map(get_method, ("qat", "fx-qat")):
+        build = partial(build_model, "own_nets:adds")
+        trained, _ = load_trained(
+            "own_nets:adds",
+            "colours",
+            "qat",
+            (tmp_path / "out",),
+            lambda method=chosen, build=build: method.skeleton(build()),
+        )
+        with use_engine(engine), torch.no_grad():
+            made = chosen.quantize(trained, Context(engine, lambda: iter((batch,)), batch[:2]))
+            found.append(made(batch))
+            operators = [one.name for one in count_operators(made, batch)]
+        assert [name for name in operators if "::add" in name] == ["quantized::add"]
+    assert torch.equal(*found)
 
 
 def test_a_last_batch_of_one_joins_the_one_before_it(train: Callable[..., Recipe]) -> None:
