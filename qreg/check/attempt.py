@@ -25,7 +25,7 @@ from qreg.errors import UnavailableError
 from qreg.metrics.size import model_size
 from qreg.quantization import Context, Method, alternatives, get_method
 from qreg.quantization.engines import use_engine
-from qreg.quantization.needs import check_needs
+from qreg.quantization.needs import check_needs, check_packing
 from qreg.records.measurement import Size
 
 Build = Callable[[Method], nn.Module]
@@ -74,6 +74,7 @@ def _attempt(
     if method.checkpoint not in ("fp32", "fp32-finetuned"):
         _observe(model, batches)
     made = method.quantize(model.eval(), Context(engine, lambda: iter(batches), example)).eval()
+    check_packing(made, engine)
     with _joins() as meetings:
         output = inputs.call(made, example)
     inputs.call(made, inputs.head(batches[0], 1))

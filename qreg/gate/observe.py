@@ -37,9 +37,10 @@ from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import plain_text
 from qreg.measure.subject import Subject
 from qreg.metrics.graphs import uncompiled
-from qreg.metrics.layers import layer_numerics
+from qreg.metrics.layers import layer_numerics, layer_outputs
 from qreg.metrics.operators import count_operators
 from qreg.metrics.size import model_size
+from qreg.metrics.tensors import digest
 from qreg.quantization import method_info
 from qreg.quantization.engines import use_engine
 from qreg.records.baseline import Baseline, Snapshot
@@ -198,7 +199,9 @@ class Gate:
         except (Exception, SystemExit) as error:
             return raised_failure(subject.case, error)
 
-    def _snapshot(self, subject: Subject, samples: GateSamples) -> Snapshot:
+    def _snapshot(self, subject: Subject, samples: GateSamples) -> Snapshot | Failure:
+        if failure := _not_repeatable(subject, samples.first(_SINGLE_SAMPLES)):
+            return failure
         seen = self._last = self._observe(subject, samples)
         self._outputs = seen.notes
         prepared = copy.deepcopy(subject.source) if is_prepared(subject.source) else None
@@ -337,6 +340,22 @@ def _disagreements(seen: Observation, reference: Observation) -> tuple[int, ...]
     if seen.predictions is None or reference.predictions is None:
         return ()
     return tuple(seen.index[seen.predictions != reference.predictions].tolist())
+
+
+@torch.no_grad()
+def _not_repeatable(subject: Subject, first: Inputs) -> Failure | None:
+    """A case whose samples, run again, have other outputs: no difference would mean anything."""
+    if _single(subject, first) == _single(subject, first):
+        return None
+    one, other = (layer_outputs(subject.run, subject.model, first) for _ in range(2))
+    moved = (name for name in one if digest(one[name]) != digest(other.get(name)))
+    return Failure(
+        subject.case,
+        f"two runs of the same samples differ, first in {next(moved, 'the model')}",
+        "disable what is random in evaluation mode; if a quantized kernel does it, choose another "
+        "engine or leave that layer in float",
+        unavailable=False,
+    )
 
 
 @torch.no_grad()

@@ -155,12 +155,7 @@ class Summary:
         for reason, count in Counter(r["reason"] for r in self._judged() if r["reason"]).items():
             yield f"{count} cases: {reason}"
         yield from _data_lines(self._judged())
-        if drops := [r["detectable"] for r in self._records if r["detectable"] is not None]:
-            yield (
-                "smallest detectable accuracy drop (power 80 %): "
-                f"{min(drops) * 100:.2f} to {max(drops) * 100:.2f} points; "
-                f"probability of any false alarm in this run: below {FAMILY_ALPHA:.0%} (Holm)"
-            )
+        yield from _detectable_lines(self._records)
         if self._judged():
             yield _weights_line(self._judged())
             yield promise_line(self._judged())
@@ -186,6 +181,24 @@ def _data_lines(judged: list[Record]) -> Iterator[str]:
     )
     for (scope, note), count in noted.items():
         yield f"{scope}, {count} {'case' if count == 1 else 'cases'}: {note}"
+
+
+def _detectable_lines(records: list[Record]) -> Iterator[str]:
+    """A line for each of the figures that are judged: accuracy, or the summaries of tasks."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        if record["detectable"] is not None:
+            found.setdefault((record["judged_by"], record["unit"]), []).append(record["detectable"])
+    for number, ((what, unit), drops) in enumerate(found.items()):
+        alarms = f"; probability of any false alarm in this run: below {FAMILY_ALPHA:.0%} (Holm)"
+        if unit == "%":
+            ends = f"{min(drops) * 100:.2f} to {max(drops) * 100:.2f} points"
+        else:
+            ends = f"{min(drops):.3g} to {max(drops):.3g} {unit}".rstrip()
+        yield (
+            f"smallest detectable {what} (power 80 %): {ends}"
+            f"{alarms if number == len(found) - 1 else ''}"
+        )
 
 
 def _weights_line(judged: list[Record]) -> str:

@@ -90,7 +90,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "exact": verdict.basis.exact if verdict.basis else None,
         "reason": verdict.basis.reason if verdict.basis else "",
         "weights": verdict.weights,
-        "detectable": _detectable_share(verdict),
+        **_detectable(verdict),
         "p_values": list(verdict.p_values),
         "promise": asdict(verdict.promise) if verdict.promise else None,
         "data_notes": list(verdict.data_notes),
@@ -113,19 +113,21 @@ def junit_properties(verdict: Verdict) -> list[tuple[str, object]]:
         found["observed"] = accuracy.observed / accuracy.total
     elif score:
         found |= {"expected": score.expected, "observed": score.observed}
-    found["detectable"] = _detectable_share(verdict)
+    found["detectable"] = _detectable(verdict)["detectable"]
     found["flips"] = len(verdict.moved)
     if verdict.promise:
         found["speed_up"] = round(math.exp(verdict.promise.observed), 4)
     return [(f"qreg_{name}", value) for name, value in found.items() if value not in (None, "")]
 
 
-def _detectable_share(verdict: Verdict) -> float | None:
-    """The smallest detectable drop of accuracy, or of another share; None of other units."""
-    if verdict.accuracy:
-        return verdict.accuracy.detectable
+def _detectable(verdict: Verdict) -> dict[str, Any]:
+    """The smallest detectable change for the worse, of what, and its unit."""
     score = verdict.score
-    return score.detectable if score and score.unit == "%" else None
+    if verdict.accuracy or score is None:
+        found = verdict.accuracy.detectable if verdict.accuracy else None
+        return {"detectable": found, "judged_by": "accuracy drop", "unit": "%"}
+    worse = f"{score.summary} {'drop' if score.higher_is_better else 'rise'}"
+    return {"detectable": score.detectable, "judged_by": worse, "unit": score.unit}
 
 
 def next_command(verdict: Verdict) -> str:

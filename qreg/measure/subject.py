@@ -32,7 +32,7 @@ from qreg.models import build_model, check_output, is_shipped
 from qreg.models.contract import tried
 from qreg.quantization import Context, Method, get_method
 from qreg.quantization.engines import use_engine
-from qreg.quantization.needs import check_needs
+from qreg.quantization.needs import check_needs, check_packing
 from qreg.records.case import Case, Environment, Failure
 from qreg.records.weights import Weights
 from qreg.training.loading import load_trained
@@ -148,6 +148,7 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
             )
         context = Context(case.engine, calibration, setup.sample)
         model = method.quantize(model.eval(), context).eval()
+        check_packing(model, case.engine)
         logits = inputs.call(model, setup.sample)
     with use_engine(case.engine), recorded_warnings(), torch.no_grad():
         inputs.call(model, inputs.head(setup.sample, 1))  # a batch of one is measured, too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import logging
 import sys
@@ -10,6 +11,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import torch
+from torch import nn
+from torch.ao.nn import quantized as nnq
 
 from qreg.artifacts.names import ONNXRUNTIME
 from qreg.errors import UnavailableError
@@ -45,6 +50,37 @@ def check_needs(method: MethodInfo, engine: str) -> None:
         )
     for need in method.requires:
         _CHECKS[need]()
+
+
+def check_packing(model: nn.Module, engine: str) -> None:
+    """Check that the engine keeps the weights of transposed convolutions that it was given.
+
+    PyTorch's x86 and fbgemm pack those of kernels with a height of 2 wrongly (2.14.1, AVX2): they
+    give back other weights each time, and their results are not those of the layer.
+
+    Raises:
+        UnavailableError: it does not.
+    """
+    kinds = (nnq.ConvTranspose1d, nnq.ConvTranspose2d, nnq.ConvTranspose3d)
+    for name, layer in model.named_modules():
+        if not isinstance(layer, kinds):
+            continue
+        tried: Any = copy.deepcopy(layer)
+        for _ in range(_PACKINGS):
+            weight = tried.weight()
+            tried.set_weight_bias(weight, tried.bias())
+            if not torch.equal(tried.weight().int_repr(), weight.int_repr()):
+                size = " x ".join(map(str, layer.kernel_size))
+                raise UnavailableError(
+                    f"{engine} loses the weights of {name}, a {type(layer).__name__} with a "
+                    f"kernel of {size}: PyTorch's kernel is wrong on this CPU",
+                    hint="choose --engine qnnpack, another size of the kernel, or a method that "
+                    "leaves the layer in float, such as pt2e-static",
+                )
+
+
+# What is read beside the weights is sometimes right by accident.
+_PACKINGS = 3
 
 
 def need_torchao() -> None:

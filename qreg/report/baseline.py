@@ -56,7 +56,8 @@ def _promised(promises: Sequence[Promise]) -> list[RenderableType]:
 def changes_table(changes: Sequence[Proposal], *, applied: bool) -> Table:
     """A row per change, by category."""
     table = _table("applied" if applied else "proposed", "category", "case", "verdict")
-    for header in ("accuracy %", "why"):
+    scored = any(change.now and change.now.score for change in changes)
+    for header in ("score" if scored else "accuracy %", "why"):
         table.add_column(header, overflow="fold")
     order = sorted(changes, key=lambda c: (c.category.value, str(c.case), str(c.orphan)))
     for change in order:

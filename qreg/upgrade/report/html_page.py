@@ -8,7 +8,7 @@ from qreg import __version__
 from qreg.report.escape import html as escape
 from qreg.upgrade.records import Level, UpgradeReport
 from qreg.upgrade.report.sections import Section, sections
-from qreg.upgrade.report.words import HEADER, LEGEND, SHORT, headline, other_reasons, rows, title
+from qreg.upgrade.report.words import LEGEND, SHORT, header, headline, other_reasons, rows, title
 
 _COLOURS = {Level.SAFE: "#1a7f37", Level.DIFFERENT: "#9a6700", Level.UNSAFE: "#cf222e"}
 _STYLE = """
@@ -44,7 +44,7 @@ def upgrade_html(report: UpgradeReport, *, created: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{_STYLE}</style></head><body><h1>{name}</h1>",
         *_verdict(report),
-        *_table(rows(report)),
+        *_table(header(report), rows(report)),
         *(part for section in sections(report) for part in _section(section)),
         f"<footer>qreg {__version__}, {escape(created)}</footer></body></html>",
     ]
@@ -60,9 +60,9 @@ def _verdict(report: UpgradeReport) -> Iterator[str]:
     yield "</div>"
 
 
-def _table(body: Sequence[Sequence[str]]) -> Iterator[str]:
+def _table(names: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
     yield '<div class="wide"><table><thead><tr>'
-    yield "".join(f"<th>{escape(cell)}</th>" for cell in HEADER)
+    yield "".join(f"<th>{escape(cell)}</th>" for cell in names)
     yield "</tr></thead><tbody>"
     for row in body:
         yield f"<tr>{''.join(_cell(number, cell) for number, cell in enumerate(row))}</tr>"

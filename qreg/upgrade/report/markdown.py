@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from qreg.report.escape import html, markdown
 from qreg.upgrade.records import Level, UpgradeReport
 from qreg.upgrade.report.sections import Section, sections
-from qreg.upgrade.report.words import HEADER, LEGEND, headline, other_reasons, rows, title
+from qreg.upgrade.report.words import LEGEND, header, headline, other_reasons, rows, title
 
 _MARKS = {Level.SAFE: "✅", Level.DIFFERENT: "🟡", Level.UNSAFE: "❌"}
 
@@ -20,15 +20,15 @@ def upgrade_markdown(report: UpgradeReport) -> str:
         f"{_MARKS[report.level]} **{markdown(headline(report))}**",
     ]
     lines += ["", *(f"- {markdown(text)}" for text in other_reasons(report)), ""]
-    lines += [*_table(rows(report)), "", markdown(LEGEND), ""]
+    lines += [*_table(header(report), rows(report)), "", markdown(LEGEND), ""]
     for section in sections(report):
         lines += _folded(section)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(body: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield _line(HEADER)
-    yield _line(["---"] * len(HEADER))
+def _table(names: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield _line(names)
+    yield _line(["---"] * len(names))
     yield from map(_line, body)
 
 

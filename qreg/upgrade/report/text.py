@@ -10,7 +10,7 @@ from rich.table import Table
 from qreg.report.json_text import enveloped
 from qreg.upgrade.records import UpgradeReport
 from qreg.upgrade.report.sections import sections
-from qreg.upgrade.report.words import HEADER, LEGEND, headline, other_reasons, rows, title
+from qreg.upgrade.report.words import LEGEND, header, headline, other_reasons, rows, title
 
 #: 1: format, qreg, created, and a report as in qreg.upgrade.records.
 FORMAT = 1
@@ -24,8 +24,8 @@ def opening_lines(report: UpgradeReport) -> tuple[str, ...]:
 def upgrade_table(report: UpgradeReport) -> Table:
     """A row per case, the worst first."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for number, header in enumerate(HEADER):
-        table.add_column(header, justify="right" if number > 5 else "left")
+    for number, name in enumerate(header(report)):
+        table.add_column(name, justify="right" if number > 5 else "left")
     for row in rows(report):
         table.add_row(*row)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qreg.checks.score import amount, step
 from qreg.upgrade.records import CaseUpgrade, Cell, FileOutcome, Level, UpgradeReport
 
-HEADER = (
+_HEADER = (
     "case",
     "verdict",
     "quantized",
@@ -30,6 +30,12 @@ SHORT = {
     Level.UNSAFE: "do not upgrade",
     None: "not compared",
 }
+
+
+def header(report: UpgradeReport) -> tuple[str, ...]:
+    """The table's columns; a task's score says itself what it is."""
+    scored = any(one.verdict and one.verdict.score for one in report.cases)
+    return tuple(cell.replace("accuracy %", "score") if scored else cell for cell in _HEADER)
 
 
 def names(report: UpgradeReport) -> tuple[str, str]:
@@ -71,7 +77,7 @@ def other_reasons(report: UpgradeReport) -> tuple[str, ...]:
 
 
 def rows(report: UpgradeReport) -> tuple[tuple[str, ...], ...]:
-    """A row per case, the worst first, with as many cells as `HEADER`."""
+    """A row per case, the worst first, with as many cells as `header`."""
     order = sorted(report.cases, key=lambda one: -(one.level.severity if one.level else -1))
     common = _where(report) is not None
     return tuple(

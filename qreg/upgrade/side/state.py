@@ -21,7 +21,7 @@ _CHANNELS = (torch.per_channel_affine, torch.per_channel_symmetric)
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a state dict; packed parameters are stored as (weight, bias)."""
+    """Write a state dict; packed parameters are stored as their weights and biases."""
     tensors: dict[str, torch.Tensor] = {}
     described = {name: _describe(name, value, tensors) for name, value in state.items()}
     # the modules' format versions; without them, loading assumes the oldest
@@ -43,6 +43,8 @@ def _describe(name: str, value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, tuple):
         parts = [_describe(f"{name}.{n}", part, tensors) for n, part in enumerate(value)]
         return {"parts": parts}
+    if isinstance(value, torch.ScriptObject):
+        return _packed(name, value, tensors)
     if not isinstance(value, torch.Tensor):
         kept = str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
         return {"dtype" if isinstance(value, torch.dtype) else "value": kept}
@@ -50,6 +52,16 @@ def _describe(name: str, value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     plain = (value.int_repr() if value.is_quantized else value).detach().contiguous().clone()
     tensors[name] = plain
     return {"tensor": _quantized(name, value, tensors) if value.is_quantized else None}
+
+
+def _packed(name: str, value: Any, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Of a recurrent layer: packed weights, or the parameters of a cell with two of them."""
+    state = value.__getstate__()[0]
+    if not isinstance(state, tuple) or state[0] != "quantized_dynamic":
+        weight = torch.ops.quantized.linear_unpack(value)
+        return {"packed": _describe(name, tuple(weight), tensors)}
+    _, biases, _, (reduce_range,), weights = state
+    return {"cell": _describe(name, (*weights, *biases), tensors), "reduce_range": reduce_range}
 
 
 def _quantized(name: str, value: torch.Tensor, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -66,6 +78,12 @@ def _make(name: str, described: Any, tensors: Mapping[str, torch.Tensor]) -> Any
     if "parts" in described:
         parts = described["parts"]
         return tuple(_make(f"{name}.{n}", part, tensors) for n, part in enumerate(parts))
+    if "packed" in described:
+        return torch.ops.quantized.linear_prepack(*_make(name, described["packed"], tensors))
+    if "cell" in described:
+        return torch.ops.quantized.make_quantized_cell_params_dynamic(
+            *_make(name, described["cell"], tensors), bool(described["reduce_range"])
+        )
     if "dtype" in described:
         return getattr(torch, described["dtype"])
     if "value" in described:

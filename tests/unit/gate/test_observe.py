@@ -48,6 +48,10 @@ class Alone(Net):
             raise ArithmeticError("forty are too many")
         return super().forward(x)
 
+class Restless(Net):
+    def forward(self, x):
+        return super().forward(x + torch.rand(()))
+
 class Unloadable(Net):
     def _load_from_state_dict(self, *args):
         raise RuntimeError("cannot be loaded")
@@ -253,3 +257,12 @@ def test_data_that_is_not_here_is_missing_and_never_downloaded(
         gate.observe(Case(dataset, "simple_cnn", "fp32", "x86"))
     assert caught.value.hint
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_what_no_run_repeats_is_no_baseline(
+    gate: Gate, nets: str, more_nets: str, colours: Path
+) -> None:
+    found = _observed(gate, colours, "fp32", model="more_nets:Restless")
+    assert isinstance(found, Failure)
+    assert found.reason == "two runs of the same samples differ, first in model.fc"
+    assert not found.unavailable

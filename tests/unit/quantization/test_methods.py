@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 from torch.ao import quantization as ao
+from torch.ao.nn import quantized as nnq
 
-from qreg.errors import ContractError, UnknownNameError
+from qreg.errors import ContractError, UnavailableError, UnknownNameError
 from qreg.metrics.size import model_size
 from qreg.models import MODELS, build_model
 from qreg.quantization import DEFAULT_METHODS, Context, Method, get_method
 from qreg.quantization.engines import ENGINES, available_engines, use_engine
+from qreg.quantization.needs import check_packing
 
 INT8 = ("static", "static-per-tensor", "qat", "qat-per-tensor")
 
@@ -214,3 +216,20 @@ class _Masked(nn.Module):
         x = torch.relu(self.up(self.embedding(ids))).masked_fill(~mask[..., None], 0.0)
         found: torch.Tensor = self.head(x.sum(1) / mask.sum(1, keepdim=True))
         return found
+
+
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize("engine", available_engines())
+def test_weights_that_an_engine_loses_are_no_result(engine: str, kernel: int) -> None:
+    """PyTorch 2.14.1's x86 and fbgemm lose those of transposed convolutions of height 2."""
+    with use_engine(engine):
+        layer = nnq.ConvTranspose2d(16, 8, kernel)
+        weight = torch.randn(16, 8, kernel, kernel, generator=torch.Generator().manual_seed(0))
+        codes = torch.quantize_per_tensor(weight, 0.01, 0, torch.qint8)
+        layer.set_weight_bias(codes, torch.zeros(8))
+        if kernel == 3 or torch.equal(layer.weight().int_repr(), codes.int_repr()):
+            check_packing(nn.Sequential(layer), engine)
+            return
+        with pytest.raises(UnavailableError, match=f"{engine} loses the weights of 0") as refused:
+            check_packing(nn.Sequential(layer), engine)
+        assert "kernel of 2 x 2" in str(refused.value)

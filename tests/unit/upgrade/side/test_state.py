@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.ao import quantization as ao
 
 from qreg.upgrade.reading import read_outputs, read_state
 from qreg.upgrade.side.outputs import write_outputs
@@ -83,3 +84,31 @@ def test_outputs_keep_their_order_and_codes(tmp_path: Path) -> None:
     assert "again#2" in names
     assert layers["conv", "output"].dtype == np.uint8
     assert np.array_equal(found, logits)
+
+
+class _Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.cell = (
+            nn.LSTM(4, 8, batch_first=True, bidirectional=True),
+            nn.GRUCell(16, 4),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.cell(self.lstm(x)[0][:, -1])
+        return found
+
+
+@torch.no_grad()
+def test_packed_recurrent_layers_are_carried(tmp_path: Path) -> None:
+    """Their state dict holds objects of PyTorch's own, which no file of tensors takes."""
+    x, made = torch.randn(2, 5, 4), []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        kinds = {nn.LSTM, nn.GRUCell}
+        made.append(ao.quantize_dynamic(_Recurrent().eval(), kinds, dtype=torch.qint8))
+    one, other = made
+    assert not torch.equal(one(x), other(x))
+    save_state(tmp_path / "state", one.state_dict())
+    other.load_state_dict(load_state(tmp_path / "state"))
+    assert torch.equal(one(x), other(x))
