@@ -52,7 +52,10 @@ def load_file(name: str) -> nn.Module:
 
 
 def file_of(model: nn.Module) -> ModelFile | None:
-    """The facts of the file that a model was loaded from; None for a model of other origin."""
+    """The facts of the file that a model was loaded from; None for a model that is no file.
+
+    Of an ONNX model that was just made they are those of the file that it would be.
+    """
     found = model.file if isinstance(model, OnnxModel) else model.__dict__.get(_FACTS)
     return found if isinstance(found, ModelFile) else None
 

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,7 +38,9 @@ _LEVELS = ("disable", "basic", "extended", "all")
 _SILENT = 4  # only fatal errors are logged: what fails is raised, too
 _HINT = "pip install 'qreg[onnx]'"
 _LONGEST = 220
-_NO_OPERATOR = re.compile(r"No [Oo]p registered for (\w+) |(\S+) is not a registered function/op")
+_NO_OPERATOR = re.compile(
+    r"No Op registered for (\w+) |([\w.:]+)\S* is not a registered function/op"
+)
 _NO_KERNEL = re.compile(r"Could not find an implementation for (\S+)")
 
 
@@ -92,11 +94,11 @@ class OnnxModel(nn.Module):
         content: the serialized model.
         name: in messages.
         folder: of its external data, if it has any.
-        file: the facts of the file that it came from.
+        file: its facts.
     """
 
     def __init__(
-        self, content: bytes, *, name: str, folder: Path | None = None, file: ModelFile | None
+        self, content: bytes, *, name: str, folder: Path | None = None, file: ModelFile
     ) -> None:
         super().__init__()
         self.content, self.name, self.folder, self.file = content, name, folder, file
@@ -146,6 +148,14 @@ class OnnxModel(nn.Module):
     def reloaded(self) -> OnnxModel:
         """The same model in a new session."""
         again = OnnxModel(self.content, name=self.name, folder=self.folder, file=self.file)
+        again.structure = self.structure
+        return again
+
+    def changed(self, change: Callable[[OnnxGraph], None]) -> OnnxModel:
+        """The model with a changed graph, its external data inside; `change` works in place."""
+        graph = OnnxGraph(_with_data(self.content, self.folder))
+        change(graph)
+        again = model_of(graph.model.SerializeToString(), name=self.name)
         again.structure = self.structure
         return again
 
@@ -211,7 +221,7 @@ class OnnxModel(nn.Module):
             named = {str(number): one for number, one in enumerate(tensors)}
         raise ModelFileError(
             f"{self.name} takes {self._signature()}; it is given "
-            f"{', '.join(named) if isinstance(given, Mapping) else f'{len(named)} tensors'}",
+            f"{', '.join(named) if isinstance(given, Mapping) else _tensors(len(named))}",
             hint="inputs are matched by name where the dataset names them, else by order",
         )
 
@@ -223,7 +233,7 @@ class OnnxModel(nn.Module):
 
     def size(self) -> Size:
         """Bytes of the file and of the tensors in it."""
-        return self.graph.size(self.file.total_bytes if self.file else len(self.content))
+        return self.graph.size(self.file.total_bytes)
 
     def operators(self) -> tuple[OperatorCount, ...]:
         """The operators that onnxruntime runs, after its optimizations: ``onnx::QLinearConv``."""
@@ -321,6 +331,10 @@ def _as_type(value: Any, kind: torch.dtype | None) -> Any:
         raise ModelFileError(f"an input is a {type(value).__name__}", hint="give tensors")
     converted = value.detach() if kind is None else value.detach().to(kind)
     return np.ascontiguousarray(converted.numpy())
+
+
+def _tensors(count: int) -> str:
+    return f"{count} tensor{'' if count == 1 else 's'}"
 
 
 def _size(size: object) -> str:
@@ -424,7 +438,8 @@ def model_of(content: bytes, *, name: str) -> OnnxModel:
     Raises:
         ModelFileError: onnxruntime cannot run it.
     """
-    return OnnxModel(content, name=name, file=None)
+    facts = _facts(_parsed(content, name), content, Path(), ())
+    return OnnxModel(content, name=name, file=facts)
 
 
 def _parsed(content: bytes, name: str) -> Any:

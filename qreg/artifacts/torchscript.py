@@ -60,7 +60,7 @@ def load_script(path: Path, *, name: str) -> nn.Module:
     try:
         loaded: nn.Module = torch.jit.load(str(path), map_location="cpu")
     except Exception as error:
-        first = str(error).strip().partition("\n")[0][:200]
+        first = str(error).strip().partition("\n")[0].partition(". ")[0][:200]
         raise ModelFileError(
             f"{name} cannot be loaded as TorchScript: {first}",
             hint="write it with torch.jit.save; of a state dict give the factory and the method, "

@@ -25,6 +25,7 @@ def all_faults() -> dict[str, Fault]:
     """
     from qreg.faults.families.calibration import CALIBRATION
     from qreg.faults.families.data import DATA
+    from qreg.faults.families.files import FILES
     from qreg.faults.families.left_float import LEFT_FLOAT
     from qreg.faults.families.observers import OBSERVERS
     from qreg.faults.families.parameters import PARAMETERS
@@ -37,7 +38,7 @@ def all_faults() -> dict[str, Fault]:
     from qreg.faults.families.weights import WEIGHTS
 
     making = (PARAMETERS, WEIGHTS, ROUNDING, CALIBRATION, OBSERVERS, STRUCTURE, LEFT_FLOAT)
-    families = (*making, TRAINING, DATA, RUNTIME, STORAGE, SLOW)
+    families = (*making, TRAINING, DATA, RUNTIME, STORAGE, SLOW, FILES)
     listed = [fault for family in families for fault in family]
     found = {fault.name: fault for fault in listed}
     if len(found) != len(listed):

@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 from torch import nn
 
+from qreg.artifacts.names import is_file_name
 from qreg.data import Dataset, get_dataset
 from qreg.data.inputs import Inputs
 from qreg.measure.options import Options
@@ -53,6 +54,7 @@ class Fault:
         engines: those into which it can be injected; empty for all.
         limits: ``NAME=value`` environment variables of the process, also for the clean run.
         unchanged_because: why it may change nothing, "" where it must change something.
+        of_onnx_files: it can also be injected into a delivered ONNX file.
         shows_in_time: it changes no output, only the speed, and must be detected all the same.
     """
 
@@ -67,11 +69,14 @@ class Fault:
     limits: tuple[str, ...] = ()
     unchanged_because: str = ""
     shows_in_time: bool = False
+    of_onnx_files: bool = False
 
     def applies(self, case: Case, modules: frozenset[str]) -> bool:
         """Whether it fits a case whose float model has modules of these classes."""
         engine = not self.engines or case.engine in self.engines
-        return engine and case.method in self.methods and modules.issuperset(self.needs)
+        is_file = self.of_onnx_files and is_file_name(case.method)
+        method = case.method in self.methods or is_file
+        return engine and method and modules.issuperset(self.needs)
 
 
 def changed_method(change: Callable[[Method, Target], Method]) -> Injection:

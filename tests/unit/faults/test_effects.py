@@ -32,6 +32,8 @@ def _case(fault: Fault) -> Case:
     model = "resnet20" if set(fault.needs) & set(_BATCHNORM) else "simple_cnn"
     order = ("static", "qat", "dynamic", "pt2e-static")
     preferred = [method for method in order if method in fault.methods]
+    if not preferred:
+        return Case("shapes10", model, fault.methods[0], fault.engines[0])
     return Case("shapes10", model, preferred[0], "x86")
 
 
