@@ -79,6 +79,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write a page about every case that did not pass, as DIR/index.html",
     )
     group.addoption(
+        "--qreg-record",
+        action="store_true",
+        help="append each case's score, size and verdict to the history",
+    )
+    group.addoption(
+        "--qreg-store",
+        type=Path,
+        metavar="FILE",
+        help="the history (default: .qreg/history/nights.jsonl, next to pyproject.toml)",
+    )
+    group.addoption(
         "--qreg-markdown",
         type=output_file,
         metavar="FILE",
@@ -103,6 +114,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from qreg.gate.pytest_summary import Summary
 
         summary = Summary(config, partial(_locate, config), not_judged(config))
+        summary.store = partial(_store, config)
         config.pluginmanager.register(summary, "qreg-summary")
 
 
@@ -112,6 +124,16 @@ def _locate(config: pytest.Config, case: Case) -> Location:
     settings = _settings(config)
     assert settings is not None
     return case_location(case, settings)
+
+
+def _store(config: pytest.Config) -> tuple[Path, Path] | None:
+    """The file of the history and the project's folder, None where nothing is recorded."""
+    from qreg.speed.history.store import store_path
+
+    settings = _settings(config)
+    if not config.option.qreg_record or settings is None:
+        return None
+    return store_path(config.option.qreg_store, settings.root), settings.root
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -229,13 +251,17 @@ def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
         options=Options(data_dir=config.option.qreg_data_dir, threads=config.option.qreg_threads),
         full=config.option.qreg_full,
         timeout=config.option.qreg_timeout,
-        details=config.option.qreg_report is not None,
+        details=_details(config),
     )
     if not can_fork(request.options.threads):
         return request.judge()
     # xdist's processes are enough, each with one that judges
     jobs = 1 if hasattr(config, "workerinput") else config.option.qreg_jobs
     return Pool(request, cases, jobs=jobs)
+
+
+def _details(config: pytest.Config) -> bool:
+    return config.option.qreg_report is not None or config.option.qreg_record
 
 
 def _cases(session: pytest.Session) -> list[Case]:
@@ -337,7 +363,7 @@ class CaseItem(pytest.Item):
         """What the page shows of it, for `pytest_runtest_makereport`."""
         from qreg.records.decode import plain
 
-        if self.config.option.qreg_report is not None:
+        if _details(self.config):
             self.detail = json.dumps(plain(self._judge().detail(self.case)))
 
     def _excused(self, verdict: Verdict) -> tuple[Verdict, KnownFailure | None]:

@@ -15,6 +15,7 @@ from qreg.cli import (
     audit,
     check,
     compare,
+    history,
     init,
     migrate,
     selftest,
@@ -62,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     start, tools = (
         (check, init, compare, train, sensitivity),
-        (audit, speed, upgrade, migrate, selftest),
+        (audit, speed, history, upgrade, migrate, selftest),
     )
     for command in (*start, baseline, *tools):
         command.add_parser(subparsers)

@@ -94,6 +94,7 @@ def _figures(judged: Judged) -> dict[str, Any]:
     now, verdict = judged.now, judged.verdict
     before = judged.before.snapshot if judged.before else None
     found: dict[str, Any] = {
+        "where": now.environment,
         "file_bytes": now.size.file_bytes,
         "file_bytes_before": before.size.file_bytes if before else None,
         "approvals": judged.before.history if judged.before else (),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,6 +51,9 @@ class Summary:
         self._locate = locate
         self._strict: bool = config.getoption("qreg_strict")
         self._not_judged = not_judged
+        self._recorded = ""
+        #: The file of the history and the project's folder, None where nothing is recorded.
+        self.store: Callable[[], tuple[Path, Path] | None] = lambda: None
         # by item: if a plugin reruns one, its last attempt counts
         self._found: dict[str, Record] = {}
         self._skipped: dict[str, str] = {}
@@ -94,6 +99,19 @@ class Summary:
         if self._seen:
             found, lines = list(self._verdicts.values()), list(self._closing_lines())
             self._outputs.write(self._sorted(), found, lines, self._locate)
+            if store := self.store():
+                self._record(*store, found)
+
+    def _record(
+        self, path: Path, root: Path, found: list[tuple[Verdict, CaseDetail | None]]
+    ) -> None:
+        from qreg.git import current_commit
+        from qreg.history.store import append, gate_entries
+
+        time = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        entries = gate_entries(found, time=time, commit=current_commit(root))
+        append(path, entries)
+        self._recorded = f"recorded {len(entries)} cases in {path}"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the section."""
@@ -104,6 +122,8 @@ class Summary:
         if self._seen:
             for line in self._lines():
                 terminalreporter.line(visible(line))
+            if self._recorded:
+                terminalreporter.line(visible(self._recorded))
             if self._outputs.page:
                 terminalreporter.line(visible(f"page: {self._outputs.page / PAGE}"))
             for line in self._outputs.annotations(self._unexcused(), self._locate):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from qreg.records.baseline import Approval
-from qreg.records.case import Case
+from qreg.records.case import Case, Environment
 from qreg.records.decode import Signed
 
 
@@ -159,6 +159,7 @@ class CaseDetail:
         speed_up, speed_up_before: fp32's time over the case's, now and as promised.
         samples: the most telling of those that changed; `changed` is the number of all.
         layers: in execution order.
+        where: the environment that it was observed in, None where that is not known.
         notes: what could not be collected, and why.
     """
 
@@ -180,4 +181,5 @@ class CaseDetail:
     sizes: tuple[SizeRow, ...] = ()
     environment: tuple[EnvironmentChange, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    where: Environment | None = None
     notes: tuple[str, ...] = ()

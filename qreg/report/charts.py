@@ -282,3 +282,53 @@ def _spot(frame: _Frame, spot: Spot, number: int) -> Iterator[Markup]:
     y = place[1] + side * (radius + (9 if side > 0 else 3))
     edge = "start" if place[0] < _WIDTH * 0.2 else "end" if place[0] > _WIDTH * 0.8 else "middle"
     yield _text(place[0], y, short(spot.name, 24), anchor=edge)
+
+
+@dataclass(frozen=True)
+class TrendPoint:
+    """A value of a trend, what its tooltip says, its style, and whether something changed here."""
+
+    value: float
+    said: str
+    kind: str
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A series over time.
+
+    Attributes:
+        starts: indices of the first point of each new level.
+        ends: the first and last date.
+    """
+
+    title: str
+    unit: str
+    points: tuple[TrendPoint, ...]
+    starts: tuple[int, ...]
+    ends: tuple[str, str]
+
+
+def trend_chart(trend: Trend) -> Markup:
+    """A small chart of a series: change points as lines, changes of the environment as dots."""
+    values = [one.value for one in trend.points]
+    low, high = min(values), max(values)
+    room = (high - low) * 0.2 or max(0.5, abs(high) * 0.01)
+    frame = _Frame(0, max(1, len(values) - 1), low - room, high + room, height=150)
+    base = frame.height - _BOTTOM
+    parts = list(_y_axis(frame, trend.unit))
+    for start in trend.starts:
+        x = (frame.x(start - 1) + frame.x(start)) / 2
+        parts.append(_line((x, _TOP - 4), (x, base), "mark"))
+        parts.append(_text(x + 4, _TOP + 6, "change", kind="marked"))
+    places = [(frame.x(number), frame.y(value)) for number, value in enumerate(values)]
+    parts.append(_path(places, "line trend"))
+    for place, one in zip(places, trend.points, strict=True):
+        if one.marked:
+            parts.append(_line((place[0], base - 6), (place[0], base + 6), "axis"))
+        parts.append(_dot(place, f"spot {one.kind}", one.said, radius=3.5))
+    parts.append(_text(_LEFT, frame.height - 8, trend.ends[0]))
+    parts.append(_text(_WIDTH - _RIGHT, frame.height - 8, trend.ends[1], anchor="end"))
+    said = f"{len(trend.starts)} change points" if trend.starts else "no change point"
+    return svg(short(f"{trend.title}: {said}", 300), parts, height=frame.height)

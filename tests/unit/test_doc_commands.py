@@ -56,6 +56,10 @@ _INSTEAD = {
 }
 #: commands about two sides or a whole project: what is run for each, one after the other
 _CASE = "shapes10/linear_100/dynamic@x86"
+_RECORD = (
+    "history record --dataset shapes10 --model linear_100 --method dynamic --engine x86 "
+    f"--baselines {ROOT / 'baselines'}"
+)
 _FOR = {
     "check": ["check nets:make_net --dataset photos.npz --methods dynamic,static"],
     "baseline show": [f"baseline show {_CASE} --baselines {ROOT / 'baselines'}"],
@@ -72,6 +76,9 @@ _FOR = {
     "speed history": [f"speed record --reference . --pairs 8 --cases {_CASE}", "speed history"],
     "speed instructions": [],  # needs valgrind and minutes; tests/unit/speed has it
     "speed calibrate": [f"speed calibrate --trials 1 --scenarios A/A --cases {_CASE}"],
+    "history record": [_RECORD],
+    "history show": [_RECORD, "history show"],
+    "history html": [_RECORD, "history html nights.html"],
     "upgrade": [f"upgrade --from . --to . --cases {_CASE}"],
 }
 
@@ -188,6 +195,7 @@ def _run(command: str, folder: Path) -> tuple[int, str]:
 #: what makes a script that the pages name short
 _SCRIPTS = {
     "docs/printed.py": "",
+    "docs/screenshots.py": "--help",
     "tests/speed/gate_overhead.py": "--rounds 1 --models linear_100",
     "tests/speed/compare_overhead.py": "--dataset shapes10 --rounds 1",
     "tests/speed/judge_baselines.py": "--count 4",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -185,3 +186,46 @@ def test_other_runs_of_pytest_are_left_alone(project: Path) -> None:
     named = _gate(project, "test_other.py")
     assert "1 deselected" in named
     assert named.endswith("status 5")
+
+
+def _recipe(name: str) -> list[str]:
+    """The commands of a recipe of docs/ci.md, those that install something left out."""
+    text = (ROOT / "docs" / "ci.md").read_text()
+    (block,) = re.findall(rf"<!-- recipe: {name} -->\n```yaml\n(.*?)```", text, flags=re.S)
+    found = re.findall(r"^ +- (?:run: )?((?:pip|pytest|qreg) .*)$", block, flags=re.M)
+    assert found[0].startswith("pip install -r requirements.txt")
+    return found[1:]
+
+
+def _git(folder: Path, *command: str) -> None:
+    names = ("-c", "user.name=a", "-c", "user.email=a@b")
+    subprocess.run(["git", *names, *command], cwd=folder, check=True, capture_output=True)
+
+
+_RECIPES = ("github", "gitlab", "github-nightly", "gitlab-nightly")
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_recipes_run(project: Path) -> None:
+    commands = dict.fromkeys(command for name in _RECIPES for command in _recipe(name))
+    _git(project, "init", "-q")
+    _git(project, "add", ".")
+    _git(project, "commit", "-qm", "all")
+    _git(project, "tag", "v1.0")
+    env = {"CI": "true", "GITHUB_STEP_SUMMARY": str(project / "summary.md")}
+    for command in commands:
+        program, *words = shlex.split(command)
+        if program == "pytest":
+            words = ["-p", "qreg.pytest_plugin", "-p", "no:cacheprovider", *words]
+        if words[:2] == ["speed", "record"]:
+            words += ["--pairs", "8", "--cases", "photos/nets:make_net/fp32@*"]
+        printed = _run(project, program, *words, env=env)
+        assert printed.endswith("status 0"), printed
+    for page in (project / "report").rglob("*.html"):
+        assert page.read_text().startswith("<!doctype html>")
+    assert "All 3 cases pass" in (project / "summary.md").read_text()
+    history = (project / "report" / "history.html").read_text()
+    assert "3 cases, 1 runs" in history
+    assert "slowdown from the reference" in history
+    assert "All 3 cases pass" in (project / "report" / "index.html").read_text()
+    assert json.loads((project / "gl-code-quality-report.json").read_text()) == []

@@ -5,7 +5,8 @@
   form.hidden = false;
   const rows = [...document.querySelectorAll("[data-outcome]")];
   const said = form.querySelector("output");
-  const counted = rows.filter((row) => row.tagName === "TR");
+  const table = rows.filter((row) => row.tagName === "TR");
+  const counted = table.length ? table : rows;
   const apply = () => {
     const wanted = {};
     for (const one of form.querySelectorAll("select")) wanted[one.name] = one.value;

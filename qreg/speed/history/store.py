@@ -9,19 +9,23 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from qreg.errors import CorruptFileError
 from qreg.files import append_lines, open_regular, read_lines
 from qreg.records.decode import MismatchError, decoder, parse
 from qreg.speed.records import HistoryEntry
 
-#: 1: format, and an entry as in qreg.speed.records. 2: with its batch size.
+#: 1: format, and an entry as in qreg.speed.records. 2: with its batch size. Entries of the gate
+#: (`qreg.history`) have a kind as well.
 FORMAT = 2
 _READ = (1, 2)
+#: The kinds of entries: a speed entry has none.
+SPEED, GATE = "", "gate"
 #: The default folder, next to pyproject.toml.
 FOLDER = Path(".qreg") / "history"
 _NAME = "nights.jsonl"
@@ -53,7 +57,13 @@ def append(path: Path, entries: Sequence[HistoryEntry]) -> None:
     Raises:
         CorruptFileError: the file is not an SQLite database.
     """
-    lines = [json.dumps({"format": FORMAT, **asdict(one)}, sort_keys=True) for one in entries]
+    append_kind(path, SPEED, [asdict(one) for one in entries])
+
+
+def append_kind(path: Path, kind: str, entries: Sequence[dict[str, Any]]) -> None:
+    """Append entries of a kind, as `append` does."""
+    head = {"format": FORMAT, **({"kind": kind} if kind else {})}
+    lines = [json.dumps({**head, **one}, sort_keys=True) for one in entries]
     if path.suffix in _DATABASES:
         _insert(path, lines)
     else:
@@ -66,11 +76,20 @@ def read(path: Path) -> tuple[tuple[HistoryEntry, ...], tuple[Damage, ...]]:
     Raises:
         CorruptFileError: it is no history, no SQLite database for example.
     """
+    return read_kind(path, SPEED, decoder(HistoryEntry))
+
+
+def read_kind(
+    path: Path, kind: str, decode: Callable[[Any], Any]
+) -> tuple[tuple[Any, ...], tuple[Damage, ...]]:
+    """The entries of a kind, and the damaged lines of the store, as `read` does."""
     entries, damaged = [], []
     try:
         for number, line in _lines(path):
             try:
-                entries.append(_entry(line))
+                found, content = _content(line)
+                if found == kind:
+                    entries.append(decode(content))
             except MismatchError as error:
                 damaged.append(Damage(number, str(error)))
             if len(damaged) > _MOST_DAMAGED:
@@ -80,13 +99,16 @@ def read(path: Path) -> tuple[tuple[HistoryEntry, ...], tuple[Damage, ...]]:
     return tuple(entries), tuple(damaged)
 
 
-def _entry(line: bytes) -> HistoryEntry:
+def _content(line: bytes) -> tuple[str, Any]:
+    """The kind of a line's entry, and the entry."""
     content = parse(line)
     number = content.pop("format", None) if type(content) is dict else None
     if type(number) is not int or number not in _READ:
         raise MismatchError(f"format {FORMAT}", line[:60].decode(errors="replace"))
-    entry: HistoryEntry = decoder(HistoryEntry)(content)
-    return entry
+    kind = content.pop("kind", SPEED)
+    if kind not in (SPEED, GATE):
+        raise MismatchError("an entry of speed or of the gate", str(kind)[:60])
+    return kind, content
 
 
 def _lines(path: Path) -> Iterable[tuple[int, bytes]]:

@@ -17,6 +17,9 @@ import pytest
 
 from qreg.records.verdict import Outcome
 from qreg.report.gate_page import gate_page
+from qreg.report.history_page import history_page
+from tests.unit.baselines import build
+from tests.unit.history.test_history import nights, timed
 from tests.unit.report import pages
 
 ROOT = Path(__file__).parents[3]
@@ -63,7 +66,13 @@ def _hostile() -> str:
     return gate_page(found, created=CREATED, lines=(name,))
 
 
-PAGES: dict[str, Callable[[], str]] = {"gate": _gate, "hostile": _hostile}
+def _history() -> str:
+    gate = {build.CASE: tuple(nights())}
+    speed = {build.CASE: tuple(timed(day) for day in range(1, 21))}
+    return history_page(gate, speed, created=CREATED)
+
+
+PAGES: dict[str, Callable[[], str]] = {"gate": _gate, "hostile": _hostile, "history": _history}
 
 
 @pytest.fixture(params=PAGES, scope="module")

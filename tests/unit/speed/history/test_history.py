@@ -26,7 +26,7 @@ from tests.unit.speed.fake import CASES, ENVIRONMENT, fake_python, log_of
 
 def entry(number: int, change: float = 0.0, **more: object) -> HistoryEntry:
     fields: dict = {
-        "time": f"2026-{1 + number // 28:02}-{1 + number % 28:02}T03:00:00+00:00",
+        "time": f"2026-{1 + number // 28 % 12:02}-{1 + number % 28:02}T03:00:00+00:00",
         "case": CASES[0],
         "commit": f"{number:040x}",
         "reference": "f" * 40,

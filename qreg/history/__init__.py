@@ -1,0 +1,1 @@
+"""The history of verdicts, scores and sizes, next to that of speed."""
