@@ -22,9 +22,19 @@ _OWN = re.compile(r"""tool\s*\.\s*["']?qreg["']?(\s*\..*)?$""")
 _SKIPPED = {"tests", "test", "docs", "build", "dist", "node_modules", "venv"}
 
 
-def table_text(model: str, dataset: str, methods: Sequence[str], *, task: str = "") -> str:
-    """The table, as TOML."""
-    lines = ["[tool.qreg]", f"models = {_list([model])}"]
+def table_text(
+    model: str,
+    dataset: str,
+    methods: Sequence[str],
+    *,
+    task: str = "",
+    weights: Path | None = None,
+) -> str:
+    """The table, as TOML; `weights` is a file that the model's are in."""
+    models = _list([model])
+    if weights is not None:
+        models = f"[{{ factory = {json.dumps(model)}, weights = {json.dumps(str(weights))} }}]"
+    lines = ["[tool.qreg]", f"models = {models}"]
     if dataset and task:
         source, named = json.dumps(dataset), json.dumps(task)
         lines.append(f"datasets = [{{ source = {source}, task = {named} }}]")

@@ -71,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Count overflows and print them."""
-    check_model_and_methods(args.model, (args.method,))
+    check_model_and_methods(args.model, (args.method,), args.weights_file)
     if args.engine:
         check_engine(args.engine)
     found, case = _count(args)

@@ -12,6 +12,7 @@ from qreg.cli.options import (
     add_folder_options,
     add_method_option,
     add_task_option,
+    add_weights_option,
     check_model_and_methods,
 )
 from qreg.cli.terminal import console, progress_bar, write_file
@@ -102,6 +103,7 @@ def add_check_options(parser: argparse.ArgumentParser, *, positional: str) -> No
         metavar="SECONDS",
         help="a method that takes longer is blocked (default: %(default)s)",
     )
+    add_weights_option(parser)
     add_folder_options(parser)
 
 
@@ -127,7 +129,7 @@ def checked(args: argparse.Namespace, model: str) -> CheckReport:
         raise QregError("--dataset and --input", hint="give one of the two")
     if len({bool(each.name) for each in inputs}) > 1:
         raise QregError("only some inputs have names", hint="name all inputs, or none")
-    check_model_and_methods(model, args.methods)
+    check_model_and_methods(model, args.methods, args.weights_file)
     if args.engine:
         check_engine(args.engine)
     with progress_bar() as show:

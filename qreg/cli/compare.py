@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure the methods and print the comparison."""
     methods = _methods(args.methods, args.weights)
     engines = chosen_engines(args.engines)
-    check_model_and_methods(args.model, methods)
+    check_model_and_methods(args.model, methods, args.weights_file)
     budget = None if args.budget is None else _budget(args.budget)
     if budget is not None:
         methods = _with_controls(args, methods, engines, budget)

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     methods = tuple(dict.fromkeys(("fp32", *found.working)))
     if len(methods) == 1:
         raise QregError(f"no method works for {model}", hint="change the model as said above")
-    table = table_text(model, args.dataset, methods, task=args.task)
+    table = table_text(model, args.dataset, methods, task=args.task, weights=args.weights_file)
     write_file(_FILE, with_table(before, table, force=args.force, path=_FILE).encode())
     say(f"\n{table}\nnext:\n  {_update()}\n  pytest -m regression")
     return 0

@@ -82,7 +82,7 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, judge and print."""
     methods, engines = _methods(args.methods), chosen_engines(args.engines)
-    check_model_and_methods(args.model, methods)
+    check_model_and_methods(args.model, methods, args.weights_file)
     found = _migrate(args, methods, engines)
     _print(found, code=not args.no_code, traceback=args.traceback)
     _write(args, found)

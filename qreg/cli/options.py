@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from qreg.errors import QregError
-from qreg.models import MODELS
+from qreg.models import MODELS, define_models, is_shipped
+from qreg.models.source import ModelSource
 from qreg.names import Names, Once, positive, positive_or_zero
 from qreg.progress import Progress, no_progress
 from qreg.quantization import METHODS
@@ -128,7 +129,19 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "file, or package.module:DATASET (default: %(default)s)",
     )
     add_task_option(parser)
+    add_weights_option(parser)
     add_folder_options(parser)
+
+
+def add_weights_option(parser: argparse.ArgumentParser) -> None:
+    """Add --weights-file."""
+    parser.add_argument(
+        "--weights-file",
+        type=Path,
+        metavar="FILE",
+        help="the model's weights: safetensors, or a saved state dict; as weights = FILE in "
+        "[tool.qreg]",
+    )
 
 
 def add_task_option(parser: argparse.ArgumentParser) -> None:
@@ -181,15 +194,36 @@ def options_of(args: argparse.Namespace, progress: Progress = no_progress) -> Op
     return Options(**given, progress=progress)
 
 
-def check_model_and_methods(model: str, methods: tuple[str, ...]) -> None:
+def check_model_and_methods(
+    model: str, methods: tuple[str, ...], weights: Path | None = None
+) -> None:
     """Refuse unknown names before anything slow starts; includes the project's definitions.
+
+    Args:
+        weights: a file with the model's weights, in place of those of its definition.
 
     Raises:
         UnknownNameError: a name is neither registered nor an object path.
+        QregError: the file is not there, or the model is a shipped one, which has checkpoints.
     """
     settings = find_settings(Path.cwd())
     if settings is not None:
         use_project(settings)
     MODELS.check(model)
+    if weights is not None:
+        _bring(model, weights, settings.definitions if settings else ())
     for method in methods:
         METHODS.check(method)
+
+
+def _bring(model: str, weights: Path, defined: tuple[ModelSource, ...]) -> None:
+    if is_shipped(model):
+        raise QregError(
+            f"--weights-file with {model}, a shipped model",
+            hint="its weights are checkpoints: --checkpoints DIR",
+        )
+    if not weights.is_file():
+        raise QregError(f"no weights at {weights}", hint="name a file that is there")
+    own = next((one for one in defined if one.name == model), ModelSource(model, model))
+    others = (one for one in defined if one.name != model)
+    define_models((*others, replace(own, weights=weights.absolute())))

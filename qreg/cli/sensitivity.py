@@ -101,7 +101,7 @@ def chosen_method(args: argparse.Namespace) -> str:
     name: str = args.method
     if args.weights == "per_tensor":
         name = variants.get(name, name)
-    check_model_and_methods(args.model, (name,))
+    check_model_and_methods(args.model, (name,), args.weights_file)
     if args.engine:
         check_engine(args.engine)
     return name

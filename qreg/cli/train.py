@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     """Train a checkpoint and print its accuracy."""
     if args.list:
         return _list(args.checkpoints)
-    check_model_and_methods(args.model, ())
+    check_model_and_methods(args.model, (), args.weights_file)
     from qreg.cli.terminal import progress_bar, say
 
     with progress_bar() as show:

@@ -14,6 +14,7 @@ from pathlib import Path
 import qreg
 from qreg.errors import QregError
 from qreg.processes.temporary import temporary_folder
+from qreg.settings import read_settings
 
 #: The working tree with the interpreter that runs qreg.
 HERE = "."
@@ -125,6 +126,19 @@ def _checked_out(commit: str, given: str, project: Path, temporary: Path) -> Ite
     try:
         if not (tree / prefix).is_dir():
             raise QregError(f"'{given}' has no folder {prefix}", hint="choose a later revision")
+        _link_weights(tree / prefix, project)
         yield tree / prefix
     finally:
         _git(project, "worktree", "remove", "--force", str(tree))
+
+
+def _link_weights(folder: Path, project: Path) -> None:
+    """Weights that the revision's table names and git does not track are the project's own."""
+    settings = read_settings(folder / "pyproject.toml")
+    for one in settings.definitions if settings else ():
+        if one.weights is None or one.weights.exists():
+            continue
+        own = project / os.path.relpath(one.weights, folder)
+        if own.is_file():
+            one.weights.parent.mkdir(parents=True, exist_ok=True)
+            one.weights.symlink_to(own.resolve())

@@ -25,6 +25,15 @@ def test_what_is_written_is_what_the_gate_reads(tmp_path: Path) -> None:
     assert settings.datasets == ("good.npz",)
 
 
+def test_a_file_of_weights_is_part_of_the_models_definition(tmp_path: Path) -> None:
+    text = table_text("nets:tiny", "good.npz", ("fp32",), weights=Path("w.pt"))
+    (tmp_path / "pyproject.toml").write_text(text)
+    settings = read_settings(tmp_path / "pyproject.toml")
+    assert settings is not None
+    assert settings.models == ("nets:tiny",)
+    assert [one.weights for one in settings.definitions] == [tmp_path / "w.pt"]
+
+
 def test_the_rest_of_the_file_stays_as_it_is() -> None:
     before = '[project]\nname = "x"  # mine\n'
     after = with_table(before, TABLE, force=False, path="pyproject.toml")

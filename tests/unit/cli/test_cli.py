@@ -87,6 +87,31 @@ def test_an_engine_that_is_not_here_leaves_the_other_rows(
     assert captured.out.count("dynamic") >= 2
 
 
+def test_weights_of_a_model_named_on_the_command_line(
+    tmp_path: Path, colours: Path, nets: str, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import save_file
+
+    from qreg.data.files import file_sha256
+    from qreg.models import build_model, define_models
+
+    file = tmp_path / "w.safetensors"
+    model = build_model(f"{nets}:make_net", seed=3)
+    state = getattr(model, "model", model).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
+    argv = ["compare", "--model", f"{nets}:make_net", "--dataset", str(colours)]
+    argv += ["--methods", "dynamic", "--threads", "1", "--weights-file"]
+    try:
+        assert main([*argv, str(file)]) == 0
+    finally:
+        define_models(())
+    assert f"weights: file, sha256 {file_sha256(file)[:16]}" in capsys.readouterr().out
+    assert main([*argv, str(tmp_path / "none.pt")]) == 2
+    assert "no weights at" in capsys.readouterr().err
+    assert main(["compare", "--weights-file", str(file)]) == 2
+    assert "--checkpoints DIR" in capsys.readouterr().err
+
+
 def test_per_tensor_weights(capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["compare", "--model", "linear_100", "--limit", "50", "--weights", "per_tensor"]
     assert main(argv) == 0

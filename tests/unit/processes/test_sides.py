@@ -33,6 +33,21 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def test_weights_that_git_ignores_are_the_projects_own(project: Path) -> None:
+    table = '[tool.qreg]\nmodels = [{ factory = "nets:net", weights = "w/net.pt" }]\n'
+    (project / "pyproject.toml").write_text(table)
+    (project / ".gitignore").write_text("*.pt\n")
+    git(project, "add", ".")
+    git(project, "commit", "--quiet", "--message=three")
+    with open_side("HEAD", project) as side:
+        assert not (side.folder / "w").exists()  # there is none at all
+    (project / "w").mkdir()
+    (project / "w" / "net.pt").write_bytes(b"weights")
+    with open_side("HEAD", project) as side:
+        assert (side.folder / "w" / "net.pt").read_bytes() == b"weights"
+    assert (project / "w" / "net.pt").read_bytes() == b"weights"
+
+
 def test_a_revision_is_checked_out_and_removed(project: Path) -> None:
     with open_side("HEAD~1", project) as side:
         assert (side.folder / "nets.py").read_text() == "which = 'one'"
