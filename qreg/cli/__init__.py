@@ -12,7 +12,6 @@ from traceback import format_exception
 
 from qreg import __version__
 from qreg.cli import (
-    audit,
     check,
     compare,
     history,
@@ -23,6 +22,7 @@ from qreg.cli import (
     train,
     upgrade,
 )
+from qreg.cli.audit import command as audit
 from qreg.cli.baseline import command as baseline
 from qreg.cli.options import Parser
 from qreg.cli.speed import command as speed

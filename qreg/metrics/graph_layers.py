@@ -126,6 +126,43 @@ def graph_values(graph: fx.GraphModule, inputs: Inputs) -> dict[str, torch.Tenso
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """A quantized tensor and the codes that it may have.
+
+    Attributes:
+        values: as floats.
+        ends: the lowest and the highest code.
+    """
+
+    values: torch.Tensor
+    scale: float
+    zero_point: int
+    ends: tuple[int, int]
+
+
+@torch.no_grad()
+def graph_codes(graph: fx.GraphModule, inputs: Inputs) -> dict[str, Codes]:
+    """The layers' outputs that have one scale, by layer, of a run on `inputs`."""
+    shown = {layer.shown(): layer.name for layer in layers_in(graph)}
+    found: dict[str, Codes] = {}
+
+    class Recording(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            if n in shown and isinstance(value, torch.Tensor):
+                quantizer = _parameters(graph, n)
+                if quantizer is not None and len(quantizer.scales) == 1:
+                    given: Any = n.args
+                    low, high = int(given[3]), int(given[4])
+                    scale, zero = quantizer.scales[0], quantizer.zero_points[0]
+                    found[shown[n]] = Codes(value, scale, zero, (low, high))
+            return value
+
+    Recording(graph).run(*tensors(inputs))
+    return found
+
+
 def _input_layers(inputs: Inputs) -> dict[str, torch.Tensor]:
     """The inputs by their layer names: ``input``, ``input#2``, ..."""
     numbered = enumerate(tensors(inputs), start=1)

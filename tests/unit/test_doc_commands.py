@@ -61,6 +61,9 @@ _RECORD = (
     f"--baselines {ROOT / 'baselines'}"
 )
 _FOR = {
+    "audit calibration": [
+        "audit calibration --model linear_100 --draws 2 --sizes 8,16 --images 20 --threads 1"
+    ],
     "check": ["check nets:make_net --dataset photos.npz --methods dynamic,static"],
     "baseline show": [f"baseline show {_CASE} --baselines {ROOT / 'baselines'}"],
     "baseline diff": [f"baseline diff {_CASE} --baselines {ROOT / 'baselines'}"],

@@ -23,6 +23,9 @@ RULES = (
     "qreg.migrate.rule",
     "qreg.diagnosis.rule",
     "qreg.check.rule",
+    "qreg.budget.rule",
+    "qreg.budget.verdict",
+    "qreg.calibration.rule",
     "qreg.sensitivity.rule",
 )
 #: Nothing imports them.

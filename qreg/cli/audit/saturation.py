@@ -34,10 +34,8 @@ exit status: 0 nothing overflows in the model as quantized; 1 something does; 2 
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser("audit", help="predict a model's behaviour on other CPUs")
-    audits = parser.add_subparsers(title="audits", metavar="AUDIT", required=True)
+def add_parser(audits: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the audit."""
     saturation = audits.add_parser(
         "saturation",
         help="16-bit overflow on CPUs without VNNI",

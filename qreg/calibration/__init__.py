@@ -1,0 +1,1 @@
+"""Does the choice of calibration samples matter, and do the test data keep to their ranges?"""

@@ -1,0 +1,1 @@
+"""``qreg audit``: one file an audit."""
