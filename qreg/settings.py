@@ -18,6 +18,7 @@ from qreg.files import read_regular
 from qreg.models import MODELS
 from qreg.models.source import ModelSource, source_name
 from qreg.quantization import DEFAULT_METHODS
+from qreg.quantization.keeping import canonical
 from qreg.records.budget import NO_BUDGET, Budget, KnownFailure
 from qreg.records.case import file_part
 from qreg.registry import is_object_path
@@ -136,6 +137,8 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
     root = path.resolve().parent
     models, definitions = _models(path, table["models"], root)
     lists = {key.replace("-", "_"): _names(path, key, table[key]) for key in _LISTS if key in table}
+    if "methods" in lists:
+        lists["methods"] = tuple(map(canonical, lists["methods"]))
     folders = {
         key.replace("-", "_"): root / _folder(path, key, table[key])
         for key in _FOLDERS

@@ -17,6 +17,7 @@ from qreg.cli import (
     history,
     init,
     migrate,
+    recover,
     selftest,
     sensitivity,
     train,
@@ -41,6 +42,7 @@ examples:
   qreg compare                              simple_cnn on shapes10, with the shipped checkpoints
   qreg compare --dataset cifar10 --plot comparison.png
   qreg sensitivity --method static          which layers do the damage
+  qreg recover --max-drop 0.5               the fewest layers to leave in float
   qreg train --model simple_cnn --dataset shapes10 --method qat --out mine
   qreg baseline diff                        what differs from the approved baselines
   qreg speed check HEAD~1 HEAD              whether the last commit made models slower
@@ -62,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"qreg {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     start, tools = (
-        (check, init, compare, train, sensitivity),
+        (check, init, compare, train, sensitivity, recover),
         (audit, speed, history, upgrade, migrate, selftest),
     )
     for command in (*start, baseline, *tools):

@@ -14,6 +14,7 @@ from qreg.artifacts.onnx_file import OnnxModel
 from qreg.artifacts.torchscript import is_script, script_size
 from qreg.metrics.graphs import exported_graph, plain_tensors, stored_names, uncompiled
 from qreg.metrics.parameters import biases, is_packed_recurrent, weights
+from qreg.quantization.leaving import FloatLayer
 from qreg.records.measurement import Role, Size, TensorSize
 
 # A quantized linear layer stores weight and bias as one tuple under this name.
@@ -70,10 +71,15 @@ def _recurrent(model: nn.Module) -> Iterator[TensorSize]:
 
 
 def _unfused(model: nn.Module, layer: str) -> str:
-    """The layer's name before fusion: a fused float layer contains it as its child "0"."""
-    parent, _, child = layer.rpartition(".")
-    fused = child == "0" and isinstance(model.get_submodule(parent), _FusedModule)
-    return parent if fused else layer
+    """The layer's name before fusion: a fused float layer contains it as its child "0".
+
+    One that is left in float between quantized ones contains it as its child "layer".
+    """
+    for child, kind in (("0", _FusedModule), ("layer", FloatLayer)):
+        parent, _, leaf = layer.rpartition(".")
+        if leaf == child and isinstance(model.get_submodule(parent), kind):
+            layer = parent
+    return layer
 
 
 def _is_weight(leaf: str) -> bool:

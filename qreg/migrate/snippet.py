@@ -18,7 +18,7 @@ def snippet(functions: Sequence[Callable[..., Any]]) -> str:
     Functions of this package that they call precede them.
 
     Raises:
-        ValueError: one uses an object of this package that is not a function.
+        ValueError: one uses an object of this package that is neither a function nor a class.
     """
     sources: dict[str, str] = {}
     imports: set[Imported] = set()
@@ -33,7 +33,7 @@ def call(function: Callable[..., Any]) -> str:
 
 
 def _collect(function: Any, sources: dict[str, str], imports: set[Imported]) -> None:
-    if not inspect.isfunction(function):
+    if not (inspect.isfunction(function) or inspect.isclass(function)):
         raise ValueError(f"{function!r} is not a function")
     function = inspect.unwrap(function)
     if function.__name__ in sources:

@@ -5,7 +5,8 @@ Nothing here imports torch: a method is registered with its facts and the path o
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from qreg.artifacts.names import (
     FILE,
@@ -16,9 +17,13 @@ from qreg.artifacts.names import (
     is_file_name,
 )
 from qreg.errors import ContractError, UnknownNameError
+from qreg.quantization.keeping import kept_layers
 from qreg.quantization.method import Context, Method
 from qreg.records.method import MethodInfo, Need
 from qreg.registry import Registry, is_object_path
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class MethodRegistry(Registry[Any]):
@@ -54,7 +59,63 @@ class MethodRegistry(Registry[Any]):
         if name in self._defined:
             found: Method = self._defined[name]()
             return found.info
+        if kept := kept_layers(name):
+            return _keeping_info(name, self.info(kept[0]))
         return self._facts.get(self.check(name), MethodInfo(name))
+
+    def knows(self, name: str) -> bool:
+        """Whether `name` is registered, an object path, or leaves layers of a method in float."""
+        kept = kept_layers(name)
+        return super().knows(name) or (kept is not None and kept[0] in self._paths)
+
+    def get(self, name: str) -> Any:
+        """Import and return what `name` stands for.
+
+        Raises:
+            ContractError: the method can leave no layer in float.
+        """
+        kept = kept_layers(name)
+        if kept is None or name in self._defined:
+            return super().get(name)
+        self.check(name)
+        return _keeping(name, super().get(kept[0]), kept[1])
+
+
+def _keeping_info(name: str, base: MethodInfo) -> MethodInfo:
+    return replace(base, name=name, default=False, variant_of="", replaces="")
+
+
+def _keeping(name: str, base: Method, layers: tuple[str, ...]) -> Method:
+    """A method with layers left in float."""
+    if base.keep is None:
+        raise ContractError(
+            f"method '{name}': '{base.name}' can leave no layer in float",
+            hint="name a method that quantizes layers: static-keep:conv1+fc3",
+        )
+    keep = base.keep
+
+    def quantize(model: nn.Module, context: Context) -> nn.Module:
+        return keep(model, context, tuple(_layer(name, model, layer) for layer in layers))
+
+    return Method.of(
+        _keeping_info(name, base.info),
+        quantize,
+        skeleton=base.skeleton,
+        recipe=base.keep_recipe,
+    )
+
+
+def _layer(method: str, model: nn.Module, layer: str) -> str:
+    """The layer's name in the model, which qreg may have put between stubs.
+
+    Raises:
+        UnknownNameError: the model has no such layer.
+    """
+    names = [name for name, _ in model.named_modules() if name]
+    for name in (layer, f"model.{layer}"):
+        if name in names:
+            return name
+    raise UnknownNameError(f"layer in '{method}':", layer, names)
 
 
 METHODS = MethodRegistry()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -14,16 +15,28 @@ from qreg.quantization.method import Context, Method
 
 def quantize_eager_dynamic(model: nn.Module) -> nn.Module:
     """Give linear and recurrent layers int8 weights and quantize their inputs at run time."""
+    kinds: set[Any] = {nn.Linear, *recurrent_layers(model)}
+    quantized: nn.Module = ao.quantize_dynamic(model, kinds, dtype=torch.qint8)
+    return quantized
+
+
+def recurrent_layers(model: nn.Module) -> set[str]:
+    """Names of the recurrent layers that PyTorch can quantize."""
     recurrent, cells = (nn.LSTM, nn.GRU), (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
     # PyTorch's quantized ones need a bias, and drop an LSTM's projection (2.14.1)
-    chosen = {
+    return {
         name
         for name, layer in model.named_modules()
         if (type(layer) in recurrent and layer.bias and not layer.proj_size)
         or (type(layer) in cells and layer.bias)
     }
-    kinds: set[Any] = {nn.Linear, *chosen}
-    quantized: nn.Module = ao.quantize_dynamic(model, kinds, dtype=torch.qint8)
+
+
+def quantize_eager_dynamic_keeping(model: nn.Module, layers: Collection[str]) -> nn.Module:
+    """Quantize linear and recurrent layers dynamically, all but these layers."""
+    names = {name for name, layer in model.named_modules() if type(layer) is nn.Linear}
+    wanted: set[Any] = (names | recurrent_layers(model)).difference(layers)
+    quantized: nn.Module = ao.quantize_dynamic(model, wanted, dtype=torch.qint8)
     return quantized
 
 
@@ -32,4 +45,15 @@ def quantize_dynamic(model: nn.Module, context: Context) -> nn.Module:
     return quantize_eager_dynamic(model)
 
 
-DYNAMIC = Method.of(METHODS.info("dynamic"), quantize_dynamic, recipe=(quantize_eager_dynamic,))
+def keep_dynamic(model: nn.Module, context: Context, layers: tuple[str, ...]) -> nn.Module:
+    """Replace all linear layers but these; others stay float."""
+    return quantize_eager_dynamic_keeping(model, layers)
+
+
+DYNAMIC = Method.of(
+    METHODS.info("dynamic"),
+    quantize_dynamic,
+    recipe=(quantize_eager_dynamic,),
+    keep=keep_dynamic,
+    keep_recipe=(quantize_eager_dynamic_keeping,),
+)

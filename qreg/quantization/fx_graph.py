@@ -23,8 +23,22 @@ def quantize_fx_static(
     model: nn.Module, qconfig: ao.QConfig, calibration: Iterable[Any]
 ) -> fx.GraphModule:
     """Trace a float model in evaluation mode, observe the calibration batches, convert."""
-    batches = iter(calibration)
-    first = next(batches)
+    return calibrate_and_convert_fx(model, fx_mapping(qconfig), calibration)
+
+
+@torch.no_grad()
+def quantize_fx_static_keeping(
+    model: nn.Module, qconfig: ao.QConfig, calibration: Iterable[Any], layers: Iterable[str]
+) -> fx.GraphModule:
+    """Trace, observe and convert a float model, all but these layers."""
+    mapping = fx_mapping(qconfig)
+    for layer in layers:
+        mapping.set_module_name(layer, None)
+    return calibrate_and_convert_fx(model, mapping, calibration)
+
+
+def fx_mapping(qconfig: ao.QConfig) -> ao.QConfigMapping:
+    """One qconfig for the whole model, but for what PyTorch cannot quantize with it."""
     mapping = ao.QConfigMapping().set_global(qconfig)
     # PyTorch has no weights with a scale a channel for these; its quantized PReLU
     # multiplies positive values by the slope, too (2.14.1), and so stays float
@@ -33,6 +47,15 @@ def quantize_fx_static(
         mapping.set_object_type(kind, per_tensor)
     for left_float in (nn.PReLU, nn.Embedding, nn.EmbeddingBag):
         mapping.set_object_type(left_float, None)
+    return mapping
+
+
+def calibrate_and_convert_fx(
+    model: nn.Module, mapping: ao.QConfigMapping, calibration: Iterable[Any]
+) -> fx.GraphModule:
+    """Trace a float model, observe the calibration batches, convert."""
+    batches = iter(calibration)
+    first = next(batches)
     prepared = quantize_fx.prepare_fx(model, mapping, arguments(first)[0])
     observe_floats_only(prepared, first)
     for inputs in batches:
@@ -67,6 +90,16 @@ def prepare_fx_qat(model: nn.Module, qconfig: ao.QConfig, example: Any) -> fx.Gr
     return quantize_fx.prepare_qat_fx(model.train(), mapping, arguments(example)[0])
 
 
+def prepare_fx_qat_keeping(
+    model: nn.Module, qconfig: ao.QConfig, example: Any, layers: Iterable[str]
+) -> fx.GraphModule:
+    """The same, all but these layers, which stay in float."""
+    mapping = ao.QConfigMapping().set_global(qconfig)
+    for layer in layers:
+        mapping.set_module_name(layer, None)
+    return quantize_fx.prepare_qat_fx(model.train(), mapping, arguments(example)[0])
+
+
 def convert_fx_qat(trained: fx.GraphModule) -> fx.GraphModule:
     """Turn the trained graph into a quantized one."""
     return quantize_fx.convert_fx(trained.eval())
@@ -84,10 +117,30 @@ def _qat(model: nn.Module, context: Context) -> nn.Module:
     return convert_fx_qat(prepared)
 
 
-FX_STATIC = Method.of(METHODS.info("fx-static"), _static, recipe=(quantize_fx_static,))
+def _keep_static(model: nn.Module, context: Context, layers: tuple[str, ...]) -> nn.Module:
+    qconfig = static_qconfig(context.engine, "per_channel")
+    return quantize_fx_static_keeping(model, qconfig, context.calibration(), layers)
+
+
+def _keep_qat(model: nn.Module, context: Context, layers: tuple[str, ...]) -> nn.Module:
+    example, qconfig = context.to_trace(), qat_qconfig("per_channel")
+    prepared = prepare_fx_qat_keeping(trained_float(model), qconfig, example, layers)
+    transfer_ranges(model, prepared.eval(), example)
+    return convert_fx_qat(prepared)
+
+
+FX_STATIC = Method.of(
+    METHODS.info("fx-static"),
+    _static,
+    recipe=(quantize_fx_static,),
+    keep=_keep_static,
+    keep_recipe=(quantize_fx_static_keeping,),
+)
 FX_QAT = Method.of(
     METHODS.info("fx-qat"),
     _qat,
     skeleton=QAT.skeleton,
     recipe=(prepare_fx_qat, convert_fx_qat),
+    keep=_keep_qat,
+    keep_recipe=(prepare_fx_qat_keeping, convert_fx_qat),
 )

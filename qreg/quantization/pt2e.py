@@ -58,12 +58,22 @@ def quantize_pt2e_static(
     model: nn.Module, example: Any, calibration: Iterable[Any]
 ) -> fx.GraphModule:
     """Export a float model in evaluation mode, observe the calibration batches, convert."""
+    return quantize_pt2e_static_keeping(model, example, calibration, ())
+
+
+@torch.no_grad()
+def quantize_pt2e_static_keeping(
+    model: nn.Module, example: Any, calibration: Iterable[Any], layers: Iterable[str]
+) -> fx.GraphModule:
+    """Export, observe and convert a float model, all but these layers."""
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
     # one bit less for activations, like the x86 qconfig: safe on CPUs without VNNI
     config = x86.get_default_x86_inductor_quantization_config(reduce_range=True)
     quantizer = x86.X86InductorQuantizer().set_global(config)
+    for layer in layers:
+        quantizer.set_module_name_qconfig(layer, None)
     prepared = prepare_pt2e(export_graph(model, example), quantizer)
     for inputs in calibration:
         call(prepared, inputs)
@@ -72,11 +82,20 @@ def quantize_pt2e_static(
 
 def prepare_pt2e_qat(model: nn.Module, example: Any) -> fx.GraphModule:
     """Export a float model and insert fake quantization for training."""
+    return prepare_pt2e_qat_keeping(model, example, ())
+
+
+def prepare_pt2e_qat_keeping(
+    model: nn.Module, example: Any, layers: Iterable[str]
+) -> fx.GraphModule:
+    """Export a float model and insert fake quantization for training, all but these layers."""
     from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
     config = x86.get_default_x86_inductor_quantization_config(is_qat=True, reduce_range=True)
     quantizer = x86.X86InductorQuantizer().set_global(config)
+    for layer in layers:
+        quantizer.set_module_name_qconfig(layer, None)
     graph: fx.GraphModule = prepare_qat_pt2e(export_graph(model, example), quantizer)
     return graph
 
@@ -118,21 +137,24 @@ def compile_int8(graph: fx.GraphModule, example: Any) -> nn.Module:
     return model
 
 
-def _static(model: nn.Module, context: Context) -> nn.Module:
-    made = quantize_pt2e_static(model, context.to_trace(), context.calibration())
+def _static(model: nn.Module, context: Context, layers: tuple[str, ...] = ()) -> nn.Module:
+    example = context.to_trace()
+    made = quantize_pt2e_static_keeping(model, example, context.calibration(), layers)
     return _evaluated(made)
 
 
-def _qat(model: nn.Module, context: Context) -> nn.Module:
+def _qat(model: nn.Module, context: Context, layers: tuple[str, ...] = ()) -> nn.Module:
     example = context.to_trace()
-    prepared = prepare_pt2e_qat(trained_float(model), example)
+    prepared = prepare_pt2e_qat_keeping(trained_float(model), example, layers)
     transfer_ranges(model, prepared, example)
     return _evaluated(convert_pt2e_qat(prepared))
 
 
-def _compiled(model: nn.Module, context: Context, *, method: Any) -> nn.Module:
+def _compiled(
+    model: nn.Module, context: Context, layers: tuple[str, ...] = (), *, method: Any
+) -> nn.Module:
     with logging_silenced():
-        return compile_int8(method(model, context), context.to_trace())
+        return compile_int8(method(model, context, layers), context.to_trace())
 
 
 def _evaluated(graph: fx.GraphModule) -> fx.GraphModule:
@@ -142,21 +164,33 @@ def _evaluated(graph: fx.GraphModule) -> fx.GraphModule:
     return graph
 
 
-PT2E_STATIC = Method.of(METHODS.info("pt2e-static"), _static, recipe=(quantize_pt2e_static,))
+PT2E_STATIC = Method.of(
+    METHODS.info("pt2e-static"),
+    _static,
+    recipe=(quantize_pt2e_static,),
+    keep=_static,
+    keep_recipe=(quantize_pt2e_static_keeping,),
+)
 PT2E_QAT = Method.of(
     METHODS.info("pt2e-qat"),
     _qat,
     skeleton=QAT.skeleton,
     recipe=(prepare_pt2e_qat, convert_pt2e_qat),
+    keep=_qat,
+    keep_recipe=(prepare_pt2e_qat_keeping, convert_pt2e_qat),
 )
 PT2E_STATIC_COMPILED = Method.of(
     METHODS.info("pt2e-static-compiled"),
     partial(_compiled, method=_static),
     recipe=(quantize_pt2e_static, compile_int8),
+    keep=partial(_compiled, method=_static),
+    keep_recipe=(quantize_pt2e_static_keeping, compile_int8),
 )
 PT2E_QAT_COMPILED = Method.of(
     METHODS.info("pt2e-qat-compiled"),
     partial(_compiled, method=_qat),
     skeleton=QAT.skeleton,
     recipe=(prepare_pt2e_qat, convert_pt2e_qat, compile_int8),
+    keep=partial(_compiled, method=_qat),
+    keep_recipe=(prepare_pt2e_qat_keeping, convert_pt2e_qat, compile_int8),
 )

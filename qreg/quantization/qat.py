@@ -6,6 +6,7 @@ network quantization", 2021, section 4.2), so that the trained weights are the s
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.ao import quantization as ao
 
 from qreg.quantization import METHODS
 from qreg.quantization.eager import Weights, qat_qconfig
+from qreg.quantization.leaving import leave_float
 from qreg.quantization.method import Context, Method
 from qreg.quantization.rewriting import ready_for_training
 
@@ -28,6 +30,12 @@ def prepare_eager_qat(model: Any, qconfig: ao.QConfig) -> nn.Module:
 def convert_eager_qat(trained: nn.Module) -> nn.Module:
     """Convert the trained model to a quantized one."""
     quantized: nn.Module = ao.convert(trained.eval(), inplace=True)
+    return quantized
+
+
+def convert_eager_qat_keeping(trained: nn.Module, layers: Collection[str]) -> nn.Module:
+    """Convert the trained model to a quantized one, all but these layers."""
+    quantized: nn.Module = ao.convert(leave_float(trained.eval(), layers), inplace=True)
     return quantized
 
 
@@ -46,14 +54,23 @@ def convert_qat(model: nn.Module, context: Context) -> nn.Module:
     return convert_eager_qat(model)
 
 
+def keep_qat(model: nn.Module, context: Context, layers: tuple[str, ...]) -> nn.Module:
+    """Convert all but these layers."""
+    return convert_eager_qat_keeping(model, layers)
+
+
 QAT = Method.of(
     METHODS.info("qat"),
     convert_qat,
     skeleton=partial(qat_skeleton, weights="per_channel"),
     recipe=(prepare_eager_qat, convert_eager_qat),
+    keep=keep_qat,
+    keep_recipe=(prepare_eager_qat, convert_eager_qat_keeping),
 )
 QAT_PER_TENSOR = Method.of(
     METHODS.info("qat-per-tensor"),
     convert_qat,
     skeleton=partial(qat_skeleton, weights="per_tensor"),
+    keep=keep_qat,
+    keep_recipe=(prepare_eager_qat, convert_eager_qat_keeping),
 )

@@ -21,11 +21,10 @@ def file_part(name: str) -> str:
     """A case's name as part of a file name: ``nets.net`` for ``nets:net``.
 
     The path of a model's file keeps its folders, encoded as in a URL: files of one name in two
-    folders are different cases.
+    folders are different cases. A longer name than a file can have ends in a digest.
     """
-    if not name.startswith(_OF_FILES):
-        return name.replace(":", ".")
-    part = quote(name.replace(":", ".", 1), safe=" +=~,()")
+    part = name.replace(":", ".", 1 if name.startswith(_OF_FILES) else -1)
+    part = quote(part, safe=" +=~,()") if name.startswith(_OF_FILES) else part
     if len(part) <= _LONGEST_PART:
         return part
     return f"{part[:_LONGEST_PART]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"

@@ -237,7 +237,6 @@ def _is_fused(model: nn.Module) -> bool:
 
 def exported_simulation(graph: fx.GraphModule, plain: nn.Module, sample: Inputs) -> Simulation:
     """Of an exported graph that was converted from `plain`, a float model."""
-    leaves = {name for name, module in plain.named_modules() if not list(module.children())}
     model = copy.deepcopy(graph)
     for refused in ("train", "eval"):
         model.__dict__.pop(refused, None)
@@ -249,7 +248,7 @@ def exported_simulation(graph: fx.GraphModule, plain: nn.Module, sample: Inputs)
         if is_dequantize(node) and _stored(node.args[0]):
             switch = _exported_weight(model, node, floats, name, taken)
         elif is_quantize(node):
-            switch = _exported_output(model, node, name, taken, leaves)
+            switch = _exported_output(model, node, name, taken)
         else:
             continue
         if switch is not None:
@@ -287,11 +286,12 @@ def _exported_weight(
     node.replace_all_uses_with(made)
     layer = _named(f"{layer_of(user) or user.name} ", taken).replace(" ", "")
     saved = floats[stored].nbytes - rounded.numel()
-    return Switch(Site(layer, Part.WEIGHT, rounded.numel(), saved), name, switch.turn)
+    site = Site(layer, Part.WEIGHT, rounded.numel(), saved, keepable="#" not in layer)
+    return Switch(site, name, switch.turn)
 
 
 def _exported_output(
-    model: fx.GraphModule, node: fx.Node, name: str, taken: set[str], leaves: set[str]
+    model: fx.GraphModule, node: fx.Node, name: str, taken: set[str]
 ) -> Switch | None:
     args: tuple[Any, ...] = node.args
     source, scale, zero_point, low, high = (
@@ -308,8 +308,8 @@ def _exported_output(
             user.replace_all_uses_with(made)
     layer = layer_of(source) or source.name
     layer = f"input {source.target}" if source.op == "placeholder" else layer
-    site = Site(_named(layer, taken), Part.OUTPUT, keepable=layer in leaves)
-    return Switch(site, name, switch.turn)
+    # what is quantized is the input of those that read it: they are left in float, not this one
+    return Switch(Site(_named(layer, taken), Part.OUTPUT, keepable=False), name, switch.turn)
 
 
 def _float_weights(

@@ -1,0 +1,322 @@
+"""`qreg recover`: the fewest layers to leave in float, chosen on one half of the samples.
+
+The simulation proposes, the real converted model disposes: what is reported of the chosen list is
+measured with it, on the half that did not choose.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from qreg.data import Samples
+from qreg.errors import ContractError, QregError
+from qreg.measure.observation import Observer
+from qreg.measure.options import Options
+from qreg.measure.subject import Subject
+from qreg.metrics.latency import time_interleaved
+from qreg.metrics.size import model_size
+from qreg.migrate.snippet import call, snippet
+from qreg.models.stubs import Stubbed
+from qreg.quantization import get_method
+from qreg.quantization.engines import use_engine
+from qreg.quantization.keeping import keeping_name
+from qreg.records.case import Case
+from qreg.records.score import Score
+from qreg.sensitivity.keeping import keepable_layers, quantized_sites, readers
+from qreg.sensitivity.measuring import FLOAT, ONLY, Prepared, Seen, as_score, built, interleaved
+from qreg.sensitivity.measuring import prepared as prepare_case
+from qreg.sensitivity.records import BudgetOutcome, FrontPoint, Part, Recovery, Verified
+from qreg.sensitivity.rule import Summarize, shortest, verified
+from qreg.tasks import whole_set_summary
+
+#: Samples on which the order of the layers is found.
+SCREENED = 128
+#: Times that the real converted model may ask for one more layer.
+_MORE = 3
+#: Lists on the way to the chosen one that are shown.
+_ON_THE_WAY = 4
+# Batch-1 times: bursts of calls, each after untimed ones.
+_ROUNDS, _CALLS, _WARM_UP = 5, 8, 2
+Keep = tuple[str, ...]
+
+
+@dataclass(eq=False)
+class _Half:
+    """One half of the samples, with the float model's outputs and score on it."""
+
+    found: Prepared
+    samples: Samples
+    read: dict[int, frozenset[str] | None]
+    max_drop: float
+    reference: list[Any] = field(default_factory=list)
+    _float: Score | None = None
+    _simulated: dict[Keep, Score] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> Score:
+        """The score of the float model."""
+        if self._float is None:
+            self.found.simulation.set(())
+            self._float = self.score(self._keeping_outputs)
+        return self._float
+
+    def _keeping_outputs(self, inputs: Any) -> Any:
+        out = self.found.simulation.run(inputs)
+        if Observer(self.found.dataset).needs_reference:
+            self.reference.append(out)
+        return out
+
+    @torch.no_grad()
+    def score(self, run: Callable[[Any], Any]) -> Score:
+        """The score of whatever runs a batch."""
+        observer = Observer(self.found.dataset)
+        with use_engine(self.found.case.engine):
+            for number, batch in enumerate(interleaved(self.samples, self.found.runs.batch)):
+                out = run(batch.inputs)
+                reference = self.reference[number] if number < len(self.reference) else out
+                observer.add(out, batch, reference)
+        return as_score(observer.result())
+
+    def simulated(self, keep: Keep) -> Score:
+        """The score of the simulation with these layers in float."""
+        key = tuple(sorted(keep))
+        if key not in self._simulated:
+            _ = self.plain
+            on = quantized_sites(self.found.simulation, self.read, keep)
+            self.found.simulation.set(on)
+            self._simulated[key] = self.score(self.found.simulation.run)
+            self.found.simulation.set(())
+        return self._simulated[key]
+
+    def judged(self, score: Score) -> Verified:
+        """Whether these samples show that the budget is kept."""
+        return verified(score, self.plain, max_drop=self.max_drop, summarize=self.summarize)
+
+    def of_model(self, subject: Subject) -> Verified:
+        """The same of a real converted model."""
+        _ = self.plain
+        return self.judged(self.score(subject.run))
+
+    @property
+    def summarize(self) -> Summarize:
+        """For a summary of the whole set."""
+        return whole_set_summary(self._float)
+
+
+def recover(case: Case, options: Options, max_drop: float) -> Recovery:
+    """Find the fewest layers to leave in float.
+
+    Args:
+        max_drop: of the summary, compared with the same weights in float: in points of a share,
+            else in the summary's unit.
+
+    Raises:
+        ContractError: the method can leave no layer in float, or there are too few samples.
+        QregError: the case cannot be built, or has no sites.
+    """
+    if get_method(case.method).keep is None:
+        raise ContractError(
+            f"method '{case.method}' can leave no layer in float",
+            hint="name a registered method that quantizes: --method static",
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of building the case are recorded elsewhere
+        found = prepare_case(case, options)
+        if len(found.test) < 4:
+            raise ContractError(
+                f"{len(found.test)} samples cannot be halved",
+                hint="give more test samples: --limit 1000",
+            )
+        return _recover(found, options, max_drop)
+
+
+def _recover(found: Prepared, options: Options, max_drop: float) -> Recovery:
+    start = time.monotonic()
+    read = readers(found.simulation)
+    rows = np.arange(len(found.test))
+    choosing, other = (
+        _Half(found, found.test.rows(rows[first::2]), read, max_drop) for first in (0, 1)
+    )
+    if choosing.plain.unit == "%":
+        choosing.max_drop = other.max_drop = max_drop / 100
+    options.progress(0, 1, "ranking layers")
+    order = layer_order(found, choosing.samples, read)
+    keep, enough = _chosen(choosing, order, options)
+    options.progress(0, 1, "converting with layers in float")
+    keep, subject, chosen = _confirmed(choosing, keep, order, enough)
+    final = other.of_model(subject)
+    before = other.of_model(found.subject)
+    within = enough(chosen)
+    return Recovery(
+        case=found.case,
+        summary=other.plain.summary,
+        unit=other.plain.unit,
+        max_drop=other.max_drop,
+        keep=_shown(found, keep),
+        method=keeping_name(found.case.method, _shown(found, keep)),
+        chosen=chosen,
+        verified=final,
+        before=before,
+        fp32_value=other.plain.value,
+        layers=len(keepable_layers(found.simulation)),
+        found=within,
+        front=_front(found, other, keep, subject, final, before),
+        code=_code(subject, _shown(found, keep)) if keep else "",
+        calls=tuple(map(call, subject.method.recipe)) if keep else (),
+        seconds=time.monotonic() - start,
+    )
+
+
+def _shown(found: Prepared, keep: Keep) -> Keep:
+    """Names as in the user's model, without the stubs that qreg put around it."""
+    if not isinstance(found.subject.source, Stubbed):
+        return keep
+    return tuple(layer.removeprefix("model.") for layer in keep)
+
+
+@torch.no_grad()
+def layer_order(found: Prepared, samples: Samples, read: dict[int, frozenset[str] | None]) -> Keep:
+    """The layers that can be left in float, those that the noisiest sites need first."""
+    seen, keepable = Seen(found.dataset), frozenset(keepable_layers(found.simulation))
+    left = SCREENED
+    with use_engine(found.case.engine):
+        for batch in interleaved(samples, found.runs.batch):
+            reference = found.runs.base(batch.inputs, ())
+            seen.add((FLOAT, 0), reference, batch, reference)
+            for site in range(found.sites):
+                seen.add((ONLY, site), found.runs.switched([site]), batch, reference)
+            left -= len(batch)
+            if left <= 0:
+                break
+    errors = [seen.error((ONLY, site), (FLOAT, 0))[0] for site in range(found.sites)]
+    order: dict[str, None] = {}
+    for site in sorted(range(found.sites), key=lambda n: -_finite(errors[n])):
+        order.update(dict.fromkeys(_needed(found, read, site, keepable)))
+    order.update(dict.fromkeys(keepable_layers(found.simulation)))
+    return tuple(order)
+
+
+def _finite(error: float) -> float:
+    return error if np.isfinite(error) else float("inf")
+
+
+def _needed(
+    found: Prepared,
+    read: dict[int, frozenset[str] | None],
+    number: int,
+    keepable: frozenset[str],
+) -> Sequence[str]:
+    """The layers to leave in float so that a site is; none where that is impossible."""
+    switch = found.simulation.switches[number]
+    if switch.site.part is not Part.OUTPUT:
+        return [switch.site.layer] if switch.site.layer in keepable else []
+    by = read[number]
+    if by is None:
+        return []
+    needed = [*([switch.site.layer] if switch.kernel else []), *sorted(by)]
+    return needed if keepable.issuperset(needed) else []
+
+
+def _chosen(half: _Half, order: Keep, options: Options) -> tuple[Keep, Callable[[Verified], bool]]:
+    """The shortest list by the simulation, and what counts as enough.
+
+    KEPT is enough; where not even all layers in float would be shown to keep the budget on so few
+    samples, a drop within the budget.
+    """
+    tried = 0
+    all_float = half.judged(half.simulated(order))
+
+    def enough(found: Verified) -> bool:
+        if all_float.outcome is BudgetOutcome.KEPT:
+            return found.outcome is BudgetOutcome.KEPT
+        return found.drop <= half.max_drop
+
+    def within(keep: Keep) -> bool:
+        nonlocal tried
+        tried += 1
+        options.progress(tried, tried + 1, "trying lists of layers")
+        return enough(half.judged(half.simulated(keep)))
+
+    keep, _ = shortest(order, within)
+    return keep, enough
+
+
+def _confirmed(
+    half: _Half, keep: Keep, order: Keep, enough: Callable[[Verified], bool]
+) -> tuple[Keep, Subject, Verified]:
+    """The list that is enough for the real converted model on the same samples, too."""
+    for _ in range(_MORE):
+        subject = _converted(half.found, keep)
+        judged = half.of_model(subject)
+        more = next((layer for layer in order if layer not in keep), None)
+        if enough(judged) or more is None:
+            break
+        keep = (*keep, more)
+    else:
+        subject = _converted(half.found, keep)
+        judged = half.of_model(subject)
+    return keep, subject, judged
+
+
+def _converted(found: Prepared, keep: Keep) -> Subject:
+    if not keep:
+        return found.subject
+    method = keeping_name(found.case.method, _shown(found, keep))
+    try:
+        return built(replace(found.case, method=method), found.setup)
+    except QregError as error:
+        names = ", ".join(keep)
+        raise QregError(f"with {names} in float: {error}", hint=error.hint) from error
+
+
+def _front(
+    found: Prepared,
+    half: _Half,
+    keep: Keep,
+    subject: Subject,
+    final: Verified,
+    before: Verified,
+) -> tuple[FrontPoint, ...]:
+    one = found.test.first(1).inputs
+    found.simulation.set(())
+    runs = [found.simulation.run, found.subject.run, subject.run]
+    with torch.no_grad(), use_engine(found.case.engine):
+        times = time_interleaved(
+            [lambda r=run: r(one) for run in runs],  # type: ignore[misc]
+            rounds=_ROUNDS,
+            calls=_CALLS,
+            warm_up=_WARM_UP,
+        )
+    plain, quantized, kept = (float(np.median(each)) * 1000 for each in times)
+    base = model_size(found.subject.model).file_bytes
+    weights = {
+        switch.site.layer: switch.site.saved_bytes
+        for switch in found.simulation.switches
+        if switch.site.part is Part.WEIGHT
+    }
+    points = [
+        FrontPoint("everything", (), 0.0, model_size(found.subject.source).file_bytes, plain, False)
+    ]
+    if keep:
+        size = model_size(subject.model).file_bytes
+        points.append(FrontPoint("chosen", _shown(found, keep), final.drop, size, kept, False))
+    steps = np.unique(np.linspace(1, len(keep) - 1, _ON_THE_WAY).astype(int)) if keep[1:] else ()
+    for count in reversed([int(step) for step in steps]):
+        part = keep[:count]
+        drop = half.judged(half.simulated(part)).drop
+        size = base + sum(weights.get(layer, 0) for layer in part)
+        points.append(FrontPoint(", ".join(part), part, drop, size, None, True))
+    points.append(FrontPoint("nothing", (), before.drop, base, quantized, False))
+    return tuple(points)
+
+
+def _code(subject: Subject, keep: Keep) -> str:
+    """The functions, and the layers to call them with."""
+    return f"{snippet(subject.method.recipe)}\n\nlayers = {keep!r}\n"
