@@ -94,7 +94,8 @@ def read_by_float(prepared: nn.Module, layers: Collection[str]) -> set[str]:
     class Tracer(fx.Tracer):
         def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
             observed = hasattr(m, "activation_post_process")
-            return observed or super().is_leaf_module(m, module_qualified_name)
+            observes = isinstance(m, (ao.ObserverBase, ao.FakeQuantizeBase))
+            return observed or observes or super().is_leaf_module(m, module_qualified_name)
 
     try:
         graph = Tracer().trace(prepared)

@@ -34,7 +34,8 @@ def amount(value: float, unit: str) -> str:
 
 
 def _signed(value: float, unit: str) -> str:
-    return f"{value * 100:+.2f}" if unit == "%" else f"{value:+.3g}"
+    # adding 0 makes 0 of -0
+    return f"{round(value * 100, 2) + 0:+.2f}" if unit == "%" else f"{value + 0:+.3g}"
 
 
 def step(value: float, unit: str) -> str:
@@ -167,9 +168,8 @@ def recovery_lines(found: Recovery) -> Iterator[str]:
     if not found.keep and found.found:
         yield f"{found.case}: nothing needs to stay in float for {budget}: {before}"
     elif found.found:
-        plural = "layer" if len(found.keep) == 1 else "layers"
         yield (
-            f"{found.case}: leave {len(found.keep)} of {found.layers} {plural} in float for "
+            f"{found.case}: leave {len(found.keep)} of {found.layers} layers in float for "
             f"{budget}: {names}"
         )
         yield f"{before} without it"

@@ -33,6 +33,7 @@ _SHORT = {
     "compare": "--limit 40 --threads 1",
     "migrate": "--limit 40 --threads 1",
     "sensitivity": "--limit 40 --threads 1",
+    "recover": "--limit 40 --threads 1",
     "train": "--epochs 1 --threads 1",
     "audit": "--images 4 --threads 1",
     "check": "--methods dynamic",
