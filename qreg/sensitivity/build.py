@@ -64,10 +64,16 @@ def simulation(subject: Subject, sample: Inputs) -> Simulation:
         warnings.simplefilter("ignore")
         found = _simulation(subject, sample)
     if not found.switches:
+        name = subject.method.name
+        other = subject.method.quantizes and not exported_graph(subject.model)
         raise QregError(
-            f"{subject.case} has no sites: method '{subject.method.name}' quantizes nothing of "
-            "this model",
-            hint="choose a method that quantizes: --method static",
+            f"{subject.case} has no sites: "
+            + (
+                f"what '{name}' quantizes is not in PyTorch's modules, where it could be switched"
+                if other
+                else f"method '{name}' quantizes nothing of this model"
+            ),
+            hint="choose another method: --method static",
         )
     names = Counter(switch.site for switch in found.switches)
     twice = next((site for site, count in names.items() if count > 1), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from qreg.quantization.engines import default_engine, use_engine
 from qreg.quantization.fx_graph import FX_STATIC
 from qreg.quantization.static import STATIC
 from qreg.records.case import Case
+from qreg.records.method import Need
 from qreg.records.weights import Weights, WeightsSource
 from qreg.sensitivity.build import simulation
 from qreg.sensitivity.measuring import Prepared, prepared
@@ -176,4 +178,11 @@ def test_functional_operators_of_an_fx_graph() -> None:
 
 def test_every_registered_method_is_tested() -> None:
     quantizing = {i.name for i in METHODS.facts() if i.quantizes and not i.compiled}
-    assert quantizing == {*_FAST, *_SLOW}
+    elsewhere = {i.name for i in METHODS.facts() if Need.ONNXRUNTIME in i.requires}
+    assert quantizing - elsewhere == {*_FAST, *_SLOW}
+
+
+@pytest.mark.skipif(not find_spec("onnxruntime"), reason="onnxruntime is not installed")
+def test_what_another_runtime_quantizes_has_no_sites() -> None:
+    with pytest.raises(QregError, match="not in PyTorch's modules"):
+        _prepared("ort-dynamic")
