@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import add_data_options, add_limit_option, add_thread_option, options_of
-from qreg.cli.sensitivity import add_site_options, chosen_method
+from qreg.cli.sensitivity import add_site_options, chosen_engine, chosen_method
 from qreg.cli.terminal import console, write_file
 from qreg.names import output_file
 
@@ -97,13 +97,12 @@ def _recover(args: argparse.Namespace, method: str) -> Recovery:
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
-        from qreg.quantization.engines import default_engine
         from qreg.records.case import Case
         from qreg.sensitivity.recovery import recover
 
         options = options_of(args, show)
         options.apply_threads()
-        case = Case(args.dataset, args.model, method, args.engine or default_engine())
+        case = Case(args.dataset, args.model, method, chosen_engine(args, method))
         return recover(case, options, args.max_drop)
 
 

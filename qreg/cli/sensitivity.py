@@ -15,7 +15,7 @@ from qreg.cli.options import (
 from qreg.cli.terminal import console, write_file
 from qreg.names import Once, output_file, positive_or_zero
 from qreg.quantization import METHODS
-from qreg.quantization.engines import ENGINES, check_engine
+from qreg.quantization.engines import ENGINES, check_engine, default_engine, engines_for
 
 if TYPE_CHECKING:
     from qreg.sensitivity.records import Sensitivity
@@ -107,6 +107,11 @@ def chosen_method(args: argparse.Namespace) -> str:
     return name
 
 
+def chosen_engine(args: argparse.Namespace, method: str) -> str:
+    """The engine that --engine names, or the first available one that runs the method."""
+    return engines_for(METHODS.info(method), (args.engine or default_engine(),))[0]
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure the sites and print them."""
     method = chosen_method(args)
@@ -138,13 +143,12 @@ def _measure(args: argparse.Namespace, method: str) -> Sensitivity:
 
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
-        from qreg.quantization.engines import default_engine
         from qreg.records.case import Case
         from qreg.sensitivity.run import Extent, measure_sensitivity
 
         options = options_of(args, show)
         options.apply_threads()
-        case = Case(args.dataset, args.model, method, args.engine or default_engine())
+        case = Case(args.dataset, args.model, method, chosen_engine(args, method))
         extent = Extent(everything=args.all, seconds=args.budget_seconds)
         return measure_sensitivity(case, options, extent)
 

@@ -185,4 +185,4 @@ def test_every_registered_method_is_tested() -> None:
 @pytest.mark.skipif(not find_spec("onnxruntime"), reason="onnxruntime is not installed")
 def test_what_another_runtime_quantizes_has_no_sites() -> None:
     with pytest.raises(QregError, match="not in PyTorch's modules"):
-        _prepared("ort-dynamic")
+        prepared(Case("shapes10", "simple_cnn", "ort-dynamic", "onnxruntime"), Options(limit=8))
