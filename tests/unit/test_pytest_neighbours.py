@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,10 +166,14 @@ def _report(case: Case, properties: list[tuple[str, object]]) -> pytest.TestRepo
     )
 
 
+def _nowhere(case: Case) -> Any:
+    raise AssertionError(f"{case} is not reported to a reviewer")
+
+
 def test_the_last_attempt_of_a_case_counts(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    summary = qreg.gate.pytest_summary.Summary(request.config)
+    summary = qreg.gate.pytest_summary.Summary(request.config, locate=_nowhere)
     import json
 
     for name, attempts in {"a": "RRP", "b": "PR", "c": "P"}.items():
