@@ -100,4 +100,5 @@ def file_method_info(name: str) -> MethodInfo:
         float_only=name.startswith(f"{FLOAT_FILE}:"),
         engines=(ONNXRUNTIME,) if onnx else (),
         takes_file=True,
+        operators_by_cpu=onnx,  # onnxruntime chooses layouts by the CPU
     )

@@ -25,6 +25,9 @@ _QUANTIZED = (
     "microsoft::DynamicQuantize",
     "microsoft::MatMulNBits",
 )
+# onnxruntime's, in whatever layout; which one it chooses depends on the CPU
+_ONNX_FLOAT = ("Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul")
+_ONNX_DOMAINS = ("onnx", "microsoft", "microsoft.nchwc")
 # Dequantizing is not quantized work: a graph with only this left computes in float.
 _ONLY_READ = "quantized_decomposed::dequantize"
 _CONVERTING = "quantized_decomposed::"
@@ -101,11 +104,25 @@ def judge_kinds(now: Sequence[Layer], before: Sequence[Layer]) -> Iterator[Findi
 
 
 def _counts(operators: Sequence[OperatorCount], everything: bool) -> dict[str, int]:
-    return {
-        each.name: each.count
-        for each in operators
-        if everything or each.name in _FLOAT_WORK or each.name.startswith(_QUANTIZED)
-    }
+    if everything:
+        return {each.name: each.count for each in operators}
+    counts: dict[str, int] = {}
+    for each in operators:
+        if each.name in _FLOAT_WORK or each.name.startswith(_QUANTIZED) or _is_onnx_float(each):
+            name = _without_layout(each.name)
+            counts[name] = counts.get(name, 0) + each.count
+    return counts
+
+
+def _is_onnx_float(operator: OperatorCount) -> bool:
+    domain, _, kind = operator.name.partition("::")
+    return domain in _ONNX_DOMAINS and kind in _ONNX_FLOAT
+
+
+def _without_layout(name: str) -> str:
+    """``onnx::Conv`` for any layout of it and with any activation fused."""
+    domain, _, kind = name.partition("::")
+    return f"onnx::{kind.removeprefix('Fused')}" if domain in _ONNX_DOMAINS else name
 
 
 def _text(names: Sequence[str], counts: dict[str, int]) -> str:
@@ -121,7 +138,11 @@ def layers_work(operators: Sequence[OperatorCount], layers: Sequence[Layer]) -> 
     """The operators of one forward pass that compute layers."""
     return Work(
         int8=tuple(o for o in operators if o.name.startswith(_INT8_WORK) and "pool" not in o.name),
-        floating=tuple(o for o in operators if o.name in (*_FLOAT_WORK, *_COMPILED_FLOAT_WORK)),
+        floating=tuple(
+            o
+            for o in operators
+            if o.name in (*_FLOAT_WORK, *_COMPILED_FLOAT_WORK) or _is_onnx_float(o)
+        ),
         converting=sum(o.count for o in operators if o.name.startswith(_CONVERTING)),
         quantized=quantizes(operators, layers),
     )

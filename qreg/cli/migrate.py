@@ -76,6 +76,11 @@ def _add_choices(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="include the successors that use torch.compile (takes minutes; needs a C++ compiler)",
     )
+    parser.add_argument(
+        "--onnxruntime",
+        action="store_true",
+        help="include ort-static and ort-dynamic (needs qreg[onnx])",
+    )
     add_limit_option(parser)
 
 
@@ -109,7 +114,9 @@ def _migrate(
         options = options_of(args, show)
         options.apply_threads()
         home = Case(args.dataset, args.model, "fp32", default_engine())
-        pairs = successor_pairs(home, methods, engines, compiled=args.compiled)
+        pairs = successor_pairs(
+            home, methods, engines, compiled=args.compiled, onnxruntime=args.onnxruntime
+        )
         return migrate(home, pairs, options)
 
 

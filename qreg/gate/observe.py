@@ -35,10 +35,8 @@ from qreg.measure.comparison import BATCH
 from qreg.measure.observation import Observation, Observer, kept_elements
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import plain_text
-from qreg.measure.subject import Subject
-from qreg.metrics.graphs import uncompiled
+from qreg.measure.subject import Subject, operators_of
 from qreg.metrics.layers import layer_numerics, layer_outputs
-from qreg.metrics.operators import count_operators
 from qreg.metrics.size import model_size
 from qreg.metrics.tensors import digest
 from qreg.quantization import method_info
@@ -46,7 +44,7 @@ from qreg.quantization.engines import use_engine
 from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.budget import Against, BudgetCheck, Limits
 from qreg.records.case import Case, Failure
-from qreg.records.numerics import Logits, Numerics, OperatorCount
+from qreg.records.numerics import Logits, Numerics
 from qreg.records.qat import QatObservation, TrainingSteps
 from qreg.tasks import whole_set_summary
 
@@ -228,7 +226,7 @@ class Gate:
         reference = self._reference(subject, samples, seen)
         first = samples.first(_LAYER_SAMPLES)
         layers = layer_numerics(subject.run, subject.model, subject.source, first)
-        operators = _operators(subject, first)
+        operators = operators_of(subject, inputs.head(first, 1))
         single = _single(subject, first)
         return Numerics(
             images=samples.images(seen),
@@ -279,13 +277,6 @@ class Gate:
         if key not in self._seen:
             self._seen[key] = observe_all(self._speed_ups.fp32(case), samples)
         return self._seen[key]
-
-
-def _operators(subject: Subject, first: Inputs) -> tuple[OperatorCount, ...]:
-    if isinstance(subject.model, OnnxModel):
-        return subject.model.operators()
-    compiled = uncompiled(subject.model) is not subject.model
-    return count_operators(subject.run, inputs.head(first, 1), compiled=compiled)
 
 
 @torch.no_grad()

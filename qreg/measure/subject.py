@@ -28,12 +28,15 @@ from qreg.errors import (
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import recorded_warnings, silence_one_time_warnings
+from qreg.metrics.graphs import uncompiled
+from qreg.metrics.operators import count_operators
 from qreg.models import build_model, check_output, is_shipped
 from qreg.models.contract import tried
 from qreg.quantization import Context, Method, get_method
 from qreg.quantization.engines import use_engine
 from qreg.quantization.needs import check_needs, check_packing
 from qreg.records.case import Case, Environment, Failure
+from qreg.records.numerics import OperatorCount
 from qreg.records.weights import Weights
 from qreg.training.loading import load_trained
 
@@ -70,6 +73,14 @@ class Subject:
         if self.case.engine != ONNXRUNTIME:
             torch.backends.quantized.engine = self.case.engine
         return inputs.call(self.model, given)
+
+
+def operators_of(subject: Subject, given: Inputs) -> tuple[OperatorCount, ...]:
+    """The operators of one forward pass; of an ONNX model those that onnxruntime runs."""
+    if isinstance(subject.model, OnnxModel):
+        return subject.model.operators()
+    compiled = uncompiled(subject.model) is not subject.model
+    return count_operators(subject.run, given, compiled=compiled)
 
 
 @dataclass(frozen=True)

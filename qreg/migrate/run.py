@@ -14,17 +14,17 @@ from qreg.diagnosis.run import raised_failure
 from qreg.errors import UnavailableError
 from qreg.measure.comparison import CaseRuns, Run, latencies, run_cases, summarize
 from qreg.measure.options import Options
+from qreg.measure.subject import operators_of
 from qreg.metrics.agreement import Predictions, agreement
-from qreg.metrics.graphs import uncompiled
 from qreg.metrics.layers import layer_numerics
-from qreg.metrics.operators import count_operators
 from qreg.migrate.records import Candidate, Fate, Migration, Replacement
 from qreg.migrate.rule import detectable_change, judge_replacement, moved_layer, pair_level
 from qreg.migrate.snippet import call, snippet
-from qreg.quantization import get_method, successors
-from qreg.quantization.engines import use_engine
+from qreg.quantization import METHODS, get_method, successors
+from qreg.quantization.engines import engines_for, use_engine
 from qreg.records.case import Case, Failure
 from qreg.records.measurement import Measurement
+from qreg.records.method import Need
 from qreg.records.numerics import Layer
 
 # Samples for comparing layers: few suffice, because the ranges are stored already.
@@ -42,22 +42,28 @@ class _Measured:
 
 
 def successor_pairs(
-    home: Case, methods: Sequence[str], engines: Sequence[str], *, compiled: bool = False
+    home: Case,
+    methods: Sequence[str],
+    engines: Sequence[str],
+    *,
+    compiled: bool = False,
+    onnxruntime: bool = False,
 ) -> tuple[MethodPair, ...]:
     """Each deprecated method on each engine, with each of its successors.
 
     Args:
         home: a case of the dataset and the model.
         compiled: include the successors that use `torch.compile`.
+        onnxruntime: include the successors that onnxruntime runs.
     """
     chosen = [
         (old, new.name)
         for old in methods
         for new in successors(old)
-        if compiled or not new.compiled
+        if (compiled or not new.compiled) and (onnxruntime or Need.ONNXRUNTIME not in new.requires)
     ]
     return tuple(
-        (_with(home, old, engine), _with(home, new, engine))
+        (_with(home, old, engine), _with(home, new, _engine_of(new, engine)))
         for engine in engines
         for old, new in chosen
     )
@@ -91,6 +97,10 @@ def _migration(home: Case, pairs: Sequence[MethodPair], options: Options) -> Mig
     )
 
 
+def _engine_of(method: str, engine: str) -> str:
+    return engines_for(METHODS.info(method), (engine,))[0]
+
+
 def _with(home: Case, method: str, engine: str) -> Case:
     return Case(home.dataset, home.model, method, engine)
 
@@ -113,8 +123,7 @@ def _described(run: Run, measured: Measurement, seen: CaseRuns) -> _Measured:
     first = seen.test.first(_LAYER_IMAGES).inputs
     subject = run.subject
     with use_engine(subject.case.engine):
-        compiled = uncompiled(subject.model) is not subject.model
-        operators = count_operators(subject.run, inputs.head(first, 1), compiled=compiled)
+        operators = operators_of(subject, inputs.head(first, 1))
         layers = layer_numerics(subject.run, subject.model, subject.source, first)
     return _Measured(Candidate(measured, layers_work(operators, layers)), run, layers)
 

@@ -18,7 +18,7 @@ from qreg.migrate.snippet import snippet
 from qreg.models import build_model
 from qreg.quantization import DEPRECATED, METHODS, get_method, successors
 from qreg.quantization.eager import fuse, qat_qconfig, static_qconfig
-from qreg.quantization.engines import available_engines, use_engine
+from qreg.quantization.engines import available_engines, engines_for, use_engine
 from qreg.quantization.needs import need_torchao
 from qreg.records.case import Case, Failure
 
@@ -31,7 +31,11 @@ QAT = tuple(n for n in PLAIN if "qat" in n and not n.endswith("compiled"))
 
 def _shown(method: str) -> list[Callable[..., Any]]:
     """The functions of a recipe, from nothing but its text."""
-    if "torchao" in (text := snippet(get_method(method).recipe)):
+    text = snippet(get_method(method).recipe)
+    if "onnxruntime" in text:
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+    if "torchao" in text:
         try:
             need_torchao()
         except UnavailableError as error:
@@ -47,7 +51,8 @@ def _subject(method: str) -> tuple[Subject, torch.Tensor, list[torch.Tensor]]:
     dataset = OPTIONS.dataset("shapes10")
     test = OPTIONS.load(dataset, "test").head(OPTIONS.limit)
     setup = case_setup(dataset, test, OPTIONS)
-    made = prepare(Case("shapes10", "simple_cnn", method, "x86"), setup)
+    engine = engines_for(METHODS.info(method), ("x86",))[0]
+    made = prepare(Case("shapes10", "simple_cnn", method, engine), setup)
     if isinstance(made, Failure) and made.unavailable:
         pytest.skip(made.reason)
     assert isinstance(made, Subject), made
@@ -61,7 +66,9 @@ def _given(method: str, source: nn.Module, images: torch.Tensor, calibration: An
         return [fuse(source), qconfig, calibration]
     if method == "fx-static":
         return [source, qconfig, calibration]
-    return [source, images[:2], calibration] if method == "pt2e-static" else [source]
+    if method in ("pt2e-static", "ort-static"):
+        return [source, images[:2], calibration]
+    return [source, images[:2]] if method == "ort-dynamic" else [source]
 
 
 @pytest.mark.parametrize("method", STATIC)
