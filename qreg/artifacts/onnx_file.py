@@ -252,15 +252,19 @@ class OnnxModel(nn.Module):
 
     def values(self, given: Inputs) -> dict[str, torch.Tensor]:
         """Every layer's output by its tensor's name; codes where it is quantized."""
-        wanted = [one.output for one in self.graph.layers]
-        session, names = self._observed(wanted)
-        if isinstance(given, dict):
-            given = {name: given[name] for name in given}
-        return dict(zip(names, self._run(session, names, given), strict=True))
+        return self.tensors([one.output for one in self.graph.layers], given)
 
-    def _observed(self, wanted: Sequence[str]) -> tuple[Any, list[str]]:
+    def tensors(self, wanted: Sequence[str], given: Inputs) -> dict[str, torch.Tensor]:
+        """These tensors of the graph, run on `given`; those that are stored, too."""
+        session, names = self._observed(tuple(dict.fromkeys(wanted)))
+        found = dict(zip(names, self._run(session, names, given), strict=True))
+        stored = [n for n in wanted if n not in found and n in self.graph.stored]
+        arrays = {name: self.graph.array(name) for name in stored}
+        return found | {name: torch.from_numpy(np.array(x)) for name, x in arrays.items()}
+
+    def _observed(self, wanted: tuple[str, ...]) -> tuple[Any, list[str]]:
         """A session whose graph has these tensors as outputs, too, and the names that it has."""
-        if self._observing is None:
+        if self._observing is None or self._observing[2] != wanted:
             (onnx,) = need_onnx("onnx")
             model = onnx.ModelProto()
             model.CopyFrom(_parsed(self.content, self.name))
@@ -269,8 +273,9 @@ class OnnxModel(nn.Module):
             names = [n for n in dict.fromkeys(wanted) if n in made or n in known]
             new = [name for name in names if name not in known]
             model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in new)
-            self._observing = self._start(model.SerializeToString(), session_options()), names
-        session, names = self._observing
+            session = self._start(model.SerializeToString(), session_options())
+            self._observing = session, names, wanted
+        session, names, _ = self._observing
         return session, names
 
     def describe(self, given: Inputs, twin: Mapping[str, torch.Tensor]) -> tuple[Layer, ...]:

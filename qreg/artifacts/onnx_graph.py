@@ -98,6 +98,7 @@ class OnnxLayer:
         weight, bias: names of stored tensors, "" for none.
         quantizer: of the output, None where it is float.
         weight_quantizer: of the weight, None where it is float or there is none.
+        node: the operator; None for an input.
     """
 
     name: str
@@ -108,6 +109,7 @@ class OnnxLayer:
     bias: str = ""
     quantizer: Quantizer | None = None
     weight_quantizer: Quantizer | None = None
+    node: Any = None
 
 
 @dataclass(eq=False)
@@ -252,6 +254,7 @@ class OnnxGraph:
             bias=bias,
             quantizer=quantizer,
             weight_quantizer=weight_quantizer,
+            node=node,
         )
 
     def _passed_on(self, node: Any) -> Quantizer | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from qreg.artifacts.onnx_file import OnnxModel
+from qreg.artifacts.saturation import audit_onnx
 from qreg.data import Dataset, Samples
 from qreg.data.inputs import Inputs
 from qreg.errors import QregError, UnavailableError
@@ -29,6 +31,8 @@ def audit_case(case: Case, options: Options) -> tuple[LayerSaturation, ...]:
     test = load_test(dataset, options)
     subject = _prepared(case, dataset, test, options)
     with use_engine(case.engine):
+        if isinstance(subject.model, OnnxModel):
+            return audit_onnx(subject.model, _shown(test, options))
         return audit_saturation(subject.model, _shown(test, options), engine=case.engine)
 
 

@@ -27,7 +27,12 @@ from qreg.records.measurement import LayerSaturation
 
 Codes = npt.NDArray[np.int64]
 #: The pair layout of each engine on a CPU without VNNI; qnnpack does not add in pairs.
-KERNELS: dict[str, Layout] = {"x86": "fbgemm", "fbgemm": "fbgemm", "onednn": "onednn"}
+KERNELS: dict[str, Layout] = {
+    "x86": "fbgemm",
+    "fbgemm": "fbgemm",
+    "onednn": "onednn",
+    "onnxruntime": "fbgemm",  # of its convolutions; see qreg.artifacts.saturation
+}
 
 
 @dataclass(frozen=True)

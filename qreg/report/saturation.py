@@ -49,10 +49,12 @@ def saturation_notes(found: Sequence[LayerSaturation], *, engine: str) -> tuple[
             f"As quantized, {len(hit)} of {len(as_is)} layers overflow on a CPU without VNNI: "
             f"{', '.join(hit)}."
         )
+    steps = "weights of seven bits" if engine == "onnxruntime" else "half as many steps"
+    reduced = steps if engine == "onnxruntime" else f"activations with {steps}"
     left = sum(one.overflows for one in found if one.halved)
     return (
         "pairs: sums of two int8 products; outputs hit: outputs with an overflow in their sum; "
-        "reduced: activations with half as many steps, as with reduce_range.",
+        f"reduced: {reduced}, as with reduce_range.",
         verdict,
-        f"With half as many steps {left or 'no'} overflow{'s remain' if left > 1 else ' remains'}.",
+        f"With {steps} {left or 'no'} overflow{'s remain' if left > 1 else ' remains'}.",
     )

@@ -84,12 +84,15 @@ def _count(args: argparse.Namespace) -> tuple[tuple[LayerSaturation, ...], Case]
     with progress_bar() as show:
         show(0, 1, "loading PyTorch")
         from qreg.measure.saturation import audit_case
-        from qreg.quantization.engines import default_engine
+        from qreg.quantization import method_info
+        from qreg.quantization.engines import default_engine, engines_for
         from qreg.records.case import Case
 
         options = options_of(args, show)
         options.apply_threads()
-        case = Case(args.dataset, args.model, args.method, args.engine or default_engine())
+        chosen = (args.engine or default_engine(),)
+        engine = engines_for(method_info(args.method), chosen)[0]
+        case = Case(args.dataset, args.model, args.method, engine)
         return audit_case(case, options), case
 
 
