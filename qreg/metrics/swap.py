@@ -12,6 +12,8 @@ from torch import nn
 from torch.ao.nn import quantized as nnq
 from torch.ao.nn.quantized import dynamic as nnqd
 
+from qreg.metrics.graphs import exported_graph
+from qreg.metrics.swap_graph import restored_in_graph, rounded
 from qreg.records.numerics import Layer, Quantizer
 
 
@@ -35,12 +37,8 @@ class RestoredLayer(nn.Module):
     def _quantize_weight(self, quantizer: Quantizer) -> None:
         # a fused float layer contains the layer as its child "0"; a QAT layer is the layer itself
         holder: Any = self.twin if hasattr(self.twin, "weight") else self.twin.get_submodule("0")
-        shape = (-1, *[1] * (holder.weight.ndim - 1))
-        scales = torch.tensor(quantizer.scales, dtype=torch.float32).view(shape)
-        zeros = torch.tensor(quantizer.zero_points, dtype=torch.float32).view(shape)
-        # explicit arithmetic: torch's own quantization may be what changed
-        codes = torch.clamp(torch.round(holder.weight.detach() / scales) + zeros, -128, 127)
-        holder.weight = nn.Parameter((codes - zeros) * scales, requires_grad=False)
+        values = rounded(holder.weight.detach(), quantizer)
+        holder.weight = nn.Parameter(values, requires_grad=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.dynamic:
@@ -53,6 +51,11 @@ class RestoredLayer(nn.Module):
 @contextmanager
 def restored(model: nn.Module, twin: nn.Module, layer: Layer) -> Iterator[bool]:
     """Restore one layer of a quantized model; yields whether its kind can be restored."""
+    graph = exported_graph(model)
+    if graph is not None and graph is model:  # a compiled one no longer runs its graph
+        with restored_in_graph(graph, twin, layer) as possible:
+            yield possible
+        return
     name = layer.name.partition("#")[0]
     module: Any = dict(model.named_modules()).get(name)  # None for an operator of a graph
     if isinstance(module, (nnq.Conv2d, nnq.Linear)):

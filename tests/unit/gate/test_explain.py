@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
 from qreg.measure.options import Options
+from qreg.metrics.graph_layers import layers_in
 from qreg.quantization.engines import available_engines
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Case
@@ -38,6 +40,20 @@ def static(model, context):
 
 def dynamic(model, context):
     made = quantize_dynamic(model, context)
+    change(made)
+    return made
+
+def fx_static(model, context):
+    from qreg.quantization.fx_graph import FX_STATIC
+    made = FX_STATIC.quantize(model, context)
+    change(made)
+    return made
+
+def pt2e(model, context):
+    from qreg.quantization.needs import need_torchao
+    from qreg.quantization.pt2e import PT2E_STATIC
+    need_torchao()
+    made = PT2E_STATIC.quantize(model, context)
     change(made)
     return made
 
@@ -141,6 +157,47 @@ def test_a_scale_at_fault_is_named_and_accounts_for_the_difference(
     assert found.outcome is Outcome.REGRESSED
     assert (Check.PARAMETERS, Outcome.REGRESSED) in given.said(found)
     assert _share(note, name) >= 90
+
+
+@pytest.mark.parametrize("name", ["model.conv", "model.again", "model.fc"])
+def test_a_scale_at_fault_in_an_fx_graph(faulty: Any, colours: Path, name: str) -> None:
+    gate, now, before = _pair(faulty, _case(colours, "fx_static"), _scaled(name))
+    assert _share(_explained(gate, now, before)[1], name) >= 90
+
+
+def _quantizing(graph: Any, layer: str) -> Any:
+    """The operators that quantize and dequantize the output of a layer of an exported graph."""
+    shown = next(one for one in layers_in(graph) if one.name == layer).shown()
+    return [shown.args[0], *shown.args[0].users]
+
+
+@pytest.mark.skipif(not find_spec("torchao"), reason="torchao is not installed")
+@pytest.mark.parametrize("layer", ["input", "model.relu"])
+def test_a_scale_at_fault_in_an_exported_graph(faulty: Any, colours: Path, layer: str) -> None:
+    def change(graph: Any) -> None:
+        for node in _quantizing(graph, layer):
+            node.args = (node.args[0], node.args[1] * 1.5, *node.args[2:])
+        graph.recompile()
+
+    gate, now, before = _pair(faulty, _case(colours, "pt2e"), change)
+    assert _share(_explained(gate, now, before)[1], layer) >= 90
+
+
+@pytest.mark.skipif(not find_spec("torchao"), reason="torchao is not installed")
+@pytest.mark.parametrize("layer", ["model.conv", "model.again", "model.fc"])
+def test_a_weight_at_fault_in_an_exported_graph(faulty: Any, colours: Path, layer: str) -> None:
+    """Restoring leaves the graph as it was: the next layer is tried on the same one."""
+
+    def change(graph: Any) -> None:
+        nodes = next(one for one in layers_in(graph) if one.name == layer).nodes
+        scales = next(one for one in nodes if len(one.args) > 1).args[1].args[1]
+        getattr(graph, scales.target).mul_(1.5)
+
+    gate, now, before = _pair(faulty, _case(colours, "pt2e"), change)
+    assert _share(_explained(gate, now, before)[1], layer) >= 90
+    again = gate.observe(now.case)
+    assert isinstance(again, Snapshot)
+    assert again.numerics.logits == now.numerics.logits
 
 
 def test_two_layers_at_fault_are_not_accounted_for_by_the_first(faulty: Any, colours: Path) -> None:
