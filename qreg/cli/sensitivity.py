@@ -64,6 +64,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--plot", type=output_file, metavar="FILE", help="plot the sites as horizontal bars (PNG)"
     )
+    parser.add_argument("--html", type=output_file, metavar="FILE", help="write a page")
     parser.set_defaults(run=run)
 
 
@@ -128,6 +129,11 @@ def run(args: argparse.Namespace) -> int:
         from qreg.sensitivity.plot import sensitivity_png
 
         write_file(args.plot, sensitivity_png(found))
+    if args.html:
+        from qreg.cli.speed.output import now
+        from qreg.sensitivity.page import sensitivity_page
+
+        write_file(args.html, sensitivity_page(found, created=now()).encode(errors="replace"))
     return int(bool(found.harmful))
 
 

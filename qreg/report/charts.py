@@ -332,3 +332,41 @@ def trend_chart(trend: Trend) -> Markup:
     parts.append(_text(_WIDTH - _RIGHT, frame.height - 8, trend.ends[1], anchor="end"))
     said = f"{len(trend.starts)} change points" if trend.starts else "no change point"
     return svg(short(f"{trend.title}: {said}", 300), parts, height=frame.height)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its interval; `kind` is its style."""
+
+    name: str
+    low: float
+    value: float
+    high: float
+    kind: str = "info"
+
+
+def interval_chart(found: Sequence[Interval], *, unit: str, title: str) -> Markup:
+    """A row for each value with its interval, and a line at 0."""
+    if not found:
+        return Markup("")
+    low, high = min(0.0, *(one.low for one in found)), max(0.0, *(one.high for one in found))
+    room = (high - low) * 0.06 or 1.0
+    height, left = _TOP + 24 * len(found) + _BOTTOM, 230
+    span = (high - low) + 2 * room
+
+    def x(value: float) -> float:
+        return left + (value - low + room) / span * (_WIDTH - left - _RIGHT)
+
+    base = height - _BOTTOM
+    parts = []
+    for tick in _ticks(low - room, high + room, 5):
+        parts.append(_line((x(tick), _TOP - 6), (x(tick), base), "axis" if tick == 0 else "grid"))
+        parts.append(_text(x(tick), base + 16, f"{tick:g}", anchor="middle"))
+    for number, one in enumerate(found):
+        y = _TOP + 24 * number + 10.0
+        parts.append(_text(left - 10, y + 4, short(one.name, 34), anchor="end"))
+        said = f"{one.name}: {one.value:+.3g} ({one.low:+.3g} to {one.high:+.3g}) {unit}"
+        parts.append(_line((x(one.low), y), (x(one.high), y), f"span {one.kind}"))
+        parts.append(_dot((x(one.value), y), f"spot {one.kind}", said, radius=5))
+    parts.append(_text(_WIDTH - _RIGHT, 14, unit, anchor="end"))
+    return svg(short(title, 200), parts, height=height)

@@ -6,7 +6,7 @@ import argparse
 
 from qreg.cli.speed import calibrate, history, instructions
 from qreg.cli.speed.options import add_measuring, add_selection, check_cases
-from qreg.cli.speed.output import exit_status, print_run, write_run
+from qreg.cli.speed.output import exit_status, print_run, write_page, write_run
 from qreg.errors import QregError
 from qreg.names import output_file
 
@@ -33,7 +33,7 @@ examples:
   qreg speed check HEAD~1 HEAD --model simple_cnn
   qreg speed check --baseline ../venv-old --candidate ../venv-new --methods static,dynamic
   qreg speed check --baseline . --candidate . --methods static --against fp32
-  qreg speed check --cases 'shapes10/resnet20/*@x86' --pairs 24 --json speed.json
+  qreg speed check --cases 'shapes10/resnet20/*@x86' --pairs 24 --json speed.json --html speed.html
 
 exit status: 0 no case is slower; 1 some case is REGRESSED or ERROR (with --strict: not PASS);
 2 failed, with the reason; 130 interrupted, finished pairs are shown
@@ -57,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument(
         "--json", type=output_file, metavar="FILE", help="write every pair and verdict"
     )
+    check.add_argument("--html", type=output_file, metavar="FILE", help="write a page")
     check.add_argument("--strict", action="store_true", help="fail on any outcome but PASS")
     check.set_defaults(run=run_check)
     history.add_actions(actions)
@@ -85,6 +86,8 @@ def run_check(args: argparse.Namespace) -> int:
     print_run(run, plan)
     if args.json:
         write_run(args.json, run)
+    if args.html:
+        write_page(args.html, run, plan)
     return exit_status(run, strict=args.strict)
 
 

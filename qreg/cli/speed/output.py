@@ -33,6 +33,14 @@ def write_run(path: Path, run: SpeedRun) -> None:
     write_file(path, speed_text(run, created=now()).encode())
 
 
+def write_page(path: Path, run: SpeedRun, plan: SequentialPlan) -> None:
+    """Write the run as a page."""
+    from qreg.cli.terminal import write_file
+    from qreg.speed.report.page import speed_page
+
+    write_file(path, speed_page(run, plan, created=now()).encode(errors="replace"))
+
+
 def now() -> str:
     """The current time, ISO 8601, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

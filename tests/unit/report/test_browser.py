@@ -16,11 +16,15 @@ from typing import Any
 import pytest
 
 from qreg.records.verdict import Outcome
+from qreg.report.charts import Interval, interval_chart
 from qreg.report.gate_page import gate_page
 from qreg.report.history_page import history_page
+from qreg.report.simple_page import Chart, simple_page
+from qreg.upgrade.report.html_page import upgrade_html
 from tests.unit.baselines import build
 from tests.unit.history.test_history import nights, timed
 from tests.unit.report import pages
+from tests.unit.upgrade.report.test_report import UNSAFE
 
 ROOT = Path(__file__).parents[3]
 CREATED = "2026-11-25T00:00:00+00:00"
@@ -72,7 +76,25 @@ def _history() -> str:
     return history_page(gate, speed, created=CREATED)
 
 
-PAGES: dict[str, Callable[[], str]] = {"gate": _gate, "hostile": _hostile, "history": _history}
+def _upgrade() -> str:
+    return upgrade_html(UNSAFE, created=CREATED)
+
+
+def _intervals() -> str:
+    found = [Interval(pages.HOSTILE, -1, 0.5, 2, "bad"), Interval("conv1", -3, -2, -1)]
+    chart = Chart("change", interval_chart(found, unit="%", title="change"))
+    return simple_page(
+        title="speed", created=CREATED, tone="bad", headline="1 case regressed", charts=[chart]
+    )
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "gate": _gate,
+    "hostile": _hostile,
+    "history": _history,
+    "upgrade": _upgrade,
+    "intervals": _intervals,
+}
 
 
 @pytest.fixture(params=PAGES, scope="module")
@@ -194,10 +216,11 @@ def test_hostile_names_stay_text(browser: Any, tmp_path: Path) -> None:
 def test_a_page_prints_without_its_controls(browser: Any, page: Path) -> None:
     _open(browser, page)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    hidden = browser.execute_script(
-        "return getComputedStyle(document.querySelector('.filters')).display"
+    shown = browser.execute_script(
+        "return [...document.querySelectorAll('.filters, .skip')]"
+        ".filter(one => getComputedStyle(one).display !== 'none').length"
     )
-    assert hidden == "none"
+    assert shown == 0
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     assert base64.b64decode(printed["data"]).startswith(b"%PDF")
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
