@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 2000
+
 
 class QregError(Exception):
     """An error the user can act on: ``str(error)`` is one line, ``hint`` says what to do.
@@ -17,8 +19,13 @@ class QregError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "", details: str = "") -> None:
-        super().__init__(message)
-        self.hint, self.details = hint, details
+        super().__init__(_short(message))
+        self.hint, self.details = _short(hint), details
+
+
+def _short(text: str) -> str:
+    """The beginning of a text that quotes more of a file than anybody reads."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 class UnknownNameError(QregError):

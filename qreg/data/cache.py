@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -27,7 +28,7 @@ from qreg.data.dataset import Progress
 from qreg.data.files import extract_arrays, file_sha256, read_npz, unpacked_size
 from qreg.data.images import ImageSamples, Pixels
 from qreg.errors import DataError
-from qreg.files import read_regular
+from qreg.files import open_regular, read_regular
 
 #: 1: images.npy, labels.npy, index.npy, meta.json {"fingerprint"}
 #: 2: any .npy files, meta.json {"files": {name: sha256}, "notes": [...]}
@@ -171,12 +172,23 @@ def _read(folder: Path) -> Entry | None:
         if not files:
             return None
         for name, sha256 in files.items():
-            if Path(name).name != name or file_sha256(folder / f"{name}.npy") != sha256:
+            path = folder / f"{name}.npy"
+            if Path(name).name != name or not _is_whole(path) or file_sha256(path) != sha256:
                 return None
         arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in files}
     except _DAMAGE:
         return None
     return Entry(arrays, notes)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a .npy file is as long as its header says, before all of it is read."""
+    with open_regular(path) as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            return version == (2, 0)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        return file.tell() + math.prod(shape) * dtype.itemsize == os.fstat(file.fileno()).st_size
 
 
 def _own(folder: Path) -> bool:

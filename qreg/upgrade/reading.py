@@ -37,6 +37,8 @@ _DAMAGE = (
 )
 # Bytes of a JSON file of a side.
 _MOST = 1 << 26
+# Of arrays, which are mapped.
+_MOST_ARRAYS = 1 << 33
 # A dataset may need one, too, which is read before there is a case to fail.
 _NO_MODULE = re.compile(r"No module named '(torchvision|torchao|timm)\b")
 _PACKED = "._packed_params._packed_params"
@@ -125,7 +127,7 @@ def read_answers(folder: Path, kind: str) -> tuple[Answer, ...]:
 
 def read_state(path: Path) -> Iterator[tuple[tuple[str, str], Array]]:
     """A transferred state: for each tensor, scales and zero points first, then codes or values."""
-    open_regular(path).close()
+    open_regular(path, most=_MOST_ARRAYS).close()
     with safe_open(path, framework="np") as file:
         described = json.loads(file.metadata()["state"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -157,7 +159,7 @@ def _parts(
 
 def read_outputs(path: Path) -> tuple[Arrays, Array]:
     """Outputs by layer in execution order, and logits."""
-    open_regular(path).close()
+    open_regular(path, most=_MOST_ARRAYS).close()
     with safe_open(path, framework="np") as file:
         arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
     logits = arrays.pop(LOGITS, np.empty((0, 0), dtype=np.float32))

@@ -20,6 +20,7 @@ from qreg.errors import QregError
 from qreg.records.decode import MismatchError
 from tests.robustness.changes import (
     WEIRD,
+    anywhere,
     byte_changes,
     json_text,
     natures,
@@ -28,6 +29,8 @@ from tests.robustness.changes import (
 )
 from tests.unit.baselines import build
 
+#: Of an error: more of a file is not read by anybody.
+LONGEST_TEXT = 3000
 Change = Any
 Files = Mapping[str, bytes]
 
@@ -62,7 +65,9 @@ class Kind:
             self._change(folder, files, change)
             found = self.read(folder)
         except (QregError, MismatchError) as error:
-            return ("named", str(error)) if str(error).strip() else ("silent", "no text")
+            said = str(error)
+            readable = bool(said.strip()) and len(said) < LONGEST_TEXT
+            return ("named", said) if readable else ("silent", f"an error of {len(said)}")
         if text(found) == expected:
             return "same", ""
         if self.signed or not self.valid(found):
@@ -431,8 +436,8 @@ def _array_kind(name: str, file: str, arrays: Callable[[], dict[str, Any]]) -> K
 
     made = st.builds(
         ArrayChange,
-        at=st.integers(0, 99),
-        how=st.integers(0, len(ARRAYS) - 1),
+        at=anywhere,
+        how=anywhere,
         then=st.sampled_from(("", "", "", "", "encrypted", "an .npy")),
     )
     return Kind(
@@ -556,7 +561,7 @@ def _read_history(name: str) -> Callable[[Path], Any]:
 
         entries, damaged = read_store(folder / name)
         os.chdir(folder)
-        status = main(["speed", "history", "--store", name, "--plot", "history.png"])
+        status = main(["speed", "history", "--store", name])
         if status not in (0, 1, 2):
             raise AssertionError(f"status {status}")
         if damaged or not entries:
@@ -577,7 +582,7 @@ SCHEMAS = (
     "CREATE VIEW nights AS WITH RECURSIVE x(number, line) AS (SELECT 1, 'a' UNION ALL "
     "SELECT number + 1, line FROM x) SELECT number, line FROM x",
     "CREATE TABLE nights (number INTEGER PRIMARY KEY, line TEXT AS (hex(zeroblob(400000000))))",
-    "CREATE TABLE nights (number INTEGER, line TEXT GENERATED ALWAYS AS (load_extension('x')))",
+    "CREATE TABLE nights (number INTEGER, line TEXT GENERATED ALWAYS AS (abs(number)))",
     "CREATE TABLE other (x)",
     "CREATE TABLE nights (number INTEGER PRIMARY KEY, line TEXT); "
     "INSERT INTO nights (line) VALUES (CAST(x'ff00fe' AS TEXT))",
