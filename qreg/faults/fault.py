@@ -28,6 +28,10 @@ ACTIVATIONS = (*STATIC, *QAT)
 QUANTIZED = (*ACTIVATIONS, *DYNAMIC)
 
 
+#: Why a fault was not injected, though it could not be known before.
+NO_PLACE = "the quantized model has no layer that this fault changes"
+
+
 @dataclass(frozen=True)
 class Target:
     """The case into which a fault is injected."""
@@ -54,6 +58,7 @@ class Fault:
         engines: those into which it can be injected; empty for all.
         limits: ``NAME=value`` environment variables of the process, also for the clean run.
         unchanged_because: why it may change nothing, "" where it must change something.
+        images: whether the dataset must be of images: what it does has no meaning for other data.
         of_onnx_files: it can also be injected into a delivered ONNX file.
         shows_in_time: it changes no output, only the speed, and must be detected all the same.
     """
@@ -68,15 +73,21 @@ class Fault:
     engines: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     unchanged_because: str = ""
+    images: bool = False
     shows_in_time: bool = False
     of_onnx_files: bool = False
 
-    def applies(self, case: Case, modules: frozenset[str]) -> bool:
-        """Whether it fits a case whose float model has modules of these classes."""
+    def applies(self, case: Case, modules: frozenset[str], *, images: bool = True) -> bool:
+        """Whether it fits a case whose float model has modules of these classes.
+
+        Args:
+            images: whether the dataset is of images.
+        """
         engine = not self.engines or case.engine in self.engines
         is_file = self.of_onnx_files and is_file_name(case.method)
         method = case.method in self.methods or is_file
-        return engine and method and modules.issuperset(self.needs)
+        fits = engine and method and modules.issuperset(self.needs)
+        return fits and (images or not self.images)
 
 
 def changed_method(change: Callable[[Method, Target], Method]) -> Injection:
@@ -100,7 +111,10 @@ def after(change: Callable[[nn.Module], None]) -> Injection:
     def changed(method: Method, target: Target) -> Method:
         def quantize(model: nn.Module, context: Context) -> nn.Module:
             quantized = method.quantize(model, context)
-            change(quantized)
+            try:
+                change(quantized)
+            except (StopIteration, IndexError) as error:  # of looking for it
+                raise RuntimeError(NO_PLACE) from error
             return quantized
 
         return replace(method, quantize=quantize)

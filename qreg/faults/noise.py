@@ -49,7 +49,6 @@ class EnvironmentNoise:
 def noise(now: Snapshot, before: Snapshot) -> EnvironmentNoise:
     """The differences between two measurements of the same case."""
     shared = shared_images(now, before)
-    observed, expected = np.array(now.predictions), np.array(before.predictions)
     there = {layer.name: layer for layer in before.numerics.layers}
     pairs = [(x, there[x.name]) for x in now.numerics.layers if x.name in there]
     apart = distance_db(now.numerics.logits, before.numerics.logits, shared)
@@ -60,7 +59,7 @@ def noise(now: Snapshot, before: Snapshot) -> EnvironmentNoise:
         float_logits_db=apart if quantized is None else math.inf,
         scale=max((_scales(*both) for both in _quantizers(pairs)), default=0.0),
         zero_point=max((_zero_points(*both) for both in _quantizers(pairs)), default=0),
-        flips=int((observed[shared.now] != expected[shared.before]).sum()),
+        flips=int((shared.observed != shared.expected).sum()),
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from qreg.faults.fault import Fault
+from qreg.data.images import ImageSamples
+from qreg.faults.fault import NO_PLACE, Fault
 from qreg.faults.processes import Launcher
 from qreg.faults.results import CleanRun, FaultRun, LeftOut, Proof
 from qreg.faults.settings import SETTINGS, Setting, true_loss
@@ -47,11 +49,14 @@ class Selftest:
         self._record(pairs)
         promised = self._promise([case for fault, case in pairs if not fault.limits])
         hidden = [(f, c) for f, c in pairs if f.shows_in_time and c not in promised]
+        made = tuple(self._inject([pair for pair in pairs if pair not in hidden]))
+        placeless = [run for run in made if NO_PLACE in run.observed.reason]
         return Proof(
-            faults=tuple(self._inject([pair for pair in pairs if pair not in hidden])),
+            faults=tuple(run for run in made if run not in placeless),
             clean=tuple(self._clean()),
             not_applicable=(
-                *(f.name for f in self.faults if f.name not in fitting),
+                *self._unfit(fitting),
+                *(f"{r.fault} in {r.observed.case.method} (no such layer)" for r in placeless),
                 *(f"{f.name} in {c.method} ({_BUSY})" for f, c in hidden),
             ),
             left_out=tuple(self._left_out()),
@@ -60,12 +65,31 @@ class Selftest:
     def _pairs(self) -> list[tuple[Fault, Case]]:
         models = {case.model for case in self.cases}
         modules = {model: _modules(model) for model in models}
+        images = self._of_images
         return [
             (fault, case)
             for case in self.cases
             for fault in self.faults
-            if fault.applies(case, modules[case.model])
+            if fault.applies(case, modules[case.model], images=images[case.dataset])
         ]
+
+    @cached_property
+    def _of_images(self) -> dict[str, bool]:
+        """Which datasets are of images."""
+        options = self.launcher.options
+        names = dict.fromkeys(case.dataset for case in self.cases)
+        return {
+            name: isinstance(options.load(options.dataset(name), "test"), ImageSamples)
+            for name in names
+        }
+
+    def _unfit(self, fitting: set[str]) -> Iterator[str]:
+        """Faults that fit none of the cases, each with its reason where it is the data's."""
+        other_data = not all(self._of_images.values())
+        for fault in self.faults:
+            if fault.name not in fitting:
+                about = " (of images only)" if fault.images and other_data else ""
+                yield f"{fault.name}{about}"
 
     def _record(self, pairs: Sequence[tuple[Fault, Case]]) -> None:
         """Record clean baselines in all needed environments, with one process per engine."""

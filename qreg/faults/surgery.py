@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.ao.nn import quantized as nnq
+from torch.ao.nn.quantized import dynamic as nnqd
 from torch.utils._python_dispatch import _disable_current_modes
 
 Change = Callable[[Any], None]
@@ -15,7 +16,7 @@ Change = Callable[[Any], None]
 
 def weighted(model: nn.Module) -> list[Any]:
     """The quantized convolutions and linear layers, in module order."""
-    return [m for m in model.modules() if isinstance(m, nnq.Conv2d | nnq.Linear)]
+    return [m for m in model.modules() if isinstance(m, nnq.Conv1d | nnq.Conv2d | nnq.Linear)]
 
 
 def middle(model: nn.Module) -> Any:
@@ -39,6 +40,20 @@ def everywhere(change: Change) -> Change:
     return change_all
 
 
+def every_weight(change: Callable[[torch.Tensor], torch.Tensor]) -> Change:
+    """A change of a model that applies `change` to all int8 codes, of recurrent layers too."""
+
+    def change_all(model: nn.Module) -> None:
+        for layer in weighted(model):
+            change_weight(layer, change)
+        recurrent: list[Any] = [m for m in model.modules() if isinstance(m, nnqd.LSTM | nnqd.GRU)]
+        for layer in recurrent:
+            codes = {name: changed(w, change) for name, w in layer.get_weight().items()}
+            layer.set_weight_bias({**codes, **layer.get_bias()})
+
+    return change_all
+
+
 def name_of(model: nn.Module, layer: nn.Module) -> str:
     """The name of a module in a model."""
     names: dict[int, str] = {id(module): name for name, module in model.named_modules()}
@@ -53,9 +68,13 @@ def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
 
 def change_weight(layer: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Apply `change` to the int8 codes (out, ...) of a quantized layer."""
-    weight = layer.weight()
+    layer.set_weight_bias(changed(layer.weight(), change), layer.bias())
+
+
+def changed(weight: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """A quantized weight whose int8 codes (out, ...) are changed."""
     codes = change(weight.int_repr().clone()).clamp(-128, 127).to(torch.int8)
-    layer.set_weight_bias(with_codes(weight, codes), layer.bias())
+    return with_codes(weight, codes)
 
 
 def change_scales(layer: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -99,10 +118,13 @@ def change_output(
 
 
 def change_input(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Apply `change` to a module's input, hidden from dispatch modes likewise."""
+    """Apply `change` to a module's first input, hidden from dispatch modes likewise."""
 
-    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
         with _disable_current_modes():
-            return (change(inputs[0]), *inputs[1:])
+            if inputs:
+                return (change(inputs[0]), *inputs[1:]), named
+            first = next(iter(named))
+            return (), {**named, first: change(named[first])}
 
-    module.register_forward_pre_hook(hook)
+    module.register_forward_pre_hook(hook, with_kwargs=True)

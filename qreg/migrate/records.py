@@ -11,6 +11,7 @@ from enum import Enum
 from qreg.records.case import Case, Failure
 from qreg.records.measurement import Agreement, Latency, Measurement
 from qreg.records.numerics import Work
+from qreg.records.verdict import ScoreChange
 
 
 class Fate(Enum):
@@ -52,6 +53,7 @@ class Replacement:
             power.
         latencies: their `speed_up` is relative to the deprecated method.
         moved: the first layer that is quantized differently from the deprecated method's.
+        score: the change of a task's score; None for classification, which `beside` covers.
     """
 
     case: Case
@@ -67,11 +69,17 @@ class Replacement:
     detectable: float = 0.0
     latencies: tuple[Latency, ...] = ()
     moved: str = ""
+    score: ScoreChange | None = None
 
     def __post_init__(self) -> None:
         measured = self.fate not in (Fate.UNAVAILABLE, Fate.FAILED)
-        if measured != (self.beside is not None):
+        if measured != self.compared:
             raise ValueError(f"{self.case} is {self.fate.value} with {self.beside}")
+
+    @property
+    def compared(self) -> bool:
+        """Whether both were measured."""
+        return self.beside is not None or self.score is not None
 
 
 @dataclass(frozen=True)

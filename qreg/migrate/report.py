@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from qreg.checks.score import step
 from qreg.migrate.records import Candidate, Fate, Migration, Replacement
 from qreg.quantization import METHODS
 from qreg.records.case import Case
 from qreg.records.measurement import Latency, Measurement
 from qreg.records.numerics import Work
 from qreg.report.comparison import MB, change_cell, environment_note, flips_cell, result_cell
+from qreg.report.score import moved_cell, number, score_change_cell, score_heading
 
 _DEPRECATED = "torch.ao.quantization"
 # With fewer calls the 5th percentile is just the fastest.
@@ -38,7 +40,9 @@ def headline(migration: Migration) -> str:
         for fate in Fate
         if (count := sum(one.fate is fate for one in migration.replacements))
     ]
-    word = "no successor loses accuracy" if migration.fit else "check before migrating"
+    score = migration.candidates[0].measurement.score
+    what = score.summary if score else "accuracy"
+    word = f"no successor loses {what}" if migration.fit else "check before migrating"
     return f"{case.model} on {case.dataset}: {word}: {', '.join(counts)}"
 
 
@@ -56,10 +60,17 @@ def verdict_lines(migration: Migration) -> tuple[str, ...]:
 
 
 def _change(one: Replacement) -> str:
+    if one.fate is Fate.SAME:
+        return "all logits are bit-equal" if one.beside else "all outputs are bit-equal"
+    if score := one.score:
+        least = step(score, one.detectable).lstrip("+")
+        return (
+            f"{score.summary} {step(score, score.change)} ({step(score, score.low)} to "
+            f"{step(score, score.high)}), p = {min(score.p_value, score.p_better):.2g} by the "
+            f"{score.test} test; smallest detectable change: {least}"
+        )
     beside = one.beside
     assert beside is not None
-    if one.fate is Fate.SAME:
-        return "all logits are bit-equal"
     return (
         f"{beside.change * 100:+.2f} points ({beside.low * 100:+.2f} to {beside.high * 100:+.2f}),"
         f" p = {beside.p_value:.2g}, {len(beside.flips)} flips; "
@@ -68,7 +79,7 @@ def _change(one: Replacement) -> str:
 
 
 def _differences(one: Replacement, found: dict[Case, Candidate]) -> Iterator[str]:
-    if one.beside is None:
+    if not one.compared:
         return
     old, new = found[one.replaced], found[one.case]
     if new.work.simulated:
@@ -121,7 +132,12 @@ def migration_table(migration: Migration) -> Table:
 def headers_of(migration: Migration) -> tuple[str, ...]:
     """The column headers, with the timed batch sizes."""
     times = migration.candidates[0].measurement.latencies
-    return tuple(h.format(" | ".join(str(t.batch_size) for t in times)) for h in HEADERS)
+    score = migration.candidates[0].measurement.score
+    own = {}
+    if score:
+        own = {"accuracy %": score_heading(score), "change\npoints": "change", "flips": "moved"}
+    batches = " | ".join(str(t.batch_size) for t in times)
+    return tuple(own.get(h, h).format(batches) for h in HEADERS)
 
 
 def groups(migration: Migration) -> Iterator[list[tuple[str, ...]]]:
@@ -132,7 +148,7 @@ def groups(migration: Migration) -> Iterator[list[tuple[str, ...]]]:
         old = [_row(found[case], None)] if case in found else [_missing(case, "not measured")]
         pairs = [one for one in migration.replacements if one.replaced == case]
         yield old + [
-            _row(found[one.case], one) if one.beside else _missing(one.case, one.fate.value)
+            _row(found[one.case], one) if one.compared else _missing(one.case, one.fate.value)
             for one in pairs
         ]
 
@@ -159,8 +175,13 @@ def _row(one: Candidate, replacement: Replacement | None) -> tuple[str, ...]:
 
 
 def _agreement(one: Replacement | None) -> tuple[str, str, str]:
-    if one is None or one.beside is None:
+    if one is None or not one.compared:
         return ("", "", "")
+    if score := one.score:
+        least = number(one.detectable, score.unit)
+        chance = f"{min(score.p_value, score.p_better):.2g}\n{least}"
+        return score_change_cell(score), chance, moved_cell(score)
+    assert one.beside is not None
     chance = f"{one.beside.p_value:.2g}\n{one.detectable * 100:.2f}"
     return change_cell(one.beside), chance, flips_cell(one.beside)
 
@@ -181,11 +202,14 @@ def migration_notes(migration: Migration) -> tuple[str, ...]:
     """Notes for the table, one sentence per line."""
     level = max((one.level for one in migration.replacements), default=0.0)
     old = next(one.replaced for one in migration.replacements)
+    score = next((one.score for one in migration.replacements if one.score), None)
+    moved, interval = ("moved", "90 %") if score else ("flips", "95 %")
+    test = f"{score.test} test, by side" if score else "exact two-sided McNemar test"
     return (
-        "change, p, flips and speed ratio: compared with the deprecated method on the same "
-        "samples; paired 95 % confidence interval; exact two-sided McNemar test, significant up to "
-        f"{level:.2g} (5 % per run, Bonferroni-corrected); detectable: the smallest drop in points "
-        "detectable with 80 % power.",
+        f"change, p, {moved} and speed ratio: compared with the deprecated method on the same "
+        f"samples; paired {interval} confidence interval; {test}, significant up to "
+        f"{level / 2 if score else level:.2g} (5 % per run, Bonferroni-corrected); detectable: "
+        f"the smallest {'change' if score else 'drop in points'} detectable with 80 % power.",
         "speed ratio: the deprecated method's time over the successor's, interleaved in one "
         "process. For a verdict on speed use pairs of processes: qreg speed check --baseline . "
         f"--candidate . --model {old.model} --methods SUCCESSOR --against {old.method}",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from qreg.migrate.records import Fate
 from qreg.records.measurement import Agreement
 from qreg.records.numerics import Layer, Quantizer, Work
+from qreg.records.verdict import ScoreChange
 from qreg.stats.mcnemar import detectable_drop
 
 #: Probability of any false verdict on accuracy in a whole run.
@@ -36,6 +37,17 @@ def judge_replacement(change: Agreement, work: Work, *, same_bits: bool, level: 
     if change.p_value > level:
         return Fate.NOISE
     return Fate.LOST if change.lost > change.won else Fate.GAINED
+
+
+def judge_score_change(change: ScoreChange, work: Work, *, same_bits: bool, level: float) -> Fate:
+    """The same by a task's score, each side at half the level."""
+    if not work.quantized:
+        return Fate.NOTHING
+    if same_bits:
+        return Fate.SAME
+    if change.p_value <= level / 2:
+        return Fate.LOST
+    return Fate.GAINED if change.p_better <= level / 2 else Fate.NOISE
 
 
 def detectable_change(change: Agreement, total: int, *, level: float) -> float:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from qreg.checks.operators import layers_work
+from qreg.checks.score import score_change
 from qreg.data import inputs
 from qreg.diagnosis.run import raised_failure
-from qreg.errors import UnavailableError
 from qreg.measure.comparison import CaseRuns, Run, latencies, run_cases, summarize
 from qreg.measure.options import Options
 from qreg.measure.subject import operators_of
-from qreg.metrics.agreement import Predictions, agreement
+from qreg.metrics.agreement import agreement
 from qreg.metrics.layers import layer_numerics
 from qreg.migrate.records import Candidate, Fate, Migration, Replacement
-from qreg.migrate.rule import detectable_change, judge_replacement, moved_layer, pair_level
+from qreg.migrate.rule import (
+    detectable_change,
+    judge_replacement,
+    judge_score_change,
+    moved_layer,
+    pair_level,
+)
 from qreg.migrate.snippet import call, snippet
 from qreg.quantization import METHODS, get_method, successors
 from qreg.quantization.engines import engines_for, use_engine
@@ -26,6 +33,8 @@ from qreg.records.case import Case, Failure
 from qreg.records.measurement import Measurement
 from qreg.records.method import Need
 from qreg.records.numerics import Layer
+from qreg.records.verdict import ScoreChange
+from qreg.tasks import whole_set_summary
 
 # Samples for comparing layers: few suffice, because the ranges are stored already.
 _LAYER_IMAGES = 4
@@ -152,43 +161,38 @@ def _judged(
     pair: MethodPair, before: _Measured, now: _Measured, seen: CaseRuns, *, level: float
 ) -> Replacement:
     old, new = pair
-    labels = _labels(now.run)
-    change = agreement(
-        now.run.predictions,
-        before.run.predictions,
-        labels,
-        now.run.seen.index,
-        name=old.method,
-    )
     work, same = now.candidate.work, now.run.seen.digest == before.run.seen.digest
     threads = now.candidate.measurement.environment.threads
-    return Replacement(
-        new,
-        old,
-        judge_replacement(change, work, same_bits=same, level=level),
-        "" if work.quantized else "no layer computes on quantized or dequantized values",
-        *_code(pair),
-        beside=change,
-        level=level,
-        detectable=detectable_change(change, len(seen.test), level=level),
-        latencies=latencies(now.run, before.run, threads),
-        moved=moved_layer(now.layers, before.layers),
-    )
-
-
-def _labels(run: Run) -> Predictions:
-    """Class labels (N,).
-
-    Raises:
-        UnavailableError: the task has none.
-    """
-    if run.seen.labels is None:
-        task = run.seen.score.task if run.seen.score else "none"
-        raise UnavailableError(
-            f"migrate judges predicted classes, and the dataset's task is {task}",
-            hint="compare a method with its successors by: qreg compare --methods static,fx-static",
+    found: dict[str, Any] = {
+        "level": level,
+        "latencies": latencies(now.run, before.run, threads),
+        "moved": moved_layer(now.layers, before.layers),
+    }
+    if now.run.seen.labels is None:
+        score = _score_change(now.run, before.run, level=level)
+        fate = judge_score_change(score, work, same_bits=same, level=level)
+        found |= {"score": score, "detectable": score.detectable}
+    else:
+        change = agreement(
+            now.run.predictions,
+            before.run.predictions,
+            now.run.seen.labels,
+            now.run.seen.index,
+            name=old.method,
         )
-    return run.seen.labels
+        fate = judge_replacement(change, work, same_bits=same, level=level)
+        detectable = detectable_change(change, len(seen.test), level=level)
+        found |= {"beside": change, "detectable": detectable}
+    reason = "" if work.quantized else "no layer computes on quantized or dequantized values"
+    return Replacement(new, old, fate, reason, *_code(pair), **found)
+
+
+def _score_change(now: Run, before: Run, *, level: float) -> ScoreChange:
+    """Of a task other than classification; a two-sided test at `level`."""
+    here, there = now.seen.score, before.seen.score
+    assert here is not None
+    assert there is not None
+    return score_change(here, there, alpha=level / 2, summarize=whole_set_summary(here))
 
 
 def _code(pair: MethodPair) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:

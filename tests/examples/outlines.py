@@ -78,9 +78,9 @@ class UNet(nn.Module):
         super().__init__()
         self.first, self.second = conv(1, 8), conv(8, 16, stride=2)
         self.deep = conv(16, 32, stride=2)
-        self.up = nn.ConvTranspose2d(32, 16, 2, stride=2)
+        self.up = nn.ConvTranspose2d(32, 16, 4, stride=2, padding=1)
         self.middle = conv(32, 16)
-        self.up_again = nn.ConvTranspose2d(16, 8, 2, stride=2)
+        self.up_again = nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1)
         self.last = nn.Sequential(conv(16, 8), nn.Conv2d(8, 2, 1))
 
     def forward(self, picture):

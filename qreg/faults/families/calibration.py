@@ -76,7 +76,14 @@ def _test_images(given: Batches, target: Target) -> Batches:
 
 
 def _fed(
-    name: str, description: str, feed: Feed, *, family: str = "", size: str = "", why: str = ""
+    name: str,
+    description: str,
+    feed: Feed,
+    *,
+    family: str = "",
+    size: str = "",
+    why: str = "",
+    images: bool = False,
 ) -> Fault:
     return Fault(
         name=name,
@@ -86,6 +93,7 @@ def _fed(
         size=size or name.removeprefix("calibration-"),
         methods=STATIC,
         unchanged_because=why,
+        images=images,
     )
 
 
@@ -97,9 +105,16 @@ def _next_ones(draw: Draw, whole: Samples) -> Samples:
 
 CALIBRATION = (
     *(_first(count) for count in (64, 8, 1)),
-    _fed("calibration-unnormalised", "ranges are observed on pixels 0 to 1", _changed(_pixels)),
-    _fed("calibration-raw", "ranges are observed on pixels 0 to 255", _changed(_raw)),
-    _fed("calibration-bgr", "ranges are observed on images in BGR order", _changed(_bgr)),
+    _fed(
+        "calibration-unnormalised",
+        "ranges are observed on pixels 0 to 1",
+        _changed(_pixels),
+        images=True,
+    ),
+    _fed("calibration-raw", "ranges are observed on pixels 0 to 255", _changed(_raw), images=True),
+    _fed(
+        "calibration-bgr", "ranges are observed on images in BGR order", _changed(_bgr), images=True
+    ),
     _fed("calibration-noise", "ranges are observed on Gaussian noise", _noise),
     _fed(
         "calibration-reordered",

@@ -35,9 +35,10 @@ class FloatLayer(nn.Module):
         """Codes to codes, or floats to floats where the layer is dynamic."""
         layer = self.layer[0]
         values = x.dequantize() if x.is_quantized else x
-        if isinstance(layer, nnq.Conv2d):
+        if not isinstance(layer, nnq.Linear):
             places = (layer.stride, layer.padding, layer.dilation, layer.groups)
-            y = functional.conv2d(values, self.weight, self.bias, *places)
+            convolve = functional.conv1d if self.weight.ndim == 3 else functional.conv2d
+            y = convolve(values, self.weight, self.bias, *places)
         else:
             y = functional.linear(values, self.weight, self.bias)
         y = torch.relu(y) if self.relu else y
@@ -71,6 +72,14 @@ def _one_linear(method: Method, target: Target) -> Method:
     def quantize(model: nn.Module, context: Context) -> nn.Module:
         names = [name for name, m in model.named_modules() if type(m) is nn.Linear]
         made: nn.Module = ao.quantize_dynamic(model, set(names[:1]), dtype=torch.qint8)
+        return made
+
+    return replace(method, quantize=quantize)
+
+
+def _linear_only(method: Method, target: Target) -> Method:
+    def quantize(model: nn.Module, context: Context) -> nn.Module:
+        made: nn.Module = ao.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
         return made
 
     return replace(method, quantize=quantize)
@@ -115,6 +124,15 @@ LEFT_FLOAT = (
         size="all but one",
         methods=DYNAMIC,
         unchanged_because="the model has one linear layer",
+    ),
+    Fault(
+        name="dynamic-recurrent-left-float",
+        family="left float",
+        description="linear layers are quantized, the LSTM is not",
+        inject=changed_method(_linear_only),
+        size="LSTM",
+        methods=DYNAMIC,
+        needs=("LSTM",),
     ),
     Fault(
         name="dynamic-float16",

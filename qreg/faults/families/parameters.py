@@ -13,10 +13,9 @@ from qreg.faults.fault import ACTIVATIONS, STATIC, Fault, after, before, patched
 from qreg.faults.surgery import (
     change_output,
     change_scales,
-    everywhere,
+    every_weight,
     in_middle,
     weighted,
-    with_codes,
 )
 from qreg.quantization.eager import static_qconfig
 
@@ -90,9 +89,8 @@ def _swapped(scales: torch.Tensor) -> torch.Tensor:
     return scales
 
 
-def _signed(layer: Any) -> None:
-    weight = layer.weight()
-    layer.set_weight_bias(with_codes(weight, -weight.int_repr().clamp(min=-127)), layer.bias())
+def _negated(codes: torch.Tensor) -> torch.Tensor:
+    return -codes.clamp(min=-127)
 
 
 def _per_tensor(model: nn.Module) -> None:
@@ -137,7 +135,7 @@ PARAMETERS = (
         name="weights-negated",
         family="weight sign",
         description="every layer's weight codes have the other sign",
-        inject=after(everywhere(_signed)),
+        inject=after(every_weight(_negated)),
     ),
     Fault(
         name="per-tensor",

@@ -78,7 +78,8 @@ def _sums(exact: FloatLayer, x: torch.Tensor) -> torch.Tensor:
     values = x.dequantize().double()
     if hasattr(layer, "kernel_size"):
         places = (layer.stride, layer.padding, layer.dilation, layer.groups)
-        return nn.functional.conv2d(values, weight, bias, *places)
+        convolve = nn.functional.conv1d if weight.ndim == 3 else nn.functional.conv2d
+        return convolve(values, weight, bias, *places)
     return nn.functional.linear(values, weight, bias)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.ao.nn import quantized as nnq
 
 from qreg.faults.fault import ACTIVATIONS, STATIC, Fault, Target, after, changed_method
-from qreg.faults.surgery import change_weight, everywhere, in_middle, weighted
+from qreg.faults.surgery import change_weight, every_weight, in_middle, weighted
 from qreg.quantization import Context, Method, get_method
 
 Codes = Callable[[torch.Tensor], torch.Tensor]
@@ -42,7 +42,7 @@ def _codes_changed(share: float) -> Fault:
         name=f"codes-changed-{share:.1%}",
         family="weight codes changed by 1",
         description=f"{share:.1%} of every layer's weight codes are one off",
-        inject=after(everywhere(lambda layer: change_weight(layer, change))),
+        inject=after(every_weight(change)),
         size=f"{share:.1%}",
     )
 
@@ -81,7 +81,7 @@ def _codes(
         name=name,
         family=family or name.replace("-", " "),
         description=description,
-        inject=after(everywhere(lambda layer: change_weight(layer, change))),
+        inject=after(every_weight(change)),
         size=size,
         unchanged_because=why,
     )

@@ -27,17 +27,24 @@ def fault_table(runs: Sequence[FaultRun]) -> Table:
     table = Table(title="What caught each fault", title_justify="left", box=SIMPLE_HEAD, padding=0)
     table.add_column("fault ", no_wrap=True)
     table.add_column("in ", no_wrap=True)
-    for check in _CHECKS:
+    checks = found_by(runs)
+    for check in checks:
         table.add_column(check.value[:3], justify="center", min_width=4)
     table.add_column("not caught", no_wrap=True)
     for run in runs:
         target = f"{run.observed.case.method}@{run.observed.case.engine} "
-        table.add_row(f"{run.fault} ", target, *_cells(run), _missed(run))
+        table.add_row(f"{run.fault} ", target, *_cells(run, checks), _missed(run))
     return table
 
 
-def _cells(run: FaultRun) -> Iterator[str]:
-    for check in _CHECKS:
+def found_by(runs: Sequence[FaultRun]) -> tuple[Check, ...]:
+    """The checks that had a finding in any of the runs."""
+    found = {name for run in runs for tier in TIERS for name in judged(run, tier).checks}
+    return tuple(check for check in _CHECKS if check.value in found)
+
+
+def _cells(run: FaultRun, checks: Sequence[Check]) -> Iterator[str]:
+    for check in checks:
         yield "".join(
             letter for tier, letter in _LETTERS.items() if check.value in judged(run, tier).checks
         )
@@ -115,13 +122,14 @@ def fault_notes(proof: Proof) -> tuple[str, ...]:
     errors = [f"{_where(run)}: {run.observed.reason}" for run in runs if run.observed.reason]
     return (
         f"{', '.join(f'{letter} {TIER_NAMES[t]}' for t, letter in _LETTERS.items())}; columns: "
-        f"{', '.join(check.value for check in _CHECKS)}.",
+        f"{', '.join(check.value for check in found_by(runs)) or 'none'}.",
         f"{len({run.fault for run in runs})} faults in {len(runs)} runs, each in a fresh process.",
         f"Changed something but not caught bit-exactly: {', '.join(missed) or 'none'}.",
         *unknown,
         f"Equivalent, not counted: {'; '.join(equivalent) or 'none'}.",
         f"Caught because the case could not run: {'; '.join(errors) or 'none'}.",
-        f"Not applicable to these cases: {', '.join(proof.not_applicable) or 'none'}.",
+        f"Not applicable to these cases, {len(proof.not_applicable)}: "
+        f"{', '.join(proof.not_applicable) or 'none'}.",
     )
 
 

@@ -94,7 +94,7 @@ def test_notes_name_what_was_missed_and_what_is_equivalent() -> None:
     assert any("not caught" in note and note.endswith(": missed in static.") for note in notes)
     assert any(note.startswith("odd in static changes nothing") for note in notes)
     assert "Equivalent, not counted: half-away in static: there is no tie." in notes
-    assert any(note.endswith(" cases: fake-quant-off.") for note in notes)
+    assert any(note.endswith(" cases, 1: fake-quant-off.") for note in notes)
     assert any("crashed in static: killed by 11" in note for note in notes)
 
 
