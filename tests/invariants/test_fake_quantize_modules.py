@@ -5,9 +5,10 @@ The functions that they call are tested elsewhere; a module that never calls one
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 from unittest.mock import patch
@@ -24,10 +25,11 @@ from tests.invariants.snippet import Snippet, expect_between, expect_equal, snip
 from tests.invariants.strategies import any_scales, data, powers_of_two, zero_points
 from tests.invariants.tolerances import AVERAGE_ROUNDINGS, QUANTIZE_ROUNDINGS, UNIT
 
-_PREPARE = (
-    "import torch.ao.quantization.fake_quantize as fq",
-    "import torch.ao.quantization.observer as ob",
-)
+#: Where the modules are: those of torch.ao, and their successors.
+_HOMES = {
+    "torch.ao": ("torch.ao.quantization.fake_quantize", "torch.ao.quantization.observer"),
+    "torchao": ("torchao.quantization.pt2e.fake_quantize", "torchao.quantization.pt2e.observer"),
+}
 # FBGEMM raises smaller scales to 6.1e-5; the fused operator chooses its own
 _LOWEST, _HIGHEST = -13, 60
 QINT8, QUINT8 = (-128, 127), (0, 255)
@@ -41,6 +43,7 @@ class Kind:
         codes: the ranges of codes it has.
         channels: a scale a channel, over the rows of ``x``.
         symmetric: its zero point is 0.
+        home: of `_HOMES`.
     """
 
     name: str
@@ -48,6 +51,24 @@ class Kind:
     codes: tuple[tuple[int, int], ...]
     channels: bool = False
     symmetric: bool = False
+    home: str = "torch.ao"
+
+    @property
+    def prepare(self) -> tuple[str, ...]:
+        """Imports of the modules and of their observers."""
+        modules, observers = _HOMES[self.home]
+        return f"import {modules} as fq", f"import {observers} as ob"
+
+    @property
+    def source(self) -> str:
+        """The module; torchao's take dtypes of plain tensors."""
+        return self.made if self.home == "torch.ao" else self.made.replace("torch.q", "torch.")
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """Those whose forward is called."""
+        found = importlib.import_module(_HOMES[self.home][0])
+        return found.FakeQuantize, found.FusedMovingAvgObsFakeQuantize
 
 
 _SET = (
@@ -107,7 +128,17 @@ KINDS = (
         symmetric=True,
     ),
 )
-_EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name.replace(" ", "-"))
+
+
+def _of(home: str) -> Iterator[Any]:
+    absent = importlib.util.find_spec(home) is None
+    mark = pytest.mark.skipif(absent, reason=f"{home} is not installed")
+    for kind in KINDS:
+        name = f"{home} {kind.name}".replace(" ", "-")
+        yield pytest.param(replace(kind, home=home), id=name, marks=mark)
+
+
+_EACH = pytest.mark.parametrize("kind", [one for home in _HOMES for one in _of(home)])
 _OUTPUT = "{made}(x).detach()"
 _GRADIENT = (
     "(lambda leaf: torch.autograd.grad(({made}(leaf) * slopes).sum(), leaf, "
@@ -129,7 +160,7 @@ class Fed:
         rows = self.x.reshape(1, -1) if kind.channels else self.x
         # the inputs come first: what is made of them needs them
         return snippet(
-            expression.replace("{made}", kind.made), prepare=_PREPARE,
+            expression.replace("{made}", kind.source), prepare=kind.prepare,
             x=rows, s=self.scale, z=self.zero_point, lo=lo, hi=hi, **more,
         )  # fmt: skip
 
@@ -251,9 +282,9 @@ def test_a_module_that_is_switched_off_passes_values_and_gradients_on(values: li
 _EXAMPLE = np.array([-400.0, -3.25, 0.25, 1.0, 63.75, 400.0], dtype=np.float32)
 
 
-def _broken(what: str) -> Iterator[Any]:
+def _broken(kind: Kind, what: str) -> Iterator[Any]:
     """Patches of both modules' forward: what a PyTorch that is broken so would do."""
-    for owner in (fake_quantize.FakeQuantize, fake_quantize.FusedMovingAvgObsFakeQuantize):
+    for owner in kind.classes:
         original = owner.forward
 
         def forward(self: Any, x: torch.Tensor, original: Any = original) -> torch.Tensor:
@@ -275,7 +306,7 @@ def test_a_broken_module_is_noticed(kind: Kind, what: str) -> None:
     case = Fed(_EXAMPLE, 0.5, 0 if kind.symmetric else (lo + hi + 1) // 2, (lo, hi))
     check_output(kind, case)
     check_gradient(kind, case)
-    patches = list(_broken(what))
+    patches = list(_broken(kind, what))
     for each in patches:
         each.start()
     try:
