@@ -16,7 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.ao.quantization import fake_quantize
 
@@ -139,6 +139,9 @@ def _of(home: str) -> Iterator[Any]:
 
 
 _EACH = pytest.mark.parametrize("kind", [one for home in _HOMES for one in _of(home)])
+_OF_TORCH = pytest.mark.parametrize("kind", _of("torch.ao"))
+#: Every example makes a module: half as many as elsewhere.
+_FEWER = settings(max_examples=max(5, settings().max_examples // 2))
 _OUTPUT = "{made}(x).detach()"
 _GRADIENT = (
     "(lambda leaf: torch.autograd.grad(({made}(leaf) * slopes).sum(), leaf, "
@@ -200,12 +203,14 @@ def check_gradient(kind: Kind, case: Fed) -> None:
 
 
 @_EACH
+@_FEWER
 @given(draw=st.data())
 def test_output_is_that_of_the_definition(kind: Kind, draw: st.DataObject) -> None:
     check_output(kind, draw.draw(fed(kind, _exact())))
 
 
 @_EACH
+@_FEWER
 @given(draw=st.data())
 def test_gradient_is_straight_through_inside_and_zero_outside(
     kind: Kind, draw: st.DataObject
@@ -213,7 +218,8 @@ def test_gradient_is_straight_through_inside_and_zero_outside(
     check_gradient(kind, draw.draw(fed(kind, _exact())))
 
 
-@_EACH
+@_OF_TORCH
+@_FEWER
 @given(draw=st.data())
 def test_any_scale_gives_the_nearest_code_and_a_gradient_of_0_or_1(
     kind: Kind, draw: st.DataObject
