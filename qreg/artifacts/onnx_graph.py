@@ -249,7 +249,9 @@ class OnnxGraph:
             name=own or (node.name if not node.name.startswith("/") else "").strip() or output,
             kind=self._kind(node, weight),
             output=codes if quantizer else output,
-            known_as=tuple(dict.fromkeys(one for one in (*modules, path, *known) if one)),
+            known_as=tuple(
+                dict.fromkeys(one for one in (*modules, path, *known, _again(path)) if one)
+            ),
             weight=weight,
             bias=bias,
             quantizer=quantizer,
@@ -431,6 +433,12 @@ def tensor_path(name: str) -> str:
             path = f"{path}.{part}" if path else part
         before = part
     return path
+
+
+def _again(path: str) -> str:
+    """``pool#2`` for ``pool_1``, as PyTorch's older exporter calls the second run of a module."""
+    found = re.fullmatch(r"(.+)_(\d+)", path)
+    return f"{found[1]}#{int(found[2]) + 1}" if found else ""
 
 
 def _path_of_weight(weight: str) -> str:

@@ -42,6 +42,7 @@ examples:
   qreg compare --model resnet20 --methods static,qat --engine x86,qnnpack
   qreg compare --weights per_tensor --json comparison.json --plot comparison.png
   qreg compare --html comparison.html
+  qreg compare --model file:net.onnx --methods file:net_int8.onnx --layers
   qreg compare --model mypackage.nets:make_net --dataset my_images/
   qreg compare --methods static --budget "max-drop=0.5,max-size=30 %,min-speed-up=1.5"
 
@@ -85,6 +86,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--html", type=output_file, metavar="FILE", help="write a page: flips, layers, sizes"
     )
     parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="show the SQNR of every layer, and the first tensor that diverges from fp32",
+    )
+    parser.add_argument(
         "--budget",
         nargs="?",
         const="",
@@ -105,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
         methods = _with_controls(args, methods, engines, budget)
     results = _measure(args, methods, engines)
     _print(results, traceback=args.traceback)
+    if args.layers:
+        _print_layers(results)
     judged = () if budget is None else _judge(results, budget)
     if args.json:
         write_file(args.json, _json(results, judged))
@@ -187,7 +195,7 @@ def _measure(
             methods=methods,
             engines=engines,
             options=options,
-            details=args.html is not None,
+            details=args.layers or args.html is not None,
         )
 
 
@@ -211,6 +219,17 @@ def _print(results: tuple[Measurement | Failure, ...], *, traceback: bool) -> No
     for result in results:
         if traceback and isinstance(result, Failure) and result.details:
             say(result.details, error=True)
+
+
+def _print_layers(results: Comparison) -> None:
+    from qreg.cli.terminal import console
+    from qreg.report.layers import diverging_lines, layers_table
+
+    details = [one for one in results.details if one.case.method != "fp32"]
+    out = console()
+    out.print(layers_table(details))
+    for line in diverging_lines(details):
+        out.print(line, highlight=False, markup=False)
 
 
 def _failed(results: tuple[Measurement | Failure, ...]) -> bool:

@@ -53,7 +53,9 @@ def _of_subclass(tensor: torch.Tensor) -> Quantizer | None:
     parts = dict(plain_tensors("codes", tensor))
     if "codes.scale" not in parts:
         return None
-    return affine(parts["codes"].dtype, parts["codes.scale"], parts.get("codes.zero_point"))
+    # torchao may store codes of four bits in bytes of their own
+    codes = getattr(tensor, "target_dtype", parts["codes"].dtype)
+    return affine(codes, parts["codes.scale"], parts.get("codes.zero_point"))
 
 
 def sqnr(output: torch.Tensor, twin: torch.Tensor | None) -> float | None:

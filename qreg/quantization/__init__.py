@@ -228,6 +228,10 @@ METHODS.add(
     MethodInfo("torchao-int8-weight-only", **_TORCHAO),
     "qreg.quantization.torchao_int8:INT8_WEIGHT_ONLY",
 )
+METHODS.add(
+    MethodInfo("torchao-int4-weight-only", **(_TORCHAO | {"replaces": ""})),
+    "qreg.quantization.torchao_int8:INT4_WEIGHT_ONLY",
+)
 _ORT: dict[str, Any] = {
     "engines": (ONNXRUNTIME,),
     "requires": (Need.ONNXRUNTIME,),

@@ -1,4 +1,4 @@
-"""torchao's `quantize_`: int8 weights of linear layers as tensor subclasses."""
+"""torchao's `quantize_`: int8 and int4 weights of linear layers as tensor subclasses."""
 
 from __future__ import annotations
 
@@ -55,6 +55,28 @@ def linear_layers(model: nn.Module) -> set[str]:
     }
 
 
+def quantize_int4_weight_only(model: nn.Module, group: int = 32) -> nn.Module:
+    """Give every `nn.Linear` int4 weights, a scale for each `group` inputs, with float computation.
+
+    A layer whose inputs are no multiple of the group stays float: torchao refuses it.
+    """
+    import torch
+    from torchao.quantization import IntxWeightOnlyConfig, quantize_
+    from torchao.quantization.granularity import PerGroup
+
+    def fits(module: nn.Module, name: str) -> bool:
+        return isinstance(module, nn.Linear) and module.in_features % group == 0
+
+    int4: torch.dtype = vars(torch)["int4"]  # unknown to type checkers
+    config = IntxWeightOnlyConfig(weight_dtype=int4, granularity=PerGroup(group))
+    quantize_(model, config, filter_fn=fits)
+    return model
+
+
+def _int4(model: nn.Module, context: Context) -> nn.Module:
+    return quantize_int4_weight_only(model)
+
+
 def _dynamic(model: nn.Module, context: Context) -> nn.Module:
     return quantize_int8_dynamic(model)
 
@@ -85,3 +107,4 @@ INT8_WEIGHT_ONLY = Method.of(
     keep=_keep_weight_only,
     keep_recipe=(quantize_int8_weight_only_keeping,),
 )
+INT4_WEIGHT_ONLY = Method.of(METHODS.info("torchao-int4-weight-only"), _int4)
