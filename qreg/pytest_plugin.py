@@ -25,6 +25,7 @@ from qreg.report.escape import visible
 if TYPE_CHECKING:
     from qreg.gate.judge import Judge
     from qreg.gate.pool import Pool
+    from qreg.gate.pytest_progress import Bar
     from qreg.records.budget import KnownFailure
     from qreg.records.case import Case
     from qreg.records.verdict import Verdict
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _MARKER = "regression: judges quantized models against their baselines; see [tool.qreg]"
 _PROPERTY, _KNOWN = "qreg", "qreg-known"
 _JUDGE = pytest.StashKey["Judge | Pool"]()
+_BAR = pytest.StashKey["Bar | None"]()
 _SETTINGS = pytest.StashKey["Settings | None"]()
 _FILE = "pyproject.toml"
 
@@ -240,6 +242,7 @@ def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.It
 def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
     from qreg.baselines.folder import baseline_root
     from qreg.gate.pool import JudgeRequest, Pool, can_fork
+    from qreg.gate.pytest_progress import progress_of
     from qreg.measure.options import Options
     from qreg.stats.holm import family_alpha
 
@@ -257,7 +260,9 @@ def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
         return request.judge()
     # xdist's processes are enough, each with one that judges
     jobs = 1 if hasattr(config, "workerinput") else config.option.qreg_jobs
-    return Pool(request, cases, jobs=jobs)
+    bar = progress_of(config)
+    config.stash[_BAR] = bar
+    return Pool(request, cases, jobs=jobs, show=bar.show if bar else None)
 
 
 def _details(config: pytest.Config) -> bool:
@@ -340,6 +345,13 @@ class CaseItem(pytest.Item):
         self.detail = ""
 
     def runtest(self) -> None:
+        try:
+            self._judge_and_report()
+        finally:
+            if bar := self.config.stash.get(_BAR, None):
+                bar.clear()
+
+    def _judge_and_report(self) -> None:
         from qreg.records.verdict import Outcome, Verdict
 
         # of an attempt before, where a plugin runs it again

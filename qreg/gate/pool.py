@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 #: `torch.compile` finishes takes minutes on a busy machine.
 TIMEOUT = 900
 _POLL_S = 0.02
+# A process says at most every so many seconds what it is doing.
+_TELL_S = 0.2
 # Imported before the forks are made, and not in every one of them; the first must be there.
 _HEAVY = ("qreg.gate.judge", "torch.export")
 
@@ -73,15 +76,41 @@ class JudgeRequest:
         )
 
 
+@dataclass(frozen=True)
+class Status:
+    """How far a run is.
+
+    Attributes:
+        step: what is being done, in words.
+        left: seconds, estimated from the cases that are done; None before the first.
+    """
+
+    done: int
+    total: int
+    step: str
+    left: float | None
+
+
 class Pool:
     """Computes verdicts in several processes, started at the first request.
 
     The cases of a model are judged one after the other in one fork, so nothing that a model does
     to its process, to PyTorch or to other modules reaches another model. A case that ends its
     process is an ERROR, and the model's remaining cases are judged in another fork.
+
+    Args:
+        show: called again and again while a verdict is waited for.
     """
 
-    def __init__(self, request: JudgeRequest, cases: Sequence[Case], *, jobs: int) -> None:
+    def __init__(
+        self,
+        request: JudgeRequest,
+        cases: Sequence[Case],
+        *,
+        jobs: int,
+        show: Callable[[Status], None] | None = None,
+    ) -> None:
+        self._show, self._started = show, time.monotonic()
         self._request, self._jobs = request, jobs
         self._open = ExitStack()
         folder = self._open.enter_context(temporary_folder("gate"))
@@ -121,8 +150,21 @@ class Pool:
     def _wait(self, file: Path) -> Path:
         while not file.exists():
             self._work()
+            if self._show:
+                self._show(self._status())
             time.sleep(_POLL_S)
         return file
+
+    def _status(self) -> Status:
+        done = sum(file.exists() for file in self._files.values())
+        total, passed = len(self._files), time.monotonic() - self._started
+        steps = (_step(file) for file in self._files.values() if not file.exists())
+        return Status(
+            done=done,
+            total=total,
+            step=next(filter(None, steps), "starting"),
+            left=passed / done * (total - done) if done else None,
+        )
 
     def _work(self) -> None:
         """Start forks while there is room, and replace those that have ended early."""
@@ -137,9 +179,12 @@ class Pool:
 
     def _pieces(self, case: Case) -> Iterator[Piece]:
         # two, so that whatever happens to the second cannot change a verdict
-        yield self._files[case], partial(_judge, self._request, case)
+        file, step = self._files[case], None
+        if self._show:
+            step = _step_file(file)
+        yield file, partial(_judge, self._request, case, step)
         if self._request.details:
-            yield _detail_file(self._files[case]), partial(_collect, self._request, case)
+            yield _detail_file(file), partial(_collect, self._request, case)
 
     def _fork(self, pieces: Sequence[Piece]) -> Fork:
         return Fork(pieces, seconds=self._request.timeout)
@@ -164,8 +209,38 @@ def can_fork(threads: int) -> bool:
 _judges: list[Judge] = []
 
 
-def _judge(request: JudgeRequest, case: Case) -> dict[str, Any]:
+# Where this process writes what it is doing, and when it did last; None for nowhere.
+_steps: list[Path | None] = [None]
+_told = [0.0]
+
+
+def _tell(done: int, total: int, what: str) -> None:
+    """Progress of the case that is judged, for the process that shows it."""
+    file, now = _steps[0], time.monotonic()
+    if file is None or now < _told[0] + _TELL_S:
+        return
+    _told[0] = now
+    with contextlib.suppress(OSError):
+        file.write_text(f"{what} {done}/{total}" if total else what, encoding="utf-8")
+
+
+def _step_file(file: Path) -> Path:
+    return file.with_suffix(".step")
+
+
+def _step(file: Path) -> str:
+    try:
+        return _step_file(file).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _judge(request: JudgeRequest, case: Case, step: Path | None = None) -> dict[str, Any]:
+    _steps[0], _told[0] = step, 0.0
+    _tell(0, 0, f"{case}: building")
     if not _judges:
+        if step is not None:
+            request = replace(request, options=replace(request.options, progress=_tell))
         _judges.append(request.judge())
     found: dict[str, Any] = plain(_judges[0].result(case))
     return found

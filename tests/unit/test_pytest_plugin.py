@@ -229,3 +229,40 @@ def test_the_commands_of_the_recipes_run(project: Path) -> None:
     assert "slowdown from the reference" in history
     assert "All 3 cases pass" in (project / "report" / "index.html").read_text()
     assert json.loads((project / "gl-code-quality-report.json").read_text()) == []
+
+
+def _in_a_terminal(folder: Path, *options: str) -> str:
+    """What a gate writes to a terminal of 100 columns."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    command = [sys.executable, "-m", "pytest", "-m", "regression", "-p", "qreg.pytest_plugin"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CI": "", "TERM": "xterm"}
+    environment.pop("COLUMNS", None)
+    process = subprocess.Popen(
+        [*command, *options], cwd=folder, env=environment, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    found = b""
+    try:
+        while part := os.read(ours, 4096):
+            found += part
+    except OSError:  # the other end is closed
+        pass
+    process.wait()
+    os.close(ours)
+    return found.decode()
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_how_far_the_gate_is(project: Path) -> None:
+    shown = _in_a_terminal(project, "--qreg-jobs=1")
+    assert "[----------] 0/3" in shown
+    assert "1/3, 0:" in shown
+    assert "photos/nets:make_net" in shown.partition("3 PASS")[0]
+    assert "3 cases: 3 PASS" in shown
+    assert "\x1b7" not in _in_a_terminal(project, "-q", "--qreg-method=fp32")
