@@ -139,7 +139,7 @@ def _of(home: str) -> Iterator[Any]:
 
 
 _EACH = pytest.mark.parametrize("kind", [one for home in _HOMES for one in _of(home)])
-_OF_TORCH = pytest.mark.parametrize("kind", _of("torch.ao"))
+_OF_TORCH = pytest.mark.parametrize("kind", list(_of("torch.ao")))
 #: Every example makes a module: half as many as elsewhere.
 _FEWER = settings(max_examples=max(5, settings().max_examples // 2))
 _OUTPUT = "{made}(x).detach()"
