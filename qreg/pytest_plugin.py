@@ -348,7 +348,8 @@ class CaseItem(pytest.Item):
         try:
             self._judge_and_report()
         finally:
-            if bar := self.config.stash.get(_BAR, None):
+            bar: Bar | None = self.config.stash.get(_BAR, None)
+            if bar is not None:
                 bar.clear()
 
     def _judge_and_report(self) -> None:
