@@ -18,6 +18,7 @@ from qreg.calibration.rule import drift, enough, summarize_size, wander, with_dr
 from qreg.data import Dataset, Samples, inputs
 from qreg.data.draw import RANDOM, STRATIFIED, Draw
 from qreg.data.inputs import Inputs
+from qreg.diagnosis.run import raised_failure
 from qreg.errors import QregError, UnavailableError
 from qreg.measure.comparison import BATCH
 from qreg.measure.observation import Observation, Observer
@@ -60,9 +61,22 @@ def audit_calibration(request: AuditRequest) -> CalibrationAudit:
     """Quantize with every draw, score each, and compare the ranges with the test data.
 
     Raises:
-        QregError: the method observes no calibration samples, or the split is too small.
+        QregError: the method observes no calibration samples, the split is too small, or the
+            model's code raised.
         UnavailableError: this machine lacks what the case needs.
     """
+    try:
+        return _audited(request)
+    except QregError:
+        raise
+    except Exception as error:
+        found = raised_failure(request.case, error)
+        raise QregError(
+            f"{request.case}: {found.text}", hint=found.hint, details=found.details
+        ) from error
+
+
+def _audited(request: AuditRequest) -> CalibrationAudit:
     case, options = request.case, request.options
     dataset = options.dataset(case.dataset)
     test, whole = load_test(dataset, options), _whole(dataset, options)

@@ -21,6 +21,16 @@ def make_net():
     torch.manual_seed(7)
     return nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(512, 4))
 
+class Picky(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = make_net()
+
+    def forward(self, x):
+        if len(x) > 20:
+            raise ValueError("no more than 20 at once")
+        return self.net(x)
+
 def make_table():
     torch.manual_seed(3)
     return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1))
@@ -95,6 +105,18 @@ def test_any_task_and_its_unit(folder: Path, capsys: pytest.CaptureFixture[str])
     found = json.loads((folder / "audit.json").read_text())
     assert found["within"] == 0.5
     assert found["summary"] == "MAE"
+
+
+def test_what_a_models_code_raises_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_npz(folder / "photos.npz", train=40, test=30)
+    given = ("--dataset", "photos.npz", "--model", "audited_nets:Picky", "--sizes", "8")
+    assert main(["audit", "calibration", *given, "--draws", "2"]) == 2
+    shown = capsys.readouterr().err
+    assert "no more than 20 at once" in shown
+    assert "Traceback" not in shown
+    assert len(shown.splitlines()) <= 2
 
 
 @pytest.mark.parametrize(
