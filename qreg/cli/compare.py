@@ -83,6 +83,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--plot", type=output_file, metavar="FILE", help="plot accuracy against size as PNG"
     )
     parser.add_argument(
+        "--sort",
+        choices=("given", "quality", "size", "speed"),
+        default="given",
+        help="order of the table's rows, the best first; fp32 is always the first "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--html", type=output_file, metavar="FILE", help="write a page: flips, layers, sizes"
     )
     parser.add_argument(
@@ -110,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     if budget is not None:
         methods = _with_controls(args, methods, engines, budget)
     results = _measure(args, methods, engines)
-    _print(results, traceback=args.traceback)
+    _print(results, traceback=args.traceback, sort=args.sort)
     if args.layers:
         _print_layers(results)
     judged = () if budget is None else _judge(results, budget)
@@ -205,13 +212,20 @@ def _sources() -> tuple[tuple[str, str], ...]:
     return dataset_sources(settings) if settings else ()
 
 
-def _print(results: tuple[Measurement | Failure, ...], *, traceback: bool) -> None:
+def _print(results: tuple[Measurement | Failure, ...], *, traceback: bool, sort: str) -> None:
     from qreg.cli.terminal import console, say
     from qreg.records.case import Failure
-    from qreg.report.comparison import comparison_notes, comparison_table, failure_lines
+    from qreg.report.comparison import (
+        comparison_notes,
+        comparison_table,
+        failure_lines,
+        sorted_results,
+    )
+    from qreg.report.folding import folded
 
     out = console()
-    out.print(comparison_table(results))
+    for table in folded(comparison_table(sorted_results(results, by=sort)), out):
+        out.print(table)
     for note in comparison_notes(results):
         out.print(note, style="dim", highlight=False)
     for line in failure_lines(results):

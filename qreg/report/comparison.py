@@ -51,6 +51,33 @@ def comparison_table(results: Sequence[Measurement | Failure]) -> Table:
     return table
 
 
+def sorted_results(
+    results: Sequence[Measurement | Failure], *, by: str
+) -> tuple[Measurement | Failure, ...]:
+    """fp32, then the others with the best first, then those that failed.
+
+    Args:
+        by: "quality", "size", "speed" (at batch 1), or "given" for the given order.
+    """
+    first, *rest = results
+    if by == "given":
+        return tuple(results)
+    return (first, *sorted(rest, key=lambda one: _rank(one, by)))
+
+
+def _rank(one: Measurement | Failure, by: str) -> tuple[bool, float]:
+    if isinstance(one, Failure):
+        return True, 0.0
+    if by == "size":
+        return False, one.size.file_bytes
+    if by == "speed":
+        return False, -one.latencies[0].speed_up
+    if one.accuracy is not None:
+        return False, -one.accuracy.share
+    score = one.score
+    return False, 0.0 if score is None else score.value * (-1 if score.higher_is_better else 1)
+
+
 def comparison_notes(results: Sequence[Measurement | Failure]) -> tuple[str, ...]:
     """Notes for the table, one sentence per line."""
     measured = [result for result in results if isinstance(result, Measurement)]
@@ -177,10 +204,17 @@ def _cells(result: Measurement | Failure, *, controls: bool) -> list[Text | str]
     size, (single, batch) = result.size, result.latencies
     changes = {a.reference: (change_cell(a), flips_cell(a)) for a in result.agreements}
     changes |= {name: (score_change_cell(c), moved_cell(c)) for name, c in result.score_changes}
+    styles = {a.reference: _style(a.low, a.high) for a in result.agreements}
+    styles |= {
+        name: _style(*((c.low, c.high) if c.higher_is_better else (-c.high, -c.low)))
+        for name, c in result.score_changes
+    }
+    change, moved = changes.get("fp32", ("", ""))
     control = next((cells for name, cells in changes.items() if name != "fp32"), ("", ""))
     return [
         result_cell(result),
-        *changes.get("fp32", ("", "")),
+        Text(change, style=styles.get("fp32", "")),
+        moved,
         *([control[0]] if controls else []),
         f"{size.file_bytes / MB:.2f}",
         f"{size.weight_bytes / MB:.3f}",
@@ -188,6 +222,11 @@ def _cells(result: Measurement | Failure, *, controls: bool) -> list[Text | str]
         f"{batch.median_ms:.3f}",
         f"{single.speed_up:.2f} {batch.speed_up:.2f}",
     ]
+
+
+def _style(low: float, high: float) -> str:
+    """The colour of a change whose interval excludes 0; more is better."""
+    return "red" if high < 0 else "green" if low > 0 else ""
 
 
 def result_cell(measured: Measurement) -> str:

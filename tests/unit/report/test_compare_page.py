@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import qreg
 from qreg.records.comparison import Comparison
 from qreg.report.compare_page import compare_page
+from qreg.report.comparison import sorted_results
 
 CREATED = "2026-11-25T00:00:00+00:00"
 
@@ -42,3 +45,12 @@ def test_details_are_of_the_measured_cases_and_only_when_asked_for(compared: Com
         (one.expected_margin for one in static.samples if one.worse), reverse=True
     )
     assert Comparison([]).details == ()
+
+
+def test_rows_are_sorted_with_fp32_first(compared: Comparison) -> None:
+    fp32, static = compared
+    failed = qreg.Failure(replace(static.case, method="qat"), "why", "", unavailable=True)
+    given = (fp32, failed, static)
+    for by in ("quality", "size", "speed"):
+        assert sorted_results(given, by=by) == (fp32, static, failed)
+    assert sorted_results(given, by="given") == given
