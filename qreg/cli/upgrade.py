@@ -32,6 +32,9 @@ load in the other, accuracy as judged by the regression gate, and which tensor p
 A side is a version such as `2.14.1`, whose virtual environment is created and kept in the cache (a
 few minutes and 6 GB the first time), or an interpreter: a file, a virtual environment's folder, or
 a program in PATH. It needs PyTorch and qreg's dependencies, not qreg. `.` is this interpreter.
+`onnxruntime==1.20.1` or `torchao==0.17.0` is this interpreter with that version.
+
+A delivered file among the methods (file:net_int8.onnx) is loaded by both sides.
 """
 _EPILOG = """\
 The default cases are those of [tool.qreg] with its first dataset on the default engine, without the
@@ -49,6 +52,7 @@ examples:
   qreg upgrade --from 2.14.1 --to 2.15.0
   qreg upgrade --from . --to ../venv-new --model simple_cnn --markdown upgrade.md
   qreg upgrade --from 2.9.1 --to 2.15.0 --methods static,dynamic --html upgrade.html --speed
+  qreg upgrade --from onnxruntime==1.20.1 --to . --methods file:net_int8.onnx
 
 exit status: 0 safe, or different within noise (with --strict: safe only); 1 do not upgrade, or no
 case could be compared; 2 failed, with the reason, such as a version that cannot be installed or an
@@ -71,7 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             dest=name,
             required=True,
             metavar="PYTHON|VERSION",
-            help="a PyTorch version, or an interpreter",
+            help="a PyTorch version, an interpreter, or onnxruntime==VERSION, torchao==VERSION",
         )
     add_selection(parser)
     parser.add_argument(

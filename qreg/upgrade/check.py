@@ -25,9 +25,9 @@ from qreg.upgrade.judging import (
 )
 from qreg.upgrade.reading import read_answers
 from qreg.upgrade.records import UpgradeReport
-from qreg.upgrade.releases import is_version
+from qreg.upgrade.releases import is_version, overlay_packages
 from qreg.upgrade.running import UpgradeRequest, run_task
-from qreg.upgrade.venvs import venv_python
+from qreg.upgrade.venvs import overlay_python, venv_python
 
 
 def check_upgrade(request: UpgradeRequest) -> UpgradeReport:
@@ -42,7 +42,7 @@ def check_upgrade(request: UpgradeRequest) -> UpgradeReport:
         cases = [{"number": n, "names": astuple(one)} for n, one in enumerate(request.cases)]
         environments = run_task(request, sides, folders, "make", cases)
         run_task(request, sides, folders, "cross", cases)
-        pairs = read_pairs(request.cases, _labels(environments), folders)
+        pairs = read_pairs(request.cases, _labels(request, environments), folders)
         if unknown := unexplained_cases(pairs, cases):
             run_task(request, sides, folders, "look", unknown)
             pairs = with_inspections(pairs, folders)
@@ -62,13 +62,21 @@ def _sides(request: UpgradeRequest) -> Iterator[tuple[Side, Side]]:
 
 
 def _interpreter(given: str, request: UpgradeRequest) -> str:
-    return str(venv_python(given, show=request.options.progress)) if is_version(given) else given
+    show = request.options.progress
+    if packages := overlay_packages(given):
+        return str(overlay_python(packages, show=show))
+    return str(venv_python(given, show=show)) if is_version(given) else given
 
 
-def _labels(environments: Sequence[dict[str, Any]]) -> tuple[str, str]:
+def _labels(request: UpgradeRequest, environments: Sequence[dict[str, Any]]) -> tuple[str, str]:
     """Both versions, or letters where they are equal."""
     first, second = (found["torch"].partition("+")[0] for found in environments)
-    return (first, second) if first != second else ("A", "B")
+    if first != second:
+        return first, second
+    given = request.baseline, request.candidate
+    if any(map(overlay_packages, given)):
+        return given[0].replace("==", " "), given[1].replace("==", " ")
+    return "A", "B"
 
 
 def _record(side: Side, content: dict[str, Any]) -> SideRecord:

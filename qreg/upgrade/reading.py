@@ -40,7 +40,7 @@ _MOST = 1 << 26
 # Of arrays, which are mapped.
 _MOST_ARRAYS = 1 << 33
 # A dataset may need one, too, which is read before there is a case to fail.
-_NO_MODULE = re.compile(r"No module named '(torchvision|torchao|timm)\b")
+_NO_MODULE = re.compile(r"No module named '(torchvision|torchao|timm|onnx|onnxruntime)\b")
 _PACKED = "._packed_params._packed_params"
 
 
@@ -71,6 +71,8 @@ def read_side_result(case: Case, files: CaseFiles) -> SideResult:
         lacks = said.get("lacks") or (missing[1] if missing else "")
         return SideResult(failure, unavailable=said.get("unavailable", False), lacks=lacks)
     (baseline,) = Store(files.folder / "store").read(case)
+    if found.get("file"):
+        return SideResult(snapshot=baseline.snapshot, of_file=True)
     return SideResult(
         snapshot=baseline.snapshot,
         seen=tuple(_seen(row) for row in found["seen"]),
@@ -87,6 +89,8 @@ def read_cross_run(files: CaseFiles) -> CrossRun:
     names = ("control", "carried", *KINDS)
     if failure := _failure(found):
         return CrossRun(dict.fromkeys(names, failure), {}, {}, {})
+    if found.get("file"):
+        return CrossRun({}, {}, {}, {})
     ran = [name for name in names if not found[name]]
     carried = {n: read_outputs(files.file(f"{n}.safetensors")) for n in ran if n not in KINDS}
     loaded = {

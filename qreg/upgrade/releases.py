@@ -24,6 +24,17 @@ NEEDS = (
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?((a|b|rc)\d+)?(\.dev\d+)?(\+\w+)?")
 
 
+#: Packages whose versions may be sides, on top of this interpreter's other packages.
+OVERLAYS = ("onnxruntime", "onnx", "torchao")
+_OVERLAY = re.compile(rf"({'|'.join(OVERLAYS)})==({_VERSION.pattern})")
+
+
+def overlay_packages(text: str) -> tuple[str, ...]:
+    """The requirements of a side such as ``onnxruntime==1.20.1``; () for another side."""
+    parts = tuple(part.strip() for part in text.split(","))
+    return parts if all(map(_OVERLAY.fullmatch, parts)) else ()
+
+
 def is_version(text: str) -> bool:
     """Whether a side is a version, such as ``2.14.1``, rather than an interpreter."""
     return _VERSION.fullmatch(text) is not None

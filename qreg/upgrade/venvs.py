@@ -6,11 +6,13 @@ version verified: under its final name it is never incomplete.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,6 +62,46 @@ def venv_python(version: str, *, show: Progress = no_progress) -> Path:
             if not _works(venv):
                 _make(venv, show)
     return _python(venv.folder)
+
+
+def overlay_python(packages: Sequence[str], *, show: Progress = no_progress) -> Path:
+    """An interpreter with these versions, and with this one's packages in everything else.
+
+    Raises:
+        QregError: it cannot be created; with pip's message.
+    """
+    parent = sysconfig.get_path("purelib")
+    key = hashlib.sha256(f"{sys.executable}\n{parent}".encode()).hexdigest()[:12]
+    name = "+".join(one.replace("==", "-") for one in sorted(packages))
+    venv = Venv(name, cache_root() / "venvs" / f"{name}-{key}")
+    if not _works(venv):
+        with _locked(venv):
+            if not _works(venv):
+                _make_overlay(venv, packages, Path(parent), show)
+    return _python(venv.folder)
+
+
+def _make_overlay(venv: Venv, packages: Sequence[str], parent: Path, show: Progress) -> None:
+    shutil.rmtree(venv.half, ignore_errors=True)
+    show(0, 2, f"{venv.version}: creating an environment")
+    try:
+        command = [sys.executable, "-m", "venv", str(venv.half)]
+        _run(command, f"cannot create an environment for {venv.version}")
+        python = _python(venv.half)
+        only = ("--no-deps", *packages)
+        pip_install(python, only, report=lambda text: show(1, 2, f"{venv.version}: {text}"))
+        (own,) = venv.half.glob("lib/python*/site-packages")
+        # after its own packages on sys.path
+        (own / "qreg-parent.pth").write_text(f"{parent}\n")
+        shutil.rmtree(venv.folder, ignore_errors=True)
+        os.rename(venv.half, venv.folder)
+    except OSError as error:
+        raise QregError(
+            f"the environment of {venv.version} cannot be created: {error}",
+            hint="set QREG_CACHE_DIR to a folder with room",
+        ) from error
+    finally:
+        shutil.rmtree(venv.half, ignore_errors=True)
 
 
 def _python(folder: Path) -> Path:

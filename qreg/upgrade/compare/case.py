@@ -26,6 +26,8 @@ def judge_case(pair: CasePair, verdict: Verdict | None) -> CaseUpgrade:
     first, second = pair.results
     if first.failure or second.failure:
         return _failed(pair)
+    if first.of_file or second.of_file:
+        return _of_file(pair, verdict)
     controls = (_cell(pair, by=0, on=0), _cell(pair, by=1, on=1))
     cells = tuple(
         replace(_cell(pair, by=by, on=1 - by), told=control.equal)
@@ -46,9 +48,37 @@ def judge_case(pair: CasePair, verdict: Verdict | None) -> CaseUpgrade:
     return _levelled(found, pair)
 
 
+def _of_file(pair: CasePair, verdict: Verdict | None) -> CaseUpgrade:
+    """A file that both sides load: the same numbers, or the first layer that differs."""
+    one, other = (results.snapshot for results in pair.results)
+    found = CaseUpgrade(
+        case=pair.case,
+        level=Level.SAFE,
+        sizes=compare_sizes(*pair.results),
+        verdict=verdict,
+    )
+    if not _same(one, other):
+        text = f"the same file computes other numbers, {_first_layer(one, other)}"
+        if one and other and one.file and other.file and one.file.sha256 != other.file.sha256:
+            text = f"the export differs, {_first_layer(one, other)}"
+        found = replace(found, causes=(Cause.KERNELS,), findings=(text,))
+    return _levelled(found, pair)
+
+
+def _first_layer(one: Snapshot | None, other: Snapshot | None) -> str:
+    assert one is not None
+    assert other is not None
+    there = {layer.name: layer for layer in other.numerics.layers}
+    for layer in one.numerics.layers:
+        found = there.get(layer.name)
+        if found is None or found.output_digest != layer.output_digest:
+            return f"first at {layer.name}"
+    return "with equal outputs of every layer"
+
+
 def unexplained_images(pair: CasePair) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """For A's and B's state, samples whose logits moved without a known diverging layer."""
-    if any(results.failure for results in pair.results):
+    if any(results.failure or results.of_file for results in pair.results):
         return (), ()
     cells = (_cell(pair, by=0, on=1), _cell(pair, by=1, on=0))
     return _unexplained(pair, cells[0], 0), _unexplained(pair, cells[1], 1)

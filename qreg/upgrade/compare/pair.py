@@ -18,6 +18,7 @@ class SideResult:
     Attributes:
         failure: why it could not be built or run, "" where it could.
         lacks: the package that is missing on this side, "" where none is.
+        of_file: it has no state to pass on: both sides load the same file, or export the model.
         written: kinds of artifacts, each with the reason why it could not be written, or "".
     """
 
@@ -29,6 +30,7 @@ class SideResult:
     state: Arrays | None = None
     layers: Arrays | None = None
     written: tuple[tuple[str, str], ...] = ()
+    of_file: bool = False
 
 
 @dataclass(frozen=True, eq=False)

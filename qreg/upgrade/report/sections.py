@@ -126,6 +126,7 @@ def _evidence_lines(report: UpgradeReport) -> Iterator[str]:
     for letter, side in (("A", report.baseline), ("B", report.candidate)):
         where = side.environment
         ao = f", torchao {where.torchao}" if where.torchao else ", no torchao"
+        ao += f", onnxruntime {where.onnxruntime}" if where.onnxruntime else ""
         vnni = "with VNNI" if where.vnni else "without VNNI"
         yield (
             f"{letter}: torch {where.torch}, torchvision {where.torchvision}{ao}, Python "

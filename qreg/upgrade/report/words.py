@@ -62,7 +62,10 @@ def title(report: UpgradeReport) -> str:
     """What is compared, with dataset and engine where all cases share them."""
     where = _where(report)
     on = f", {where[0]} on {where[1]}" if where else ""
-    return f"PyTorch {' -> '.join(names(report))}{on}"
+    sides = report.baseline.environment, report.candidate.environment
+    versions = " -> ".join(dict.fromkeys(side.onnxruntime for side in sides if side.onnxruntime))
+    runtime = f", onnxruntime {versions}" if versions else ""
+    return f"PyTorch {' -> '.join(names(report))}{runtime}{on}"
 
 
 def _where(report: UpgradeReport) -> tuple[str, str] | None:

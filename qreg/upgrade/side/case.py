@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from qreg.artifacts.load import file_of
 from qreg.baselines.store import Store
 from qreg.data import inputs
 from qreg.gate.observe import Gate, all_logits
@@ -38,6 +39,8 @@ def make_case(case: Case, gate: Gate, files: CaseFiles) -> dict[str, Any]:
         made = samples.subject(case)
     if isinstance(made, Failure):
         return {"failure": asdict(made)}
+    if _is_file(made):
+        return _make_file(made, samples, gate, files)
     with _quiet(), use_engine(case.engine):
         # traced with several samples, so that the batch size is not specialized to 1
         images = samples.first(LAYER_IMAGES)
@@ -51,6 +54,21 @@ def make_case(case: Case, gate: Gate, files: CaseFiles) -> dict[str, Any]:
     return {"seen": log.rows(), "written": written}
 
 
+def _is_file(made: Subject) -> bool:
+    """Whether it has no state to pass on: a delivered file, or what onnxruntime runs."""
+    return file_of(made.model) is not None
+
+
+def _make_file(made: Subject, samples: GateSamples, gate: Gate, files: CaseFiles) -> dict[str, Any]:
+    """Run a file on this side, and write its snapshot: both sides load the same file."""
+    with _quiet():
+        seen = gate.describe(made, samples)
+    if isinstance(seen, Failure):
+        return {"failure": asdict(seen)}
+    Store(files.folder / "store").write(Baseline(seen, (APPROVED,)))
+    return {"file": True, "seen": [], "written": {}}
+
+
 def cross_case(
     case: Case, gate: Gate, own: CaseFiles, other: CaseFiles, writer: CaseFiles
 ) -> dict[str, Any]:
@@ -59,6 +77,8 @@ def cross_case(
     skeleton = _skeleton(case, samples)
     if isinstance(skeleton, Failure):
         return {"failure": asdict(skeleton)}
+    if _is_file(skeleton):
+        return {"file": True}
     found: dict[str, Any] = {}
     with _quiet(), use_engine(case.engine):
         for name, files in (("control", own), ("carried", other)):

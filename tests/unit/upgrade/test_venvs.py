@@ -10,7 +10,7 @@ import pytest
 
 from qreg.errors import QregError
 from qreg.settings import tomllib
-from qreg.upgrade.releases import NEEDS, is_version, requirements
+from qreg.upgrade.releases import NEEDS, is_version, overlay_packages, requirements
 from qreg.upgrade.venvs import venv_python
 from tests.unit.upgrade.wheels import make_wheels
 
@@ -125,3 +125,18 @@ def test_the_needs_are_the_projects() -> None:
     assert sorted(NEEDS) == sorted(need for need in table if not need.startswith("torch"))
     assert requirements("2.14.1")[:2] == ("torch==2.14.1", "torchvision==0.29.1")
     assert requirements("2.99.0")[:2] == ("torch==2.99.0", "torchvision")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("onnxruntime==1.20.1", ("onnxruntime==1.20.1",)),
+        ("onnxruntime==1.20.1, torchao==0.17.0", ("onnxruntime==1.20.1", "torchao==0.17.0")),
+        ("2.14.1", ()),
+        ("onnxruntime", ()),
+        ("numpy==1.26", ()),
+        ("../venv-new", ()),
+    ],
+)
+def test_versions_of_other_packages_are_sides(text: str, expected: tuple[str, ...]) -> None:
+    assert overlay_packages(text) == expected

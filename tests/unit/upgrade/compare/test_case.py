@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qreg.records.baseline import Snapshot
 from qreg.records.verdict import Check, Finding, Outcome, Verdict
 from qreg.upgrade.compare.arrays import first_difference, moved_rows
 from qreg.upgrade.compare.case import judge_case
-from qreg.upgrade.compare.pair import CasePair
+from qreg.upgrade.compare.pair import CasePair, CrossRun, SideResult
 from qreg.upgrade.records import CaseUpgrade, Cause, FileOutcome, Level
 from tests.unit.upgrade.compare.upgrade_pair import (
     KINDS,
@@ -209,3 +210,38 @@ def test_a_candidate_that_lacks_a_package_is_not_compared(package: str) -> None:
 def test_a_candidate_that_lacks_an_engine_fails() -> None:
     lacking = results(failure="engine 'x86' is not in this PyTorch", unavailable=True)
     assert _judged(pair(b=lacking)).level is Level.UNSAFE
+
+
+def _of_file(snapshot: Snapshot) -> SideResult:
+    return SideResult(snapshot=snapshot, of_file=True)
+
+
+def _files(now: Snapshot, verdict: Verdict = PASS) -> CaseUpgrade:
+    nothing = CrossRun({}, {}, {}, {})
+    both = _of_file(SNAPSHOT), _of_file(now)
+    return judge_case(CasePair(SNAPSHOT.case, ("1", "2"), both, (nothing, nothing)), verdict)
+
+
+def test_a_file_that_both_sides_run_alike() -> None:
+    found = _files(SNAPSHOT)
+    assert (found.level, found.causes, found.cells) == (Level.SAFE, (), ())
+
+
+def test_a_file_with_other_numbers_names_the_first_layer() -> None:
+    numerics = SNAPSHOT.numerics
+    first, *rest = numerics.layers
+    layers = (first, replace(rest[0], output_digest="other"), *rest[1:])
+    now = replace(SNAPSHOT, numerics=replace(numerics, layers=layers))
+    found = _files(now)
+    assert (found.level, found.causes) == (Level.DIFFERENT, (Cause.KERNELS,))
+    assert found.findings == (f"the same file computes other numbers, first at {rest[0].name}",)
+    failing = replace(PASS, outcome=Outcome.REGRESSED)
+    assert _files(now, failing).level is Level.UNSAFE
+
+
+def test_a_file_that_loads_no_longer() -> None:
+    nothing = CrossRun({}, {}, {}, {})
+    both = _of_file(SNAPSHOT), SideResult("net.pt2 cannot be loaded")
+    found = judge_case(CasePair(SNAPSHOT.case, ("1", "2"), both, (nothing, nothing)), None)
+    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
+    assert found.findings == ("fails under 2: net.pt2 cannot be loaded",)
