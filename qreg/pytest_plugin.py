@@ -25,6 +25,7 @@ from qreg.report.escape import visible
 if TYPE_CHECKING:
     from qreg.gate.judge import Judge
     from qreg.gate.pool import Pool
+    from qreg.gate.pytest_progress import Bar
     from qreg.records.budget import KnownFailure
     from qreg.records.case import Case
     from qreg.records.verdict import Verdict
