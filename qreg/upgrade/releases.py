@@ -20,6 +20,7 @@ NEEDS = (
     "platformdirs>=4",
     "tomli>=2; python_version < '3.11'",
     "filelock>=3.13",
+    "jinja2>=3.1",
 )
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?((a|b|rc)\d+)?(\.dev\d+)?(\+\w+)?")
 

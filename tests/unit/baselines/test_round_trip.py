@@ -98,8 +98,14 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     return Snapshot(
         case=draw(CASES),
         environment=draw(
-            st.builds(Environment, **dict.fromkeys(Environment.__annotations__, TEXT)).map(
-                lambda e: replace(e, vnni=len(e.cpu) > 3, threads=len(e.cpu), limits=(e.cpu,))
+            st.builds(
+                Environment,
+                **dict.fromkeys(Environment.__annotations__, TEXT)
+                | {
+                    "vnni": st.booleans(),
+                    "threads": st.integers(1, 512),
+                    "limits": st.tuples(TEXT),
+                },
             )
         ),
         checkpoint=draw(WEIGHTS),

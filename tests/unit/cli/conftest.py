@@ -66,6 +66,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         def observe(self, case: Case) -> Snapshot | Failure:
             return found.observe(case)
 
+        def notes(self, dataset: str) -> tuple[str, ...]:
+            return ()
+
     monkeypatch.setattr("qreg.gate.observe.Gate", Gate)
     monkeypatch.setattr("qreg.gate.judge.judge", found.judge)
     return found

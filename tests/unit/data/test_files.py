@@ -31,7 +31,7 @@ def test_damage_is_named_and_the_file_left_as_it_is(archive: Path, damage: str) 
     else:
         del content[0 if damage == "empty" else len(content) // 2 :]
     archive.write_bytes(content)
-    with pytest.raises(CorruptFileError, match="sha256"):
+    with pytest.raises(CorruptFileError, match=r"data\.npz.*(sha256|readable npz archive)"):
         read_npz(archive, ("a", "b"))
     assert archive.read_bytes() == content
 
