@@ -101,7 +101,7 @@ def _judge_drop(points: float, against: Against | None, evidence: Evidence) -> B
         return _not_measured("max-drop", f"{points:g} against {name}", points, f"no {name}")
     unit = "%" if score is None else score.unit
     scale = 100.0 if unit == "%" else 1.0
-    shown_unit = "points" if unit == "%" else unit
+    shown_unit = unit if unit != "%" else "point" if points == 1 else "points"
     found = _non_inferior(evidence, pair, points / scale)
     low, high = (_finite(end * scale) for end in (found.low, found.high))
     worse = "drop" if score is None or score.higher_is_better else "rise"
