@@ -10,6 +10,7 @@ from enum import Enum
 
 from qreg.records.case import Case, Environment
 from qreg.records.score import Score
+from qreg.records.shown import Shown
 from qreg.records.verdict import ScoreChange
 
 
@@ -166,7 +167,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(Shown):
     """All measurements of one case in one environment.
 
     Attributes:
@@ -180,6 +181,8 @@ class Measurement:
         score_changes: relative to the same methods as `agreements`, by their names.
         notes: what was done to samples that are not as others, and to outputs that are no class's.
     """
+
+    _html = "qreg.report.notebook:measurement_html"
 
     case: Case
     environment: Environment

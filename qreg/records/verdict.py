@@ -10,6 +10,7 @@ from enum import Enum
 
 from qreg.records.budget import BudgetCheck
 from qreg.records.case import Case, Failure
+from qreg.records.shown import Shown
 
 
 class Outcome(Enum):
@@ -191,7 +192,7 @@ class PromiseCheck:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Shown):
     """The verdict on a case.
 
     Attributes:
@@ -208,6 +209,8 @@ class Verdict:
             said of a PASS too.
         budget: the limits of the owner's budget; () where there is none.
     """
+
+    _html = "qreg.report.notebook:verdict_html"
 
     case: Case
     outcome: Outcome
