@@ -6,7 +6,9 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -74,13 +76,18 @@ def check_output(path: Path) -> None:
     """
     if path.is_dir():
         raise _not_written(path, "it is a folder")
+    if is_stream(path) and not path.exists():
+        raise _not_written(path, "there is no such device")
     target = path if is_stream(path) else path.resolve()
     if target.exists() and not os.access(target, os.W_OK):
         raise _not_written(path, "it may not be written")
     if not is_stream(path):
         folder = next(one for one in target.parents if one.exists())
-        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise _not_written(path, f"{folder} is no folder that may be written")
+        try:
+            tempfile.TemporaryFile(dir=folder).close()  # what root may do is known by trying only
+        except OSError as error:
+            text = f"{folder} is no folder that may be written ({error.strerror})"
+            raise _not_written(path, text) from error
 
 
 def is_stream(path: Path) -> bool:
@@ -160,6 +167,37 @@ def locked(path: Path) -> Iterator[None]:
             f"{path.parent}: another process has been writing for {PATIENCE_S} s",
             hint="wait for it, or end it",
         ) from error
+
+
+@contextlib.contextmanager
+def folder_locked(folder: Path) -> Iterator[None]:
+    """Hold a lock of a folder, which leaves no file in it.
+
+    Raises:
+        QregError: another process does not release it.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, until = os.open(folder, os.O_RDONLY), time.monotonic() + PATIENCE_S
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    raise QregError(
+                        f"{folder}: another process has been writing for {PATIENCE_S} s",
+                        hint="wait for it, or end it",
+                    ) from error
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(handle)
 
 
 def shipped_folder() -> Path:

@@ -148,13 +148,9 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
     _refuse_one_file(path, "models", models)
     draws = {key: _draw(path, key, table[key]) for key in _DRAWS if key in table}
     datasets, sources = _datasets(path, table.get("datasets", ["shapes10"]), root, draws)
-    where = f"{path}: [tool.qreg.{{}}]"
-    budget = (
-        read_budget(table["budget"], where.format("budget")) if "budget" in table else NO_BUDGET
-    )
-    known_failures = read_known_failures(
-        table.get("known-failures", {}), where.format("known-failures")
-    )
+    where = f"{path}: [tool.qreg."
+    budget = read_budget(table["budget"], f"{where}budget]") if "budget" in table else NO_BUDGET
+    known_failures = read_known_failures(table.get("known-failures", {}), f"{where}known-failures]")
     return Settings(
         root=root,
         budget=budget,

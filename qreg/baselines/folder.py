@@ -17,6 +17,8 @@ SIDECARS = "sidecars"
 # Folders next to those of datasets and models.
 _TAKEN = ("checkpoints", SIDECARS)
 _LOCKS = ".locks"
+# Bytes of a part of a file's name: file systems take 255, a suffix and a temporary name included.
+_LONGEST = 180
 
 
 def baseline_root(chosen: Path | None = None, *, own: Path | None = None) -> Path:
@@ -64,10 +66,11 @@ def case_file_name(case: Case) -> str:
 def _name(name: str) -> str:
     part = file_part(name)
     odd = part.startswith(".") or not part.isprintable() or set(part) & set("/\\@")
-    if not part or odd or part in _TAKEN:
+    if not part or odd or part in _TAKEN or len(part.encode()) > _LONGEST:
         raise QregError(
             f"{name!r} cannot be part of the name of a baseline's file",
-            hint=f"use a name without / \\ @, not starting with a dot, not {' or '.join(_TAKEN)}",
+            hint=f"use a name of at most {_LONGEST} bytes without / \\ @, not starting with a dot, "
+            f"not {' or '.join(_TAKEN)}",
         )
     return part
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from qreg.data.files import file_sha256
 from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
-from qreg.files import read_regular, shipped_folder, write_atomically
+from qreg.files import folder_locked, read_regular, shipped_folder, write_atomically
 from qreg.records.case import file_part
 from qreg.training.recipe import Recipe, read_recipe, recipe_text
 from qreg.training.storage import load_stored, pack
@@ -60,10 +60,11 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: Recipe) -> Recipe:
 
     content = save(pack(model))
     complete = replace(recipe, sha256=hashlib.sha256(content).hexdigest())
-    # the recipe first, under another name: killed in between, the pair is completed by its reader
-    write_atomically(_pending(path), recipe_text(complete).encode())
-    write_atomically(path, content)
-    _complete(path)
+    with folder_locked(path.parent):  # two savers would mix their pairs
+        # the recipe first, under another name: killed in between, its reader completes the pair
+        write_atomically(_pending(path), recipe_text(complete).encode())
+        write_atomically(path, content)
+        _complete(path)
     return complete
 
 
