@@ -50,6 +50,7 @@ class ItemStore:
     _kept: dict[int, Item] = field(default_factory=dict)
     _bytes: int = 0
     _structure: Any = None
+    _ordered: bool = False
 
     def item(self, position: int) -> Item:
         """The item at a position.
@@ -171,7 +172,7 @@ class ItemSamples(Samples):
                 hint="it must keep them all, in their order",
             )
         if len(items) > 1:
-            self._check_order(items, given, index)
+            self._check_order(items, given, targets, index)
         return Batch(given, targets, index)
 
     def _collated(self, items: list[Item], index: Rows) -> tuple[ins.Inputs, Any]:
@@ -193,14 +194,18 @@ class ItemSamples(Samples):
             )
         return ins.as_inputs(found[0]), found[1]
 
-    def _check_order(self, items: list[Item], given: ins.Inputs, index: Rows) -> None:
-        """The first and last items must be the same alone as in the batch."""
-        for row in (0, len(items) - 1):
-            alone, _ = self._collated([items[row]], index[[row]])
-            here = ins.cut(given, row, row + 1)
-            if not _fits(alone, here):
+    def _check_order(self, items: list[Item], given: ins.Inputs, targets: Any, index: Rows) -> None:
+        """Items must be the same alone as in the batch: of the first batch all, then its ends."""
+        every = range(len(items))
+        rows, self.store._ordered = (0, len(items) - 1) if self.store._ordered else every, True
+        for row in rows:
+            alone, target = self._collated([items[row]], index[[row]])
+            moved = "" if _fits(alone, ins.cut(given, row, row + 1)) else "inputs"
+            if not moved and not _same_target(target, targets, row, len(items)):
+                moved = "targets"
+            if moved:
                 raise DataError(
-                    f"the collate function gives sample {index[row]} other inputs, or another "
+                    f"the collate function gives sample {index[row]} other {moved}, or another "
                     f"place, in a batch of {len(items)} than alone",
                     hint="it must keep the items' order; padding at the end is fine",
                 )
@@ -215,6 +220,22 @@ def _fits(alone: ins.Inputs, batch: ins.Inputs) -> bool:
     """Whether both are the same, as far as the shorter of each dimension goes, from either end."""
     pairs = list(zip(ins.tensors(alone), ins.tensors(batch), strict=True))
     return all(_equal(*pair, last=False) or _equal(*pair, last=True) for pair in pairs)
+
+
+def _same_target(alone: Any, batch: Any, row: int, count: int) -> bool:
+    """Whether a target alone is that of a row of a batch, where both can be compared."""
+    if isinstance(alone, torch.Tensor) and isinstance(batch, torch.Tensor):
+        if not (alone.ndim and batch.ndim and len(alone) == 1 and len(batch) == count):
+            return True
+        return any(_equal(alone, batch[row : row + 1], last=last) for last in (False, True))
+    if isinstance(alone, Mapping) and isinstance(batch, Mapping):
+        return all(_same_target(alone[k], batch[k], row, count) for k in alone if k in batch)
+    if isinstance(alone, (tuple, list)) and isinstance(batch, (tuple, list)):
+        if len(alone) == 1 and len(batch) == count:
+            return ins.digest(alone[0]) == ins.digest(batch[row])
+        pairs = zip(alone, batch, strict=False)
+        return all(_same_target(one, other, row, count) for one, other in pairs)
+    return True
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor, *, last: bool) -> bool:

@@ -21,7 +21,7 @@ from qreg.data import inputs
 from qreg.errors import QregError
 from qreg.gate.observe import Gate
 from qreg.gate.samples import GateSamples
-from qreg.measure.observation import kept_elements
+from qreg.measure.observation import KEPT_ELEMENTS, WHOLE, kept_elements
 from qreg.measure.saturation import audit_case
 from qreg.measure.subject import Subject
 from qreg.metrics.layers import float_twin
@@ -120,9 +120,11 @@ def _share(
     """
     images, (rows, wanted) = samples.first(_RESTORE_SAMPLES), _wanted(before, samples)
     count, classes = inputs.count(images), wanted.shape[1]
+    # of a classifier all logits are kept, however many
+    most = KEPT_ELEMENTS if before.numerics.logits.elements else WHOLE
 
     def outputs() -> npt.NDArray[np.float32]:
-        return kept_elements(subject.run(images), count)[0][rows, :classes]
+        return kept_elements(subject.run(images), count, most=most)[0][rows, :classes]
 
     with use_engine(subject.case.engine):
         apart = outputs() - wanted

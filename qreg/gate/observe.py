@@ -32,7 +32,7 @@ from qreg.gate.qat import (
 from qreg.gate.samples import GateSamples, load_gate_samples, rule_of
 from qreg.gate.speed_up import SpeedUps
 from qreg.measure.comparison import BATCH
-from qreg.measure.observation import Observation, Observer, kept_elements
+from qreg.measure.observation import WHOLE, Observation, Observer, kept_elements
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import plain_text
 from qreg.measure.subject import Subject, operators_of
@@ -50,8 +50,6 @@ from qreg.tasks import whole_set_summary
 
 # Samples whose layer outputs are compared, which are kept in memory, and samples run alone.
 _LAYER_SAMPLES, _SINGLE_SAMPLES = 16, 4
-# All numbers of the outputs of samples that are run alone.
-_ALL = 1 << 62
 Array = npt.NDArray[np.float32]
 
 
@@ -353,7 +351,7 @@ def _not_repeatable(subject: Subject, first: Inputs) -> Failure | None:
 def _single(subject: Subject, first: Inputs) -> str:
     """Digest of the outputs of the first samples, each run alone."""
     alone = inputs.singles(inputs.head(first, _SINGLE_SAMPLES))
-    found = [kept_elements(subject.run(one), 1, most=_ALL)[0].tobytes() for one in alone]
+    found = [kept_elements(subject.run(one), 1, most=WHOLE)[0].tobytes() for one in alone]
     return hashlib.sha256(b"".join(found)).hexdigest()
 
 

@@ -15,7 +15,7 @@ from torch.ao import quantization as ao
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import diagnosis_of
-from qreg.measure.observation import kept_elements
+from qreg.measure.observation import WHOLE, kept_elements
 from qreg.measure.subject import Subject
 from qreg.metrics.tensors import sqnr
 from qreg.quantization.plain_fake_quantize import (
@@ -55,7 +55,8 @@ def observe_conversion(subject: Subject, prepared: nn.Module, first: Inputs) -> 
     converted = subject.run(given)
     plain = copy.deepcopy(prepared)
     plain.apply(ao.disable_fake_quant)
-    rows = [kept_elements(out, count)[0] for out in (fake, converted, inputs.call(plain, given))]
+    three = (fake, converted, inputs.call(plain, given))
+    rows = [kept_elements(out, count, most=WHOLE)[0] for out in three]
     flips = None
     if all(isinstance(out, torch.Tensor) and out.ndim == 2 for out in (fake, converted)):
         flips = int(np.count_nonzero(rows[0].argmax(axis=1) != rows[1].argmax(axis=1)))

@@ -19,6 +19,8 @@ from qreg.tasks import Scores, get_task
 
 #: Numbers of one sample's outputs that are kept, of a task whose outputs may be large.
 KEPT_ELEMENTS = 128
+#: For `kept_elements`: all numbers of a sample.
+WHOLE = 1 << 62
 Array = npt.NDArray[np.float32]
 
 

@@ -92,7 +92,12 @@ def _class_for(kind: type[nn.Module]) -> type[Stubbed]:
 
 def _parameters(kind: type[nn.Module]) -> dict[str, inspect.Parameter]:
     found = list(inspect.signature(kind.forward).parameters.values())[1:]
-    named = {one.name: one for one in found if one.kind in _PARAMETERS}
+    named = {
+        one.name: one
+        for one in found
+        # a flag is no input: left out it has its default, which tracers can follow
+        if one.kind in _PARAMETERS and not isinstance(one.default, (bool, str))
+    }
     # a forward of *inputs alone: it is given one
     return named or {"inputs": inspect.Parameter("inputs", _PARAMETERS[1])}
 

@@ -171,9 +171,12 @@ def same_shape(
             f"task '{task}': outputs {shapes[0]} and targets {shapes[1]} have different shapes",
             hint="let the dataset return targets of the shape of the outputs",
         )
-    if not bool(torch.isfinite(target.to(torch.float64)).all()):
+    finite = torch.isfinite(target.to(torch.float64)).reshape(len(target), -1).all(dim=1)
+    if not bool(finite.all()):
         raise DataError(
-            f"task '{task}': a target is not finite", hint="leave such samples out of the dataset"
+            f"task '{task}': the target of sample {int((~finite).nonzero()[0, 0])} of the batch is "
+            "not finite",
+            hint="leave such samples out of the dataset",
         )
     count = len(output)
     return output.to(torch.float64).reshape(count, -1), target.to(torch.float64).reshape(count, -1)

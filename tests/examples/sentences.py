@@ -73,3 +73,8 @@ def recurrent():
 
 def transformer():
     return Transformer()
+
+
+def quantize(model, context):
+    """int8 weights of the LSTM and of the linear layer, activations at run time."""
+    return torch.ao.quantization.quantize_dynamic(model, {nn.LSTM, nn.Linear}, dtype=torch.qint8)

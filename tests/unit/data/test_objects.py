@@ -153,6 +153,18 @@ def test_a_collate_function_that_reorders_is_refused() -> None:
         list(_samples(Sorting()).batches(4))
 
 
+@pytest.mark.parametrize("kind", ["tensor", "list"])
+def test_a_collate_function_that_moves_only_targets_or_inner_items_is_refused(kind: str) -> None:
+    class Moving(Made):
+        def collate_fn(self, items: list[Any]) -> Any:
+            x, y = [a for a, _ in items], [b for _, b in items]
+            y[1:-1] = y[1:-1][::-1]
+            return torch.stack(x), torch.tensor(y) if kind == "tensor" else y
+
+    with pytest.raises(DataError, match=r"sample 1 other targets.*batch of 5"):
+        list(_samples(Moving(lambda i: (torch.full((2,), float(i)), i))).batches(5))
+
+
 def test_a_collate_function_that_drops_is_refused() -> None:
     class Dropping(Texts):
         def collate_fn(self, items: list[Any]) -> Any:

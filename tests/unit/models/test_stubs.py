@@ -47,3 +47,17 @@ def test_a_models_own_fusing_is_used() -> None:
     fuse(with_stubs(model))
     assert model.asked == [False]
     assert isinstance(model.relu, nn.ReLU)
+
+
+class _Flagged(nn.Module):
+    def forward(self, x: torch.Tensor, embed: bool = False, mode: str = "sum") -> torch.Tensor:
+        if embed:
+            return x
+        return x + 1 if mode == "sum" else x * 2
+
+
+def test_a_flag_is_no_input_and_does_not_stop_a_tracer() -> None:
+    made = with_stubs(_Flagged())
+    assert not hasattr(made, "quant_embed")
+    traced = torch.fx.symbolic_trace(made)
+    assert torch.equal(traced(torch.zeros(2)), torch.ones(2))
