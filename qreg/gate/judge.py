@@ -112,12 +112,12 @@ class Judge:
         before, verdict = judged(now, baselines, alpha=self._alpha)
         if self._details:
             self._last = Judged(verdict, now, before, self._gate.observed)
-        verdict = replace(verdict, data_notes=self._gate.notes(case.dataset))
+        notes = (*self._gate.notes(case.dataset), *self._gate.qat.notes)
+        verdict = replace(verdict, data_notes=notes)
         if before is not None:
             verdict = explain(verdict, now, before.snapshot, self._gate)
         for finding in judge_qat(self._gate.qat):
             verdict = with_finding(verdict, finding)
-        verdict = replace(verdict, notes=(*self._gate.qat.notes, *verdict.notes))
         limits = self._budget.of(case, float_only=method_info(case.method).float_only)
         if limits:
             verdict = with_budget(verdict, self._gate.judge_limits(now, limits))

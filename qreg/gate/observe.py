@@ -247,7 +247,11 @@ class Gate:
     ) -> QatObservation:
         """Conversion and training; training once for all methods and engines of a checkpoint."""
         first, case = samples.first(QAT_SAMPLES), subject.case
-        conversion = observe_conversion(subject, prepared, first)
+        try:
+            conversion = observe_conversion(subject, prepared, first)
+        except Exception as error:  # a user's own fake-quantizers need not run like torch's
+            reason = raised_failure(case, error).reason
+            return QatObservation(None, None, (f"conversion was not checked: {reason}",))
         ranges, sites = range_differences(prepared, numerics.layers)
         conversion = replace(conversion, ranges=ranges, sites=sites)
         key = (case.dataset, case.model, subject.weights.text)

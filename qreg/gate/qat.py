@@ -128,8 +128,9 @@ def observe_training(prepared: nn.Module, first: Inputs) -> TrainingSteps | str:
     fakes = fake_quantizers(start)
     unknown = tuple(sorted({type(m).__name__ for m in fakes.values()} - set(KINDS)))
     for module in fakes.values():
-        module.enable_fake_quant()
-        module.enable_observer()
+        if type(module).__name__ in KINDS:  # others may be switched on otherwise
+            module.enable_fake_quant()
+            module.enable_observer()
     given = inputs.head(first, _TRAINED)
     plain_model, plain = with_plain_fake_quantize(start)
     try:
@@ -230,10 +231,11 @@ def _ranges_apart(model: nn.Module, plain: dict[str, PlainFakeQuantize]) -> tupl
     """The largest difference of a range's end as a share of the range, and its site."""
     worst, where = 0.0, ""
     for name, fake in fake_quantizers(model).items():
-        observer = fake.activation_post_process
-        if name not in plain or not _has_observed(fake) or not hasattr(observer, "min_val"):
+        if name not in plain or not _has_observed(fake):
             continue
-        expected = plain[name]
+        observer, expected = fake.activation_post_process, plain[name]
+        if not hasattr(observer, "min_val"):
+            continue
         size = (expected.high - expected.low).abs().clamp(min=1e-12)
         for own, other in ((observer.min_val, expected.low), (observer.max_val, expected.high)):
             if own.numel() != other.numel():

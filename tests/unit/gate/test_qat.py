@@ -157,6 +157,26 @@ def test_an_exception_in_training_mode_is_no_finding(prepared: nn.Module) -> Non
     assert "only for evaluation" in said
 
 
+def test_a_kind_that_is_not_known_is_left_as_it_is_and_named(prepared: nn.Module) -> None:
+    class Own(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+            self.fake_quant_enabled = torch.ones(1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = x.round()
+            return found
+
+    model: Any = copy.deepcopy(prepared)
+    model.quant.activation_post_process = Own(nn.Identity())
+    found = observe_training(model, images())
+    assert isinstance(found, TrainingSteps)
+    assert found.unknown == ("Own",)
+    assert found.modules == 4
+    assert list(judge_qat(QatObservation(None, found))) == []
+
+
 def test_a_float_network_is_not_prepared(prepared: nn.Module) -> None:
     assert is_prepared(prepared)
     assert not is_prepared(Net())
