@@ -109,7 +109,7 @@ def _recover(args: argparse.Namespace, method: str) -> Recovery:
 def _print(found: Recovery, *, code: bool) -> None:
     from rich.syntax import Syntax
 
-    from qreg.sensitivity.report import recovery_lines, recovery_notes, recovery_table
+    from qreg.sensitivity.report import gate_line, recovery_lines, recovery_notes, recovery_table
 
     out = console()
     for number, line in enumerate(recovery_lines(found)):
@@ -117,6 +117,9 @@ def _print(found: Recovery, *, code: bool) -> None:
     out.print(recovery_table(found))
     for note in recovery_notes(found):
         out.print(note, style="dim", highlight=False)
+    if found.keep:
+        # in one line, to be copied
+        out.print(f"for the gate: {gate_line(found)}", highlight=False, soft_wrap=True)
     if code and found.code:
         out.print(f"\n{', '.join(found.calls)}", style="bold", highlight=False)
         out.print(Syntax(found.code, "python", background_color="default", word_wrap=True))

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from qreg.sensitivity.keeping import keepable_layers, quantized_sites, readers
 from qreg.sensitivity.measuring import FLOAT, ONLY, Prepared, Seen, as_score, built, interleaved
 from qreg.sensitivity.measuring import prepared as prepare_case
 from qreg.sensitivity.records import BudgetOutcome, FrontPoint, Part, Recovery, Verified
-from qreg.sensitivity.rule import Summarize, shortest, verified
+from qreg.sensitivity.rule import Summarize, shortest, verified, worth_showing
 from qreg.tasks import whole_set_summary
 
 #: Samples on which the order of the layers is found.
@@ -227,25 +228,28 @@ def _needed(
 def _chosen(half: _Half, order: Keep, options: Options) -> tuple[Keep, Callable[[Verified], bool]]:
     """The shortest list by the simulation, and what counts as enough.
 
-    KEPT is enough; where not even all layers in float would be shown to keep the budget on so few
-    samples, a drop within the budget.
+    A list whose drop these samples show to be within the budget, or one whose drop is within it,
+    where that is so much shorter that what the others add is against the noise of few samples.
     """
     tried = 0
-    all_float = half.judged(half.simulated(order))
 
-    def enough(found: Verified) -> bool:
-        if all_float.outcome is BudgetOutcome.KEPT:
-            return found.outcome is BudgetOutcome.KEPT
+    def shown(found: Verified) -> bool:
+        return found.outcome is BudgetOutcome.KEPT
+
+    def estimated(found: Verified) -> bool:
         return found.drop <= half.max_drop
 
-    def within(keep: Keep) -> bool:
+    def within(keep: Keep, enough: Callable[[Verified], bool]) -> bool:
         nonlocal tried
         tried += 1
         options.progress(tried, tried + 1, "trying lists of layers")
         return enough(half.judged(half.simulated(keep)))
 
-    keep, _ = shortest(order, within)
-    return keep, enough
+    short, _ = shortest(order, partial(within, enough=estimated))
+    longer, found = shortest(order, partial(within, enough=shown))
+    if found and len(longer) <= worth_showing(len(short)):
+        return longer, shown
+    return short, estimated
 
 
 def _confirmed(
@@ -312,9 +316,14 @@ def _front(
         part = keep[:count]
         drop = half.judged(half.simulated(part)).drop
         size = base + sum(weights.get(layer, 0) for layer in part)
-        points.append(FrontPoint(", ".join(part), part, drop, size, None, True))
+        points.append(FrontPoint(_first_of(part), part, drop, size, None, True))
     points.append(FrontPoint("nothing", (), before.drop, base, quantized, False))
     return tuple(points)
+
+
+def _first_of(keep: Keep) -> str:
+    names = ", ".join(keep[:3])
+    return f"{names} and {len(keep) - 3} more" if keep[3:] else names
 
 
 def _code(subject: Subject, keep: Keep) -> str:

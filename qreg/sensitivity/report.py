@@ -231,5 +231,8 @@ def recovery_notes(found: Recovery) -> Iterator[str]:
         "drop: compared with the same weights in float; one-sided 95 % bounds: KEPT where the "
         "upper one is below the budget."
     )
-    if found.keep:
-        yield f'for the gate: methods = ["{found.case.method}", "{found.method}"]'
+
+
+def gate_line(found: Recovery) -> str:
+    """What to write into ``[tool.qreg]``; "" where nothing is kept."""
+    return f'methods = ["{found.case.method}", "{found.method}"]' if found.keep else ""

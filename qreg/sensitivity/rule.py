@@ -134,6 +134,15 @@ def _verified(now: Score, change: float, low: float, high: float, max_drop: floa
     return Verified(outcome, now.value, -change, -high, -low, len(now.values))
 
 
+def worth_showing(short: int) -> int:
+    """Up to how many layers a list may have that is shown to keep the budget.
+
+    Compared with the `short` one that keeps it by estimate: on few samples, many more layers would
+    only be there to narrow the interval.
+    """
+    return 2 * short + 2
+
+
 def shortest(
     order: Sequence[str], within: Callable[[tuple[str, ...]], bool]
 ) -> tuple[tuple[str, ...], bool]:

@@ -205,6 +205,7 @@ _SCRIPTS = {
     "tests/speed/judge_baselines.py": "--count 4",
     "tests/speed/calibrate_penalty.py": "--series 2",
     "tests/speed/zoo.py": "--help",
+    "tests/speed/sensitivity_overhead.py": "--model linear_100 --limit 40 --bare 1",
     "tests/evidence/clean_scores.py": "--help",
     "tests/evidence/real_scores.py": "--draws 5",
     "tests/evidence/budget_rates.py": "--table simulated --draws 5",
