@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ from qreg.training.checkpoints import find_checkpoint, load_checkpoint
 
 #: Samples a batch, and batches: enough to calibrate with and to see a batch's influence.
 _BATCH, _BATCHES = 8, 2
+#: Numbers of a sample from which on half as many are drawn: observers take most of the time.
+_LARGE = 100_000
 #: Labelled samples whose accuracy is compared with chance.
 _LABELLED = 256
 
@@ -51,7 +54,7 @@ class CheckRequest:
     Attributes:
         dataset: whose samples the model is run on; "" for random inputs.
         inputs: the shapes of random inputs, drawn from `seed`.
-        batch: samples of a random batch.
+        batch: samples of a random batch; 0: 8, and 4 of large ones.
         jobs: processes at a time.
         seconds: a method that takes longer is blocked.
         tracing: whether torch.fx and torch.export are tried by themselves.
@@ -63,7 +66,7 @@ class CheckRequest:
     engine: str
     dataset: str = ""
     inputs: tuple[InputShape, ...] = ()
-    batch: int = _BATCH
+    batch: int = 0
     seed: int = 0
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     seconds: int = 300
@@ -165,7 +168,9 @@ def random_inputs(request: CheckRequest) -> list[Inputs]:
     """Batches of random values in the shapes that are asked for, from the seed."""
     generator = torch.Generator().manual_seed(request.seed)
     shapes = request.inputs or (InputShape((3, 224, 224)),)
-    return [_random_batch(shapes, request.batch, generator) for _ in range(_BATCHES)]
+    large = sum(math.prod(one.shape) for one in shapes) > _LARGE
+    batch = request.batch or (_BATCH // 2 if large else _BATCH)
+    return [_random_batch(shapes, batch, generator) for _ in range(_BATCHES)]
 
 
 def _random_batch(shapes: tuple[InputShape, ...], batch: int, generator: torch.Generator) -> Inputs:
