@@ -56,6 +56,9 @@ def test_it_is_small_and_has_no_baselines(wheel: Path) -> None:
     assert all(name.startswith("qreg/_baselines/checkpoints/") for name in checkpoints)
     assert not [name for name in names if "@" in name]
     assert "qreg/py.typed" in names
+    here = {path.name for path in (ROOT / "qreg" / "report" / "templates").iterdir()}
+    assert here
+    assert here <= {Path(name).name for name in names if "/templates/" in name}
 
 
 def test_it_compares_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
