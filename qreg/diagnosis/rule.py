@@ -27,6 +27,7 @@ _FUNCTIONAL = {
 #: Functions without a quantized kernel whose module eager mode replaces by a quantized one.
 _MODULES = {"hardswish": "Hardswish", "layer_norm": "LayerNorm", "group_norm": "GroupNorm",
             "instance_norm": "InstanceNorm2d", "batch_norm": "BatchNorm2d"}  # fmt: skip
+_SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "matmul": "@", "bmm": "@", "mm": "@"}
 _ATEN = {"native_batch_norm": "batch_norm", "native_layer_norm": "layer_norm",
          "native_group_norm": "group_norm", "_softmax": "softmax",
          "_native_batch_norm_legit": "batch_norm"}  # fmt: skip
@@ -60,15 +61,26 @@ def called(code: str) -> str:
         tree = ast.parse(code if not code.rstrip().endswith(":") else f"{code} pass")
     except SyntaxError:
         return "if" if re.match(r"(el)?if |while |assert ", code) else ""
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.If, ast.IfExp, ast.While, ast.Assert)):
-            return "if"
-        if isinstance(node, (ast.BinOp, ast.AugAssign)):
-            return _SYMBOLS.get(type(node.op).__name__, "")
-        if isinstance(node, ast.Call):
-            name = node.func
-            return name.attr if isinstance(name, ast.Attribute) else getattr(name, "id", "")
+    return next((name for node in ast.walk(tree) if (name := _called_by(node))), "")
+
+
+def _called_by(node: ast.AST) -> str:
+    if isinstance(node, (ast.If, ast.IfExp, ast.While, ast.Assert)):
+        return "if"
+    if isinstance(node, (ast.BinOp, ast.AugAssign)):
+        return _SYMBOLS.get(type(node.op).__name__, "")
+    if isinstance(node, ast.Call):
+        name = node.func
+        return name.attr if isinstance(name, ast.Attribute) else getattr(name, "id", "")
     return ""
+
+
+def _calls(code: str, name: str) -> bool:
+    """Whether an operator is one of an expression's, which on Python 3.10 is a whole line."""
+    try:
+        return any(_called_by(node) == name for node in ast.walk(ast.parse(code)))
+    except SyntaxError:
+        return False
 
 
 # operator, reason, remedy, and the methods to use instead
@@ -83,7 +95,12 @@ def _quote(raised: Raised) -> str:
 
 def _operator(raised: Raised, name: str = "") -> str:
     """As the author wrote it: a module's class, an operator's sign, a function's name."""
-    return raised.layer_kind or called(raised.code) or _ATEN.get(name, name).rstrip("_")
+    aten = _ATEN.get(name, name).rstrip("_")
+    # Python 3.10 knows the line and not the operator in it; PyTorch's message names that
+    for written in () if raised.layer_kind else (aten, _SIGNS.get(aten, "")):
+        if written and _calls(raised.code, written):
+            return written
+    return raised.layer_kind or called(raised.code) or aten
 
 
 def _float_into_quantized(raised: Raised) -> Found:
@@ -159,10 +176,14 @@ def _control_flow(raised: Raised) -> Found:
     return name, f"{what}{_quote(raised)}", remedy, ("pt2e-static", "static")
 
 
+# the second is how PyTorch 2.6 says it
+_DATA_DEPENDENT = re.compile(r"data-dependent|Dynamic control flow is not supported")
+
+
 def _export(raised: Raised) -> Found:
     if raised.tracer != "export":
         return None
-    if "GuardOnDataDependentSymNode" in raised.kind or "data-dependent" in raised.message:
+    if "GuardOnDataDependentSymNode" in raised.kind or _DATA_DEPENDENT.search(raised.message):
         what = "the branch or size depends on the input's values, which torch.export cannot follow"
         remedy = "use torch.where or torch.cond there"
         return called(raised.code), f"{what}{_quote(raised)}", remedy, _EAGER

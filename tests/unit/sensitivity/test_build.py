@@ -30,7 +30,7 @@ from qreg.sensitivity.sharing import SharedRuns
 _FAST = ("static", "fx-static", "dynamic", "qat")
 _SLOW = (
     "static-per-tensor", "qat-per-tensor", "fx-qat", "pt2e-static", "pt2e-qat",
-    "torchao-int8-dynamic", "torchao-int8-weight-only", "static-auto",
+    "torchao-int8-dynamic", "torchao-int8-weight-only", "torchao-int4-weight-only", "static-auto",
 )  # fmt: skip
 #: sums of int8 kernels are exact, those of the simulation are float: a few values round to the
 #: neighbouring code, as 1 / 255 of a range
