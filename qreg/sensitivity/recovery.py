@@ -316,7 +316,9 @@ def _front(
         part = keep[:count]
         drop = half.judged(half.simulated(part)).drop
         size = base + sum(weights.get(layer, 0) for layer in part)
-        points.append(FrontPoint(_first_of(part), part, drop, size, None, True))
+        points.append(
+            FrontPoint(_first_of(_shown(found, part)), _shown(found, part), drop, size, None, True)
+        )
     points.append(FrontPoint("nothing", (), before.drop, base, quantized, False))
     return tuple(points)
 
