@@ -31,6 +31,7 @@ _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "matmul": "@", "bmm": 
 _ATEN = {"native_batch_norm": "batch_norm", "native_layer_norm": "layer_norm",
          "native_group_norm": "group_norm", "_softmax": "softmax",
          "_native_batch_norm_legit": "batch_norm"}  # fmt: skip
+_OF_QUANTIZED = ("qscheme", "q_scale", "q_zero_point", "q_per_channel_scales")
 #: Reasons and advice are of one line; a longer text of PyTorch's is cut here.
 _LONGEST = 160
 
@@ -123,6 +124,16 @@ def _no_kernel(raised: Raised) -> Found:
     if aten in _FUNCTIONAL and name.strip("_") in (*_SYMBOLS.values(), *_FUNCTIONAL):
         return name, reason, _functional(_FUNCTIONAL[aten]), REWRITING
     return name, reason, _keep_float(name), REWRITING
+
+
+def _mixed(raised: Raised) -> Found:
+    """The scale of a float tensor is asked for, as where it is joined to a quantized one."""
+    found = _COULD_NOT.search(raised.message)
+    if not found or found["backend"] != "CPU" or found["name"] not in _OF_QUANTIZED:
+        return None
+    name = _operator(raised)
+    reason = f"{name} of a quantized and a float tensor{_quote(raised)}"
+    return name, reason, "quantize both (QuantStub) or neither", REWRITING
 
 
 def _functional(method: str) -> str:
@@ -231,6 +242,7 @@ _LOOK = "see the traceback: --traceback, or -vv in pytest"
 _KINDS: tuple[Callable[[Raised], Found], ...] = (
     _float_into_quantized,
     _no_kernel,
+    _mixed,
     _scalar,
     _view,
     _control_flow,

@@ -212,13 +212,14 @@ def report(records: list[dict[str, Any]], wanted: int) -> Iterator[str]:
     """The tables, as Markdown."""
     checked = [record for record in records if "methods" in record]
     yield f"{len(checked)} of {wanted} networks, torch {torch.__version__}.\n"
-    yield "| method | works | blocked | unavailable | of these, plain PyTorch works |"
-    yield "|---|---|---|---|---|"
+    yield "| method | tried | works | blocked | unavailable | of these, plain PyTorch works |"
+    yield "|---|---|---|---|---|---|"
     for method in METHODS:
         rows = [r for record in checked for r in record["methods"] if r["method"] == method]
         counts = Counter(row["outcome"] for row in rows)
         beside = sum("works" in row.get("plain", {}) for row in rows)
-        cells = [counts["works"], counts["blocked"], counts["unavailable"], beside]
+        found = [counts[outcome] for outcome in ("works", "blocked", "unavailable")]
+        cells = [len(rows), *found, beside]
         yield f"| {method} | {' | '.join(map(str, cells))} |"
     yield "\n| method | networks | blocked by | for example |"
     yield "|---|---|---|---|"
@@ -248,13 +249,13 @@ def _reasons(checked: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _row(record: dict[str, Any]) -> str:
-    cells = [
-        "works" if row["outcome"] == "works" else row["operator"] or row["outcome"]
-        for row in record["methods"]
-    ]
+    cells = dict.fromkeys(METHODS, "not tried")
+    for row in record["methods"]:
+        works = row["outcome"] == "works"
+        cells[row["method"]] = "works" if works else row["operator"] or row["outcome"]
     million = record["parameters"] / 1e6
     name = record["model"]
-    return f"| {name} | {' | '.join(cells)} | {record['size']} | {million:.1f} |"
+    return f"| {name} | {' | '.join(cells.values())} | {record['size']} | {million:.1f} |"
 
 
 def _differences(checked: list[dict[str, Any]]) -> Iterator[str]:

@@ -60,6 +60,7 @@ def _raised_by(method: str, model: nn.Module) -> Exception:
         (lambda x, y: torch.roll(x, 1, 2), "roll", "fx-static"),
         (lambda x, y: x + 3, "+", "add_scalar"),
         (lambda x, y: x + torch.ones(1), "+", "QuantStub"),
+        (lambda x, y: torch.cat([torch.ones_like(x.dequantize()), x], 1), "cat", "QuantStub"),
     ],
 )
 def test_eager_static(operation: Operation, operator: str, advice: str) -> None:
