@@ -135,7 +135,7 @@ def read_regular(path: Path | str, *, most: int) -> bytes:
         OSError: as `open_regular`.
     """
     with open_regular(path, most=most) as file:
-        return file.read(most)
+        return file.read(os.fstat(file.fileno()).st_size)  # a larger buffer would be made first
 
 
 def _what(mode: int) -> str:

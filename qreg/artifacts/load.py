@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +21,7 @@ from qreg.artifacts.onnx_file import OnnxModel, load_onnx
 from qreg.artifacts.program import load_program
 from qreg.artifacts.torchscript import load_script
 from qreg.data import inputs
+from qreg.data.files import file_sha256
 from qreg.errors import ModelFileError
 from qreg.quantization.method import Context, Method
 from qreg.records.model_file import ModelFile
@@ -45,8 +45,7 @@ def load_file(name: str) -> nn.Module:
         warnings.simplefilter("ignore")
         load = load_program if kind is FileFormat.PROGRAM else load_script
         model: nn.Module = load(path, name=shown)
-    content = path.read_bytes()
-    facts = ModelFile(kind.value, hashlib.sha256(content).hexdigest(), len(content))
+    facts = ModelFile(kind.value, file_sha256(path), path.stat().st_size)
     object.__setattr__(model, _FACTS, facts)
     return model
 

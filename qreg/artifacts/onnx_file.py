@@ -26,6 +26,7 @@ from qreg.artifacts.onnx_graph import OnnxGraph, OnnxLayer
 from qreg.data import inputs as model_inputs
 from qreg.data.inputs import Inputs
 from qreg.errors import ModelFileError, UnavailableError
+from qreg.files import read_regular
 from qreg.metrics.tensors import digest, sqnr
 from qreg.records.measurement import Size
 from qreg.records.model_file import ModelFile
@@ -421,6 +422,10 @@ def _load_hint(text: str) -> str:
 # files
 
 
+# Bytes that a serialized model may have: the limit of protocol buffers.
+_MOST = 1 << 31
+
+
 def load_onnx(path: Path, *, name: str) -> OnnxModel:
     """Load an ONNX file; nothing in it is executed but its operators.
 
@@ -430,7 +435,12 @@ def load_onnx(path: Path, *, name: str) -> OnnxModel:
         UnavailableError: onnx or onnxruntime is not installed.
     """
     need_onnx()
-    content = path.read_bytes()
+    try:
+        content = read_regular(path, most=_MOST)
+    except OSError as error:
+        raise ModelFileError(
+            f"{name}: {error.strerror or error}", hint="larger weights are external data of it"
+        ) from error
     model = _parsed(content, name)
     external = tuple(_external_files(model, path, name))
     folder = path.resolve().parent if external else None

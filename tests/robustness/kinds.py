@@ -657,6 +657,71 @@ def _read_table(folder: Path) -> Any:
     return str(select_cases(settings)), str(gate_options(settings).sources)
 
 
+# --- files of models ---
+
+
+def _model_file(ending: str) -> Callable[[], Files]:
+    def make() -> Files:
+        import io
+        import warnings
+
+        import torch
+
+        model, sample = _net().eval(), torch.zeros(2, 3, 4, 4)
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if ending == "pt":
+                torch.jit.save(torch.jit.trace(model, sample), buffer)
+            elif ending == "pt2":
+                batch = torch.export.Dim("batch", min=1, max=64)
+                program = torch.export.export(model, (sample,), dynamic_shapes=({0: batch},))
+                torch.export.save(program, buffer)
+            else:
+                return {f"m.{ending}": _onnx()}
+        return {f"m.{ending}": buffer.getvalue()}
+
+    return make
+
+
+def _onnx() -> bytes:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.random.default_rng(0).normal(size=(4, 2)).astype("f4")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="/fc/MatMul")],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    made: bytes = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    return made
+
+
+def _read_model_file(ending: str) -> Callable[[Path], Any]:
+    def read(folder: Path) -> Any:
+        import torch
+
+        from qreg.artifacts.load import file_of, load_file
+        from qreg.artifacts.names import search_in
+
+        search_in(folder)
+        model = load_file(f"file:m.{ending}")
+        inputs = torch.ones(2, 4) if ending == "onnx" else torch.ones(2, 3, 4, 4)
+        try:
+            with torch.no_grad():
+                outputs = model(inputs).numpy()
+        except QregError:
+            raise
+        except Exception as error:  # a model that fails on its inputs is an ERROR of its case
+            raise QregError(f"it fails: {type(error).__name__}") from error
+        return outputs, file_of(model) is not None
+
+    return read
+
+
 # --- what processes write ----------------------------------------------------------------------
 
 
@@ -765,6 +830,14 @@ def _of(make: Callable[[], Files], ending: str) -> str:
     return next(name for name in make() if name.endswith(ending))
 
 
+def _endings() -> tuple[str, ...]:
+    """Of models' files that can be made and read here."""
+    from importlib.util import find_spec
+
+    both = find_spec("onnx") and find_spec("onnxruntime")
+    return ("pt", "pt2", *(("onnx",) if both else ()))
+
+
 def kinds() -> tuple[Kind, ...]:
     """All of them."""
     upgrade = [
@@ -851,6 +924,10 @@ def kinds() -> tuple[Kind, ...]:
         _file("JSON of a verdict", _verdict, "verdict.json", _trees, _read_verdict),
         _file("JSON of options", _options, "options.json", _trees, _read_options),
         *upgrade,
+        *(
+            _file(f"model: .{one}", _model_file(one), f"m.{one}", _bytes, _read_model_file(one))
+            for one in _endings()
+        ),
     )  # fmt: skip
 
 
