@@ -216,6 +216,18 @@ def is_known(case: Case, settings: Settings) -> bool:
     return named and case.engine in ALL_ENGINES
 
 
+def may_run(case: Case, settings: Settings) -> bool:
+    """Whether a case that only a file names may be run: its names are registered or the table's.
+
+    A file of baselines or of a history may be a stranger's, and a name such as ``os:abort`` is code
+    that would be imported and called.
+    """
+    own = [name for name, _ in dataset_sources(settings)]
+    dataset = case.dataset in own or case.dataset in DATASETS.names()
+    model = case.model in settings.models or case.model in MODELS.names()
+    return dataset and model and (case.method in settings.methods or case.method in METHODS.names())
+
+
 def matches(case: Case, names: Iterable[str]) -> bool:
     """Whether a name or pattern matches the case."""
     return any(fnmatchcase(str(case), name) for name in names)

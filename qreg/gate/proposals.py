@@ -10,7 +10,7 @@ from qreg.errors import CorruptFileError, MissingDataError, OtherWeightsError
 from qreg.measure.options import Options
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Case, Failure
-from qreg.selection import CaseChoice, gate_options, is_known, matches, named_cases
+from qreg.selection import CaseChoice, gate_options, is_known, matches, may_run, named_cases
 from qreg.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class ProposalRequest:
         Args:
             create: without names and choice, all of the project's.
         """
-        settings, stored = self.settings, self.store.cases()
+        settings = self.settings
+        stored = [case for case in self.store.cases() if may_run(case, settings)]
         if self.names:
             among = (*self.choice.cases(settings), *stored)
             found = named_cases(self.names, among, settings)
@@ -47,6 +48,14 @@ class ProposalRequest:
         if self.choice or create:
             return self.choice.cases(settings)
         return tuple(case for case in stored if is_known(case, settings))
+
+    def not_named(self) -> tuple[Case, ...]:
+        """Cases that have a baseline, and would run code that only their file names."""
+        if self.choice and not self.names:
+            return ()
+        found = (case for case in self.store.cases() if not may_run(case, self.settings))
+        globs = (case for case in found if not self.names or matches(case, self.names))
+        return tuple(case for case in globs if str(case) not in self.names)
 
 
 @dataclass(frozen=True)

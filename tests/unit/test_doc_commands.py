@@ -214,6 +214,10 @@ _SCRIPTS = {
     "tests.invariants.real_kernels": "--images 1 --model linear_100",
     "tests.faults.mutate_oracle": "--help",
     "tests.faults.environment_noise": "--help",
+    "tests.robustness.mutations": "--count 40",
+    "tests.robustness.kills": "--count 2 --only history",
+    "tests.robustness.writers": "--count 2",
+    "tests/speed/scan_baselines.py": "--count 40",
 }
 
 

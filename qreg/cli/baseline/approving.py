@@ -38,7 +38,8 @@ def diff(args: argparse.Namespace) -> int:
         found = propose_changes(request, request.cases())
         changes = (*found.changes, *propose_trims(request))
     _print_changes(found, changes, applied=False, traceback=args.traceback)
-    return _status(found, wrong=bool(changes or found.failures))
+    skipped = _say_not_named(request)
+    return _status(found, wrong=bool(changes or found.failures or skipped))
 
 
 def update(args: argparse.Namespace) -> int:
@@ -53,10 +54,23 @@ def update(args: argparse.Namespace) -> int:
         request = _approval_request(args, show)
         done = approve(request)
     _print_approved(done, request, traceback=args.traceback)
-    wrong = done.wrong
+    wrong = done.wrong + _say_not_named(request.proposals)
     if request.wants(PROMISE) and not asked_to_stop():
         wrong += _record_promises(args)
     return _status(done.found, wrong=wrong > 0)
+
+
+def _say_not_named(request: ProposalRequest) -> int:
+    """Name the cases that were not measured because only their file names their code."""
+    found = request.not_named()
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        say(
+            f"{found[0]}{more}: not measured, because neither [tool.qreg] nor the command line "
+            f"names its code\n  name it: qreg baseline diff {found[0]}",
+            error=True,
+        )
+    return len(found)
 
 
 def _status(found: Proposals, *, wrong: bool) -> int:

@@ -12,7 +12,7 @@ from qreg.cli.speed.options import add_measuring, add_pairs, add_selection, chec
 from qreg.cli.terminal import say
 from qreg.errors import QregError
 from qreg.names import output_file, positive
-from qreg.selection import matches, project_settings
+from qreg.selection import matches, may_run, project_settings
 
 if TYPE_CHECKING:
     from qreg.measure.options import Options
@@ -213,6 +213,11 @@ def _confirm(change: ChangePoint, path: Path, args: argparse.Namespace) -> Outco
     from qreg.speed.history.confirmations import Confirmation, keep
 
     before, after, case = change.before.commit, change.after.commit, change.after.case
+    if str(case) not in args.cases and not may_run(case, project_settings()):
+        raise QregError(
+            f"{case}: neither [tool.qreg] nor the command line names its code",
+            hint=f"a history's file runs none: name it, qreg speed history --confirm {case}",
+        )
     run, plan = check_cases(
         args, before, after, choose=lambda _: (case,), options=_of_entry(args, change.after)
     )
