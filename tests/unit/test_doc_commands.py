@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ _SHORT = {
     "migrate": "--limit 40 --threads 1",
     "sensitivity": "--limit 40 --threads 1",
     "recover": "--limit 40 --threads 1",
-    "train": "--epochs 1 --threads 1",
+    "train": "--epochs 1 --threads 1 --force",
     "audit": "--images 4 --threads 1",
     "check": "--methods dynamic",
     "init": "--methods dynamic --force",
@@ -146,6 +147,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mypackage" / "__init__.py").write_text("")
     (folder / "mypackage" / "nets.py").write_text(net)
     make_npz(folder / "photos.npz")
+    for example in (ROOT / "tests" / "examples").glob("[a-z]*.py"):
+        if not example.name.startswith("test_"):
+            shutil.copy(example, folder)
     _make_images(folder / "my_images")
     return folder
 
@@ -206,6 +210,8 @@ _SCRIPTS = {
     "tests/speed/calibrate_penalty.py": "--series 2",
     "tests/speed/zoo.py": "--help",
     "tests/speed/sensitivity_overhead.py": "--model linear_100 --limit 40 --bare 1",
+    "tests/speed/tasks_overhead.py": "--count 1 --rounds 1",
+    "tests/speed/image_folder.py": "--count 20",
     "tests/evidence/clean_scores.py": "--help",
     "tests/evidence/real_scores.py": "--draws 5",
     "tests/evidence/budget_rates.py": "--table simulated --draws 5",
