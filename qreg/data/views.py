@@ -64,9 +64,13 @@ def _view(name: str, tensor: torch.Tensor, mean: tuple[float, ...], std: tuple[f
 
 
 def _is_wave(values: Array) -> bool:
-    if values.dtype.kind != "f" or values.ndim not in (1, 2) or values.shape[-1] < _WAVE:
+    if values.dtype.kind != "f" or values.ndim not in (1, 2):
         return False
-    return values.ndim == 1 or values.shape[0] <= 2
+    # one row of numbers may also be features; one of a channel is a signal
+    length = int(values.shape[-1])
+    if values.ndim == 1:
+        return length >= _WAVE
+    return int(values.shape[0]) <= 2 and length >= _WAVE // 4
 
 
 def _channels_last(values: Array) -> Array | None:

@@ -207,6 +207,7 @@ _SCRIPTS = {
     "tests/speed/gate_overhead.py": "--rounds 1 --models linear_100",
     "tests/speed/compare_overhead.py": "--dataset shapes10 --rounds 1",
     "tests/speed/judge_baselines.py": "--count 4",
+    "tests/speed/page_speed.py": "--count 3",
     "tests/speed/calibrate_penalty.py": "--series 2",
     "tests/speed/zoo.py": "--help",
     "tests/speed/sensitivity_overhead.py": "--model linear_100 --limit 40 --bare 1",

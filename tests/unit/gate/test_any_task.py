@@ -25,8 +25,10 @@ from qreg.measure.options import Options
 from qreg.quantization.engines import available_engines
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case
+from qreg.records.detail import ViewKind
 from qreg.records.measurement import Measurement
 from qreg.records.verdict import Check, Outcome, Verdict
+from qreg.report.gate_page import gate_page
 
 pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
 APPROVAL = Approval("first", "2026-01-01T00:00:00+00:00", "", "0.2.0")
@@ -226,6 +228,7 @@ class Kind:
     task: str
     method: str
     engine: str = "x86"
+    view: ViewKind = ViewKind.TEXT
 
 
 KINDS = (
@@ -233,9 +236,9 @@ KINDS = (
     Kind("attention", "texts", "classification", "dynamic"),
     Kind("recurrent", "texts", "classification", "dynamic"),
     # x86's quantized transposed convolution gives other bits at each call without AVX512
-    Kind("unet", "masks", "segmentation", "fx-static", "onednn"),
-    Kind("detector", "boxes", "detection", "fx-static"),
-    Kind("audio", "tones", "classification", "static"),
+    Kind("unet", "masks", "segmentation", "fx-static", "onednn", ViewKind.IMAGE),
+    Kind("detector", "boxes", "detection", "fx-static", view=ViewKind.IMAGE),
+    Kind("audio", "tones", "classification", "static", view=ViewKind.WAVE),
 )
 
 
@@ -282,9 +285,17 @@ def test_recorded_judged_and_broken(
     verdict = _judged(case, tmp_path)
     assert verdict.outcome is Outcome.PASS, verdict.findings
     _break_head(monkeypatch)
-    verdict = _judged(case, tmp_path)
-    assert verdict.outcome is Outcome.REGRESSED
-    assert {finding.check for finding in verdict.findings} & {Check.LOGITS, Check.SCORE}
+    judge = Judge(Gate(Options()), Store(tmp_path), alpha=0.01, details=True)
+    broken = judge.verdict(case)
+    assert isinstance(broken, Verdict)
+    assert broken.outcome is Outcome.REGRESSED
+    assert {finding.check for finding in broken.findings} & {Check.LOGITS, Check.SCORE}
+    detail = judge.detail(case)
+    assert detail.notes == ()
+    assert detail.samples
+    assert {view.kind for one in detail.samples for view in one.views} == {kind.view}
+    assert any(one.before != one.now for one in detail.layers)
+    assert "<article" in gate_page([(broken, detail)], created="2026-11-26T00:00:00+00:00")
 
 
 def _break_head(monkeypatch: pytest.MonkeyPatch) -> None:
