@@ -60,12 +60,20 @@ def quantize_int4_weight_only(model: nn.Module, group: int = 32) -> nn.Module:
 
     A layer whose inputs are no multiple of the group stays float: torchao refuses it.
     """
+    return quantize_int4_weight_only_keeping(model, (), group)
+
+
+def quantize_int4_weight_only_keeping(
+    model: nn.Module, layers: Collection[str], group: int = 32
+) -> nn.Module:
+    """Give all linear layers but these int4 weights, with float computation."""
     import torch
     from torchao.quantization import IntxWeightOnlyConfig, quantize_
     from torchao.quantization.granularity import PerGroup
 
     def fits(module: nn.Module, name: str) -> bool:
-        return isinstance(module, nn.Linear) and module.in_features % group == 0
+        fitting = isinstance(module, nn.Linear) and module.in_features % group == 0
+        return fitting and name not in layers
 
     int4: torch.dtype = vars(torch)["int4"]  # unknown to type checkers
     config = IntxWeightOnlyConfig(weight_dtype=int4, granularity=PerGroup(group))
@@ -75,6 +83,10 @@ def quantize_int4_weight_only(model: nn.Module, group: int = 32) -> nn.Module:
 
 def _int4(model: nn.Module, context: Context) -> nn.Module:
     return quantize_int4_weight_only(model)
+
+
+def _keep_int4(model: nn.Module, context: Context, layers: tuple[str, ...]) -> nn.Module:
+    return quantize_int4_weight_only_keeping(model, layers)
 
 
 def _dynamic(model: nn.Module, context: Context) -> nn.Module:
@@ -107,4 +119,9 @@ INT8_WEIGHT_ONLY = Method.of(
     keep=_keep_weight_only,
     keep_recipe=(quantize_int8_weight_only_keeping,),
 )
-INT4_WEIGHT_ONLY = Method.of(METHODS.info("torchao-int4-weight-only"), _int4)
+INT4_WEIGHT_ONLY = Method.of(
+    METHODS.info("torchao-int4-weight-only"),
+    _int4,
+    keep=_keep_int4,
+    keep_recipe=(quantize_int4_weight_only_keeping,),
+)

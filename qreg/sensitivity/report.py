@@ -92,8 +92,8 @@ def _row(effect: SiteEffect, unit: str) -> tuple[str, ...]:
     site = effect.site
     saved = f"{site.saved_bytes / MB:.3f}" if site.part is Part.WEIGHT else ""
     return (
-        f"{'=' if effect.tied else ''}{effect.rank or '-'}",
-        f"{site}{' *' if effect.significant else ''}",
+        f"{'=' if effect.tied else ''}{effect.rank or '-'}{'*' if effect.significant else ' '}",
+        str(site),
         "" if effect.sqnr_db is None else f"{effect.sqnr_db:.1f}",
         "" if effect.noise is None else f"{effect.noise * 100:.1f}",
         _change(effect.only, unit),
@@ -108,8 +108,12 @@ def _change(effect: ScoreEffect | None, unit: str) -> str:
     if effect is None:
         return ""
     change = effect.score
-    low, high = (_signed(end, unit) for end in (change.low, change.high))
-    return f"{_signed(change.change, unit)} ({low}..{high})"
+    low, high = (_short(end, unit) for end in (change.low, change.high))
+    return f"{_short(change.change, unit)} ({low}..{high})"
+
+
+def _short(value: float, unit: str) -> str:
+    return f"{round(value * 100, 1) + 0:+.1f}" if unit == "%" else f"{value + 0:+.3g}"
 
 
 def sensitivity_notes(found: Sensitivity, *, everything: bool = False) -> Iterator[str]:

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -14,12 +14,13 @@ import torch
 
 from qreg.data.samples import Batch
 from qreg.measure.options import Options
+from qreg.models.stubs import Stubbed
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
 from qreg.records.numerics import EQUAL_DB
 from qreg.sensitivity.measuring import ALL, BUT, FLOAT, ONLY, REAL, Prepared, Seen, interleaved
 from qreg.sensitivity.measuring import prepared as prepare_case
-from qreg.sensitivity.records import Fidelity, Part, Sensitivity, SiteEffect
+from qreg.sensitivity.records import Fidelity, Part, Sensitivity, Site, SiteEffect
 from qreg.sensitivity.rule import (
     LEVEL,
     noise_shares,
@@ -215,7 +216,7 @@ def _effects(
         place = found.simulation.switches[site].site
         effects.append(
             SiteEffect(
-                place,
+                in_users_names(found, place),
                 rank,
                 tied=rank <= len(tied) and tied[rank - 1],
                 significant=significant.get(site, False),
@@ -227,7 +228,15 @@ def _effects(
             )
         )
     rest = [n for n in range(found.sites) if n not in measured.errors]
-    return (*effects, *(SiteEffect(found.simulation.switches[n].site) for n in rest))
+    unseen = (in_users_names(found, found.simulation.switches[n].site) for n in rest)
+    return (*effects, *map(SiteEffect, unseen))
+
+
+def in_users_names(found: Prepared, site: Site) -> Site:
+    """The site, its layer called as in the user's model, without qreg's stubs around it."""
+    if not isinstance(found.subject.source, Stubbed):
+        return site
+    return replace(site, layer=site.layer.removeprefix("model."))
 
 
 def _grouped(

@@ -44,6 +44,10 @@ _SHORT = {
 _INSTEAD = {
     "cifar10": "shapes10",
     "resnet20": "linear_100",
+    "mobilenet_v2": "linear_100",
+    "nets:damaged": "nets:make_net",
+    "nets:data": "photos.npz",
+    "pt2e-static": "static",
     "simple_cnn": "linear_100",
     "static,fx-static,pt2e-static,pt2e-static-compiled": "static,fx-static",
     "--compiled": "--no-code",

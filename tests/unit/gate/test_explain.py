@@ -155,6 +155,10 @@ def _scaled(name: str) -> Any:
     return change
 
 
+def _slow(value: str) -> Any:
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 LAYERS = ["quant", "model.conv", "model.again", "model.add", "model.fc"]
 
 
@@ -170,7 +174,7 @@ def test_a_scale_at_fault_is_named_and_accounts_for_the_difference(
     assert _share(note, name) >= 90
 
 
-@pytest.mark.parametrize("name", ["model.conv", "model.again", "model.fc"])
+@pytest.mark.parametrize("name", ["model.conv", *map(_slow, ("model.again", "model.fc"))])
 def test_a_scale_at_fault_in_an_fx_graph(faulty: Any, colours: Path, name: str) -> None:
     gate, now, before = _pair(faulty, _case(colours, "fx_static"), _scaled(name))
     assert _share(_explained(gate, now, before)[1], name) >= 90
@@ -191,7 +195,7 @@ def _quantizing(graph: Any, layer: str) -> Any:
 
 
 @pytest.mark.skipif(not find_spec("torchao"), reason="torchao is not installed")
-@pytest.mark.parametrize("layer", ["input", "model.relu"])
+@pytest.mark.parametrize("layer", ["model.relu", _slow("input")])
 def test_a_scale_at_fault_in_an_exported_graph(faulty: Any, colours: Path, layer: str) -> None:
     def change(graph: Any) -> None:
         for node in _quantizing(graph, layer):
@@ -203,7 +207,7 @@ def test_a_scale_at_fault_in_an_exported_graph(faulty: Any, colours: Path, layer
 
 
 @pytest.mark.skipif(not find_spec("torchao"), reason="torchao is not installed")
-@pytest.mark.parametrize("layer", ["model.conv", "model.again", "model.fc"])
+@pytest.mark.parametrize("layer", ["model.again", *map(_slow, ("model.conv", "model.fc"))])
 def test_a_weight_at_fault_in_an_exported_graph(faulty: Any, colours: Path, layer: str) -> None:
     """Restoring leaves the graph as it was: the next layer is tried on the same one."""
 

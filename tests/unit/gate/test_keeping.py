@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from qreg.baselines.folder import case_file
 from qreg.gate.observe import Gate
 from qreg.measure.options import Options
@@ -15,6 +17,7 @@ from tests.unit.checks import given
 from tests.unit.checks.given import EXACT
 
 
+@pytest.mark.slow
 def test_a_method_with_layers_in_float_is_judged_like_another() -> None:
     case = Case("shapes10", "simple_cnn", "static-keep:conv1+fc3", default_engine())
     first, second = (Gate(Options(calibration=16)).observe(case) for _ in range(2))

@@ -27,8 +27,9 @@ from qreg.sensitivity.measuring import Prepared, prepared
 from qreg.sensitivity.records import Part
 from qreg.sensitivity.sharing import SharedRuns
 
-_FAST = ("static", "fx-static", "dynamic", "qat")
+_FAST = ("static", "dynamic")
 _SLOW = (
+    "fx-static", "qat",
     "static-per-tensor", "qat-per-tensor", "fx-qat", "pt2e-static", "pt2e-qat",
     "torchao-int8-dynamic", "torchao-int8-weight-only", "torchao-int4-weight-only", "static-auto",
 )  # fmt: skip
