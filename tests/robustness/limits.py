@@ -106,7 +106,6 @@ def limit_this_process(*, memory: int) -> None:
     own = len([one for one in Path("/proc").iterdir() if one.name.isdecimal()]) + _PROCESSES
     wanted = own if most == resource.RLIM_INFINITY else min(own, most)
     resource.setrlimit(resource.RLIMIT_NPROC, (wanted, most))
-    os.nice(5)
 
 
 def _one(number: int, run: Callable[[int], tuple[str, str]]) -> Found:

@@ -4,7 +4,7 @@ Each input must give a named error or the same result as the unharmed file (or, 
 signed, a result that it could have been meant to have), in 5 s and 500 MB. Inputs are made by
 hypothesis from a seed; they are read in forks with limits, hundreds in each.
 
-Usage: python -m tests.robustness.mutations [--count N] [--seed N] [--kind TEXT]
+Usage: python -m tests.robustness.mutations [--count N] [--seed N] [--jobs N] [--kind TEXT]
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +83,10 @@ def mutate(kind: Kind, count: int, number: int) -> list[Found]:
         return run_all(len(changes), run)
 
 
+def _numbered(number: int, count: int, chosen_seed: int) -> list[Found]:
+    return mutate(kinds()[number], count, chosen_seed)
+
+
 def _read(kind: Kind, folder: Path) -> Any:
     """The unharmed result; its reader prints and moves as a command would."""
     here, out, cache = Path.cwd(), os.dup(1), os.environ.get("QREG_CACHE_DIR")
@@ -117,6 +124,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2000, help="of inputs, over all kinds")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--kind", default="", help="only kinds whose name has this text")
     args = parser.parse_args()
     import torch  # noqa: F401 - once, and not in every fork
@@ -124,8 +132,10 @@ def main() -> int:
     chosen = [kind for kind in kinds() if args.kind in kind.name]
     each, started = -(-args.count // len(chosen)), time.monotonic()
     counts, slowest = [], Found(0, "named")
-    for kind in chosen:
-        found = mutate(kind, each, args.seed)
+    numbers = [number for number, kind in enumerate(kinds()) if args.kind in kind.name]
+    with ProcessPoolExecutor(args.jobs, get_context("fork")) as pool:
+        results = list(pool.map(_numbered, numbers, repeat(each), repeat(args.seed)))
+    for kind, found in zip(chosen, results, strict=True):
         counts.append((kind.name, Counter(one.outcome for one in found)))
         slowest = max(slowest, *found, key=lambda one: one.seconds)
         for one in found:

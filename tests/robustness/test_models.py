@@ -28,7 +28,7 @@ WAYS: dict[str, tuple[str, bool]] = {
     "changes_the_dtype": ("torch.set_default_dtype(torch.float64)", False),
     "changes_the_recursion_limit": ("sys.setrecursionlimit(60000)", False),
     "changes_the_threads": ("torch.set_num_threads(2)", False),
-    "changes_the_grad_mode": ("torch.set_grad_enabled(True)", False),
+    "changes_the_grad_mode": ("torch.set_grad_enabled(True)", None),
     "patches": ("json.dumps = None; os.replace = None", None),
     "closes_its_output": ("os.close(1); os.close(2)", None),
     "moves": ("os.chdir('/')", None),

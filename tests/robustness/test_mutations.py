@@ -19,8 +19,8 @@ def test_a_few(kind: Kind) -> None:
 
 @pytest.mark.slow
 @_EACH
-def test_two_hundred(kind: Kind) -> None:
-    _check(kind, 200)
+def test_a_hundred(kind: Kind) -> None:
+    _check(kind, 100)
 
 
 def _check(kind: Kind, count: int) -> None:
