@@ -819,7 +819,7 @@ def _read_options(folder: Path) -> Any:
         content = read_regular(folder / "options.json", most=1 << 20)
     except OSError as error:
         raise QregError(str(error)) from error
-    return Options.of_plain(parse(content)).plain()
+    return Options.of_plain(parse(content))
 
 
 def _file(name: str, make: Callable[[], Files], target: str, changes: Any, read: Any, **more: Any):
