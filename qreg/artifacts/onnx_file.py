@@ -96,17 +96,26 @@ class OnnxModel(nn.Module):
         name: in messages.
         folder: of its external data, if it has any.
         file: its facts.
+        session: a session of it; by default a new one.
+        structure: of its outputs, see `like`.
     """
 
     def __init__(
-        self, content: bytes, *, name: str, folder: Path | None = None, file: ModelFile
+        self,
+        content: bytes,
+        *,
+        name: str,
+        folder: Path | None = None,
+        file: ModelFile,
+        session: Any = None,
+        structure: Any = None,
     ) -> None:
         super().__init__()
         self.content, self.name, self.folder, self.file = content, name, folder, file
-        self._session: Any = None
+        self._session, self._other = session, None
         self._graph: OnnxGraph | None = None
         self._observing: Any = None
-        self.structure: Any = None
+        self.structure = structure
         inputs = self.session.get_inputs()
         self.input_names = tuple(one.name for one in inputs)
         self._types = tuple(_DTYPES.get(one.type) for one in inputs)
@@ -117,7 +126,12 @@ class OnnxModel(nn.Module):
         return self  # it is never modified, and a session cannot be copied
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_session": None, "_observing": None, "_graph": None}
+        return self.__dict__ | {
+            "_session": None,
+            "_other": None,
+            "_observing": None,
+            "_graph": None,
+        }
 
     @property
     def session(self) -> Any:
@@ -147,10 +161,17 @@ class OnnxModel(nn.Module):
             ) from error
 
     def reloaded(self) -> OnnxModel:
-        """The same model in a new session."""
-        again = OnnxModel(self.content, name=self.name, folder=self.folder, file=self.file)
-        again.structure = self.structure
-        return again
+        """The same model in another session; that in which `operators` were counted will do."""
+        session = self._other or self._start(self.content, session_options())
+        self._other = None
+        return OnnxModel(
+            self.content,
+            name=self.name,
+            folder=self.folder,
+            file=self.file,
+            session=session,
+            structure=self.structure,
+        )
 
     def changed(self, change: Callable[[OnnxGraph], None]) -> OnnxModel:
         """The model with a changed graph, its external data inside; `change` works in place."""
@@ -243,7 +264,7 @@ class OnnxModel(nn.Module):
             path = Path(folder, "optimized.onnx")
             options = session_options()
             options.optimized_model_filepath = str(path)
-            self._start(self.content, options)
+            self._other = self._start(self.content, options)
             optimized = onnx.load(str(path), load_external_data=False)
         counts = Counter(
             f"{node.domain.removeprefix('com.') or 'onnx'}::{node.op_type}"
