@@ -63,7 +63,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
         _write(folder / "exports", name, _float(name))
     _write(folder / "exports", "own", with_stubs(files.net()).eval())
     (folder / "nets.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tests.unit.artifacts.files import net\n"
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from tests.unit.artifacts.files import net\n"
     )
     (folder / "pyproject.toml").write_text(_TABLE)
     return folder
