@@ -67,9 +67,9 @@ def layer_numerics(
         source: the model it was quantized from; it is modified.
     """
     if isinstance(model, OnnxModel):
-        return model.describe(inputs, float_values(source, inputs))
+        return model.describe(inputs, float_values(source, inputs, blocks=False))
     if is_script(model):
-        return script_layers(model, inputs, float_values(source, inputs))
+        return script_layers(model, inputs, float_values(source, inputs, blocks=False))
     if graph := exported_graph(model):
         return graph_layers(graph, float_values(source, inputs), inputs)
     twin = float_twin(source, model)
@@ -88,11 +88,15 @@ def layer_numerics(
 
 
 @torch.no_grad()
-def float_values(source: nn.Module, inputs: Inputs) -> dict[str, torch.Tensor]:
+def float_values(
+    source: nn.Module, inputs: Inputs, *, blocks: bool = True
+) -> dict[str, torch.Tensor]:
     """Outputs of a float model's layers, by name, for the layers of a graph or a file.
 
     Args:
         source: modules, whose BatchNorm is folded in place; or a model from a file.
+        blocks: include modules that consist of layers; an operator of a file that belongs to such
+            a block is one of several, and not its output.
     """
     if isinstance(source, OnnxModel):
         return source.float_values(inputs)
@@ -103,7 +107,7 @@ def float_values(source: nn.Module, inputs: Inputs) -> dict[str, torch.Tensor]:
     source.apply(ao.disable_fake_quant)
     source.apply(ao.disable_observer)
     twin = fold_batch_norm(source.eval())
-    names = {name for name, _ in twin.named_modules() if name}
+    names = {name for name, _ in twin.named_modules() if name} if blocks else None
     found = layer_outputs(partial(call, twin), twin, inputs, names=names)
     # of a model between stubs; a file has the names of the model that its author exported
     inside = {n.removeprefix(_STUBBED): x for n, x in found.items() if n.startswith(_STUBBED)}
