@@ -99,7 +99,7 @@ def run_record(args: argparse.Namespace) -> int:
         say(f"not judged: {failure.case}: {failure.text}", error=True)
     append(path, gate_entries(judged.found, time=now(), commit=current_commit(root)))
     total = len(judged.found) + len(judged.failures)
-    print(f"recorded {len(judged.found)} of {total} cases in {os.fspath(path)}")
+    say(f"recorded {len(judged.found)} of {total} cases in {os.fspath(path)}")
     return int(bool(judged.failures) or not judged.found)
 
 
