@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -84,9 +85,9 @@ class TreeChange:
     def of(self, tree: Any) -> Any:
         places = list(_places(tree))
         if not places:
-            return WEIRD[self.value % len(WEIRD)]
+            return copy.deepcopy(WEIRD[self.value % len(WEIRD)])
         holder, key = places[self.at % len(places)]
-        value = WEIRD[self.value % len(WEIRD)]
+        value = copy.deepcopy(WEIRD[self.value % len(WEIRD)])
         if self.how == "set":
             holder[key] = value
         elif self.how == "remove":
