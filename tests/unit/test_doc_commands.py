@@ -209,6 +209,8 @@ _SCRIPTS = {
     "docs/printed.py": "",
     "docs/screenshots.py": "--help",
     "tests/speed/gate_overhead.py": "--rounds 1 --models linear_100",
+    # without onnxruntime it is refused in one line, which is no short form of it
+    "tests/speed/onnx_gate_overhead.py": "--help",
     "tests/speed/compare_overhead.py": "--dataset shapes10 --rounds 1",
     "tests/speed/judge_baselines.py": "--count 4",
     "tests/speed/page_speed.py": "--count 3",
