@@ -41,6 +41,7 @@ def test_types_and_docstrings_are_no_place_for_a_mutant() -> None:
     assert list(mutants_of(source)) == []
 
 
+@pytest.mark.slow
 def test_equivalent_mutants_are_of_the_oracle_as_it_is() -> None:
     folder = ROOT / "qreg/quantization/reference"
     known = {

@@ -38,6 +38,7 @@ def pinned_for(version: str) -> dict[str, str]:
     return known[version] if version in known else known[max(older, key=_number)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the table is of x86-64 CPUs")
 def test_answers_are_those_pinned_for_this_version() -> None:
     changes = moved(pinned_for(VERSION), answers())

@@ -134,6 +134,7 @@ def test_kernels_without_vnni_compute_what_the_oracle_says(cap: str) -> None:
     assert "passed" in run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="not an x86-64 CPU")
 @pytest.mark.parametrize("engine", ["fbgemm", "onednn"])
 def test_audit_predicts_a_whole_model_layer_by_layer(engine: str) -> None:

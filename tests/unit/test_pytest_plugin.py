@@ -126,6 +126,7 @@ _SCALED = """\
 """
 
 
+@pytest.mark.slow
 def test_what_is_broken_leaves_the_other_cases_alone(project: Path) -> None:
     _change(project / "nets.py", '"""Static', 'raise RuntimeError("broken here")\n    """')
     damaged = next((project / "baselines" / "photos").glob("*/dynamic@*.json"))
@@ -141,6 +142,7 @@ def test_what_is_broken_leaves_the_other_cases_alone(project: Path) -> None:
     assert printed.endswith("status 1")
 
 
+@pytest.mark.slow
 def test_what_was_not_judged_is_shown(project: Path) -> None:
     _change(project / "pyproject.toml", '["photos.npz"]', '["photos.npz", "cifar10"]')
     next((project / "baselines" / "photos").glob("*/dynamic@*.json")).unlink()
@@ -178,6 +180,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(project: Path) -> None:
     assert printed.endswith("status 4")
 
 
+@pytest.mark.slow
 def test_other_runs_of_pytest_are_left_alone(project: Path) -> None:
     (project / "test_other.py").write_text("def test_one():\n    pass\n")
     plugin = ("-p", "qreg.pytest_plugin", "-p", "no:cacheprovider")

@@ -91,6 +91,7 @@ sys.exit(main(argv))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "status"), [("static", 0), ("dynamic", 1)])
 def test_without_torchao_the_others_run_and_reported(method: str, status: int) -> None:
     command = [sys.executable, "-c", _HIDDEN, method]

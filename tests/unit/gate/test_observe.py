@@ -168,6 +168,7 @@ for method in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_in_another_order_sees_the_same_and_prints_nothing(
     gate: Gate, nets: str, colours: Path, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_crash_costs_its_own_case_and_missing_data_is_reported(
         pool.verdict(Case("cifar10", "simple_cnn", "fp32", "qnnpack"))
 
 
+@pytest.mark.slow
 def test_whatever_ends_a_case_is_the_error_of_that_case(options: JudgeRequest, nets: str) -> None:
     net, engine = f"{nets}:make_net", "qnnpack"
     ends = {Case("colours", net, f"{nets}:{name}", engine): said for name, said in _ENDS.items()}

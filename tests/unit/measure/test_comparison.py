@@ -39,6 +39,7 @@ def _measured(
     return [result for result in results if isinstance(result, Measurement)]
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_plain_torch() -> None:
     found = _measured(*METHODS)[0]
     dataset = get_dataset("shapes10")
@@ -72,12 +73,14 @@ def test_calibration_is_recorded_where_it_was_used() -> None:
     assert static.calibration == tuple(range(512))
 
 
+@pytest.mark.slow
 def test_the_same_case_gives_the_same_predictions_again() -> None:
     first, again = _measured(*METHODS)[2], _measured("static", times=2)[1]
     assert first.accuracy == again.accuracy
     assert first.size == again.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", available_engines())
 def test_every_engine_keeps_the_accuracy(engine: str) -> None:
     methods = METHODS if engine == "x86" else METHODS[:2]

@@ -117,6 +117,7 @@ model.state_dict()
 """
 
 
+@pytest.mark.slow
 def test_one_time_warnings_are_not_emitted_later(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[3])
     done = subprocess.run(

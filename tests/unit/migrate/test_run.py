@@ -44,6 +44,7 @@ def _measured(method: str) -> Replacement:
     return _of(_found(), method)
 
 
+@pytest.mark.slow
 def test_every_successor_is_paired_with_what_it_replaces() -> None:
     pairs = [(one.replaced.method, one.case.method) for one in _found().replacements]
     assert pairs == [
@@ -142,6 +143,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("broken_methods", None)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_successor_is_named(broken: str) -> None:
     names = ("halved", "float_only", "raising")
     pairs = [(_case("static"), _case(f"{broken}:{name}")) for name in names]
@@ -172,6 +174,7 @@ def test_a_deprecated_method_that_is_not_there_leaves_the_others(broken: str) ->
     assert "checkpoint" in without.reason
 
 
+@pytest.mark.slow
 def test_an_engine_that_a_successor_does_not_run_on_is_reported() -> None:
     if "qnnpack" not in available_engines():
         pytest.skip("this PyTorch has no engine qnnpack")

@@ -23,6 +23,7 @@ def job(*cases: Case) -> Job:
     )
 
 
+@pytest.mark.slow
 def test_a_real_child_times_real_cases() -> None:
     cases = [Case("shapes10", "linear_100", method, "x86") for method in ("static", "fp32")]
     with open_side(HERE, ROOT) as side:

@@ -50,6 +50,7 @@ def test_killed_it_takes_the_work_with_it(tmp_path: Path) -> None:
     raise AssertionError("the work goes on")
 
 
+@pytest.mark.slow
 def test_a_model_that_leaves_is_no_success(nets: str, colours: Path, tmp_path: Path) -> None:
     (tmp_path / "gone.py").write_text(
         f"import os, sys\nfrom {nets} import make_net\n"

@@ -71,6 +71,7 @@ def _given(method: str, source: nn.Module, images: torch.Tensor, calibration: An
     return [source, images[:2]] if method == "ort-dynamic" else [source]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", STATIC)
 @torch.no_grad()
 def test_the_code_as_shown_gives_the_methods_logits(method: str) -> None:

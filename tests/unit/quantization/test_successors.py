@@ -74,6 +74,7 @@ def _layers(subject: Subject) -> dict[str, Layer]:
     return {layer.name: layer for layer in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", SUCCESSORS)
 def test_a_successor_predicts_what_the_float_network_does(method: str) -> None:
     control = "fp32-finetuned" if method.endswith("qat") else "fp32"
@@ -198,6 +199,7 @@ sys.exit(main(["compare", "--limit", "20", "--methods", "pt2e-static,torchao-int
 """
 
 
+@pytest.mark.slow
 def test_without_torchao_the_others_are_measured_and_reported() -> None:
     done = subprocess.run([sys.executable, "-c", _HIDDEN], capture_output=True, text=True)
     assert done.returncode == 1, done.stderr

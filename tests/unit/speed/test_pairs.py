@@ -20,6 +20,7 @@ def job(*cases: Case, **more: object) -> Job:
     return Job(cases, calls=(5,) * len(cases), **given)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_two_real_children_take_turns() -> None:
     cases = [Case("shapes10", "linear_100", method, "x86") for method in ("static", "fp32")]
     place = processor_of(0, threads=1)
@@ -48,6 +49,7 @@ def test_the_side_that_crashes_is_named_and_the_other_is_gone(tmp_path: Path, le
                 os.kill(entry["pid"], 0)
 
 
+@pytest.mark.slow
 def test_one_that_says_an_error_before_its_turn_is_reported(tmp_path: Path) -> None:
     case = Case("shapes10", "linear_100", "nothing", "x86")
     jobs = {"A": job(Case("shapes10", "linear_100", "fp32", "x86")), "B": job(case)}

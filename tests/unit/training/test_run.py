@@ -115,6 +115,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_killed_training_goes_on_where_it_was(tmp_path: Path, colours: Path) -> None:
     command = [sys.executable, "-c", _KILLED, "train", "--model", "tiny_nets:make_net"]
     command += ["--dataset", str(colours), "--epochs", "400", "--threads", "1"]

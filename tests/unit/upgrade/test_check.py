@@ -235,6 +235,7 @@ def test_a_property_that_is_lost_is_named(doctored: UpgradeReport) -> None:
     assert "HistogramObserver stays within the range" in lost
 
 
+@pytest.mark.slow
 def test_an_interpreter_without_torch(tmp_path: Path) -> None:
     python = doctored_python(tmp_path / "other", {"torch": "raise ImportError('no torch here')"})
     with pytest.raises(QregError, match=r"--to .*no torch here \(importing torch\)") as caught:

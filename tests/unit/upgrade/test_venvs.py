@@ -31,6 +31,7 @@ def _left(cache: Path) -> list[str]:
     return sorted(p.name for p in (cache / "venvs").iterdir() if not p.name.endswith(".lock"))
 
 
+@pytest.mark.slow
 def test_it_is_made_once(index: Path, own_cache: Path) -> None:
     make_wheels(index, "9.9.1")
     shown: list[str] = []
@@ -59,6 +60,7 @@ def test_what_a_killed_process_left_is_not_taken_for_whole(index: Path, own_cach
     assert _left(own_cache) == [name]
 
 
+@pytest.mark.slow
 def test_a_version_that_does_not_exist(index: Path, own_cache: Path) -> None:
     make_wheels(index, "9.9.1")
     with pytest.raises(QregError, match=r"from versions: 9\.9\.1") as caught:

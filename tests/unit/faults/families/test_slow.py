@@ -58,6 +58,7 @@ FALLBACKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fallback", FALLBACKS)
 def test_a_fallback_breaks_the_promise(fallback: str) -> None:
     if fallback != "slow kernels" and not capture_environment().vnni:
@@ -83,6 +84,7 @@ def test_int8_keeps_it() -> None:
     assert observation.check.observed > 0.6 * _LOG_SPEED_UP
 
 
+@pytest.mark.slow
 def test_slow_kernels_change_no_number() -> None:
     clean = Gate(OPTIONS).observe(CASE)
     with get_faults(["slow-kernels"])[0].inject(Target(CASE, OPTIONS)):
@@ -91,6 +93,7 @@ def test_slow_kernels_change_no_number() -> None:
     assert slow == clean
 
 
+@pytest.mark.slow
 def test_what_was_observed_is_measured_first_and_then_built_again() -> None:
     gate = Gate(OPTIONS)
     made: list[nn.Module] = []
