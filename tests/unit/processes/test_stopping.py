@@ -21,6 +21,15 @@ def _ask(number: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_an_exception(number: int) -> None:
     before = signal.getsignal(number)
+    signal.signal(number, signal.SIG_DFL)  # under nohup a hang-up is ignored, as it is asked to be
+    try:
+        _is_an_exception(number)
+    finally:
+        signal.signal(number, before)
+
+
+def _is_an_exception(number: int) -> None:
+    before = signal.getsignal(number)
     with pytest.raises(Stopped) as found, stoppable():
         _ask(number)
     assert found.value.number == number == asked_to_stop()
