@@ -225,7 +225,8 @@ def may_run(case: Case, settings: Settings) -> bool:
     own = [name for name, _ in dataset_sources(settings)]
     dataset = case.dataset in own or case.dataset in DATASETS.names()
     model = case.model in settings.models or case.model in MODELS.names()
-    return dataset and model and (case.method in settings.methods or case.method in METHODS.names())
+    methods = (*_all_methods(settings), *METHODS.names())
+    return dataset and model and case.method in methods
 
 
 def matches(case: Case, names: Iterable[str]) -> bool:

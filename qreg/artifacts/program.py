@@ -88,7 +88,7 @@ def _refuse_machine_code(path: Path, name: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [f"/{one}" for one in archive.namelist()]
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ModelFileError(
             f"{name} is no exported program, or cut off: {error}",
             hint="write it with torch.export.save; copy it again",

@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
+import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,7 +35,11 @@ from qreg.files import open_regular, read_regular
 #: 2: any .npy files, meta.json {"files": {name: sha256}, "notes": [...]}
 _FORMAT = 2
 _BLOCK = 1 << 20
-_DAMAGE = (RecursionError, OSError, ValueError, KeyError, EOFError, TypeError, AttributeError)
+# the last two: numpy reads the header of a .npy file as Python's text
+_DAMAGE = (
+    RecursionError, OSError, ValueError, KeyError, EOFError, TypeError, AttributeError,
+    SyntaxError, tokenize.TokenError,
+)  # fmt: skip
 # Left free on the disk of the cache.
 _SPARE = 64 << 20
 Array = npt.NDArray[Any]
