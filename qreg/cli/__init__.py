@@ -151,6 +151,8 @@ def _work(args: argparse.Namespace) -> int:
     try:
         status: int = args.run(args)
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich's way to end
+            raise error.__context__ from None
         raise QregError(
             f"code that was run ended the program: sys.exit({error.code!r})",
             hint="a model, a method or a dataset must raise what is wrong, and not exit",

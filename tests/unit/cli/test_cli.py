@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -198,3 +200,21 @@ def test_cifar10_that_is_not_there_exits_with_2(
     said = capsys.readouterr().err
     assert "tried" in said
     assert "QREG_DATA_DIR" in said
+
+
+def test_a_reader_that_leaves_ends_the_command_as_a_shell_expects() -> None:
+    """rich turns the closed pipe into `sys.exit(1)`, which is no exit of a model's code."""
+    code = (
+        "import sys, qreg.cli as cli\nfrom argparse import Namespace\n"
+        "from rich.console import Console\n"
+        "work = lambda args: Console().print('line\\n' * 100_000) or 0\n"
+        "cli.build_parser = lambda: Namespace(parse_args=lambda argv: Namespace(run=work))\n"
+        "sys.exit(cli._run([]))"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
