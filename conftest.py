@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,3 +122,12 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "tiny_nets"
     sys.modules.pop("tiny_nets", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_project_is_left() -> Iterator[None]:
+    """What a command that ran in this process took from a project's table ends with its test."""
+    yield
+    for module, define in (("qreg.data", "define_datasets"), ("qreg.models", "define_models")):
+        if module in sys.modules:
+            getattr(sys.modules[module], define)(())

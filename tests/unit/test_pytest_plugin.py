@@ -265,7 +265,7 @@ def _in_a_terminal(folder: Path, *options: str) -> str:
 def test_a_terminal_shows_how_far_the_gate_is(project: Path) -> None:
     shown = _in_a_terminal(project, "--qreg-jobs=1")
     assert "[----------] 0/3" in shown
-    assert "1/3, 0:" in shown
+    assert re.search("[12]/3, 0:", shown)  # cases may end between two refreshes
     assert "photos/nets:make_net" in shown.partition("3 PASS")[0]
     assert "3 cases: 3 PASS" in shown
     assert "\x1b7" not in _in_a_terminal(project, "-q", "--qreg-method=fp32")
