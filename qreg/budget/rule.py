@@ -24,10 +24,10 @@ from qreg.records.score import Score
 from qreg.stats.intervals import clopper_pearson
 from qreg.stats.non_inferiority import (
     LEVEL,
-    MOST_SAMPLES,
     NonInferiority,
     non_inferior,
     non_inferior_scores,
+    smallest_number,
 )
 
 Summarize = Callable[[npt.NDArray[np.float64]], float]
@@ -246,15 +246,7 @@ def _needed_for_share(observed: float, share: float, total: int) -> int | None:
         flips = observed * samples
         return float(special.betaincinv(flips + 1, samples - flips, LEVEL)) < share
 
-    low, high = total, 2 * total
-    while not shown(high):
-        low, high = high, 2 * high
-        if high > MOST_SAMPLES:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if shown(middle) else (middle, high)
-    return high
+    return smallest_number(shown, total)
 
 
 def _not_measured(limit: str, allowed: str, bound: float, reason: str) -> BudgetCheck:

@@ -110,6 +110,20 @@ def add_limit_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_case_options(parser: argparse.ArgumentParser) -> None:
+    """Add --method and --engine of a command that looks at one case."""
+    parser.add_argument(
+        "--method", action=Once, default="static", metavar="NAME", help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--engine",
+        action=Once,
+        default="",
+        metavar="NAME",
+        help=f"of {', '.join(ALL_ENGINES)} (default: the first available one)",
+    )
+
+
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """Add --model, --dataset, --data-dir and --checkpoints."""
     parser.add_argument(

@@ -125,7 +125,7 @@ def _needed_scores(
         half = float(special.stdtrit(count - 1, level)) * math.sqrt(max(variance, 0) / (count - 1))
         return mean - half > -max_drop
 
-    return _smallest(shown, total)
+    return smallest_number(shown, total)
 
 
 def _check(max_drop: float, level: float) -> None:
@@ -187,11 +187,14 @@ def _needed_samples(
         low, _ = tango(won * samples, lost * samples, samples, level=2 * level - 1)
         return low > -max_drop
 
-    return _smallest(shown, total)
+    return smallest_number(shown, total)
 
 
-def _smallest(shown: Callable[[int], bool], total: int) -> int | None:
-    """The smallest number above `total` at which it is shown; None where there is none."""
+def smallest_number(shown: Callable[[int], bool], total: int) -> int | None:
+    """The smallest number of samples above `total` at which it is shown.
+
+    None where that is more than `MOST_SAMPLES`.
+    """
     low, high = total, 2 * total
     while not shown(high):
         low, high = high, 2 * high

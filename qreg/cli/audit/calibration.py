@@ -8,14 +8,15 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import (
+    add_case_options,
     add_data_options,
     add_thread_option,
     check_model_and_methods,
     options_of,
 )
 from qreg.cli.terminal import write_file
-from qreg.names import Once, output_file, positive
-from qreg.quantization.engines import ALL_ENGINES, check_engine
+from qreg.names import output_file, positive
+from qreg.quantization.engines import check_engine
 
 if TYPE_CHECKING:
     from qreg.calibration.records import CalibrationAudit
@@ -46,16 +47,7 @@ def add_parser(audits: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_options(parser)
-    parser.add_argument(
-        "--method", action=Once, default="static", metavar="NAME", help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--engine",
-        action=Once,
-        default="",
-        metavar="NAME",
-        help=f"of {', '.join(ALL_ENGINES)} (default: the first available one)",
-    )
+    add_case_options(parser)
     parser.add_argument(
         "--draws",
         type=_draws,

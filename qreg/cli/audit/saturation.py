@@ -6,14 +6,15 @@ import argparse
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import (
+    add_case_options,
     add_data_options,
     add_thread_option,
     check_model_and_methods,
     options_of,
 )
 from qreg.errors import QregError
-from qreg.names import Once, positive
-from qreg.quantization.engines import ALL_ENGINES, check_engine
+from qreg.names import positive
+from qreg.quantization.engines import check_engine
 
 if TYPE_CHECKING:
     from qreg.records.case import Case
@@ -44,16 +45,7 @@ def add_parser(audits: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_options(saturation)
-    saturation.add_argument(
-        "--method", action=Once, default="static", metavar="NAME", help="(default: %(default)s)"
-    )
-    saturation.add_argument(
-        "--engine",
-        action=Once,
-        default="",
-        metavar="NAME",
-        help=f"of {', '.join(ALL_ENGINES)} (default: the first available one)",
-    )
+    add_case_options(saturation)
     saturation.add_argument(
         "--images",
         "--limit",
