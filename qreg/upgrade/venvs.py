@@ -16,6 +16,7 @@ import sysconfig
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -60,7 +61,13 @@ def venv_python(version: str, *, show: Progress = no_progress) -> Path:
         show(0, _STEPS, f"torch {version}: waiting for another process")
         with _locked(venv):
             if not _works(venv):
-                _make(venv, show)
+                _make(
+                    venv,
+                    partial(_build, venv, show),
+                    name=f"torch {version}",
+                    hint="it needs about 6 GB in QREG_CACHE_DIR or, by default, the user's cache "
+                    "folder",
+                )
     return _python(venv.folder)
 
 
@@ -77,31 +84,25 @@ def overlay_python(packages: Sequence[str], *, show: Progress = no_progress) -> 
     if not _works(venv):
         with _locked(venv):
             if not _works(venv):
-                _make_overlay(venv, packages, Path(parent), show)
+                _make(
+                    venv,
+                    partial(_build_overlay, venv, packages, Path(parent), show),
+                    name=name,
+                    hint="set QREG_CACHE_DIR to a folder with room",
+                )
     return _python(venv.folder)
 
 
-def _make_overlay(venv: Venv, packages: Sequence[str], parent: Path, show: Progress) -> None:
-    shutil.rmtree(venv.half, ignore_errors=True)
+def _build_overlay(venv: Venv, packages: Sequence[str], parent: Path, show: Progress) -> None:
     show(0, 2, f"{venv.version}: creating an environment")
-    try:
-        command = [sys.executable, "-m", "venv", str(venv.half)]
-        _run(command, f"cannot create an environment for {venv.version}")
-        python = _python(venv.half)
-        only = ("--no-deps", *packages)
-        pip_install(python, only, report=lambda text: show(1, 2, f"{venv.version}: {text}"))
-        (own,) = venv.half.glob("lib/python*/site-packages")
-        # after its own packages on sys.path
-        (own / "qreg-parent.pth").write_text(f"{parent}\n")
-        shutil.rmtree(venv.folder, ignore_errors=True)
-        os.rename(venv.half, venv.folder)
-    except OSError as error:
-        raise QregError(
-            f"the environment of {venv.version} cannot be created: {error}",
-            hint="set QREG_CACHE_DIR to a folder with room",
-        ) from error
-    finally:
-        shutil.rmtree(venv.half, ignore_errors=True)
+    command = [sys.executable, "-m", "venv", str(venv.half)]
+    _run(command, f"cannot create an environment for {venv.version}")
+    python = _python(venv.half)
+    only = ("--no-deps", *packages)
+    pip_install(python, only, report=lambda text: show(1, 2, f"{venv.version}: {text}"))
+    (own,) = venv.half.glob("lib/python*/site-packages")
+    # after its own packages on sys.path
+    (own / "qreg-parent.pth").write_text(f"{parent}\n")
 
 
 def _python(folder: Path) -> Path:
@@ -125,16 +126,16 @@ def _locked(venv: Venv) -> FileLock:
         ) from error
 
 
-def _make(venv: Venv, show: Progress) -> None:
+def _make(venv: Venv, build: Callable[[], None], *, name: str, hint: str) -> None:
+    """Build it under its temporary name, and rename it when it is complete."""
     shutil.rmtree(venv.half, ignore_errors=True)
     try:
-        _build(venv, show)
+        build()
         shutil.rmtree(venv.folder, ignore_errors=True)
         os.rename(venv.half, venv.folder)
     except OSError as error:
         raise QregError(
-            f"the environment of torch {venv.version} cannot be created: {error}",
-            hint="it needs about 6 GB in QREG_CACHE_DIR or, by default, the user's cache folder",
+            f"the environment of {name} cannot be created: {error}", hint=hint
         ) from error
     finally:
         shutil.rmtree(venv.half, ignore_errors=True)
