@@ -151,7 +151,7 @@ class OnnxGraph:
         """A stored tensor's values; codes of four bits or less as bytes of their own."""
         from onnx import numpy_helper
 
-        values = numpy_helper.to_array(self.stored[name])
+        values: Array = numpy_helper.to_array(self.stored[name])
         return values.astype(np.int8) if dtype_name(self.stored[name]) in _BITS else values
 
     def digest(self, name: str) -> str:
