@@ -10,13 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from qreg.budget.verdict import needed_text
-from qreg.records.budget import BudgetCheck, Shown
+from qreg.records.budget import BudgetCheck, BudgetOutcome
 from qreg.records.decode import plain
 
 if TYPE_CHECKING:
     from qreg.budget.run import CaseBudget
 
-_STYLES = {Shown.KEPT: "green", Shown.BROKEN: "red", Shown.NOT_SHOWN: "yellow"}
+_STYLES = {
+    BudgetOutcome.KEPT: "green",
+    BudgetOutcome.BROKEN: "red",
+    BudgetOutcome.NOT_SHOWN: "yellow",
+}
 
 
 def budget_table(found: Sequence[CaseBudget]) -> Table:
@@ -41,7 +45,7 @@ def budget_notes(found: Sequence[CaseBudget]) -> tuple[str, ...]:
         f"{one.case.method} {check.limit}: {needed_text(check)}."
         for one in found
         for check in one.checks
-        if check.result is Shown.NOT_SHOWN
+        if check.result is BudgetOutcome.NOT_SHOWN
     )
 
 

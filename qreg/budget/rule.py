@@ -19,12 +19,13 @@ from scipy import special
 from qreg.checks.score import score_change
 from qreg.checks.speed_up import times
 from qreg.checks.tolerances import SPEED_UP_SPREAD
-from qreg.records.budget import Against, BudgetCheck, Limits, Shown
+from qreg.records.budget import Against, BudgetCheck, BudgetOutcome, Limits
 from qreg.records.score import Score
 from qreg.stats.intervals import clopper_pearson
 from qreg.stats.non_inferiority import (
     LEVEL,
     NonInferiority,
+    by_interval,
     non_inferior,
     non_inferior_scores,
     smallest_number,
@@ -125,14 +126,26 @@ def _non_inferior(evidence: Evidence, pair: Pair, max_drop: float) -> NonInferio
     score = evidence.score
     if score is None or pair.score is None:
         return non_inferior(pair.won, pair.lost, pair.total, max_drop=max_drop)
-    sign = 1.0 if score.higher_is_better else -1.0
-    if evidence.summarize is not None:
-        return _of_whole_set(score, pair.score, evidence.summarize, sign, max_drop)
-    differences = sign * (np.array(score.values) - np.array(pair.score.values))
-    if score.binary:
+    return judge_drop(score, pair.score, max_drop=max_drop, summarize=evidence.summarize)
+
+
+def judge_drop(
+    now: Score, before: Score, *, max_drop: float, summarize: Summarize | None
+) -> NonInferiority:
+    """Whether these samples show that the summary of a score drops by at most `max_drop`.
+
+    Args:
+        max_drop: in the unit of the summary, 0.005 for half a point of a share.
+        summarize: for a summary of the whole set; see `qreg.checks.score.score_change`.
+    """
+    sign = 1.0 if now.higher_is_better else -1.0
+    if summarize is not None:
+        return _of_whole_set(now, before, summarize, sign, max_drop)
+    differences = sign * (np.array(now.values) - np.array(before.values))
+    if now.binary and before.binary:
         won, lost = int((differences > 0).sum()), int((differences < 0).sum())
         return non_inferior(won, lost, len(differences), max_drop=max_drop)
-    return non_inferior_scores(differences, max_drop=max_drop, span=score.span)
+    return non_inferior_scores(differences, max_drop=max_drop, span=now.span)
 
 
 def _of_whole_set(
@@ -142,10 +155,11 @@ def _of_whole_set(
     found = score_change(now, reference, alpha=1 - LEVEL, summarize=summarize)
     low, high = sorted((sign * found.low, sign * found.high))
     change, total = sign * found.change, found.total
-    kept = low > -max_drop or low == 0 == max_drop
-    outcome = Shown.KEPT if kept else Shown.BROKEN if high < -max_drop else Shown.NOT_SHOWN
+    outcome = by_interval(low, high, max_drop)
     room, half = change + max_drop, change - low
-    needed = total if kept else math.floor(total * (half / room) ** 2) + 1 if room > 0 else None
+    needed = total if outcome is BudgetOutcome.KEPT else None
+    if needed is None and room > 0:
+        needed = math.floor(total * (half / room) ** 2) + 1
     return NonInferiority(outcome, change, low, high, max_drop, total, needed)
 
 
@@ -160,7 +174,7 @@ def _judge_size(limits: Limits, evidence: Evidence) -> BudgetCheck:
         allowed = f"at most {bound:g} % of fp32's {reference / 1e6:.3g} MB"
     return BudgetCheck(
         limit="max-size",
-        result=Shown.KEPT if value <= bound else Shown.BROKEN,
+        result=BudgetOutcome.KEPT if value <= bound else BudgetOutcome.BROKEN,
         allowed=allowed,
         observed=f"{own / 1e6:.3f} MB"
         + ("" if limits.max_size_share is None else f", {value:.1f} %"),
@@ -176,13 +190,13 @@ def _judge_speed_up(smallest: float, logs: Sequence[float], looks: int) -> Budge
         return _not_measured("min-speed-up", allowed, smallest, "no speed-up over fp32")
     limit, half = math.log(smallest), _Z * SPEED_UP_SPREAD
     results = [_by_interval(log - half, log + half, limit) for log in logs]
-    broken = len(logs) >= looks and all(one is Shown.BROKEN for one in results)
-    result = Shown.BROKEN if broken else results[0]
-    if result is Shown.BROKEN and not broken:
-        result = Shown.NOT_SHOWN
+    broken = len(logs) >= looks and all(one is BudgetOutcome.BROKEN for one in results)
+    result = BudgetOutcome.BROKEN if broken else results[0]
+    if result is BudgetOutcome.BROKEN and not broken:
+        result = BudgetOutcome.NOT_SHOWN
     log = max(logs) if len(logs) > 1 else logs[0]
-    needed = 1 if result is Shown.KEPT else None
-    if result is Shown.NOT_SHOWN and log > limit:
+    needed = 1 if result is BudgetOutcome.KEPT else None
+    if result is BudgetOutcome.NOT_SHOWN and log > limit:
         needed = math.ceil((half / (log - limit)) ** 2)
     return BudgetCheck(
         limit="min-speed-up",
@@ -203,10 +217,10 @@ def look_again(smallest: float, logs: Sequence[float]) -> bool:
     return len(logs) < LOOKS and max(logs) + _Z * SPEED_UP_SPREAD < math.log(smallest)
 
 
-def _by_interval(low: float, high: float, limit: float) -> Shown:
+def _by_interval(low: float, high: float, limit: float) -> BudgetOutcome:
     if low > limit:
-        return Shown.KEPT
-    return Shown.BROKEN if high < limit else Shown.NOT_SHOWN
+        return BudgetOutcome.KEPT
+    return BudgetOutcome.BROKEN if high < limit else BudgetOutcome.NOT_SHOWN
 
 
 def _judge_flips(limits: Limits, evidence: Evidence) -> BudgetCheck:
@@ -217,14 +231,16 @@ def _judge_flips(limits: Limits, evidence: Evidence) -> BudgetCheck:
         return _not_measured("max-flips", allowed, bound, "the task has no predictions")
     flips, total = pair.flips, pair.total
     if share is None:
-        result = Shown.KEPT if flips <= bound else Shown.BROKEN
+        result = BudgetOutcome.KEPT if flips <= bound else BudgetOutcome.BROKEN
         text = f"{flips} of {total:,}"
         return BudgetCheck("max-flips", result, allowed, text, bound, value=float(flips))
     low, high = clopper_pearson(flips, total, level=2 * LEVEL - 1)
     kept = high < share or (share == 1)
-    result = Shown.KEPT if kept else Shown.BROKEN if low > share else Shown.NOT_SHOWN
+    result = BudgetOutcome.BROKEN if low > share else BudgetOutcome.NOT_SHOWN
+    if kept:
+        result = BudgetOutcome.KEPT
     needed = total if kept else None
-    if result is Shown.NOT_SHOWN and flips < share * total:
+    if result is BudgetOutcome.NOT_SHOWN and flips < share * total:
         needed = _needed_for_share(flips / total, share, total)
     return BudgetCheck(
         limit="max-flips",
@@ -250,7 +266,7 @@ def _needed_for_share(observed: float, share: float, total: int) -> int | None:
 
 
 def _not_measured(limit: str, allowed: str, bound: float, reason: str) -> BudgetCheck:
-    return BudgetCheck(limit, Shown.NOT_SHOWN, allowed, f"not measured: {reason}", bound)
+    return BudgetCheck(limit, BudgetOutcome.NOT_SHOWN, allowed, f"not measured: {reason}", bound)
 
 
 def _finite(value: float) -> float | None:

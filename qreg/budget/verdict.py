@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from qreg.records.budget import BudgetCheck, KnownFailure, Shown, pattern_matches
+from qreg.records.budget import BudgetCheck, BudgetOutcome, KnownFailure, pattern_matches
 from qreg.records.case import Case
 from qreg.records.verdict import Check, Finding, Outcome, Verdict
 
@@ -31,9 +31,9 @@ def with_budget(verdict: Verdict, checks: tuple[BudgetCheck, ...]) -> Verdict:
 def judge_budget(checks: Iterable[BudgetCheck]) -> Iterator[Finding]:
     """A finding for each limit that is not shown to be kept."""
     for one in checks:
-        if one.result is Shown.KEPT:
+        if one.result is BudgetOutcome.KEPT:
             continue
-        broken = one.result is Shown.BROKEN
+        broken = one.result is BudgetOutcome.BROKEN
         yield Finding(
             check=Check.BUDGET,
             outcome=Outcome.REGRESSED if broken else Outcome.INCONCLUSIVE,

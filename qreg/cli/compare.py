@@ -22,7 +22,7 @@ from qreg.cli.terminal import write_file
 from qreg.errors import QregError
 from qreg.names import output_file
 from qreg.quantization import METHODS
-from qreg.records.budget import Budget, Shown
+from qreg.records.budget import Budget, BudgetOutcome
 from qreg.records.case import Case
 from qreg.selection import check_budget, dataset_sources
 from qreg.settings import find_settings
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         from qreg.report.compare_page import compare_page
 
         write_file(args.html, compare_page(results, created=_now()).encode(errors="replace"))
-    broken = any(one.result is Shown.BROKEN for case in judged for one in case.checks)
+    broken = any(one.result is BudgetOutcome.BROKEN for case in judged for one in case.checks)
     return 1 if broken or _failed(results) else 0
 
 

@@ -71,7 +71,7 @@ def _drop(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Find the layers and print them."""
-    from qreg.sensitivity.records import BudgetOutcome
+    from qreg.records.budget import BudgetOutcome
 
     method = chosen_method(args)
     if args.plot:

@@ -9,7 +9,7 @@ from dataclasses import asdict, astuple
 from typing import Any
 
 from qreg.checks.score import amount, step
-from qreg.records.budget import Shown
+from qreg.records.budget import BudgetOutcome
 from qreg.records.decode import plain
 from qreg.records.verdict import (
     AccuracyChange,
@@ -186,7 +186,9 @@ def budget_line(records: Sequence[dict[str, Any]]) -> str:
     if not counts:
         return ""
     cases = sum(bool(record["budget"]) for record in records)
-    found = ", ".join(f"{counts[one.value]} {one.value}" for one in Shown if counts[one.value])
+    found = ", ".join(
+        f"{counts[one.value]} {one.value}" for one in BudgetOutcome if counts[one.value]
+    )
     return f"budget: {found}, of {sum(counts.values())} limits in {cases} cases (bounds at 95 %)"
 
 

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from qreg.records.case import Case
 
 
-class Shown(Enum):
+class BudgetOutcome(Enum):
     """The result for a budget."""
 
     KEPT = "KEPT"
@@ -133,7 +133,7 @@ class BudgetCheck:
     """
 
     limit: str
-    result: Shown
+    result: BudgetOutcome
     allowed: str
     observed: str
     bound: float

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from qreg.records.budget import BudgetOutcome
 from qreg.records.case import Case
 from qreg.records.verdict import ScoreChange
 
@@ -156,14 +157,6 @@ class Sensitivity:
     def harmful(self) -> tuple[SiteEffect, ...]:
         """The sites whose quantization alone makes the score worse, significantly."""
         return tuple(e for e in self.effects if e.significant and e.only and e.only.drop > 0)
-
-
-class BudgetOutcome(Enum):
-    """Whether the samples show that a drop stays within the budget."""
-
-    KEPT = "KEPT"
-    BROKEN = "BROKEN"
-    NOT_SHOWN = "NOT SHOWN"
 
 
 @dataclass(frozen=True)

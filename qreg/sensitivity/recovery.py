@@ -28,12 +28,13 @@ from qreg.models.stubs import Stubbed
 from qreg.quantization import get_method
 from qreg.quantization.engines import use_engine
 from qreg.quantization.keeping import keeping_name
+from qreg.records.budget import BudgetOutcome
 from qreg.records.case import Case
 from qreg.records.score import Score
 from qreg.sensitivity.keeping import keepable_layers, quantized_sites, readers
 from qreg.sensitivity.measuring import FLOAT, ONLY, Prepared, Seen, as_score, built, interleaved
 from qreg.sensitivity.measuring import prepared as prepare_case
-from qreg.sensitivity.records import BudgetOutcome, FrontPoint, Part, Recovery, Verified
+from qreg.sensitivity.records import FrontPoint, Part, Recovery, Verified
 from qreg.sensitivity.rule import Summarize, shortest, verified, worth_showing
 from qreg.tasks import whole_set_summary
 

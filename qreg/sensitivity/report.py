@@ -8,10 +8,10 @@ from dataclasses import asdict
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from qreg.records.budget import BudgetOutcome
 from qreg.report.json_text import enveloped
 from qreg.report.score import number
 from qreg.sensitivity.records import (
-    BudgetOutcome,
     FrontPoint,
     Part,
     Recovery,

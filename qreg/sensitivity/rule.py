@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from qreg.budget.rule import judge_drop
 from qreg.checks.score import score_change
 from qreg.records.score import Score
 from qreg.records.verdict import ScoreChange
-from qreg.sensitivity.records import BudgetOutcome, ScoreEffect, Verified
-from qreg.stats.non_inferiority import NonInferiority, non_inferior, non_inferior_scores
+from qreg.sensitivity.records import ScoreEffect, Verified
 
 Array = npt.NDArray[np.float64]
 Summarize = Callable[[Array], float] | None
@@ -97,25 +97,11 @@ def ties(scores: Sequence[Score], summarize: Summarize) -> tuple[bool, ...]:
 def verified(now: Score, before: Score, *, max_drop: float, summarize: Summarize) -> Verified:
     """Whether these samples show that the summary drops by at most `max_drop`.
 
-    Sources: see `qreg.stats.non_inferiority`. A summary of the whole set has the interval of
-    `qreg.checks.score.score_change`.
+    Judged as a budget is; see `qreg.budget.rule.judge_drop`.
     """
-    change = score_change(now, before, alpha=LEVEL, summarize=summarize)
-    sign = 1.0 if now.higher_is_better else -1.0
-    if summarize is not None:
-        ends = sorted((sign * change.low, sign * change.high))
-        return _verified(now, sign * change.change, ends[0], ends[1], max_drop)
-    if now.binary and before.binary:
-        judged = non_inferior(change.better, change.worse, change.total, max_drop=max_drop)
-    else:
-        differences = sign * (np.asarray(now.values) - np.asarray(before.values))
-        judged = non_inferior_scores(differences, max_drop=max_drop, span=now.span)
-    return _of_judged(judged, now)
-
-
-def _of_judged(judged: NonInferiority, now: Score) -> Verified:
+    judged = judge_drop(now, before, max_drop=max_drop, summarize=summarize)
     return Verified(
-        BudgetOutcome(judged.outcome.value),
+        judged.outcome,
         now.value,
         drop=-judged.change,
         low=-judged.high,
@@ -123,15 +109,6 @@ def _of_judged(judged: NonInferiority, now: Score) -> Verified:
         total=judged.total,
         needed=judged.needed,
     )
-
-
-def _verified(now: Score, change: float, low: float, high: float, max_drop: float) -> Verified:
-    outcome = BudgetOutcome.NOT_SHOWN
-    if low > -max_drop or low == 0 == max_drop:
-        outcome = BudgetOutcome.KEPT
-    elif high < -max_drop:
-        outcome = BudgetOutcome.BROKEN
-    return Verified(outcome, now.value, -change, -high, -low, len(now.values))
 
 
 def worth_showing(short: int) -> int:

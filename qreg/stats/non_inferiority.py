@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from qreg.records.budget import Shown
+from qreg.records.budget import BudgetOutcome
 from qreg.stats.sign_flip import checked, mean_interval
 
 #: The confidence that a budget is kept, or broken: each end of the interval is one-sided.
@@ -43,7 +43,7 @@ class NonInferiority:
             these; `total` where it is shown; None where the change exceeds the budget.
     """
 
-    outcome: Shown
+    outcome: BudgetOutcome
     change: float
     low: float
     high: float
@@ -66,8 +66,8 @@ def non_inferior(
     _check(max_drop, level)
     low, high = tango(won, lost, total, level=2 * level - 1)
     change = (won - lost) / total
-    outcome = _outcome(low, high, max_drop)
-    needed = total if outcome is Shown.KEPT else None
+    outcome = by_interval(low, high, max_drop)
+    needed = total if outcome is BudgetOutcome.KEPT else None
     if needed is None and change > -max_drop:
         needed = _needed_samples(won / total, lost / total, total, max_drop, level)
     return NonInferiority(outcome, change, low, high, max_drop, total, needed)
@@ -105,8 +105,8 @@ def non_inferior_scores(
     step = largest if span is None else span
     values = np.concatenate([seen, [step, -step]])
     low, high = mean_interval(values, level=2 * level - 1)
-    outcome = _outcome(low, high, max_drop)
-    needed = total if outcome is Shown.KEPT else None
+    outcome = by_interval(low, high, max_drop)
+    needed = total if outcome is BudgetOutcome.KEPT else None
     if needed is None and change > -max_drop:
         needed = _needed_scores(seen, step, total, max_drop, level)
     return NonInferiority(outcome, change, low, high, max_drop, total, needed)
@@ -135,10 +135,14 @@ def _check(max_drop: float, level: float) -> None:
         raise ValueError(f"a level of {level}, not between 0.5 and 1")
 
 
-def _outcome(low: float, high: float, max_drop: float) -> Shown:
+def by_interval(low: float, high: float, max_drop: float) -> BudgetOutcome:
+    """Judge a change by the ends of its interval, higher being better.
+
+    A drop of exactly 0 that cannot be larger keeps a budget of 0.
+    """
     if low > -max_drop or low == 0 == max_drop:
-        return Shown.KEPT
-    return Shown.BROKEN if high < -max_drop else Shown.NOT_SHOWN
+        return BudgetOutcome.KEPT
+    return BudgetOutcome.BROKEN if high < -max_drop else BudgetOutcome.NOT_SHOWN
 
 
 def tango(won: float, lost: float, total: float, *, level: float) -> tuple[float, float]:

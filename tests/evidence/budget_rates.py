@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from qreg.budget.rule import Evidence, Pair, judge_limits
-from qreg.records.budget import Limits, Shown
+from qreg.records.budget import BudgetOutcome, Limits
 from qreg.records.score import Score
 
 BUDGET = 1.0  # points
@@ -25,25 +25,25 @@ BUDGET = 1.0  # points
 MISSES = (-1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0)
 
 
-def verdict(pair: Pair, points: float, score: Score | None = None) -> Shown:
+def verdict(pair: Pair, points: float, score: Score | None = None) -> BudgetOutcome:
     """The result of a budget of so many points."""
     evidence = Evidence(score=score, file_bytes=0, pairs={"fp32": pair}, control="fp32")
     return judge_limits(Limits(max_drop=points), evidence)[0].result
 
 
-def rates(found: Counter[Shown]) -> str:
+def rates(found: Counter[BudgetOutcome]) -> str:
     """The share of each result."""
     total = sum(found.values())
-    return " | ".join(f"{found[one] / total:.1%}" for one in Shown)
+    return " | ".join(f"{found[one] / total:.1%}" for one in BudgetOutcome)
 
 
-HEAD = " | ".join(one.value for one in Shown)
+HEAD = " | ".join(one.value for one in BudgetOutcome)
 
 
 def simulated(draws: int) -> Iterator[str]:
     """Shares: of so many samples a share flips, with a true drop of the budget and a bit."""
     yield f"| samples | samples that flip | true drop − budget, points | {HEAD} |"
-    yield "|---:|---:|---:|" + "---:|" * len(Shown)
+    yield "|---:|---:|---:|" + "---:|" * len(BudgetOutcome)
     for count in (1000, 10_000):
         for flipping in (0.03, 0.1):
             for miss in MISSES:
@@ -60,10 +60,14 @@ def simulated(draws: int) -> Iterator[str]:
 def simulated_scores(draws: int) -> Iterator[str]:
     """Real scores from 0 to 1: most samples move a little, one in fifty loses much."""
     yield f"| samples | true drop − budget, points | {HEAD} |"
-    yield "|---:|---:|" + "---:|" * len(Shown)
+    yield "|---:|---:|" + "---:|" * len(BudgetOutcome)
     for count in (1000, 10_000):
         for miss in MISSES:
-            drop, rng, found = (BUDGET + miss) / 100, np.random.default_rng(1), Counter[Shown]()
+            drop, rng, found = (
+                (BUDGET + miss) / 100,
+                np.random.default_rng(1),
+                Counter[BudgetOutcome](),
+            )
             for _ in range(draws):
                 before = rng.beta(8, 2, size=count)
                 rare = rng.random(count) < 0.02
@@ -91,7 +95,7 @@ def real(draws: int, dataset: str, model: str, size: int) -> Iterator[str]:
     yield (
         f"| model, method | drop on all samples | budget, points | true drop − budget | {HEAD} |"
     )
-    yield "|---|---:|---:|---:|" + "---:|" * len(Shown)
+    yield "|---|---:|---:|---:|" + "---:|" * len(BudgetOutcome)
     methods = ("dynamic", "static", "static-per-tensor", "qat")
     options = replace(qreg.Options(), threads=1)
     for one in qreg.compare(model, dataset, methods=methods, options=options)[1:]:
@@ -110,7 +114,7 @@ def real(draws: int, dataset: str, model: str, size: int) -> Iterator[str]:
             points = truth - miss
             if points < 0:
                 continue
-            rng, found = np.random.default_rng(2), Counter[Shown]()
+            rng, found = np.random.default_rng(2), Counter[BudgetOutcome]()
             for _ in range(draws):
                 drawn = change[rng.choice(total, size=min(size, total), replace=False)]
                 won, lost = int((drawn > 0).sum()), int((drawn < 0).sum())

@@ -17,7 +17,7 @@ from scipy import optimize, stats
 
 from qreg.stats.hodges_lehmann import hodges_lehmann
 from qreg.stats.intervals import paired_change
-from qreg.stats.non_inferiority import Shown, non_inferior, non_inferior_scores, tango
+from qreg.stats.non_inferiority import BudgetOutcome, non_inferior, non_inferior_scores, tango
 from qreg.stats.permutation import permutation
 from qreg.stats.sign_flip import detectable_fall, mean_interval, sign_flip
 from qreg.stats.signed_rank import signed_rank, typical_change
@@ -218,7 +218,9 @@ def paired_shares(draws: int, seed: int) -> Iterator[str]:
             for up, down, _ in parts.tolist():
                 score.append(tango(up, down, count, level=0.9))
                 adjusted.append(paired_change(up, down, count, level=0.9)[1:])
-                kept.append(non_inferior(up, down, count, max_drop=drop).outcome is Shown.KEPT)
+                kept.append(
+                    non_inferior(up, down, count, max_drop=drop).outcome is BudgetOutcome.KEPT
+                )
             cells = [
                 share([true < low for low, _ in score]),
                 share([true > high for _, high in score]),
@@ -250,7 +252,8 @@ def real_budgets(draws: int, seed: int) -> Iterator[str]:
                 outcomes.append(non_inferior_scores(values, max_drop=0.0, span=bound).outcome)
                 plain.append(mean_interval(values, level=0.9)[0] > 0)
             cells = [
-                share([one is shown for one in outcomes]) for shown in (Shown.KEPT, Shown.BROKEN)
+                share([one is shown for one in outcomes])
+                for shown in (BudgetOutcome.KEPT, BudgetOutcome.BROKEN)
             ]
             yield f"| {name} | {count} | " + " | ".join([*cells, share(plain)]) + " |"
 

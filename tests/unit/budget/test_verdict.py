@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qreg.budget.verdict import judge_known, known_failure, with_budget
-from qreg.records.budget import BudgetCheck, KnownFailure, Shown
+from qreg.records.budget import BudgetCheck, BudgetOutcome, KnownFailure
 from qreg.records.case import Case
 from qreg.records.verdict import Check, Outcome, Verdict
 
@@ -13,34 +13,38 @@ CASE = Case("photos", "net", "static", "x86")
 KNOWN = KnownFailure("static*", "issue 12", "2027-01-31")
 
 
-def check(result: Shown) -> BudgetCheck:
+def check(result: BudgetOutcome) -> BudgetCheck:
     return BudgetCheck("max-drop", result, "a drop of at most 1 point", "-2", 1.0, needed=5000)
 
 
 @pytest.mark.parametrize(
     ("before", "result", "after"),
     [
-        (Outcome.PASS, Shown.KEPT, Outcome.PASS),
-        (Outcome.PASS, Shown.NOT_SHOWN, Outcome.INCONCLUSIVE),
-        (Outcome.PASS, Shown.BROKEN, Outcome.REGRESSED),
-        (Outcome.IMPROVED, Shown.NOT_SHOWN, Outcome.INCONCLUSIVE),
-        (Outcome.NO_BASELINE, Shown.NOT_SHOWN, Outcome.NO_BASELINE),
-        (Outcome.NO_BASELINE, Shown.BROKEN, Outcome.REGRESSED),
-        (Outcome.REGRESSED, Shown.KEPT, Outcome.REGRESSED),
-        (Outcome.INCOMPARABLE, Shown.BROKEN, Outcome.INCOMPARABLE),
+        (Outcome.PASS, BudgetOutcome.KEPT, Outcome.PASS),
+        (Outcome.PASS, BudgetOutcome.NOT_SHOWN, Outcome.INCONCLUSIVE),
+        (Outcome.PASS, BudgetOutcome.BROKEN, Outcome.REGRESSED),
+        (Outcome.IMPROVED, BudgetOutcome.NOT_SHOWN, Outcome.INCONCLUSIVE),
+        (Outcome.NO_BASELINE, BudgetOutcome.NOT_SHOWN, Outcome.NO_BASELINE),
+        (Outcome.NO_BASELINE, BudgetOutcome.BROKEN, Outcome.REGRESSED),
+        (Outcome.REGRESSED, BudgetOutcome.KEPT, Outcome.REGRESSED),
+        (Outcome.INCOMPARABLE, BudgetOutcome.BROKEN, Outcome.INCOMPARABLE),
     ],
 )
 def test_baseline_and_budget_are_both_judged(
-    before: Outcome, result: Shown, after: Outcome
+    before: Outcome, result: BudgetOutcome, after: Outcome
 ) -> None:
     found = with_budget(Verdict(CASE, before), (check(result),))
     assert found.outcome is after
-    assert [one.check for one in found.findings] == [Check.BUDGET] * (result is not Shown.KEPT)
+    assert [one.check for one in found.findings] == [Check.BUDGET] * (
+        result is not BudgetOutcome.KEPT
+    )
     assert found.budget == (check(result),)
 
 
 def test_what_is_not_shown_says_how_many_samples_would_show_it() -> None:
-    (finding,) = with_budget(Verdict(CASE, Outcome.PASS), (check(Shown.NOT_SHOWN),)).findings
+    (finding,) = with_budget(
+        Verdict(CASE, Outcome.PASS), (check(BudgetOutcome.NOT_SHOWN),)
+    ).findings
     assert "5,000 samples" in finding.allowed
 
 

@@ -13,7 +13,7 @@ from qreg.measure.subject import Subject
 from qreg.metrics.size import model_size
 from qreg.quantization.engines import available_engines
 from qreg.records.baseline import Snapshot
-from qreg.records.budget import Against, Limits, Shown
+from qreg.records.budget import Against, BudgetOutcome, Limits
 from qreg.records.case import Case
 
 pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
@@ -35,7 +35,7 @@ def test_limits_are_judged_by_fp32_and_the_control_on_the_same_samples() -> None
     finally:
         torch.set_num_threads(threads)
     assert isinstance(control, Snapshot)
-    assert drop.result is Shown.KEPT
+    assert drop.result is BudgetOutcome.KEPT
     assert "against fp32-finetuned" in drop.allowed
     total = len(now.predictions)
     assert drop.value == pytest.approx(100 * (now.correct - control.correct) / total)
@@ -43,8 +43,8 @@ def test_limits_are_judged_by_fp32_and_the_control_on_the_same_samples() -> None
     assert isinstance(fp32, Subject)
     share = now.size.file_bytes / model_size(fp32.model).file_bytes
     assert size.value == pytest.approx(100 * share)
-    assert speed.result is Shown.KEPT
+    assert speed.result is BudgetOutcome.KEPT
     assert speed.value is not None
     assert speed.value > 0
     assert flips.value == len(now.numerics.disagreements)
-    assert flips.result is Shown.BROKEN
+    assert flips.result is BudgetOutcome.BROKEN

@@ -17,10 +17,11 @@ from qreg.errors import ContractError
 from qreg.measure.options import Options
 from qreg.models import MODELS
 from qreg.quantization.engines import default_engine
+from qreg.records.budget import BudgetOutcome
 from qreg.records.case import Case
 from qreg.sensitivity.keeping import keepable_layers, quantized_sites, readers
 from qreg.sensitivity.measuring import prepared
-from qreg.sensitivity.records import BudgetOutcome, Part, Recovery
+from qreg.sensitivity.records import Part, Recovery
 from qreg.sensitivity.recovery import recover
 from qreg.sensitivity.report import recovery_lines
 from qreg.sensitivity.run import Extent, measure_sensitivity

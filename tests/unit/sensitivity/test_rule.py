@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from qreg.records.budget import BudgetOutcome
 from qreg.records.score import Score
-from qreg.sensitivity.records import BudgetOutcome
 from qreg.sensitivity.rule import (
     noise_shares,
     ranking,

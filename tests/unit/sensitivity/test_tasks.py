@@ -15,8 +15,8 @@ from qreg.data.objects import dataset_of_object
 from qreg.measure.options import Options
 from qreg.models import MODELS
 from qreg.quantization.engines import default_engine
+from qreg.records.budget import BudgetOutcome
 from qreg.records.case import Case
-from qreg.sensitivity.records import BudgetOutcome
 from qreg.sensitivity.recovery import recover
 from qreg.sensitivity.report import (
     headline,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qreg.stats.non_inferiority import Shown, non_inferior, non_inferior_scores, tango
+from qreg.stats.non_inferiority import BudgetOutcome, non_inferior, non_inferior_scores, tango
 
 COUNTS = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 400)).filter(any)
 
@@ -48,13 +48,13 @@ def test_without_a_change_it_is_the_wilson_bound() -> None:
 
 def test_a_budget_is_kept_broken_or_not_shown() -> None:
     kept = non_inferior(5, 5, 5000, max_drop=0.005)
-    assert (kept.outcome, kept.needed) == (Shown.KEPT, 5000)
+    assert (kept.outcome, kept.needed) == (BudgetOutcome.KEPT, 5000)
     assert kept.low > -0.005
     broken = non_inferior(2, 80, 2000, max_drop=0.005)
-    assert (broken.outcome, broken.needed) == (Shown.BROKEN, None)
+    assert (broken.outcome, broken.needed) == (BudgetOutcome.BROKEN, None)
     assert broken.high < -0.005
     open_ = non_inferior(5, 8, 1000, max_drop=0.005)
-    assert open_.outcome is Shown.NOT_SHOWN
+    assert open_.outcome is BudgetOutcome.NOT_SHOWN
     assert open_.needed is not None
     assert open_.needed > 1000
 
@@ -81,9 +81,9 @@ def test_no_number_of_samples_shows_what_is_not_so() -> None:
 def test_real_scores_have_one_outcome_by_the_interval(values: list[float], drop: float) -> None:
     found = non_inferior_scores(values, max_drop=drop, span=1.0)
     assert found.low <= found.high
-    if found.outcome is Shown.KEPT:
+    if found.outcome is BudgetOutcome.KEPT:
         assert found.low > -drop or not any(values)
-    elif found.outcome is Shown.BROKEN:
+    elif found.outcome is BudgetOutcome.BROKEN:
         assert found.high < -drop
     else:
         assert found.low <= -drop <= found.high
@@ -91,22 +91,22 @@ def test_real_scores_have_one_outcome_by_the_interval(values: list[float], drop:
 
 def test_a_loss_that_few_samples_would_have_is_reckoned_with() -> None:
     few = [0.001] * 50
-    assert non_inferior_scores(few, max_drop=0.01, span=1.0).outcome is Shown.NOT_SHOWN
-    assert non_inferior_scores(few * 100, max_drop=0.01, span=1.0).outcome is Shown.KEPT
+    assert non_inferior_scores(few, max_drop=0.01, span=1.0).outcome is BudgetOutcome.NOT_SHOWN
+    assert non_inferior_scores(few * 100, max_drop=0.01, span=1.0).outcome is BudgetOutcome.KEPT
 
 
 def test_real_scores_say_how_many_samples_would_show_it() -> None:
     values = np.random.default_rng(0).normal(size=200) * 0.1
     values -= values.mean()
     found = non_inferior_scores(values, max_drop=0.005, span=1.0)
-    assert found.outcome is Shown.NOT_SHOWN
+    assert found.outcome is BudgetOutcome.NOT_SHOWN
     assert found.needed is not None
     repeats = math.ceil(found.needed / 200) + 1
     again = non_inferior_scores(np.tile(values, repeats), max_drop=0.005, span=1.0)
-    assert again.outcome is Shown.KEPT
+    assert again.outcome is BudgetOutcome.KEPT
     fewer = non_inferior_scores(np.tile(values, repeats - 2), max_drop=0.005, span=1.0)
-    assert fewer.outcome is Shown.NOT_SHOWN
-    assert non_inferior_scores(values - 1, max_drop=0.005, span=2.0).outcome is Shown.BROKEN
+    assert fewer.outcome is BudgetOutcome.NOT_SHOWN
+    assert non_inferior_scores(values - 1, max_drop=0.005, span=2.0).outcome is BudgetOutcome.BROKEN
 
 
 def test_real_scores_of_0_and_1_are_judged_about_as_shares() -> None:
