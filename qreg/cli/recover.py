@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qreg.cli.options import add_data_options, add_limit_option, add_thread_option, options_of
-from qreg.cli.sensitivity import add_site_options, chosen_engine, chosen_method
+from qreg.cli.sites import add_case_options, add_run_options, run_case
 from qreg.cli.terminal import console, write_file
-from qreg.names import output_file
+from qreg.quantization.keeping import FLOAT32, FORMS
 
 if TYPE_CHECKING:
+    from qreg.measure.options import Options
+    from qreg.records.case import Case
     from qreg.sensitivity.records import Recovery
 
 _DESCRIPTION = """\
@@ -24,6 +26,7 @@ examples:
   qreg recover --max-drop 0.5
   qreg recover --model mobilenet_v2 --dataset cifar10 --weights per_tensor --max-drop 1
   qreg recover --method fx-static --max-drop 1 --plot front.png --json recovered.json
+  qreg recover --max-drop 0.5 --keep-as bfloat16
 
 exit status: 0 the budget is shown to be kept on samples that were not chosen by; 1 it is not; 2
 failed
@@ -39,8 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_data_options(parser)
-    add_site_options(parser)
+    add_case_options(parser)
     parser.add_argument(
         "--max-drop",
         type=_drop,
@@ -49,13 +51,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="the largest drop of the score compared with float: in points of a share such as "
         "accuracy, else in the score's unit (default: %(default)s)",
     )
-    add_limit_option(parser)
-    add_thread_option(parser)
-    parser.add_argument("--no-code", action="store_true", help="do not print the code")
-    parser.add_argument("--json", type=output_file, metavar="FILE", help="write the result as JSON")
     parser.add_argument(
-        "--plot", type=output_file, metavar="FILE", help="plot drop against size (PNG)"
+        "--keep-as",
+        choices=FORMS,
+        default=FLOAT32,
+        help="how the layers that are not quantized store their weights and compute: float32, or "
+        "at 16 bits (default: %(default)s)",
     )
+    add_run_options(parser, written="the result", plotted="drop against size")
+    parser.add_argument("--no-code", action="store_true", help="do not print the code")
     parser.set_defaults(run=run)
 
 
@@ -73,12 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """Find the layers and print them."""
     from qreg.records.budget import BudgetOutcome
 
-    method = chosen_method(args)
-    if args.plot:
-        from qreg.sensitivity.plot import need_matplotlib
-
-        need_matplotlib()
-    found = _recover(args, method)
+    found = run_case(args, partial(_recover, args))
     _print(found, code=not args.no_code)
     if args.json:
         from qreg.cli.speed.output import now
@@ -92,24 +91,22 @@ def run(args: argparse.Namespace) -> int:
     return 0 if found.found and found.verified.outcome is BudgetOutcome.KEPT else 1
 
 
-def _recover(args: argparse.Namespace, method: str) -> Recovery:
-    from qreg.cli.terminal import progress_bar
+def _recover(args: argparse.Namespace, case: Case, options: Options) -> Recovery:
+    from qreg.sensitivity.recovery import recover
 
-    with progress_bar() as show:
-        show(0, 1, "loading PyTorch")
-        from qreg.records.case import Case
-        from qreg.sensitivity.recovery import recover
-
-        options = options_of(args, show)
-        options.apply_threads()
-        case = Case(args.dataset, args.model, method, chosen_engine(args, method))
-        return recover(case, options, args.max_drop)
+    return recover(case, options, args.max_drop, keep_as=args.keep_as)
 
 
 def _print(found: Recovery, *, code: bool) -> None:
     from rich.syntax import Syntax
 
-    from qreg.sensitivity.report import gate_line, recovery_lines, recovery_notes, recovery_table
+    from qreg.sensitivity.report import (
+        gate_line,
+        other_form_line,
+        recovery_lines,
+        recovery_notes,
+        recovery_table,
+    )
 
     out = console()
     for number, line in enumerate(recovery_lines(found)):
@@ -120,6 +117,8 @@ def _print(found: Recovery, *, code: bool) -> None:
     if found.keep:
         # in one line, to be copied
         out.print(f"for the gate: {gate_line(found)}", highlight=False, soft_wrap=True)
+    if other := other_form_line(found):
+        out.print(other, highlight=False, soft_wrap=True)
     if code and found.code:
         out.print(f"\n{', '.join(found.calls)}", style="bold", highlight=False)
         out.print(Syntax(found.code, "python", background_color="default", word_wrap=True))

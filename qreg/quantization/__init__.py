@@ -17,7 +17,7 @@ from qreg.artifacts.names import (
     is_file_name,
 )
 from qreg.errors import ContractError, UnknownNameError
-from qreg.quantization.keeping import kept_layers
+from qreg.quantization.keeping import FLOAT32, Keeping, keeping_name, kept_layers
 from qreg.quantization.method import Context, Method
 from qreg.records.method import MethodInfo, Need
 from qreg.registry import Registry, is_object_path
@@ -60,48 +60,66 @@ class MethodRegistry(Registry[Any]):
             found: Method = self._defined[name]()
             return found.info
         if kept := kept_layers(name):
-            return _keeping_info(name, self.info(kept[0]))
+            return _keeping_info(name, self.info(kept.method))
         return self._facts.get(self.check(name), MethodInfo(name))
 
     def knows(self, name: str) -> bool:
         """Whether `name` is registered, an object path, or leaves layers of a method in float."""
         kept = kept_layers(name)
-        return super().knows(name) or (kept is not None and kept[0] in self._paths)
+        return super().knows(name) or (kept is not None and kept.method in self._paths)
 
     def get(self, name: str) -> Any:
         """Import and return what `name` stands for.
 
         Raises:
-            ContractError: the method can leave no layer in float.
+            ContractError: the method can leave no layer in float, or none at 16 bits.
         """
         kept = kept_layers(name)
         if kept is None or name in self._defined:
             return super().get(name)
         self.check(name)
-        return _keeping(name, super().get(kept[0]), kept[1])
+        return _keeping(name, super().get(kept.method), kept)
 
 
 def _keeping_info(name: str, base: MethodInfo) -> MethodInfo:
     return replace(base, name=name, default=False, variant_of="", replaces="")
 
 
-def _keeping(name: str, base: Method, layers: tuple[str, ...]) -> Method:
-    """A method with layers left in float."""
+def _keeping(name: str, base: Method, kept: Keeping) -> Method:
+    """A method with layers left in float, or at 16 bits."""
     if base.keep is None:
         raise ContractError(
             f"method '{name}': '{base.name}' can leave no layer in float",
             hint="name a method that quantizes layers: static-keep:conv1+fc3",
         )
     keep = base.keep
+    if kept.form == FLOAT32:
 
-    def quantize(model: nn.Module, context: Context) -> nn.Module:
-        return keep(model, context, tuple(_layer(name, model, layer) for layer in layers))
+        def quantize(model: nn.Module, context: Context) -> nn.Module:
+            return keep(model, context, tuple(_layer(name, model, one) for one in kept.layers))
 
+        recipe = base.keep_recipe
+    else:
+        if base.exported:
+            raise ContractError(
+                f"method '{name}': the layers of '{base.name}' are operators of an exported graph, "
+                "and no modules that could run at 16 bits",
+                hint=f"leave them in float: {keeping_name(base.name, kept.layers)}",
+            )
+        from qreg.quantization.half_precision import dtype_of, keep_at_16_bits
+
+        dtype = dtype_of(kept.form)
+
+        def quantize(model: nn.Module, context: Context) -> nn.Module:
+            layers = tuple(_layer(name, model, one) for one in kept.layers)
+            return keep_at_16_bits(keep(model, context, layers), layers, dtype)
+
+        recipe = (*base.keep_recipe, keep_at_16_bits) if base.keep_recipe else ()
     return Method.of(
         _keeping_info(name, base.info),
         quantize,
         skeleton=base.skeleton,
-        recipe=base.keep_recipe,
+        recipe=recipe,
     )
 
 
@@ -173,6 +191,7 @@ METHODS.add(
 )
 _PT2E: dict[str, Any] = {
     "float_only": False,
+    "exported": True,
     "engines": ("x86", "onednn"),  # X86InductorQuantizer is for their kernels
 }
 METHODS.add(

@@ -1,7 +1,8 @@
-"""bfloat16 and float16: weights and computation in half the bits, without quantization."""
+"""bfloat16 and float16: weights and computation in half the bits, of all layers or of some."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from qreg.quantization import METHODS
+from qreg.quantization.leaving import FloatLayer
 from qreg.quantization.method import Context, Method
 
 
@@ -30,6 +32,24 @@ def to_half(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     model.register_forward_pre_hook(before, with_kwargs=True)
     model.register_forward_hook(after)
     return model
+
+
+def keep_at_16_bits(quantized: nn.Module, layers: Collection[str], dtype: torch.dtype) -> nn.Module:
+    """Store and run these float layers of a quantized model in a float type of 16 bits.
+
+    They are given float32 and return it. What has no weights, such as a sum, stays float32.
+    """
+    for name in layers:
+        layer: Any = quantized.get_submodule(name)
+        plain = layer.layer if isinstance(layer, FloatLayer) else layer
+        if any(one.is_floating_point() for one in plain.parameters()):
+            to_half(plain, dtype)
+    return quantized
+
+
+def dtype_of(form: str) -> torch.dtype:
+    """The float type of that name, of `qreg.quantization.keeping.FORMS`."""
+    return {"bfloat16": torch.bfloat16, "float16": torch.float16}[form]
 
 
 def _half(model: nn.Module, context: Context, *, dtype: torch.dtype) -> nn.Module:

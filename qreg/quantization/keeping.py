@@ -1,4 +1,6 @@
-"""Names of methods that leave some layers in float: ``static-keep:conv1+fc3``.
+"""Names of methods that do not quantize some layers: ``static-keep:conv1+fc3``.
+
+The layers are in float, or at 16 bits: ``static-keep-bfloat16:conv1+fc3``.
 
 Only the standard library may be imported here.
 """
@@ -7,26 +9,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
-_KEEP = "-keep:"
-_LAYERS = re.compile(r"[\w.]+(?:[+,][\w.]+)*")
+FLOAT32 = "float32"
+#: How layers that are not quantized store their weights and compute.
+FORMS = (FLOAT32, "bfloat16", "float16")
+_NAME = re.compile(
+    rf"(?P<method>.+?)-keep(?:-(?P<form>{'|'.join(FORMS[1:])}))?:(?P<layers>[\w.]+(?:[+,][\w.]+)*)"
+)
 
 
-def kept_layers(name: str) -> tuple[str, tuple[str, ...]] | None:
+class Keeping(NamedTuple):
+    """A method, the layers that it does not quantize, and their form, of `FORMS`."""
+
+    method: str
+    layers: tuple[str, ...]
+    form: str = FLOAT32
+
+
+def kept_layers(name: str) -> Keeping | None:
     """The method and the layers that a name says; None for a name that says no layers."""
-    base, keep, layers = name.partition(_KEEP)
-    if not keep or not base or _LAYERS.fullmatch(layers) is None:
+    found = _NAME.fullmatch(name)
+    if found is None:
         return None
-    return base, tuple(dict.fromkeys(re.split("[+,]", layers)))
+    layers = tuple(dict.fromkeys(re.split("[+,]", found["layers"])))
+    return Keeping(found["method"], layers, found["form"] or FLOAT32)
 
 
-def keeping_name(method: str, layers: Iterable[str]) -> str:
-    """The name of the method with these layers in float; of `method` itself without any.
+def keeping_name(method: str, layers: Iterable[str], form: str = FLOAT32) -> str:
+    """The name of the method with these layers not quantized; of `method` itself without any.
 
     The layers are separated by ``+``, because commas separate names on command lines.
     """
     chosen = "+".join(layers)
-    return f"{method}{_KEEP}{chosen}" if chosen else method
+    keep = "keep" if form == FLOAT32 else f"keep-{form}"
+    return f"{method}-{keep}:{chosen}" if chosen else method
 
 
 def canonical(name: str) -> str:

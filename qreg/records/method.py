@@ -30,6 +30,7 @@ class MethodInfo:
         requires: what it needs in addition to PyTorch.
         engines: those it has kernels for; () for all.
         compiled: whether it uses `torch.compile`.
+        exported: whether its models are exported graphs, whose layers are operators, no modules.
         per_tensor: whether each weight tensor has one scale, not one for each channel.
         variant_of: the method of which it is the `compiled` or `per_tensor` variant, "" if none.
         replaces: the deprecated method of which it is a successor, "" if none.
@@ -47,6 +48,7 @@ class MethodInfo:
     requires: tuple[Need, ...] = ()
     engines: tuple[str, ...] = ()
     compiled: bool = False
+    exported: bool = False
     per_tensor: bool = False
     variant_of: str = ""
     replaces: str = ""

@@ -202,6 +202,21 @@ class FrontPoint:
 
 
 @dataclass(frozen=True)
+class OtherForm:
+    """The chosen list with its layers in another form than the one that was asked for.
+
+    Attributes:
+        form: ``float32``, ``bfloat16`` or ``float16``.
+        method: the name that a gate can hold.
+        verified: the real converted model on the samples that verify.
+    """
+
+    form: str
+    method: str
+    verified: Verified
+
+
+@dataclass(frozen=True)
 class Recovery:
     """The fewest layers found to leave in float.
 
@@ -218,6 +233,8 @@ class Recovery:
         front: fp32, the method, the chosen list and lists on the way to it.
         code: Python that does it without qreg; "" where the method has none.
         calls: of the code's functions, in order.
+        form: in which the layers are kept: ``float32``, ``bfloat16`` or ``float16``.
+        other: the same list in another form; None where nothing is kept, or the method cannot.
     """
 
     case: Case
@@ -236,3 +253,5 @@ class Recovery:
     code: str
     calls: tuple[str, ...]
     seconds: float
+    form: str = "float32"
+    other: OtherForm | None = None

@@ -27,19 +27,21 @@ from qreg.migrate.snippet import call, snippet
 from qreg.models.stubs import Stubbed
 from qreg.quantization import get_method
 from qreg.quantization.engines import use_engine
-from qreg.quantization.keeping import keeping_name
+from qreg.quantization.keeping import FLOAT32, keeping_name
 from qreg.records.budget import BudgetOutcome
 from qreg.records.case import Case
 from qreg.records.score import Score
 from qreg.sensitivity.keeping import keepable_layers, quantized_sites, readers
 from qreg.sensitivity.measuring import FLOAT, ONLY, Prepared, Seen, as_score, built, interleaved
 from qreg.sensitivity.measuring import prepared as prepare_case
-from qreg.sensitivity.records import FrontPoint, Part, Recovery, Verified
+from qreg.sensitivity.records import FrontPoint, OtherForm, Part, Recovery, Verified
 from qreg.sensitivity.rule import Summarize, shortest, verified, worth_showing
 from qreg.tasks import whole_set_summary
 
 #: Samples on which the order of the layers is found.
 SCREENED = 128
+#: The form that is measured next to float32.
+SIXTEEN_BITS = "bfloat16"
 #: Times that the real converted model may ask for one more layer.
 _MORE = 3
 #: Lists on the way to the chosen one that are shown.
@@ -57,6 +59,7 @@ class _Half:
     samples: Samples
     read: dict[int, frozenset[str] | None]
     max_drop: float
+    form: str = FLOAT32
     reference: list[Any] = field(default_factory=list)
     _float: Score | None = None
     _simulated: dict[Keep, Score] = field(default_factory=dict)
@@ -112,21 +115,30 @@ class _Half:
         return whole_set_summary(self._float)
 
 
-def recover(case: Case, options: Options, max_drop: float) -> Recovery:
+def recover(case: Case, options: Options, max_drop: float, *, keep_as: str = FLOAT32) -> Recovery:
     """Find the fewest layers to leave in float.
 
     Args:
         max_drop: of the summary, compared with the same weights in float: in points of a share,
             else in the summary's unit.
+        keep_as: how the layers are kept: ``float32``, ``bfloat16`` or ``float16``.
 
     Raises:
-        ContractError: the method can leave no layer in float, or there are too few samples.
+        ContractError: the method can leave no layer in float, or none at 16 bits, or there are too
+            few samples.
         QregError: the case cannot be built, or has no sites.
     """
-    if get_method(case.method).keep is None:
+    method = get_method(case.method)
+    if method.keep is None:
         raise ContractError(
             f"method '{case.method}' can leave no layer in float",
             hint="name a registered method that quantizes: --method static",
+        )
+    if keep_as != FLOAT32 and method.exported:
+        raise ContractError(
+            f"the layers of method '{case.method}' are operators of an exported graph, and no "
+            "modules that could run at 16 bits",
+            hint=f"leave out --keep-as {keep_as}, or choose another method: --method static",
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of building the case are recorded elsewhere
@@ -136,15 +148,15 @@ def recover(case: Case, options: Options, max_drop: float) -> Recovery:
                 f"{len(found.test)} samples cannot be halved",
                 hint="give more test samples: --limit 1000",
             )
-        return _recover(found, options, max_drop)
+        return _recover(found, options, max_drop, keep_as)
 
 
-def _recover(found: Prepared, options: Options, max_drop: float) -> Recovery:
+def _recover(found: Prepared, options: Options, max_drop: float, form: str) -> Recovery:
     start = time.monotonic()
     read = readers(found.simulation)
     rows = np.arange(len(found.test))
     choosing, other = (
-        _Half(found, found.test.rows(rows[first::2]), read, max_drop) for first in (0, 1)
+        _Half(found, found.test.rows(rows[first::2]), read, max_drop, form) for first in (0, 1)
     )
     if choosing.plain.unit == "%":
         choosing.max_drop = other.max_drop = max_drop / 100
@@ -156,23 +168,30 @@ def _recover(found: Prepared, options: Options, max_drop: float) -> Recovery:
     final = other.of_model(subject)
     before = other.of_model(found.subject)
     within = enough(chosen)
+    second = _in_other_form(other, keep)
+    chosen_ones = [_Candidate("chosen", keep, subject, final.drop)] if keep else []
+    if second:
+        name = f"chosen, in {second[0].form}"
+        chosen_ones.append(_Candidate(name, keep, second[1], second[0].verified.drop))
     return Recovery(
         case=found.case,
         summary=other.plain.summary,
         unit=other.plain.unit,
         max_drop=other.max_drop,
         keep=_shown(found, keep),
-        method=keeping_name(found.case.method, _shown(found, keep)),
+        method=keeping_name(found.case.method, _shown(found, keep), form),
         chosen=chosen,
         verified=final,
         before=before,
         fp32_value=other.plain.value,
         layers=len(keepable_layers(found.simulation)),
         found=within,
-        front=_front(found, other, keep, subject, final, before),
-        code=_code(subject, _shown(found, keep)) if keep else "",
+        front=_front(other, chosen_ones, _Candidate("nothing", (), found.subject, before.drop)),
+        code=_code(subject, _shown(found, keep), form) if keep else "",
         calls=tuple(map(call, subject.method.recipe)) if keep else (),
         seconds=time.monotonic() - start,
+        form=form,
+        other=second[0] if second else None,
     )
 
 
@@ -258,60 +277,67 @@ def _confirmed(
 ) -> tuple[Keep, Subject, Verified]:
     """The list that is enough for the real converted model on the same samples, too."""
     for _ in range(_MORE):
-        subject = _converted(half.found, keep)
+        subject = _converted(half.found, keep, half.form)
         judged = half.of_model(subject)
         more = next((layer for layer in order if layer not in keep), None)
         if enough(judged) or more is None:
             break
         keep = (*keep, more)
     else:
-        subject = _converted(half.found, keep)
+        subject = _converted(half.found, keep, half.form)
         judged = half.of_model(subject)
     return keep, subject, judged
 
 
-def _converted(found: Prepared, keep: Keep) -> Subject:
+def _converted(found: Prepared, keep: Keep, form: str) -> Subject:
     if not keep:
         return found.subject
-    method = keeping_name(found.case.method, _shown(found, keep))
+    method = keeping_name(found.case.method, _shown(found, keep), form)
     try:
         return built(replace(found.case, method=method), found.setup)
     except QregError as error:
         names = ", ".join(keep)
-        raise QregError(f"with {names} in float: {error}", hint=error.hint) from error
+        raise QregError(f"with {names} in {form}: {error}", hint=error.hint) from error
+
+
+def _in_other_form(half: _Half, keep: Keep) -> tuple[OtherForm, Subject] | None:
+    """The list at 16 bits, or in float32 where 16 bits were asked for."""
+    found = half.found
+    if not keep or found.subject.method.exported:
+        return None
+    form = SIXTEEN_BITS if half.form == FLOAT32 else FLOAT32
+    subject = _converted(found, keep, form)
+    method = keeping_name(found.case.method, _shown(found, keep), form)
+    return OtherForm(form, method, half.of_model(subject)), subject
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A real converted model on the front."""
+
+    name: str
+    keep: Keep
+    subject: Subject
+    drop: float
 
 
 def _front(
-    found: Prepared,
-    half: _Half,
-    keep: Keep,
-    subject: Subject,
-    final: Verified,
-    before: Verified,
+    half: _Half, chosen: Sequence[_Candidate], nothing: _Candidate
 ) -> tuple[FrontPoint, ...]:
-    one = found.test.first(1).inputs
-    found.simulation.set(())
-    runs = [found.simulation.run, found.subject.run, subject.run]
-    with torch.no_grad(), use_engine(found.case.engine):
-        times = time_interleaved(
-            [lambda r=run: r(one) for run in runs],  # type: ignore[misc]
-            rounds=_ROUNDS,
-            calls=_CALLS,
-            warm_up=_WARM_UP,
-        )
-    plain, quantized, kept = (float(np.median(each)) * 1000 for each in times)
-    base = model_size(found.subject.model).file_bytes
+    """The float model, the chosen list and lists on the way to it, and the method itself."""
+    found, keep = half.found, chosen[0].keep if chosen else ()
+    plain, *times = _milliseconds(found, [*chosen, nothing])
+    base = model_size(nothing.subject.model).file_bytes
     weights = {
         switch.site.layer: switch.site.saved_bytes
         for switch in found.simulation.switches
         if switch.site.part is Part.WEIGHT
     }
-    points = [
-        FrontPoint("everything", (), 0.0, model_size(found.subject.source).file_bytes, plain, False)
-    ]
-    if keep:
-        size = model_size(subject.model).file_bytes
-        points.append(FrontPoint("chosen", _shown(found, keep), final.drop, size, kept, False))
+    whole = model_size(found.subject.source).file_bytes
+    points = [FrontPoint("everything", (), 0.0, whole, plain, False)]
+    for one, time_ms in zip(chosen, times, strict=False):
+        size = model_size(one.subject.model).file_bytes
+        points.append(FrontPoint(one.name, _shown(found, keep), one.drop, size, time_ms, False))
     steps = np.unique(np.linspace(1, len(keep) - 1, _ON_THE_WAY).astype(int)) if keep[1:] else ()
     for count in reversed([int(step) for step in steps]):
         part = keep[:count]
@@ -320,8 +346,23 @@ def _front(
         points.append(
             FrontPoint(_first_of(_shown(found, part)), _shown(found, part), drop, size, None, True)
         )
-    points.append(FrontPoint("nothing", (), before.drop, base, quantized, False))
+    points.append(FrontPoint(nothing.name, (), nothing.drop, base, times[-1], False))
     return tuple(points)
+
+
+def _milliseconds(found: Prepared, candidates: Sequence[_Candidate]) -> list[float]:
+    """Milliseconds at batch 1, of the float model and of each candidate, interleaved."""
+    one = found.test.first(1).inputs
+    found.simulation.set(())
+    runs = [found.simulation.run, *(candidate.subject.run for candidate in candidates)]
+    with torch.no_grad(), use_engine(found.case.engine):
+        times = time_interleaved(
+            [lambda r=run: r(one) for run in runs],  # type: ignore[misc]
+            rounds=_ROUNDS,
+            calls=_CALLS,
+            warm_up=_WARM_UP,
+        )
+    return [float(np.median(each)) * 1000 for each in times]
 
 
 def _first_of(keep: Keep) -> str:
@@ -329,6 +370,7 @@ def _first_of(keep: Keep) -> str:
     return f"{names} and {len(keep) - 3} more" if keep[3:] else names
 
 
-def _code(subject: Subject, keep: Keep) -> str:
+def _code(subject: Subject, keep: Keep, form: str) -> str:
     """The functions, and the layers to call them with."""
-    return f"{snippet(subject.method.recipe)}\n\nlayers = {keep!r}\n"
+    text = f"{snippet(subject.method.recipe)}\n\nlayers = {keep!r}\n"
+    return text if form == FLOAT32 else f"{text}dtype = torch.{form}\n"

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from qreg.quantization.keeping import FLOAT32
 from qreg.records.budget import BudgetOutcome
 from qreg.report.json_text import enveloped
 from qreg.report.score import number
@@ -173,17 +174,22 @@ def recovery_lines(found: Recovery) -> Iterator[str]:
         yield f"{found.case}: nothing needs to stay in float for {budget}: {before}"
     elif found.found:
         yield (
-            f"{found.case}: leave {len(found.keep)} of {found.layers} layers in float for "
+            f"{found.case}: leave {len(found.keep)} of {found.layers} layers in {_form(found)} for "
             f"{budget}: {names}"
         )
         yield f"{before} without it"
     else:
         yield f"{found.case}: nothing found within {budget}; {before}"
         yield (
-            f"the nearest leaves {len(found.keep)} of {found.layers} layers in float and drops by "
+            f"the nearest leaves {len(found.keep)} of {found.layers} layers in {_form(found)} and "
+            "drops by "
             f"{_points(found.verified, unit)}: {names or 'none'}"
         )
     yield _verified_line(found)
+
+
+def _form(found: Recovery) -> str:
+    return "float" if found.form == FLOAT32 else found.form
 
 
 def _points(one: Verified, unit: str) -> str:
@@ -234,6 +240,17 @@ def recovery_notes(found: Recovery) -> Iterator[str]:
     yield (
         "drop: compared with the same weights in float; one-sided 95 % bounds: KEPT where the "
         "upper one is below the budget."
+    )
+
+
+def other_form_line(found: Recovery) -> str:
+    """The same list in another form, with its verdict; "" where there is none."""
+    if found.other is None:
+        return ""
+    one = found.other
+    return (
+        f"in {one.form} (--keep-as {one.form}): {_points(one.verified, found.unit)}, "
+        f"{one.verified.outcome.value}: {one.method}"
     )
 
 

@@ -22,6 +22,7 @@ from qreg.quantization.engines import default_engine, use_engine
 from qreg.quantization.keeping import canonical, keeping_name, kept_layers
 from qreg.quantization.needs import need_torchao
 from qreg.records.case import Case, Failure, file_part
+from qreg.records.measurement import Role
 from qreg.records.method import Need
 from qreg.settings import read_settings
 
@@ -37,13 +38,18 @@ _SLOW = (
 
 
 def test_a_name_says_method_and_layers() -> None:
-    assert kept_layers("static-keep:conv1+fc3") == ("static", ("conv1", "fc3"))
-    assert kept_layers("static-keep:a.b,a.b,c") == ("static", ("a.b", "c"))
-    for name in ("static", "static-keep:", "nets:method", "-keep:a", "static-keep:a b"):
+    assert kept_layers("static-keep:conv1+fc3") == ("static", ("conv1", "fc3"), "float32")
+    assert kept_layers("static-keep:a.b,a.b,c") == ("static", ("a.b", "c"), "float32")
+    assert kept_layers("qat-keep-float16:a") == ("qat", ("a",), "float16")
+    for name in (
+        "static", "static-keep:", "nets:method", "-keep:a", "static-keep:a b",
+        "static-keep-int8:a", "static-keep-float32:a",
+    ):  # fmt: skip
         assert kept_layers(name) is None
     assert keeping_name("static", ("conv1", "fc3")) == "static-keep:conv1+fc3"
     assert keeping_name("static", ()) == "static"
     assert canonical("static-keep:conv1,fc3") == "static-keep:conv1+fc3"
+    assert canonical("qat-keep-bfloat16:a,b") == keeping_name("qat", ("a", "b"), "bfloat16")
     assert canonical("nets:method") == "nets:method"
 
 
@@ -99,7 +105,7 @@ def _subject(method: str) -> Subject:
     "method", [*_KEEPING, *(pytest.param(name, marks=pytest.mark.slow) for name in _SLOW)]
 )
 def test_the_named_layers_stay_float_and_the_others_do_not(method: str) -> None:
-    base, layers = kept_layers(method) or ("", ())
+    base, layers, _ = kept_layers(method) or ("", (), "")
     kept, whole = model_size(_subject(method).model), model_size(_subject(base).model)
     assert set(kept.float_layers) - set(whole.float_layers) == set(layers)
 
@@ -163,7 +169,47 @@ def test_with_all_in_float_the_model_is_the_float_model() -> None:
 @pytest.mark.parametrize(
     "method",
     [
+        "static-keep-bfloat16:conv2+fc1",
+        pytest.param("qat-keep-float16:conv1", marks=pytest.mark.slow),
+        pytest.param("dynamic-keep-bfloat16:fc1", marks=pytest.mark.slow),
+        pytest.param("fx-static-keep-bfloat16:conv1+fc3", marks=pytest.mark.slow),
+        pytest.param("torchao-int8-weight-only-keep-bfloat16:fc1", marks=pytest.mark.slow),
+    ],
+)
+def test_kept_layers_store_and_compute_at_16_bits(method: str) -> None:
+    base, layers, form = kept_layers(method) or ("", (), "")
+    half, plain = _subject(method), _subject(keeping_name(base, layers))
+    sizes = {one.layer: one for one in model_size(half.model).tensors if one.role is Role.WEIGHT}
+    whole = {one.layer: one for one in model_size(plain.model).tensors if one.role is Role.WEIGHT}
+    assert {name for name, one in sizes.items() if one.dtype == form} == set(layers)
+    for name, one in sizes.items():
+        assert whole[name].bytes == one.bytes * (2 if name in layers else 1)
+    assert model_size(half.model).float_layers == model_size(plain.model).float_layers
+    inputs = OPTIONS.load(OPTIONS.dataset("shapes10"), "test").first(16).inputs
+    with use_engine(half.case.engine):
+        observed, expected = half.run(inputs), plain.run(inputs)
+    assert observed.dtype == torch.float32
+    assert not torch.equal(observed, expected)
+    # a unit in the last place of bfloat16 is 1/256, and what follows is quantized
+    assert (observed - expected).square().mean() < 0.01 * expected.square().mean()
+
+
+def test_layers_of_an_exported_graph_cannot_be_at_16_bits() -> None:
+    with pytest.raises(ContractError, match="operators of an exported graph") as caught:
+        get_method("pt2e-static-keep-bfloat16:conv1")
+    assert "pt2e-static-keep:conv1" in caught.value.hint
+
+
+def _layers_of(method: str) -> tuple[str, ...]:
+    return kept_layers(method).layers  # type: ignore[union-attr]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "method",
+    [
         "static-keep:conv1+fc3",
+        "static-keep-bfloat16:conv1+fc3",
         "dynamic-keep:fc1",
         pytest.param("fx-static-keep:conv1", marks=pytest.mark.slow),
     ],
@@ -172,17 +218,21 @@ def test_the_code_as_shown_gives_the_methods_logits(method: str) -> None:
     subject = _subject(method)
     names: dict[str, Any] = {}
     exec(compile(snippet(subject.method.recipe), "shown", "exec"), names)
-    (quantize,) = (names[function.__name__] for function in subject.method.recipe)
+    quantize, *at_16_bits = (names[function.__name__] for function in subject.method.recipe)
     dataset = OPTIONS.dataset("shapes10")
     test = OPTIONS.load(dataset, "test").head(OPTIONS.limit)
     calibration = [b.inputs for b in case_setup(dataset, test, OPTIONS).calibration().batches(64)]
-    source, layers = copy.deepcopy(subject.source).eval(), (kept_layers(method) or ("", ()))[1]
+    source, layers = copy.deepcopy(subject.source).eval(), _layers_of(method)
     qconfig = static_qconfig(subject.case.engine, "per_channel")
     images = test.first(16).inputs
+    base, _, form = kept_layers(method) or ("", (), "")
     with use_engine(subject.case.engine):
         given = {
             "static": [fuse(copy.deepcopy(source)), qconfig, calibration, layers],
             "fx-static": [source, qconfig, calibration, layers],
             "dynamic": [source, layers],
-        }[method.partition("-keep:")[0]]
-        assert torch.equal(quantize(*given)(images), subject.run(images))
+        }[base]
+        made = quantize(*given)
+        for function in at_16_bits:
+            made = function(made, layers, getattr(torch, form))
+        assert torch.equal(made(images), subject.run(images))

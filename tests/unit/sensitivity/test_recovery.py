@@ -23,7 +23,7 @@ from qreg.sensitivity.keeping import keepable_layers, quantized_sites, readers
 from qreg.sensitivity.measuring import prepared
 from qreg.sensitivity.records import Part, Recovery
 from qreg.sensitivity.recovery import recover
-from qreg.sensitivity.report import recovery_lines
+from qreg.sensitivity.report import other_form_line, recovery_lines
 from qreg.sensitivity.run import Extent, measure_sensitivity
 
 _LAYERS = ("0", "2", "4", "6")
@@ -95,6 +95,30 @@ def test_few_layers_recover_the_score_on_samples_that_did_not_choose(method: str
     sizes = {point.name: point.bytes for point in found.front}
     assert sizes["nothing"] < sizes["chosen"]
     assert f"layers = {found.keep!r}" in found.code
+    assert found.other is not None
+    assert found.other.method == f"{method}-keep-bfloat16:{'+'.join(found.keep)}"
+    (point,) = (one for one in found.front if one.name == "chosen, in bfloat16")
+    assert (point.drop, point.keep) == (found.other.verified.drop, found.keep)
+    assert point.ms is not None
+    assert point.bytes < sizes["chosen"]
+    assert found.other.method in other_form_line(found)
+
+
+def test_layers_are_kept_at_16_bits_where_that_is_asked_for() -> None:
+    with _named("2"):
+        found = recover(_case("static-per-tensor"), Options(calibration=64), 4.0, keep_as="float16")
+    assert found.form == "float16"
+    assert found.method == f"static-per-tensor-keep-float16:{'+'.join(found.keep)}"
+    assert found.other is not None
+    assert found.other.form == "float32"
+    assert found.code.endswith("dtype = torch.float16\n")
+    assert "keep_at_16_bits(quantized, layers, dtype)" in found.calls
+    assert "layers in float16 for a drop" in next(recovery_lines(found))
+
+
+def test_an_exported_graph_keeps_no_layers_at_16_bits() -> None:
+    with _named("2"), pytest.raises(ContractError, match="exported graph"):
+        recover(_case("pt2e-static"), Options(calibration=64), 4.0, keep_as="bfloat16")
 
 
 def test_where_nothing_is_lost_nothing_is_kept() -> None:
