@@ -96,24 +96,30 @@ def average_precisions(rows: Array) -> dict[int, float]:
     objects, found = triples[of_objects], triples[~of_objects]
     found = found[np.argsort(-found[:, 1], kind="stable")]
     bits = found[:, 2].astype(np.int64)
-    hits = ((bits[:, None] >> np.arange(len(IOUS))) & 1).astype(np.bool_)
+    hits = ((bits >> np.arange(len(IOUS))[:, None]) & 1).astype(np.bool_)
     return {
         int(label): _average_precision(
-            hits[found[:, 0] == label], int(-objects[objects[:, 0] == label, 2].sum())
+            hits[:, found[:, 0] == label], int(-objects[objects[:, 0] == label, 2].sum())
         )
         for label in np.unique(objects[:, 0])
     }
 
 
 def _average_precision(hits: npt.NDArray[np.bool_], objects: int) -> float:
-    """Mean over the thresholds of the interpolated precision; hits (D, T) by falling score."""
-    if not len(hits):
+    """Mean over the thresholds of the interpolated precision; hits (T, D) by falling score."""
+    thresholds, count = hits.shape
+    if not count:
         return 0.0
-    true = np.cumsum(hits, axis=0)
-    precision = true / np.arange(1, len(hits) + 1)[:, None]
+    true = np.cumsum(hits, axis=1)
+    precision = true / np.arange(1, count + 1)
     # the best precision at this recall or a higher one
-    precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    recall = true / objects
-    at = [np.searchsorted(recall[:, t], _RECALLS, side="left") for t in range(hits.shape[1])]
-    padded = np.concatenate([precision, np.zeros((1, hits.shape[1]))])
-    return float(np.mean([padded[rows, t] for t, rows in enumerate(at)]))
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    # the fewest true positives of each recall, and where a threshold first has so many; the
+    # thresholds are laid end to end for one search
+    needed = np.searchsorted(np.arange(objects + 1) / objects, _RECALLS)
+    apart = np.arange(thresholds)[:, None] * (count + objects + 1)
+    places = np.searchsorted((true + apart).ravel(), needed + apart)
+    rows = np.arange(thresholds)[:, None]
+    at = places - rows * count
+    padded = np.concatenate([precision, np.zeros((thresholds, 1))], axis=1)
+    return float(np.mean(padded[rows, at]))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from qreg.stats.hodges_lehmann import hodges_lehmann
 from qreg.stats.intervals import paired_change
@@ -22,6 +22,7 @@ from qreg.stats.permutation import permutation
 from qreg.stats.sign_flip import detectable_fall, mean_interval, sign_flip
 from qreg.stats.signed_rank import signed_rank, typical_change
 from qreg.tasks import summaries
+from qreg.tasks.average_precision import IOUS, mean_average_precision
 
 Array = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Array]
@@ -114,30 +115,51 @@ def real_scores(draws: int, seed: int) -> Iterator[str]:
             yield f"| {name} | {count} | " + " | ".join(cells) + " |"
 
 
-def _iou_rows(rng: np.random.Generator, hard: Array, spread: float) -> Array:
+def _iou_rows(rng: np.random.Generator, hard: Array, spread: float, shift: float = 0) -> Array:
     """Of 5 classes, (N, 10): a model's intersections on samples of given difficulty."""
     union = np.full((len(hard), 5), 200.0)
-    quality = 1 / (1 + np.exp(-(hard[:, None] + rng.normal(size=(len(hard), 5)) * spread)))
+    noise = rng.normal(size=(len(hard), 5)) * spread
+    quality = special.expit(-(hard[:, None] + shift + noise))
     return np.concatenate([np.round(union * quality), union], axis=1)
 
 
-def _f1_rows(rng: np.random.Generator, hard: Array, spread: float) -> Array:
-    right = 1 / (1 + np.exp(-(hard + rng.normal(size=len(hard)) * spread)))
+def _f1_rows(rng: np.random.Generator, hard: Array, spread: float, shift: float = 0) -> Array:
+    right = special.expit(-(hard + shift + rng.normal(size=len(hard)) * spread))
     true, false = rng.binomial(10, right), rng.binomial(6, 1 - right)
     return np.stack([true, false, 10 - true], axis=1).astype(np.float64)
 
 
-def _word_rows(rng: np.random.Generator, hard: Array, spread: float) -> Array:
+def _word_rows(rng: np.random.Generator, hard: Array, spread: float, shift: float = 0) -> Array:
     """Minus wrong words, and words: of very different numbers of words a sample."""
     words = 1 + (np.abs(hard) * 20).astype(np.int64)
-    wrong = rng.binomial(words, 1 / (1 + np.exp(2 + spread * rng.normal(size=len(hard)))))
+    wrong = rng.binomial(words, special.expit(shift - 2 + spread * rng.normal(size=len(hard))))
     return np.stack([-wrong, words], axis=1).astype(np.float64)
+
+
+def _box_rows(rng: np.random.Generator, hard: Array, spread: float, shift: float = 0) -> Array:
+    """Triples of `qreg.tasks.average_precision`: two objects a sample, of three classes.
+
+    Each is found with an overlap that depends on the difficulty; its confidence follows the
+    overlap, not closely. Every other sample has a false detection.
+    """
+    count, parts = len(hard), []
+    numbers, one = np.arange(count), np.ones(count)
+    for which in range(2):
+        overlap = special.expit(1.2 - 0.7 * hard - shift + rng.normal(size=count) * spread)
+        found = overlap[:, None] >= np.array(IOUS)
+        bits = (found << np.arange(len(IOUS))).sum(axis=1)
+        kind, confidence = (numbers + which) % 3, overlap + rng.normal(size=count) * 0.2
+        parts += [kind, 0 * one, -one, kind, confidence, bits]
+    there = rng.random(count) < 0.5
+    false = [np.where(there, part, np.nan) for part in (numbers % 3, rng.random(count), 0 * one)]
+    return np.stack([*parts, *false], axis=1)
 
 
 SETS = {
     "mean IoU": (_iou_rows, summaries.mean_iou),
     "micro F1": (_f1_rows, summaries.f1),
     "word error rate": (_word_rows, summaries.ratio_of_sums),
+    "mAP": (_box_rows, mean_average_precision),
 }
 
 
@@ -159,10 +181,6 @@ def set_level(draws: int, seed: int) -> Iterator[str]:
             yield f"| {name} | {count} | {changed} | " + " | ".join(cells) + " |"
 
 
-#: Summaries of which the other model can be made worse by any amount.
-POWERS = {name: SETS[name] for name in ("mean IoU", "micro F1")}
-
-
 def set_level_power(draws: int, seed: int) -> Iterator[str]:
     """The permutation test at the drop that it states as detectable with 80 %.
 
@@ -171,35 +189,35 @@ def set_level_power(draws: int, seed: int) -> Iterator[str]:
     """
     yield "| summary | samples | changed | draws | detectable | drop | false alarms | power |"
     yield "|---|---:|---:|---:|---:|---:|---:|---:|"
-    for name, (rows, summarize) in POWERS.items():
-        count, changed, times = 200, 100, draws
+    count, changed = 200, 100
+    for name, (rows, summarize) in SETS.items():
 
-        def pair(rng: Any, shift: float, rows: Any = rows, part: Any = (count, changed)) -> Any:
-            hard = rng.normal(size=part[0])
+        def pair(rng: Any, shift: float, rows: Any = rows) -> Any:
+            hard = rng.normal(size=count)
             before = rows(rng, hard, 0.5)
-            other = rows(rng, hard - shift, 0.5)
-            return np.where(np.arange(part[0])[:, None] < part[1], other, before), before
+            other = rows(rng, hard, 0.5, shift)
+            return np.where(np.arange(count)[:, None] < changed, other, before), before
 
         def drop(shift: float, pair: Any = pair, summarize: Any = summarize) -> float:
             rng = np.random.default_rng(seed + 1)
-            pairs = [pair(rng, shift) for _ in range(20)]
+            pairs = [pair(rng, shift) for _ in range(200)]
             return float(np.mean([summarize(old) - summarize(new) for new, old in pairs]))
 
         rng = np.random.default_rng(seed)
-        clean = [permutation(*pair(rng, 0.0), summarize) for _ in range(times)]
+        clean = [permutation(*pair(rng, 0.0), summarize) for _ in range(draws)]
         steps = -stats.norm.ppf(ALPHA) + stats.norm.ppf(0.8)
         detectable = steps * float(np.median([one.spread for one in clean]))
         shift = float(
-            optimize.brentq(lambda x, least=detectable: drop(x) - least, -1, 8, xtol=0.02)
+            optimize.brentq(lambda x, least=detectable: drop(x) - least, -1, 8, xtol=0.002)
         )
-        worse = [permutation(*pair(rng, shift), summarize) for _ in range(times)]
+        worse = [permutation(*pair(rng, shift), summarize) for _ in range(draws)]
         cells = (
             f"{detectable * 100:.2f}",
             f"{-np.mean([one.change for one in worse]) * 100:.2f}",
             share([one.p_value <= ALPHA for one in clean]),
             share([one.p_value <= ALPHA for one in worse]),
         )
-        yield f"| {name} | {count} | {changed} | {times} | " + " | ".join(cells) + " |"
+        yield f"| {name} | {count} | {changed} | {draws} | " + " | ".join(cells) + " |"
 
 
 def paired_shares(draws: int, seed: int) -> Iterator[str]:
