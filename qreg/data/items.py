@@ -50,7 +50,8 @@ class ItemStore:
     _kept: dict[int, Item] = field(default_factory=dict)
     _bytes: int = 0
     _structure: Any = None
-    _ordered: bool = False
+    # first and last sample and length of the batches whose order was checked
+    _ordered: set[tuple[int, int, int]] = field(default_factory=set)
 
     def item(self, position: int) -> Item:
         """The item at a position.
@@ -171,8 +172,10 @@ class ItemSamples(Samples):
                 f"the collate function made {found} samples of {len(items)} items",
                 hint="it must keep them all, in their order",
             )
-        if len(items) > 1:
+        ends = int(index[0]), int(index[-1]), len(items)
+        if len(items) > 1 and ends not in self.store._ordered:
             self._check_order(items, given, targets, index)
+            self.store._ordered.add(ends)
         return Batch(given, targets, index)
 
     def _collated(self, items: list[Item], index: Rows) -> tuple[ins.Inputs, Any]:
@@ -196,9 +199,8 @@ class ItemSamples(Samples):
 
     def _check_order(self, items: list[Item], given: ins.Inputs, targets: Any, index: Rows) -> None:
         """Items must be the same alone as in the batch: of the first batch all, then its ends."""
-        every = range(len(items))
-        rows, self.store._ordered = (0, len(items) - 1) if self.store._ordered else every, True
-        for row in rows:
+        first = not self.store._ordered
+        for row in range(len(items)) if first else (0, len(items) - 1):
             alone, target = self._collated([items[row]], index[[row]])
             moved = "" if _fits(alone, ins.cut(given, row, row + 1)) else "inputs"
             if not moved and not _same_target(target, targets, row, len(items)):

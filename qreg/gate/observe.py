@@ -37,8 +37,8 @@ from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import plain_text
 from qreg.measure.subject import Subject, operators_of
 from qreg.metrics.layers import layer_numerics, layer_outputs
-from qreg.metrics.size import model_size
-from qreg.metrics.tensors import digest
+from qreg.metrics.size import model_size, saved_state
+from qreg.metrics.tensors import digest, same_state
 from qreg.quantization import method_info
 from qreg.quantization.engines import use_engine
 from qreg.records.baseline import Baseline, Snapshot
@@ -201,7 +201,8 @@ class Gate:
         seen = self._last = self._observe(subject, samples)
         self._outputs = seen.notes
         prepared = copy.deepcopy(subject.source) if is_prepared(subject.source) else None
-        numerics = self._numerics(subject, samples, seen)
+        saved = None if _has_a_file(subject.model) else saved_state(subject.model)
+        numerics = self._numerics(subject, samples, seen, saved)
         self._qat = QatObservation(None, None)
         if prepared is not None:
             self._qat = self._observed_qat(subject, prepared, samples, numerics)
@@ -212,7 +213,7 @@ class Gate:
             calibration=subject.calibration,
             correct=seen.correct,
             predictions=() if seen.predictions is None else tuple(seen.predictions.tolist()),
-            size=model_size(subject.model),
+            size=model_size(subject.model, saved=saved),
             numerics=numerics,
             warnings=tuple(sorted({plain_text(text) for text in subject.warnings})),
             score=seen.score,
@@ -220,7 +221,9 @@ class Gate:
             file=file_of(subject.model),
         )
 
-    def _numerics(self, subject: Subject, samples: GateSamples, seen: Observation) -> Numerics:
+    def _numerics(
+        self, subject: Subject, samples: GateSamples, seen: Observation, saved: bytes | None
+    ) -> Numerics:
         reference = self._reference(subject, samples, seen)
         first = samples.first(_LAYER_SAMPLES)
         layers = layer_numerics(subject.run, subject.model, subject.source, first)
@@ -230,7 +233,7 @@ class Gate:
             images=samples.images(seen),
             logits=_kept(seen, samples),
             single=single,
-            reloaded=_reloaded(subject, first),
+            reloaded=_reloaded(subject, first, saved),
             reference=_reference_digest(subject, _kept(reference, samples)),
             disagreements=_disagreements(seen, reference),
             layers=layers,
@@ -359,22 +362,33 @@ def _single(subject: Subject, first: Inputs) -> str:
     return hashlib.sha256(b"".join(found)).hexdigest()
 
 
-def _reloaded(subject: Subject, first: Inputs) -> str:
+def _has_a_file(model: nn.Module) -> bool:
+    """Whether it is saved as a whole, and not as a state."""
+    return isinstance(model, OnnxModel) or is_script(model)
+
+
+def _reloaded(subject: Subject, first: Inputs, saved: bytes | None) -> str:
     """The same digest after the model has loaded its own saved state; "" where it cannot.
 
     If loading changes the state, the digest of that state instead.
+
+    Args:
+        saved: the state; None of a model that is saved as a whole.
     """
     if isinstance(subject.model, OnnxModel):
         return _single(replace(subject, model=subject.model.reloaded()), first)
-    if is_script(subject.model):
+    if saved is None:
         return _single(replace(subject, model=_script_again(subject.model)), first)
-    saved = _saved(subject)
     try:
-        subject.model.load_state_dict(torch.load(io.BytesIO(saved), weights_only=True))
+        loaded = torch.load(io.BytesIO(saved), weights_only=True)
+        subject.model.load_state_dict(loaded)
     except Exception:
         return ""
-    again = _saved(subject)
-    return _single(subject, first) if again == saved else hashlib.sha256(again).hexdigest()
+    if not same_state(loaded, subject.model.state_dict()):
+        again = saved_state(subject.model)
+        if again != saved:
+            return hashlib.sha256(again).hexdigest()
+    return _single(subject, first)
 
 
 def _script_again(model: nn.Module) -> nn.Module:
@@ -383,9 +397,3 @@ def _script_again(model: nn.Module) -> nn.Module:
     buffer.seek(0)
     again: nn.Module = torch.jit.load(buffer)
     return again
-
-
-def _saved(subject: Subject) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(subject.model.state_dict(), buffer)
-    return buffer.getvalue()

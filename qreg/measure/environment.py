@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -56,6 +57,8 @@ def _onnxruntime() -> dict[str, str]:
     return {"onnxruntime": version, "provider": PROVIDER, "graph_level": graph_level()}
 
 
+# installed packages and the CPU are looked up once a process: the gate asks in every case
+@functools.cache
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
@@ -63,6 +66,7 @@ def _version(package: str) -> str:
         return ""
 
 
+@functools.cache
 def _cpuinfo(key: str) -> str:
     """The first value of a key of Linux's cpuinfo, "" elsewhere."""
     if not _CPUINFO.exists():

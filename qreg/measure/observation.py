@@ -190,6 +190,8 @@ def kept_elements(outputs: Any, count: int, *, most: int = KEPT_ELEMENTS) -> tup
     Of more than `most`, `KEPT_ELEMENTS` are kept, the same ones of every sample, spread over its
     outputs: one of each of so many equal stretches, where in it is drawn from a fixed seed.
     """
+    if isinstance(outputs, torch.Tensor) and outputs.ndim and outputs.shape[0] == count > 0:
+        return _kept_of_tensor(outputs, most)
     flat = [
         np.concatenate(list(_numbers(outputs, row, count)) or [_NOTHING]) for row in range(count)
     ]
@@ -202,12 +204,26 @@ def kept_elements(outputs: Any, count: int, *, most: int = KEPT_ELEMENTS) -> tup
 _NOTHING = np.zeros(0, np.float32)
 
 
+def _kept_of_tensor(outputs: torch.Tensor, most: int) -> tuple[Array, int]:
+    """The same of the usual case, without a step for each sample."""
+    value = outputs.dequantize() if outputs.is_quantized else outputs
+    rows: Array = value.detach().float().reshape(len(value), value[0].numel()).numpy()
+    longest = rows.shape[1]
+    # a copy: the model may use the memory of its outputs again
+    return (rows.copy() if longest <= most else rows[:, _places(longest)]), longest
+
+
 def _selected(values: Array) -> Array:
     found = np.zeros(KEPT_ELEMENTS, np.float32)
     if len(values):
-        places = (np.arange(KEPT_ELEMENTS) + _DRAWN) / KEPT_ELEMENTS * len(values)
-        found[:] = values[places.astype(np.int64).clip(max=len(values) - 1)]
+        found[:] = values[_places(len(values))]
     return found
+
+
+def _places(count: int) -> npt.NDArray[np.int64]:
+    """Which of so many numbers are kept."""
+    places = (np.arange(KEPT_ELEMENTS) + _DRAWN) / KEPT_ELEMENTS * count
+    return places.astype(np.int64).clip(max=count - 1)
 
 
 def _drawn(count: int) -> npt.NDArray[np.float64]:

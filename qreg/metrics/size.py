@@ -21,8 +21,12 @@ from qreg.records.measurement import Role, Size, TensorSize
 _PACKED = "._packed_params._packed_params"
 
 
-def model_size(model: nn.Module) -> Size:
-    """Measure a model, float or quantized; of one from a file, the file."""
+def model_size(model: nn.Module, *, saved: bytes | None = None) -> Size:
+    """Measure a model, float or quantized; of one from a file, the file.
+
+    Args:
+        saved: the state as `torch.save` writes it, where it is at hand.
+    """
     file = file_of(model)
     if isinstance(model, OnnxModel):
         return model.size()
@@ -30,17 +34,18 @@ def model_size(model: nn.Module) -> Size:
         return script_size(model, file.total_bytes)
     tensors = tuple(_tensors(model))
     return Size(
-        file_bytes=file.total_bytes if file else _file_bytes(model),
+        file_bytes=file.total_bytes if file else len(saved or saved_state(model)),
         weight_bytes=sum(one.bytes for one in tensors if one.role is Role.WEIGHT),
         tensors=tensors,
         float_layers=tuple(dict.fromkeys(one.layer for one in tensors if one.is_float_weight)),
     )
 
 
-def _file_bytes(model: nn.Module) -> int:
+def saved_state(model: nn.Module) -> bytes:
+    """A model's state as `torch.save` writes it to a file."""
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
-    return buffer.getbuffer().nbytes
+    return buffer.getvalue()
 
 
 def _tensors(model: nn.Module) -> Iterator[TensorSize]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
+from torch import nn
 
 from qreg.metrics.graphs import plain_tensors
 from qreg.records.numerics import EQUAL_DB, Quantizer
@@ -56,6 +59,42 @@ def _of_subclass(tensor: torch.Tensor) -> Quantizer | None:
     # torchao may store codes of four bits in bytes of their own
     codes = getattr(tensor, "target_dtype", parts["codes"].dtype)
     return affine(codes, parts["codes.scale"], parts.get("codes.zero_point"))
+
+
+def same_state(one: Any, other: Any) -> bool:
+    """Whether two states have the same names, dtypes and bits; False where that cannot be seen.
+
+    What cannot be looked into are packed weights of recurrent layers and tensor subclasses.
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return list(one) == list(other) and all(same_state(one[key], other[key]) for key in one)
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(same_state, one, other))
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return _same_tensor(one, other)
+    plain = (type(None), bool, int, float, torch.dtype)
+    return type(one) is type(other) and isinstance(one, plain) and one == other
+
+
+def _same_tensor(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if not all(type(x) in (torch.Tensor, nn.Parameter) and _has_bits(x) for x in (one, other)):
+        return False
+    if one.dtype != other.dtype or one.shape != other.shape or quantizer(one) != quantizer(other):
+        return False
+    return torch.equal(_bits(one), _bits(other))
+
+
+def _has_bits(tensor: torch.Tensor) -> bool:
+    """Whether the tensor is stored one number after another; float zero points are not compared."""
+    plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
+    return plain and not (
+        tensor.is_quantized and tensor.qscheme() is torch.per_channel_affine_float_qparams
+    )
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    codes = tensor.int_repr() if tensor.is_quantized else tensor.detach()
+    return codes.contiguous().reshape(-1).view(torch.uint8)
 
 
 def sqnr(output: torch.Tensor, twin: torch.Tensor | None) -> float | None:
