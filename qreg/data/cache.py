@@ -15,8 +15,9 @@ import shutil
 import stat
 import tempfile
 import tokenize
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ _DAMAGE = (
     RecursionError, OSError, ValueError, KeyError, EOFError, TypeError, AttributeError,
     SyntaxError, tokenize.TokenError,
 )  # fmt: skip
+# Images that are decoded before they are asked for.
+_AHEAD = 64
 # Left free on the disk of the cache.
 _SPARE = 64 << 20
 Array = npt.NDArray[Any]
@@ -97,11 +100,17 @@ def cached_images(
 
     def decoded() -> Iterator[Pixels]:
         with ThreadPoolExecutor(threads) as pool:
-            for start in range(0, shape[0], 256):
-                numbers = range(start, min(start + 256, shape[0]))
-                yield from pool.map(decode, numbers)
-                if progress is not None:
-                    progress(numbers.stop, shape[0])
+            waiting: deque[Future[Pixels]] = deque()
+            for number in range(shape[0]):
+                waiting.append(pool.submit(decode, number))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+                if progress is not None and number % 256 == 0:
+                    progress(number, shape[0])
+            while waiting:
+                yield waiting.popleft().result()
+            if progress is not None:
+                progress(shape[0], shape[0])
 
     def write(half: Path) -> tuple[str, ...]:
         _write_rows(half / "images.npy", shape, decoded())
@@ -160,10 +169,12 @@ def _entry(key: str, write: Callable[[Path], tuple[str, ...]], *, size: int = 0)
             files = {path.stem: file_sha256(path) for path in sorted(half.glob("*.npy"))}
             meta = json.dumps({"files": files, "notes": list(notes)})
             (half / "meta.json").write_text(meta)
+            # mapped before it is moved: what was just written need not be verified again
+            arrays = _mapped(half, files)
             _put_in_place(half, folder)
+            return Entry(arrays, notes)
         finally:
             shutil.rmtree(half, ignore_errors=True)
-        return _read(folder)
     return None
 
 
@@ -180,10 +191,13 @@ def _read(folder: Path) -> Entry | None:
             path = folder / f"{name}.npy"
             if Path(name).name != name or not _is_whole(path) or file_sha256(path) != sha256:
                 return None
-        arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in files}
+        return Entry(_mapped(folder, files), notes)
     except _DAMAGE:
         return None
-    return Entry(arrays, notes)
+
+
+def _mapped(folder: Path, names: Iterable[str]) -> dict[str, Array]:
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
 
 
 def _is_whole(path: Path) -> bool:

@@ -163,7 +163,7 @@ def normalized_collate(mean: Three, std: Three) -> Callable[[list[Any]], Any]:
     def collate(items: list[Any]) -> Any:
         import torch
 
-        pixels = np.stack([image for image, _ in items])
+        pixels = [image for image, _ in items]
         return normalized(pixels, mean, std), torch.tensor([label for _, label in items])
 
     return collate

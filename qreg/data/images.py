@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 Three = tuple[float, float, float]
+# Numbers of a piece that is normalised at once: 1 MB of float32.
+_PIECE = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +100,21 @@ class ImageSamples(Samples):
         return digest.hexdigest()
 
 
-def normalized(images: Pixels, mean: Three, std: Three) -> torch.Tensor:
-    """uint8 (N, H, W, 3) to float32 (N, 3, H, W), in channels_last memory order."""
+def normalized(images: Pixels | Sequence[Pixels], mean: Three, std: Three) -> torch.Tensor:
+    """uint8 (N, H, W, 3) to float32 (N, 3, H, W), in channels_last memory order.
+
+    In pieces that fit a core's cache: four passes over a batch of large images take twice as long.
+    """
     import torch
 
-    # A copy, because a mapped cache is read-only and torch tensors cannot be.
-    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float()
-    middle, spread = (torch.tensor(three).view(1, 3, 1, 1) for three in (mean, std))
-    return pixels.div_(255.0).sub_(middle).div_(spread)
+    height, width, _ = images.shape[1:] if isinstance(images, np.ndarray) else images[0].shape
+    made = torch.empty(len(images), height, width, 3)
+    pixels, rows = made.numpy(), made.view(-1, height, width * 3)
+    # a row long, so that the same few numbers need not be looked up for each pixel
+    middle, spread = (torch.tensor(three).repeat(width) for three in (mean, std))
+    step = max(1, _PIECE // (height * width * 3))
+    for start in range(0, len(images), step):
+        for number in range(start, min(start + step, len(images))):
+            pixels[number] = images[number]
+        rows[start : start + step].div_(255.0).sub_(middle).div_(spread)
+    return made.permute(0, 3, 1, 2)
