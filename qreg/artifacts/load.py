@@ -82,7 +82,7 @@ def _method(name: str) -> Method:
                 loaded.like(inputs.call(model, context.to_trace()))
         return loaded
 
-    return Method.of(file_method_info(name), quantize)
+    return Method.of(file_method_info(name), quantize, separate=True)
 
 
 def refuse_quantized_file(model: nn.Module, *, name: str) -> None:

@@ -288,14 +288,14 @@ class OnnxModel(nn.Module):
         """A session whose graph has these tensors as outputs, too, and the names that it has."""
         if self._observing is None or self._observing[2] != wanted:
             (onnx,) = need_onnx("onnx")
-            model = onnx.ModelProto()
-            model.CopyFrom(_parsed(self.content, self.name))
-            known = {one.name for one in model.graph.output}
-            made = {name for node in model.graph.node for name in node.output}
-            names = [n for n in dict.fromkeys(wanted) if n in made or n in known]
+            known = {one.name for one in self.graph.model.graph.output}
+            names = [n for n in dict.fromkeys(wanted) if n in self.graph.producer or n in known]
             new = [name for name in names if name not in known]
-            model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in new)
-            session = self._start(model.SerializeToString(), session_options())
+            outputs = [onnx.ValueInfoProto(name=name) for name in new]
+            more = onnx.ModelProto(graph=onnx.GraphProto(output=outputs))
+            # of serialized messages one after the other, repeated fields are joined
+            content = self.content + more.SerializeToString()
+            session = self._start(content, session_options())
             self._observing = session, names, wanted
         session, names, _ = self._observing
         return session, names

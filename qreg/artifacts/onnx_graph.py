@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -169,7 +169,8 @@ class OnnxGraph:
         zeros = np.zeros(scales.size, np.int64)
         if zero_point in self.stored:
             dtype = dtype_name(self.stored[zero_point]) or dtype
-            zeros = np.resize(self.array(zero_point).astype(np.int64).ravel(), scales.size)
+            zeros = self.array(zero_point).astype(np.int64).ravel()
+            zeros = zeros if zeros.size == scales.size else np.resize(zeros, scales.size)
         scheme = ("per_tensor", "per_channel")[scales.size > 1] if scales.ndim < 2 else "per_block"
         return Quantizer(
             f"{scheme}_affine", dtype, tuple(scales.ravel().tolist()), tuple(zeros.tolist())
@@ -394,9 +395,14 @@ _QDQ_INPUT = "_QuantizeLinear_Input"
 
 def dtype_name(stored: Any) -> str:
     """``int8`` for a stored tensor's element type."""
+    return _dtype_name(stored.data_type)
+
+
+@cache
+def _dtype_name(number: int) -> str:
     from onnx import TensorProto
 
-    name = str(TensorProto.DataType.Name(stored.data_type)).lower()
+    name = str(TensorProto.DataType.Name(number)).lower()
     return {"float": "float32", "double": "float64"}.get(name, name)
 
 

@@ -36,7 +36,13 @@ from qreg.measure.observation import WHOLE, Observation, Observer, kept_elements
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import plain_text
 from qreg.measure.subject import Subject, operators_of
-from qreg.metrics.layers import layer_numerics, layer_outputs
+from qreg.metrics.layers import (
+    file_layers,
+    float_values,
+    is_run_as_file,
+    layer_numerics,
+    layer_outputs,
+)
 from qreg.metrics.size import model_size, saved_state
 from qreg.metrics.tensors import digest, same_state
 from qreg.quantization import method_info
@@ -44,12 +50,14 @@ from qreg.quantization.engines import use_engine
 from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.budget import Against, BudgetCheck, Limits
 from qreg.records.case import Case, Failure
-from qreg.records.numerics import Logits, Numerics
+from qreg.records.numerics import Layer, Logits, Numerics
 from qreg.records.qat import QatObservation, TrainingSteps
 from qreg.tasks import whole_set_summary
 
 # Samples whose layer outputs are compared, which are kept in memory, and samples run alone.
 _LAYER_SAMPLES, _SINGLE_SAMPLES = 16, 4
+# Bytes of the float model's layer outputs that are kept for the model's next file.
+_MOST_FLOATS = 1 << 28
 Array = npt.NDArray[np.float32]
 
 
@@ -73,6 +81,7 @@ class Gate:
         self._qat = QatObservation(None, None)
         self._trained: dict[tuple[str, str, str], TrainingSteps | str] = {}
         self._sizes: dict[tuple[str, str], int] = {}
+        self._floats: tuple[tuple[object, ...], dict[str, torch.Tensor]] | None = None
 
     def samples(self, dataset: str) -> GateSamples:
         """The dataset, loaded once."""
@@ -91,7 +100,7 @@ class Gate:
         if first != (dataset in self._first):
             self._first ^= {dataset}
             self._samples.pop(dataset, None)
-            self._control = None
+            self._control = self._floats = None
             self._seen = {key: seen for key, seen in self._seen.items() if key[0] != dataset}
 
     @property
@@ -196,13 +205,14 @@ class Gate:
             return raised_failure(subject.case, error)
 
     def _snapshot(self, subject: Subject, samples: GateSamples) -> Snapshot | Failure:
-        if failure := _not_repeatable(subject, samples.first(_SINGLE_SAMPLES)):
-            return failure
+        single = _repeated_single(subject, samples.first(_SINGLE_SAMPLES))
+        if isinstance(single, Failure):
+            return single
         seen = self._last = self._observe(subject, samples)
         self._outputs = seen.notes
         prepared = copy.deepcopy(subject.source) if is_prepared(subject.source) else None
-        saved = None if _has_a_file(subject.model) else saved_state(subject.model)
-        numerics = self._numerics(subject, samples, seen, saved)
+        saved = None if is_run_as_file(subject.model) else saved_state(subject.model)
+        numerics = self._numerics(subject, samples, seen, single, saved)
         self._qat = QatObservation(None, None)
         if prepared is not None:
             self._qat = self._observed_qat(subject, prepared, samples, numerics)
@@ -222,13 +232,17 @@ class Gate:
         )
 
     def _numerics(
-        self, subject: Subject, samples: GateSamples, seen: Observation, saved: bytes | None
+        self,
+        subject: Subject,
+        samples: GateSamples,
+        seen: Observation,
+        single: str,
+        saved: bytes | None,
     ) -> Numerics:
         reference = self._reference(subject, samples, seen)
         first = samples.first(_LAYER_SAMPLES)
-        layers = layer_numerics(subject.run, subject.model, subject.source, first)
+        layers = self._layers(subject, first)
         operators = operators_of(subject, inputs.head(first, 1))
-        single = _single(subject, first)
         return Numerics(
             images=samples.images(seen),
             logits=_kept(seen, samples),
@@ -239,6 +253,20 @@ class Gate:
             layers=layers,
             operators=operators,
         )
+
+    def _layers(self, subject: Subject, first: Inputs) -> tuple[Layer, ...]:
+        """The layers; the float model's, which all files of a model are compared with, once."""
+        if not is_run_as_file(subject.model):
+            return layer_numerics(subject.run, subject.model, subject.source, first)
+        case, skeleton = subject.case, subject.method.skeleton
+        key = (case.dataset, case.model, subject.weights.text, skeleton)
+        if self._floats is None or self._floats[0] != key:
+            self._floats = None
+            values = float_values(subject.source, first, blocks=False)
+            if sum(one.nbytes for one in values.values()) > _MOST_FLOATS:
+                return file_layers(subject.model, first, values)
+            self._floats = key, values
+        return file_layers(subject.model, first, self._floats[1])
 
     @property
     def qat(self) -> QatObservation:
@@ -339,10 +367,14 @@ def _disagreements(seen: Observation, reference: Observation) -> tuple[int, ...]
 
 
 @torch.no_grad()
-def _not_repeatable(subject: Subject, first: Inputs) -> Failure | None:
-    """A case whose samples, run again, have other outputs: no difference would mean anything."""
-    if _single(subject, first) == _single(subject, first):
-        return None
+def _repeated_single(subject: Subject, first: Inputs) -> str | Failure:
+    """The digest of the first samples, run twice.
+
+    A case that has other outputs the second time is a failure: no difference would mean anything.
+    """
+    single = _single(subject, first)
+    if _single(subject, first) == single:
+        return single
     one, other = (layer_outputs(subject.run, subject.model, first) for _ in range(2))
     moved = (name for name in one if digest(one[name]) != digest(other.get(name)))
     return Failure(
@@ -360,11 +392,6 @@ def _single(subject: Subject, first: Inputs) -> str:
     alone = inputs.singles(inputs.head(first, _SINGLE_SAMPLES))
     found = [kept_elements(subject.run(one), 1, most=WHOLE)[0].tobytes() for one in alone]
     return hashlib.sha256(b"".join(found)).hexdigest()
-
-
-def _has_a_file(model: nn.Module) -> bool:
-    """Whether it is saved as a whole, and not as a state."""
-    return isinstance(model, OnnxModel) or is_script(model)
 
 
 def _reloaded(subject: Subject, first: Inputs, saved: bytes | None) -> str:

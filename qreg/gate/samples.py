@@ -19,7 +19,7 @@ from qreg.data.inputs import Inputs
 from qreg.data.samples import Rows
 from qreg.measure.observation import Observation
 from qreg.measure.options import Options, load_test
-from qreg.measure.subject import Subject, case_setup, prepare
+from qreg.measure.subject import CaseSetup, Subject, case_setup, prepare
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Images
 
@@ -82,7 +82,11 @@ class GateSamples:
 
     def subject(self, case: Case) -> Subject | Failure:
         """Build the case, ready to run; see `qreg.measure.subject.prepare`."""
-        return prepare(case, case_setup(self.dataset, self.gate, self.options))
+        return prepare(case, self._setup)
+
+    @cached_property
+    def _setup(self) -> CaseSetup:
+        return case_setup(self.dataset, self.gate, self.options)
 
 
 def load_gate_samples(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Subject:
     """A case that is ready to run.
 
     Attributes:
-        source: the model with its weights, before quantization.
+        source: the model with its weights, before quantization; never the quantized model itself.
         weights: where they are from, and which.
         warnings: distinct texts emitted while it was built and first run.
     """
@@ -91,12 +91,15 @@ class CaseSetup:
         folders: the folders of checkpoints.
         calibration: returns the calibration samples; only called if a method needs them.
         sample: a batch of test samples, to verify that a model runs.
+        loaded: the float model of the last separate method, with the texts of warnings: the next
+            file of the same model is compared with it, too.
     """
 
     dataset: Dataset
     folders: tuple[Path, ...]
     calibration: Callable[[], Samples]
     sample: Inputs
+    loaded: dict[object, tuple[nn.Module, Weights, set[str]]] = field(default_factory=dict)
 
 
 def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
@@ -150,8 +153,8 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
 
     with use_engine(case.engine), recorded_warnings() as texts, torch.no_grad():
         check_needs(method, case.engine)
-        model, weights = _load(case, method, setup)
-        source = copy.deepcopy(model)
+        model, weights = _load_once(case, method, setup, texts)
+        source = model if method.separate else copy.deepcopy(model)
         if file_of(model) is not None and not method.takes_file:
             raise UnavailableError(
                 f"{method.name} quantizes PyTorch's modules, and the float model is a file",
@@ -173,6 +176,23 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
     )
     seen = tuple(dict.fromkeys(observed))
     return Subject(case, method, model, source, weights, seen, tuple(sorted(texts)))
+
+
+def _load_once(
+    case: Case, method: Method, setup: CaseSetup, texts: set[str]
+) -> tuple[nn.Module, Weights]:
+    """The float model: for separate methods, which leave it as it is, the same one again."""
+    if not method.separate:
+        return _load(case, method, setup)
+    key = (case.model, case.engine, method.checkpoint, method.skeleton)
+    if key not in setup.loaded:
+        setup.loaded.clear()
+        with recorded_warnings() as emitted:
+            model, weights = _load(case, method, setup)
+        setup.loaded[key] = model.eval(), weights, emitted
+    model, weights, emitted = setup.loaded[key]
+    texts |= emitted
+    return model, weights
 
 
 def _load(case: Case, method: Method, setup: CaseSetup) -> tuple[nn.Module, Weights]:

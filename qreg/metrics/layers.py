@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -66,10 +67,8 @@ def layer_numerics(
         run: runs `model`.
         source: the model it was quantized from; it is modified.
     """
-    if isinstance(model, OnnxModel):
-        return model.describe(inputs, float_values(source, inputs, blocks=False))
-    if is_script(model):
-        return script_layers(model, inputs, float_values(source, inputs, blocks=False))
+    if is_run_as_file(model):
+        return file_layers(model, inputs, float_values(source, inputs, blocks=False))
     if graph := exported_graph(model):
         return graph_layers(graph, float_values(source, inputs), inputs)
     twin = float_twin(source, model)
@@ -87,6 +86,24 @@ def layer_numerics(
     return tuple(layers)
 
 
+def is_run_as_file(model: nn.Module) -> bool:
+    """Whether a model is saved as a whole and has no modules: ONNX or TorchScript."""
+    return isinstance(model, OnnxModel) or is_script(model)
+
+
+def file_layers(
+    model: nn.Module, inputs: Inputs, floats: Mapping[str, torch.Tensor]
+) -> tuple[Layer, ...]:
+    """Describe the layers of an ONNX or TorchScript model.
+
+    Args:
+        floats: `float_values` of the float model, without blocks.
+    """
+    if isinstance(model, OnnxModel):
+        return model.describe(inputs, floats)
+    return script_layers(model, inputs, floats)
+
+
 @torch.no_grad()
 def float_values(
     source: nn.Module, inputs: Inputs, *, blocks: bool = True
@@ -94,7 +111,7 @@ def float_values(
     """Outputs of a float model's layers, by name, for the layers of a graph or a file.
 
     Args:
-        source: modules, whose BatchNorm is folded in place; or a model from a file.
+        source: modules, of which a copy is run with BatchNorm folded; or a model from a file.
         blocks: include modules that consist of layers; an operator of a file that belongs to such
             a block is one of several, and not its output.
     """
@@ -104,9 +121,10 @@ def float_values(
         return {layer.name: value for layer, value in script_values(source, inputs)}
     if graph := exported_graph(source):
         return graph_values(graph, inputs)
-    source.apply(ao.disable_fake_quant)
-    source.apply(ao.disable_observer)
-    twin = fold_batch_norm(source.eval())
+    twin = copy.deepcopy(source)
+    twin.apply(ao.disable_fake_quant)
+    twin.apply(ao.disable_observer)
+    twin = fold_batch_norm(twin.eval())
     names = {name for name, _ in twin.named_modules() if name} if blocks else None
     found = layer_outputs(partial(call, twin), twin, inputs, names=names)
     # of a model between stubs; a file has the names of the model that its author exported

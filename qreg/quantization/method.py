@@ -53,6 +53,7 @@ class Method(MethodInfo):
         keep: converts like `quantize`, and leaves the layers of these names in float; None where
             the method cannot.
         keep_recipe: the functions to copy for that.
+        separate: whether `quantize` leaves its argument as it is and returns another model.
     """
 
     quantize: Callable[[nn.Module, Context], nn.Module]
@@ -60,6 +61,7 @@ class Method(MethodInfo):
     recipe: tuple[Callable[..., Any], ...] = ()
     keep: Callable[[nn.Module, Context, tuple[str, ...]], nn.Module] | None = None
     keep_recipe: tuple[Callable[..., Any], ...] = ()
+    separate: bool = False
 
     @classmethod
     def of(
@@ -71,6 +73,7 @@ class Method(MethodInfo):
         recipe: tuple[Callable[..., Any], ...] = (),
         keep: Callable[[nn.Module, Context, tuple[str, ...]], nn.Module] | None = None,
         keep_recipe: tuple[Callable[..., Any], ...] = (),
+        separate: bool = False,
     ) -> Method:
         """The method with the facts with which it is registered."""
         facts = {field.name: getattr(info, field.name) for field in fields(MethodInfo)}
@@ -81,6 +84,7 @@ class Method(MethodInfo):
             recipe=recipe,
             keep=keep,
             keep_recipe=keep_recipe,
+            separate=separate,
         )
 
     @property

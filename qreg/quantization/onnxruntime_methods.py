@@ -207,34 +207,41 @@ def ort_static(name: str = "ort-static", **options: bool) -> Method:
     """
     info = replace(METHODS.info("ort-static"), name=name, replaces="")
     quantize: Any = partial(_static, name=name, **options)  # type: ignore[arg-type]
-    return Method.of(info, quantize)
+    return Method.of(info, quantize, separate=True)
 
 
 def ort_dynamic(name: str = "ort-dynamic", **options: bool) -> Method:
     """`ort-dynamic` with other options: per_channel, reduce_range."""
     info = replace(METHODS.info("ort-dynamic"), name=name, replaces="")
     quantize: Any = partial(_dynamic, name=name, **options)  # type: ignore[arg-type]
-    return Method.of(info, quantize)
+    return Method.of(info, quantize, separate=True)
 
 
-ORT_FP32 = Method.of(METHODS.info("ort-fp32"), _fp32)
+ORT_FP32 = Method.of(METHODS.info("ort-fp32"), _fp32, separate=True)
 ORT_STATIC = Method.of(
-    METHODS.info("ort-static"), partial(_static, name="ort-static"), recipe=(quantize_onnx_static,)
+    METHODS.info("ort-static"),
+    partial(_static, name="ort-static"),
+    recipe=(quantize_onnx_static,),
+    separate=True,
 )
 ORT_STATIC_PER_TENSOR = Method.of(
     METHODS.info("ort-static-per-tensor"),
     partial(_static, name="ort-static-per-tensor", per_channel=False),
+    separate=True,
 )
 ORT_STATIC_FULL_RANGE = Method.of(
     METHODS.info("ort-static-full-range"),
     partial(_static, name="ort-static-full-range", reduce_range=False),
+    separate=True,
 )
 ORT_STATIC_QOPERATOR = Method.of(
     METHODS.info("ort-static-qoperator"),
     partial(_static, name="ort-static-qoperator", qdq=False),
+    separate=True,
 )
 ORT_DYNAMIC = Method.of(
     METHODS.info("ort-dynamic"),
     partial(_dynamic, name="ort-dynamic"),
     recipe=(quantize_onnx_dynamic,),
+    separate=True,
 )
