@@ -16,7 +16,6 @@ from torch import nn
 
 from qreg.artifacts.load import file_of
 from qreg.artifacts.onnx_file import OnnxModel
-from qreg.artifacts.torchscript import is_script
 from qreg.budget.rule import Evidence, Pair, judge_limits, look_again
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
