@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qreg.cli.cases import add_case_options
 from qreg.cli.options import add_thread_option, check_model_and_methods, chosen_engines, options_of
 from qreg.errors import QregError
-from qreg.names import Names, output_file, positive_or_zero
+from qreg.names import Names, output_file, positive, positive_or_zero
 from qreg.processes.temporary import temporary_folder
 from qreg.quantization.engines import available_engines
 
@@ -23,7 +23,8 @@ Inject faults into the quantization of a model, one at a time and each in a fres
 which of the gate's checks detect them: bit-exactly, as in the same environment, and statistically,
 as on another machine. Then run the cases without a fault in fresh processes, with other numbers of
 threads and emulating other CPUs, and count false alarms. Baselines are recorded in a temporary
-folder; approved ones are neither read nor changed.
+folder; approved ones are neither read nor changed. Last, plant a bad site at each position of the
+model, which must rank first, and judge budgets where the true drop is known.
 
 Defaults: simple_cnn on shapes10 with {",".join(_METHODS)} on the first available engine;
 clean runs on all engines. This takes about 20 minutes.
@@ -34,9 +35,11 @@ examples:
   qreg selftest --faults zero-point+1,bias-dropped --method static --clean-runs 0
   qreg selftest --model resnet20 --dataset cifar10 --engine x86,onednn --json proof.json
   qreg selftest --faults none --clean-runs 3
+  qreg selftest --faults bad-site,budget-missed --method static --clean-runs 0
 
-exit status: 0 every fault that changes anything is detected bit-exactly, and there is no false
-alarm; 1 otherwise; 2 failed, with the reason
+exit status: 0 every fault that changes anything is detected bit-exactly, there is no false alarm,
+every bad site ranks first, and budgets are judged as they claim; 1 otherwise; 2 failed, with the
+reason
 """
 
 
@@ -55,7 +58,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--fault",
         action=Names,
         metavar="A,B,...",
-        help="these faults only, or none (default: all applicable ones)",
+        help="these faults only, or none (default: all applicable ones). Two are not injected into "
+        "the gate's cases: bad-site, a site without precision at each position of the model, which "
+        "qreg sensitivity must rank first; and budget-missed, budgets around the true drop, which "
+        "may be judged wrongly in 5 %% of all draws",
+    )
+    parser.add_argument(
+        "--draws",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help="simulated draws for each row of budget-missed, and a tenth as many of real samples "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--clean-runs",
@@ -88,18 +102,20 @@ def _proof(args: argparse.Namespace) -> Proof:
 
     with progress_bar() as show, temporary_folder("selftest") as folder:
         show(0, 1, "loading PyTorch")
-        from qreg.faults import get_faults
+        from qreg.faults import chosen_proofs, get_faults
         from qreg.faults.processes import Launcher
         from qreg.faults.selftest import Selftest
 
-        chosen = () if args.faults == ("none",) else get_faults(args.faults)
+        none = args.faults == ("none",)
         test = Selftest(
             launcher=Launcher(options_of(args, show)),
             cases=_cases(args, chosen_engines(args.engines)),
             clean_cases=_clean_cases(args),
-            faults=chosen,
+            faults=() if none else get_faults(args.faults),
             clean_runs=args.clean_runs,
             folder=Path(folder),
+            proofs=() if none else chosen_proofs(args.faults),
+            draws=args.draws,
         )
         return test.run()
 
@@ -121,9 +137,15 @@ def _clean_cases(args: argparse.Namespace) -> tuple[Case, ...]:
 def _print(proof: Proof) -> None:
     from qreg.cli.terminal import console
     from qreg.faults.report.clean_runs import clean_notes, clean_table
+    from qreg.faults.report.proofs import (
+        budget_notes,
+        budget_table,
+        planted_notes,
+        planted_table,
+    )
     from qreg.faults.report.tables import fault_notes, fault_table, share_table, size_table
 
-    if not proof.faults and not proof.clean:
+    if not (proof.faults or proof.clean or proof.planted or proof.budgets):
         raise QregError(
             "nothing to run: no fault applies to these cases",
             hint="choose other methods, or --clean-runs 1",
@@ -138,3 +160,8 @@ def _print(proof: Proof) -> None:
         out.print(clean_table(proof.clean))
         for note in clean_notes(proof):
             out.print(note, style="dim", highlight=False)
+    for proven in (planted_table(proof.planted), budget_table(proof.budgets)):
+        if proven.row_count:
+            out.print(proven)
+    for note in (*planted_notes(proof.planted), *budget_notes(proof.budgets)):
+        out.print(note, style="dim", highlight=False)

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from qreg.faults.fault import Fault
 
 
+#: What is not injected into a case of the gate, but has a name as a fault: see `Proof`.
+BAD_SITE, BUDGET_MISSED = "bad-site", "budget-missed"
+PROOFS = (BAD_SITE, BUDGET_MISSED)
+
+
+def chosen_proofs(names: Sequence[str]) -> tuple[str, ...]:
+    """Those of `PROOFS` among names of faults; all of them if no name is given."""
+    return tuple(name for name in PROOFS if name in names or not names)
+
+
 @cache
 def all_faults() -> dict[str, Fault]:
     """Every fault by name.
@@ -47,13 +57,13 @@ def all_faults() -> dict[str, Fault]:
 
 
 def get_faults(names: Sequence[str]) -> tuple[Fault, ...]:
-    """The faults with these names, in order; all faults if no name is given.
+    """The faults with these names, in order and without `PROOFS`; all faults if no name is given.
 
     Raises:
         UnknownNameError: a name is unknown.
     """
     known = all_faults()
     for name in names:
-        if name not in known:
-            raise UnknownNameError("fault", name, known)
-    return tuple(known[name] for name in (names or known))
+        if name not in known and name not in PROOFS:
+            raise UnknownNameError("fault", name, (*known, *PROOFS))
+    return tuple(known[name] for name in (names or known) if name in known)

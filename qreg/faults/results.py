@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from qreg.faults.noise import EnvironmentNoise
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
+from qreg.stats.intervals import clopper_pearson
 
 #: The tiers of judgement, the strictest first: fields of `Observed`.
 TIERS = ("exact", "statistical", "other_float")
+
+
+#: The share of draws in which a budget may be judged wrongly: the bounds are one-sided at 95 %.
+STATED_RATE = 0.05
+#: Of the interval by which an observed share is compared with it: there are some fifty rows.
+RATE_LEVEL = 0.999
 
 
 @dataclass(frozen=True)
@@ -100,20 +107,103 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class BudgetRates:
+    """How often a budget got each result, where the truth is known.
+
+    Attributes:
+        what: the case, or how samples were simulated.
+        samples: of each draw.
+        miss: by how many points the true drop exceeds the budget; negative where it is kept.
+        kept, broken, not_shown: numbers of draws.
+        truth: the drop on all `of` samples, in points; None where simulated.
+    """
+
+    what: str
+    samples: int
+    miss: float
+    kept: int
+    broken: int
+    not_shown: int
+    truth: float | None = None
+    of: int = 0
+
+    @property
+    def draws(self) -> int:
+        """The number of draws."""
+        return self.kept + self.broken + self.not_shown
+
+    @property
+    def wrong(self) -> int:
+        """Draws that were called KEPT though the budget is missed, or BROKEN though it is kept."""
+        return self.kept if self.miss >= 0 else self.broken
+
+    @property
+    def holds(self) -> bool:
+        """Whether no more draws are wrong than the rule states, as far as so many draws can tell.
+
+        At the budget itself either answer is wrong.
+        """
+        worst = max(self.wrong, self.broken if self.miss == 0 else 0)
+        return clopper_pearson(worst, self.draws, level=RATE_LEVEL)[0] <= STATED_RATE
+
+
+@dataclass(frozen=True)
+class PlantedSite:
+    """A site that was damaged, and its place in the ranking of all sites.
+
+    Attributes:
+        site: in the names of the user's model.
+        rank: from 1; 0 where it was not ranked.
+        sites: how many there are.
+        significant: whether its drop is shown, after Holm's correction.
+        drop: of the score with only it quantized; None where it was not measured in full.
+        noise: its share of the squared errors that all sites cause one by one.
+        unit: of the score; "%" of a share.
+    """
+
+    case: Case
+    site: str
+    rank: int
+    sites: int
+    significant: bool
+    drop: float | None
+    noise: float
+    unit: str
+
+    @property
+    def first(self) -> bool:
+        """Whether the ranking puts it first."""
+        return self.rank == 1
+
+
+@dataclass(frozen=True)
 class Proof:
     """The results of a selftest.
 
     Attributes:
         not_applicable: names of faults that fit none of the cases.
+        planted: bad sites that `qreg sensitivity` must put first.
+        budgets: rates at which budgets around the true drop are judged.
     """
 
     faults: tuple[FaultRun, ...]
     clean: tuple[CleanRun, ...]
     not_applicable: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    planted: tuple[PlantedSite, ...] = ()
+    budgets: tuple[BudgetRates, ...] = ()
 
     @property
     def holds(self) -> bool:
-        """Every fault that changes something is caught bit-exactly, without false alarms."""
+        """Whether all is as it must be.
+
+        Every fault that changes something is caught bit-exactly, without false alarms; every bad
+        site ranks first; and budgets are judged wrongly at most at the stated rate.
+        """
         missed = [run for run in self.faults if run.observed.exact.silent and not run.equivalent]
-        return not missed and all(run.judged.silent for run in self.clean)
+        return (
+            not missed
+            and all(run.judged.silent for run in self.clean)
+            and all(one.first for one in self.planted)
+            and all(one.holds for one in self.budgets)
+        )

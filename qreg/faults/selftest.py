@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from qreg.data.images import ImageSamples
-from qreg.faults.fault import NO_PLACE, Fault
+from qreg.faults import BAD_SITE, BUDGET_MISSED, all_faults
+from qreg.faults.budget_rates import SAMPLES, real_draws, simulated_scores, simulated_shares
+from qreg.faults.fault import NO_PLACE, QUANTIZED, Fault, Target
+from qreg.faults.planted import planted_sites
 from qreg.faults.processes import Launcher
-from qreg.faults.results import CleanRun, FaultRun, LeftOut, Proof
+from qreg.faults.results import BudgetRates, CleanRun, FaultRun, LeftOut, PlantedSite, Proof
 from qreg.faults.settings import SETTINGS, Setting, true_loss
+from qreg.measure.comparison import measure
 from qreg.models import build_model
 from qreg.records.case import Case
+from qreg.records.measurement import Measurement
 
 # Number of processes per promise; see `qreg baseline update --category promise`.
 _PROCESSES = 12
+#: Of the simulated draws, one in so many is drawn of real samples.
+REAL_SHARE = 10
+#: A fault that costs a model some points, so that a budget can be missed by a little.
+COSTLY = "weights-4-bit"
 _BUSY = "no speed-up promise possible: the machine is too busy"
 
 
@@ -29,6 +39,8 @@ class Selftest:
         clean_cases: cases of the clean runs.
         clean_runs: number of clean runs per setting.
         folder: an empty folder for clean baselines.
+        proofs: of `qreg.faults.PROOFS`.
+        draws: simulated draws of each row of `budget-missed`; a tenth as many real ones.
     """
 
     launcher: Launcher
@@ -37,6 +49,8 @@ class Selftest:
     faults: tuple[Fault, ...]
     clean_runs: int
     folder: Path
+    proofs: tuple[str, ...] = ()
+    draws: int = 1000
 
     def run(self) -> Proof:
         """Run all steps.
@@ -60,7 +74,37 @@ class Selftest:
                 *(f"{f.name} in {c.method} ({_BUSY})" for f, c in hidden),
             ),
             left_out=tuple(self._left_out()),
+            planted=tuple(self._planted()) if BAD_SITE in self.proofs else (),
+            budgets=tuple(self._budgets()) if BUDGET_MISSED in self.proofs else (),
         )
+
+    def _planted(self) -> Iterator[PlantedSite]:
+        """Bad sites in the cases of the first engine whose quantized modules are known."""
+        for case in self.cases:
+            if case.method in QUANTIZED and case.engine == self.cases[0].engine:
+                yield from planted_sites(case, self.launcher.options)
+
+    def _budgets(self) -> Iterator[BudgetRates]:
+        options, first = self.launcher.options, self.cases[0]
+        options.progress(0, 1, "budgets of simulated samples")
+        yield from simulated_shares(self.draws)
+        yield from simulated_scores(self.draws, SAMPLES[:1])
+        for case in self.cases:
+            if case.method in QUANTIZED and case.engine == first.engine:
+                yield from self._real_budgets(case)
+
+    def _real_budgets(self, case: Case) -> Iterator[BudgetRates]:
+        """Of a case, and of it with a fault that costs some points: its budget can be missed."""
+        options, count = self.launcher.options, max(1, self.draws // REAL_SHARE)
+        worse = all_faults()[COSTLY]
+        for fault in (None, worse) if case.method in worse.methods else (None,):
+            more = f", {fault.name}" if fault else ""
+            options.progress(0, 1, f"budgets of real samples, {case.method}{more}")
+            target = Target(case, options)
+            with fault.inject(target) if fault else nullcontext():
+                found = measure([replace(case, method="fp32"), case], replace(options, limit=0))
+            if isinstance(found[1], Measurement):
+                yield from real_draws(found[1], count, what=f"{case}{more}")
 
     def _pairs(self) -> list[tuple[Fault, Case]]:
         models = {case.model for case in self.cases}

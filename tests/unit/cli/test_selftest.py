@@ -20,6 +20,7 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
         (("--method", "statik"), "'static'?"),
         (("--engine", "x68"), "'x86'?"),
         (("--clean-runs", "-1"), "--clean-runs: -1"),
+        (("--draws", "0"), "--draws: 0"),
         (("--faults", "none", "--clean-runs", "0"), "nothing to run"),
         (("--faults", "fake-quant-off", "--method", "fp32", "--clean-runs", "0"), "no fault"),
     ],

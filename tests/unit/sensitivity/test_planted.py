@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-import torch
-from torch import nn
 
+from qreg.faults.planted import damaged_method
 from qreg.measure.options import Options
-from qreg.quantization import METHODS, Context, Method
+from qreg.quantization import METHODS
 from qreg.quantization.engines import default_engine
 from qreg.quantization.static import STATIC
 from qreg.records.case import Case
+from qreg.sensitivity.records import Part, Site
 from qreg.sensitivity.run import measure_sensitivity
 
 _LAYERS = ("conv1", "conv2", "conv3", "fc1", "fc2", "fc3")
@@ -23,33 +21,14 @@ _SITES = (
 _FAST = ("conv2 weight",)
 
 
-def _planted(site: str) -> Method:
-    """Static quantization that leaves one site a code or two."""
-    layer, part = site.split()
-
-    def quantize(model: nn.Module, context: Context) -> nn.Module:
-        made: Any = STATIC.quantize(model, context)
-        module: Any = made.get_submodule(layer)
-        if part == "weight":
-            plain = module.weight().dequantize()
-            scale = float(plain.abs().max())
-            coarse = torch.quantize_per_tensor(plain, scale, 0, torch.qint8)
-            module.set_weight_bias(coarse, module.bias())
-        else:
-            module.scale = module.scale * 100
-            module.zero_point = module.zero_point * 0 + 1
-        return made
-
-    return Method(name="planted", float_only=False, quantize=quantize)
-
-
 @pytest.mark.parametrize(
     "site",
     [one if one in _FAST else pytest.param(one, marks=pytest.mark.slow) for one in _SITES],
 )
 def test_a_bad_site_ranks_first(site: str) -> None:
+    layer, part = site.split()
     case = Case("shapes10", "simple_cnn", "planted", default_engine())
-    with METHODS.meaning({"planted": _planted(site)}):
+    with METHODS.meaning({"planted": damaged_method(STATIC, Site(layer, Part(part)))}):
         found = measure_sensitivity(case, Options(limit=200, calibration=32))
     first, second = found.effects[:2]
     assert str(first.site) == site
