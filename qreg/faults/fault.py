@@ -22,6 +22,8 @@ from qreg.records.case import Case
 
 STATIC = ("static", "static-per-tensor")
 QAT = ("qat", "qat-per-tensor")
+#: Methods that train graphs: their fake-quantizers are exercised as eager QAT's are.
+GRAPH_QAT = ("fx-qat", "pt2e-qat")
 DYNAMIC = ("dynamic",)
 #: Methods whose activations have stored quantization parameters.
 ACTIVATIONS = (*STATIC, *QAT)

@@ -78,7 +78,7 @@ class Gate:
         self._last: Observation | None = None
         self._control: tuple[Case, Observation] | None = None
         self._qat = QatObservation(None, None)
-        self._trained: dict[tuple[str, str, str], TrainingSteps | str] = {}
+        self._trained: dict[tuple[str, str, str, str], TrainingSteps | str] = {}
         self._sizes: dict[tuple[str, str], int] = {}
         self._floats: tuple[tuple[object, ...], dict[str, torch.Tensor]] | None = None
 
@@ -275,7 +275,10 @@ class Gate:
     def _observed_qat(
         self, subject: Subject, prepared: nn.Module, samples: GateSamples, numerics: Numerics
     ) -> QatObservation:
-        """Conversion and training; training once for all methods and engines of a checkpoint."""
+        """Conversion and training; training once for all engines of a checkpoint.
+
+        What is trained is the method's own graph, where it has one.
+        """
         first, case = samples.first(QAT_SAMPLES), subject.case
         try:
             conversion = observe_conversion(subject, prepared, first)
@@ -284,9 +287,10 @@ class Gate:
             return QatObservation(None, None, (f"conversion was not checked: {reason}",))
         ranges, sites = range_differences(prepared, numerics.layers)
         conversion = replace(conversion, ranges=ranges, sites=sites)
-        key = (case.dataset, case.model, subject.weights.text)
+        graph = case.method if subject.prepared is not None else ""
+        key = (case.dataset, case.model, subject.weights.text, graph)
         if key not in self._trained:
-            self._trained[key] = observe_training(prepared, first)
+            self._trained[key] = observe_training(subject.prepared or prepared, first)
         training = self._trained[key]
         if isinstance(training, str):
             return QatObservation(conversion, None, notes=(training,))

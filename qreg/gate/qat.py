@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Iterator, Mapping
@@ -164,7 +165,8 @@ def observe_training(prepared: nn.Module, first: Inputs) -> TrainingSteps | str:
 def _train(model: nn.Module, given: Inputs, rate: float) -> tuple[tuple[float, ...], float]:
     """The loss of each step, and the learning rate, chosen where it is 0."""
     losses = []
-    model.train()
+    with contextlib.suppress(NotImplementedError):  # exported graphs have the mode of their export
+        model.train()
     weights = [one for one in model.parameters() if one.is_floating_point()]
     for one in weights:
         one.requires_grad_(True)

@@ -51,6 +51,7 @@ class Subject:
         source: the model with its weights, before quantization; never the quantized model itself.
         weights: where they are from, and which.
         warnings: distinct texts emitted while it was built and first run.
+        prepared: the fake-quantized graph that was converted; None of methods without one.
     """
 
     case: Case
@@ -60,6 +61,7 @@ class Subject:
     weights: Weights
     calibration: tuple[int, ...]
     warnings: tuple[str, ...]
+    prepared: nn.Module | None = None
 
     @property
     def environment(self) -> Environment:
@@ -145,6 +147,7 @@ def _missing_package(error: BaseException) -> str:
 def _prepare(case: Case, setup: CaseSetup) -> Subject:
     method = get_method(case.method)
     observed: list[int] = []
+    graphs: list[nn.Module] = []
 
     def calibration() -> Iterator[Inputs]:
         split = setup.calibration()
@@ -160,7 +163,7 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
                 f"{method.name} quantizes PyTorch's modules, and the float model is a file",
                 hint="methods for a file: ort-static, ort-dynamic, or another file: file:PATH",
             )
-        context = Context(case.engine, calibration, setup.sample)
+        context = Context(case.engine, calibration, setup.sample, graphs.append)
         model = method.quantize(model.eval(), context).eval()
         check_packing(model, case.engine)
         logits = inputs.call(model, setup.sample)
@@ -175,7 +178,8 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
         task=setup.dataset.task,
     )
     seen = tuple(dict.fromkeys(observed))
-    return Subject(case, method, model, source, weights, seen, tuple(sorted(texts)))
+    prepared = graphs[-1] if graphs else None
+    return Subject(case, method, model, source, weights, seen, tuple(sorted(texts)), prepared)
 
 
 def _load_once(

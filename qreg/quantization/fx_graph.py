@@ -114,6 +114,7 @@ def _qat(model: nn.Module, context: Context) -> nn.Module:
     example = context.to_trace()
     prepared = prepare_fx_qat(trained_float(model), qat_qconfig("per_channel"), example)
     transfer_ranges(model, prepared.eval(), example)
+    context.prepared(prepared)
     return convert_fx_qat(prepared)
 
 
@@ -126,6 +127,7 @@ def _keep_qat(model: nn.Module, context: Context, layers: tuple[str, ...]) -> nn
     example, qconfig = context.to_trace(), qat_qconfig("per_channel")
     prepared = prepare_fx_qat_keeping(trained_float(model), qconfig, example, layers)
     transfer_ranges(model, prepared.eval(), example)
+    context.prepared(prepared)
     return convert_fx_qat(prepared)
 
 

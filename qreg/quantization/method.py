@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -24,11 +25,18 @@ class Context:
             nothing is loaded before it is called.
         example: model inputs (two samples) for tracing; their values do not matter. By default the
             first calibration batch.
+        on_prepared: is given a copy of the fake-quantized graph before a method converts it.
     """
 
     engine: str
     calibration: Callable[[], Iterator[Inputs]]
     example: Inputs | None = None
+    on_prepared: Callable[[nn.Module], None] | None = None
+
+    def prepared(self, graph: nn.Module) -> None:
+        """Tell of a fake-quantized graph that is about to be converted."""
+        if self.on_prepared is not None:
+            self.on_prepared(copy.deepcopy(graph))
 
     def to_trace(self) -> Inputs:
         """A batch of model inputs."""

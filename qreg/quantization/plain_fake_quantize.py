@@ -133,13 +133,18 @@ def choose_fused(
 
 
 def with_plain_fake_quantize(model: nn.Module) -> tuple[nn.Module, dict[str, PlainFakeQuantize]]:
-    """A copy of a prepared model whose known fake-quantizers are plain ones, and those by name."""
+    """A copy of a prepared model whose known fake-quantizers are plain ones, and those by name.
+
+    One that a graph has under several names is one in the copy, too.
+    """
     made = copy.deepcopy(model)
     plain: dict[str, PlainFakeQuantize] = {}
-    for name, module in fake_quantizers(made).items():
-        if type(module).__name__ in KINDS:
-            plain[name] = PlainFakeQuantize(module)
-            made.set_submodule(name, plain[name])
+    counterparts: dict[int, PlainFakeQuantize] = {}
+    for name, module in list(made.named_modules(remove_duplicate=False)):
+        if hasattr(module, "fake_quant_enabled") and type(module).__name__ in KINDS:
+            if id(module) not in counterparts:
+                plain[name] = counterparts[id(module)] = PlainFakeQuantize(module)
+            made.set_submodule(name, counterparts[id(module)])
     return made, plain
 
 

@@ -147,6 +147,7 @@ def _qat(model: nn.Module, context: Context, layers: tuple[str, ...] = ()) -> nn
     example = context.to_trace()
     prepared = prepare_pt2e_qat_keeping(trained_float(model), example, layers)
     transfer_ranges(model, prepared, example)
+    context.prepared(prepared)
     return _evaluated(convert_pt2e_qat(prepared))
 
 

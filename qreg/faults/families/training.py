@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.ao import quantization as ao
-from torch.ao.quantization import fake_quantize
 
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
 from qreg.faults.fault import (
+    GRAPH_QAT,
     QAT,
     Fault,
     Injection,
@@ -27,6 +29,7 @@ from qreg.faults.surgery import in_middle
 from qreg.measure.subject import calibration_samples
 from qreg.models import build_model
 from qreg.quantization import Context, Method, get_method
+from qreg.records.method import Need
 from qreg.training.checkpoints import find_checkpoint, load_checkpoint
 
 
@@ -84,6 +87,11 @@ def _observers_never_on(model: nn.Module) -> None:
 
 
 _MODULES = ("FakeQuantize", "FusedMovingAvgObsFakeQuantize")
+#: torchao has its own, of the same names.
+_OWNERS = {
+    Need.TORCHAO: "torchao.quantization.pt2e.fake_quantize",
+    None: "torch.ao.quantization.fake_quantize",
+}
 
 
 def _in_every_fake_quantizer(
@@ -96,10 +104,15 @@ def _in_every_fake_quantizer(
     def changed(original: Any) -> Any:
         return lambda module, x: change(original, module, x)
 
-    owner = "torch.ao.quantization.fake_quantize"
-    return patched(
-        *((f"{owner}.{k}.forward", changed(getattr(fake_quantize, k).forward)) for k in _MODULES)
-    )
+    def inject(target: Target) -> AbstractContextManager[None]:
+        torchao = Need.TORCHAO in get_method(target.case.method).requires
+        owner = _OWNERS[Need.TORCHAO if torchao else None]
+        kinds = vars(importlib.import_module(owner))
+        return patched(
+            *((f"{owner}.{name}.forward", changed(kinds[name].forward)) for name in _MODULES)
+        )(target)
+
+    return inject
 
 
 def _unchanged(_: Any, __: Any, x: torch.Tensor) -> torch.Tensor:
@@ -128,7 +141,7 @@ def _path(name: str, description: str, change: Any) -> Fault:
         description=description,
         inject=_in_every_fake_quantizer(change),
         size=name,
-        methods=QAT,
+        methods=(*QAT, *GRAPH_QAT),
     )
 
 

@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch.fx import GraphModule
 
-from qreg.faults import child
+from qreg.checks.conversion import judge_qat
+from qreg.faults import child, get_faults
+from qreg.faults.fault import Target
 from qreg.faults.results import TIERS
+from qreg.gate.qat import observe_training
 from qreg.measure.options import Options
+from qreg.measure.subject import Subject, case_setup, prepare
+from qreg.quantization import METHODS
 from qreg.quantization.engines import available_engines
+from qreg.records.case import Case
+from qreg.records.qat import QatObservation, TrainingSteps
 
 pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
 JOB = {
@@ -57,3 +65,36 @@ def test_a_fault_that_changes_no_compared_number_is_caught(
     assert found["unchanged"]
     for tier in TIERS:
         assert (found[tier]["outcome"], found[tier]["checks"]) == ("REGRESSED", checks)
+
+
+@pytest.mark.parametrize("method", ["fx-qat", pytest.param("pt2e-qat", marks=pytest.mark.slow)])
+def test_a_graph_trains_by_its_own_fake_quantizers(method: str) -> None:
+    if METHODS.info(method).requires:
+        pytest.importorskip("torchao")
+    case, options = Case("shapes10", "simple_cnn", method, "x86"), Options(threads=1)
+    dataset = options.dataset("shapes10")
+    test = options.load(dataset, "test").head(32)
+    subject = prepare(case, case_setup(dataset, test, options))
+    assert isinstance(subject, Subject), subject
+    assert isinstance(subject.prepared, GraphModule)
+    given = test.first(32).inputs
+
+    def trained() -> TrainingSteps:
+        found = observe_training(subject.prepared, given)
+        assert isinstance(found, TrainingSteps), found
+        return found
+
+    clean = trained()
+    assert list(judge_qat(QatObservation(None, clean))) == []
+    assert clean.losses == clean.expected
+    assert len(set(clean.losses)) == 3
+    assert clean.modules >= 4
+    for name, says in (
+        ("fake-quant-passes-through", "output"),
+        ("gradient-zero", "gradient inside the range"),
+        ("gradient-outside-range", "gradient outside the range"),
+        ("moving-average-halved", "the ranges observed in training"),
+    ):
+        with get_faults([name])[0].inject(Target(case, options)):
+            findings = list(judge_qat(QatObservation(None, trained())))
+        assert any(says in one.expected for one in findings), name
