@@ -63,9 +63,16 @@ def with_table(before: str, table: str, *, force: bool, path: object) -> str:
     kept = "".join(_without_own(before)).rstrip() if there else before.rstrip()
     after = f"{kept}\n\n{table}" if kept else table
     parsed.get("tool", {}).pop("qreg", None)
-    now = _parsed(after, path)
-    now["tool"].pop("qreg", None)
-    if {**now, "tool": now["tool"] or None} != {**parsed, "tool": parsed.get("tool") or None}:
+    try:
+        now = _parsed(after, path)
+        now["tool"].pop("qreg", None)
+        same = {**now, "tool": now["tool"] or None} == {
+            **parsed,
+            "tool": parsed.get("tool") or None,
+        }
+    except QregError:  # a text of several lines has a line like a header, for example
+        same = False
+    if not same:
         raise QregError(f"{path}: its [tool.qreg] cannot be cut out", hint="replace it by hand")
     return after
 

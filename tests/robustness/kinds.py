@@ -859,6 +859,8 @@ def kinds() -> tuple[Kind, ...]:
         )
         for ending in ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
     ]  # fmt: skip
+    from tests.robustness.more_kinds import more_kinds
+
     recipe = str(Path(_CHECKPOINT).with_suffix(".json"))
     npz = _npz(**_image_arrays())
     digest = f"{hashlib.sha256(npz).hexdigest()}  data.npz\n".encode()
@@ -929,6 +931,7 @@ def kinds() -> tuple[Kind, ...]:
             _file(f"model: .{one}", _model_file(one), f"m.{one}", _bytes, _read_model_file(one))
             for one in _endings()
         ),
+        *more_kinds(),
     )  # fmt: skip
 
 
