@@ -82,7 +82,12 @@ def read_settings(path: Path) -> Settings | None:
     Raises:
         QregError: an unknown key or a value of the wrong type.
     """
-    table = read_toml(path).get("tool", {})
+    return settings_of(path, read_toml(path))
+
+
+def settings_of(path: Path, content: dict[str, Any]) -> Settings | None:
+    """The settings in the content of a pyproject.toml, as `read_settings`."""
+    table = content.get("tool", {})
     table = table.get("qreg") if isinstance(table, dict) else None
     if table is not None and not isinstance(table, dict):
         raise QregError(f"{path}: [tool.qreg] is {table!r:.60}", hint="give a table")

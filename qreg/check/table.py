@@ -54,21 +54,21 @@ def with_table(before: str, table: str, *, force: bool, path: object) -> str:
     Raises:
         QregError: it has such a table and `force` is not set; or it is no TOML.
     """
-    parsed = _parsed(before, path)
-    there = "qreg" in parsed.get("tool", {})
+    content = parsed(before, path)
+    there = "qreg" in content.get("tool", {})
     if there and not force:
         raise QregError(
             f"{path} has a table [tool.qreg]", hint="edit it, or replace it with --force"
         )
     kept = "".join(_without_own(before)).rstrip() if there else before.rstrip()
     after = f"{kept}\n\n{table}" if kept else table
-    parsed.get("tool", {}).pop("qreg", None)
+    content.get("tool", {}).pop("qreg", None)
     try:
-        now = _parsed(after, path)
+        now = parsed(after, path)
         now["tool"].pop("qreg", None)
         same = {**now, "tool": now["tool"] or None} == {
-            **parsed,
-            "tool": parsed.get("tool") or None,
+            **content,
+            "tool": content.get("tool") or None,
         }
     except QregError:  # a text of several lines has a line like a header, for example
         same = False
@@ -77,7 +77,12 @@ def with_table(before: str, table: str, *, force: bool, path: object) -> str:
     return after
 
 
-def _parsed(text: str, path: object) -> dict[str, Any]:
+def parsed(text: str, path: object) -> dict[str, Any]:
+    """The content of a TOML text; `path` is named in errors.
+
+    Raises:
+        QregError: it is none.
+    """
     try:
         found: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
-from qreg.check.table import factories, table_text, with_table
+from qreg.check.table import factories, parsed, table_text, with_table
 from qreg.cli.check import add_check_options, checked, print_check
 from qreg.cli.terminal import say, write_file
 from qreg.errors import QregError
-from qreg.settings import read_toml
+from qreg.settings import read_toml, settings_of
 
 _FILE = Path("pyproject.toml")
 _DESCRIPTION = """\
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     model = args.init_model or _only(factories(Path.cwd()), "model", "nets:make_net")
     if not args.dataset and not args.inputs:
         args.dataset = _npz()
+    _table(args, model, ("fp32",))  # before slow work
     found = checked(args, model)
     print_check(found, traceback=args.traceback)
     if found.broken:
@@ -61,10 +63,21 @@ def run(args: argparse.Namespace) -> int:
     methods = tuple(dict.fromkeys(("fp32", *found.working)))
     if len(methods) == 1:
         raise QregError(f"no method works for {model}", hint="change the model as said above")
-    table = table_text(model, args.dataset, methods, task=args.task, weights=args.weights_file)
+    table = _table(args, model, methods)
     write_file(_FILE, with_table(before, table, force=args.force, path=_FILE).encode())
     say(f"\n{table}\nnext:\n  {_update()}\n  pytest -m regression")
     return 0
+
+
+def _table(args: argparse.Namespace, model: str, methods: Sequence[str]) -> str:
+    """The table, as every command will read it.
+
+    Raises:
+        QregError: a name in it would be refused.
+    """
+    text = table_text(model, args.dataset, methods, task=args.task, weights=args.weights_file)
+    settings_of(_FILE, parsed(text, _FILE))
+    return text
 
 
 def _update() -> str:

@@ -90,3 +90,9 @@ def test_factories_are_found_without_importing(tmp_path: Path) -> None:
         "zoo:Other",
         "pkg.deep:Net",
     )
+
+
+def test_a_table_that_cannot_be_cut_out_is_left_alone() -> None:
+    before = f'[a]\nb = """\n[tool.qreg]\n"""\n{TABLE}'
+    with pytest.raises(QregError, match="cannot be cut out"):
+        with_table(before, TABLE, force=True, path="pyproject.toml")

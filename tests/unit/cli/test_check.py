@@ -168,3 +168,16 @@ def test_a_task_that_does_not_fit_is_found_and_one_that_does_is_written(
     assert "MAE" in capsys.readouterr().out
     assert main(["compare", "--model", given[0], "--dataset", given[2], "--methods", "static"]) == 0
     assert "MAE" in capsys.readouterr().out
+
+
+def test_init_writes_no_table_that_would_be_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Linear(2, 2)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["init", "nets:net", "--dataset", "my photos.npz", "--task", "regression"]
+    assert main(words) == 2
+    assert "my photos" in capsys.readouterr().err
+    assert not (tmp_path / "pyproject.toml").exists()
