@@ -25,12 +25,15 @@ class Stubbed(nn.Module):
 
     Attributes:
         contiguous: whether the model is given images in contiguous order, not in channels_last.
+        of_integers: the stubs of inputs that were ids or masks when the model was run. A tracer,
+            which sees no tensors, then sees no stubs there either.
     """
 
     contiguous = False
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        self.of_integers: tuple[str, ...] = ()
         for number, name in enumerate(_parameters(type(model))):
             self.add_module(_stub(number, name), QuantStub())
         self.model = model
@@ -41,8 +44,10 @@ class Stubbed(nn.Module):
     def enter(self, stub: str, given: Any) -> Any:
         """Quantize an input, if it is a float tensor: not ids, masks, None."""
         if isinstance(given, torch.Tensor) and not given.is_floating_point():
+            if stub not in self.of_integers and type(given) is torch.Tensor:
+                self.of_integers += (stub,)
             return given
-        first = isinstance(given, fx.Proxy) and stub == _FIRST
+        first = isinstance(given, fx.Proxy) and stub == _FIRST and _FIRST not in self.of_integers
         if not isinstance(given, torch.Tensor) and not first:
             return given
         return getattr(self, stub)(given.contiguous() if self.contiguous else given)
@@ -57,6 +62,14 @@ class Stubbed(nn.Module):
 
 
 _FIRST = "quant"
+
+
+def integer_inputs(model: nn.Module) -> frozenset[int]:
+    """Which inputs, by their position, were ids or masks when the model was run."""
+    if not isinstance(model, Stubbed):
+        return frozenset()
+    stubs = [name for name, module in model.named_children() if type(module) is QuantStub]
+    return frozenset(map(stubs.index, model.of_integers))
 
 
 def with_stubs(model: nn.Module) -> nn.Module:

@@ -86,7 +86,7 @@ def observe_floats_only(prepared: fx.GraphModule, first: Any) -> None:
 
 def prepare_fx_qat(model: nn.Module, qconfig: ao.QConfig, example: Any) -> fx.GraphModule:
     """Trace a float model and put fake quantization into it, to be trained."""
-    mapping = ao.QConfigMapping().set_global(qconfig)
+    mapping = fx_mapping(qconfig)
     return quantize_fx.prepare_qat_fx(model.train(), mapping, arguments(example)[0])
 
 
@@ -94,7 +94,7 @@ def prepare_fx_qat_keeping(
     model: nn.Module, qconfig: ao.QConfig, example: Any, layers: Iterable[str]
 ) -> fx.GraphModule:
     """The same, all but these layers, which stay in float."""
-    mapping = ao.QConfigMapping().set_global(qconfig)
+    mapping = fx_mapping(qconfig)
     for layer in layers:
         mapping.set_module_name(layer, None)
     return quantize_fx.prepare_qat_fx(model.train(), mapping, arguments(example)[0])

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from typing import Any
 
@@ -30,6 +30,7 @@ from torch.ao.quantization.backend_config import (
 from torch.nn import functional
 
 from qreg.data.inputs import Inputs, arguments
+from qreg.models.stubs import integer_inputs
 from qreg.quantization.eager import fuse
 
 #: What `FloatFunctional` computes, by function and by name of a tensor's method.
@@ -54,6 +55,8 @@ _MODULES: dict[Any, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
     functional.leaky_relu: (nn.LeakyReLU, ("negative_slope",)),
     functional.elu: (nn.ELU, ("alpha",)),
 }
+#: What makes floats of integers.
+_TO_FLOAT = ("float", "double", "half", "bfloat16", "to", "type", "type_as", operator.truediv)
 #: What gives a number, a shape or a type, and no tensor.
 _NUMBERS = frozenset(("size", "dim", "ndim", "numel", "shape", "dtype", "device", "item", "stride"))
 #: Their quantized kernels know their output's range, as FX's fixed parameters do.
@@ -241,11 +244,12 @@ def ready_for_training(model: nn.Module) -> nn.Module:
         traced = rewritten(copy.deepcopy(model).eval())
     except Exception:  # whatever the model's own code raises for proxies
         return fuse(model)
-    ready = place_stubs(fuse(traced))  # type: ignore[arg-type]
+    whole = integer_inputs(model)
+    ready = place_stubs(fuse(traced), integers=whole)  # type: ignore[arg-type]
     calls = [n for n in ready.graph.nodes if n.op == "call_method" and _functional(ready, n)]
-    stubs = [n for n in ready.graph.nodes if _is_stub(ready, n)]
-    before = sum(isinstance(m, (ao.QuantStub, ao.DeQuantStub)) for m in model.modules())
-    if len(stubs) <= before and all(node.target == "cat" for node in calls):
+    before = dict(model.named_modules())
+    added = [n for n in ready.graph.nodes if _is_stub(ready, n) and n.target not in before]
+    if not added and all(node.target == "cat" for node in calls):
         return fuse(model)
     return _as_plain_module(ready)
 
@@ -283,16 +287,19 @@ def _tensors(found: Any) -> Iterable[torch.Tensor]:
 
 
 @torch.no_grad()
-def place_stubs(model: fx.GraphModule, example: Inputs | None = None) -> fx.GraphModule:
+def place_stubs(
+    model: fx.GraphModule, example: Inputs | None = None, *, integers: Collection[int] = ()
+) -> fx.GraphModule:
     """Convert between float and quantized tensors wherever an operator needs the other kind.
 
     Args:
         model: as `rewritten` returns it, with its layers fused; changed in place.
         example: inputs that tell tensors of floats from others; without them, what is looked up
             in an embedding is taken to be integers, and any other tensor floats.
+        integers: positions of inputs that are known to be ids or masks.
     """
     if example is None:
-        _assume_kinds(model)
+        _assume_kinds(model, integers)
     else:
         _observe_kinds(model, example)
     quantized: set[fx.Node] = set()
@@ -337,8 +344,9 @@ def _observe_kinds(model: fx.GraphModule, example: Inputs) -> None:
     _Kinds(model).run(*positional, *given)
 
 
-def _assume_kinds(model: fx.GraphModule) -> None:
-    numbers = _numbers(model.graph)
+def _assume_kinds(model: fx.GraphModule, integers: Collection[int]) -> None:
+    numbers, holders = _numbers(model.graph), 0
+    others: set[fx.Node] = set()
     for node in model.graph.nodes:
         floats = node not in numbers
         if node.op == "get_attr":
@@ -346,8 +354,17 @@ def _assume_kinds(model: fx.GraphModule) -> None:
             floats = isinstance(found, torch.Tensor) and found.is_floating_point()
         elif node.op == "placeholder":
             looked_up = [_embeds(model, user) for user in node.users]
-            floats = not (looked_up and all(looked_up))
-        node.meta["is_float"] = floats
+            floats = not (looked_up and all(looked_up)) and holders not in integers
+            holders += 1
+            others |= {node} if holders - 1 in integers else set()
+        elif node.op in ("call_function", "call_method") and node.target not in _TO_FLOAT:
+            given = [one for one in node.all_input_nodes if one not in numbers]
+            given = [one for one in given if one.op != "get_attr" or one.meta["is_float"]]
+            # what is computed of masks alone: their sums, their negation
+            if given and others.issuperset(given):
+                others.add(node)
+                floats = False
+        node.meta["is_float"], node.meta["is_other"] = floats, node in others
 
 
 def _embeds(model: fx.GraphModule, node: fx.Node) -> bool:
