@@ -1,20 +1,22 @@
 """Every classification network of torchvision and forty of timm's, by `qreg check`.
 
-    python tests/speed/zoo.py [--out zoo.jsonl] [--only NAME ...] [--report]
+    python tests/speed/zoo.py [--out zoo.jsonl] [--only NAME ...] [--again] [--report]
 
 Random weights, random images of 64 x 64 or the smallest size that a network takes. A method that
 is blocked is tried again in a few lines of plain PyTorch, in a process of its own: where those
 work, qreg blocked the network itself, and that is printed. A line is written for each network as
-it is finished; a later run checks only networks and methods that are not in the file.
+it is finished; a later run checks only networks and methods that are not in the file, and those
+that exceeded the time limit. Everything runs in forks of one process that has imported the
+libraries and has run each method once: imports took most of a small network's time.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -28,17 +30,20 @@ from typing import Any
 import torch
 from torch import nn
 
+from qreg.check.attempt import attempt
 from qreg.check.records import InputShape
 from qreg.check.report import report_record
 from qreg.check.run import CheckRequest, check
 from qreg.models import build_model
+from qreg.models.stubs import with_stubs
 from qreg.processes.forked import Work, run_together
+from qreg.quantization.needs import logging_silenced
 
 METHODS = (
     "dynamic", "static", "static-auto", "fx-static", "pt2e-static", "torchao-int8-dynamic"
 )  # fmt: skip
 SIZES = (64, 75, 96, 128, 160, 192, 224, 256, 299)
-SECONDS, NETWORK_SECONDS = 600, 1800
+SECONDS = 900
 BATCH = 2
 TIMM = (
     "resnet10t", "test_vit", "test_resnet", "test_efficientnet", "test_byobnet", "test_convnext",
@@ -52,6 +57,14 @@ TIMM = (
     "skresnet18", "dla34", "resnest14d", "seresnext26t_32x4d", "vit_tiny_patch16_224",
     "deit_tiny_patch16_224", "mobileone_s0", "repghostnet_050",
 )  # fmt: skip
+
+
+def _revision() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+REVISION = _revision()
 
 
 def names() -> list[str]:
@@ -181,23 +194,37 @@ def one(name: str, methods: tuple[str, ...], jobs: int) -> dict[str, Any]:
 
 
 def added(before: dict[str, Any], name: str, jobs: int) -> dict[str, Any]:
-    """The record of a network with the methods that it lacks, checked in a process of its own."""
-    there = {row["method"]: row for row in before.get("methods", [])}
-    methods = tuple(method for method in METHODS if method not in there)
-    command = [sys.executable, __file__, "--only", name, "--jobs", str(jobs), "--one", *methods]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=NETWORK_SECONDS)
-    except subprocess.TimeoutExpired:
-        return {"model": name, "failed": f"not finished in {NETWORK_SECONDS} s"}
-    if done.returncode:
-        last = done.stderr.strip().rpartition("\n")[2]
-        return {"model": name, "failed": f"exit status {done.returncode}: {last}"}
-    record = json.loads(done.stdout.strip().rpartition("\n")[2])
+    """The record of a network with the methods that it lacks, and those not finished, checked."""
+    there = {row["method"]: row for row in before.get("methods", []) if not _late(row)}
+    record = one(name, tuple(method for method in METHODS if method not in there), jobs)
     there |= {row["method"]: row for row in record.get("methods", [])}
     if not there:
         return record
     took = round(before.get("seconds", 0) + record.get("seconds", 0), 1)
     return {**record, "methods": [there[m] for m in METHODS if m in there], "seconds": took}
+
+
+def _late(row: dict[str, Any]) -> bool:
+    return "gave no result in" in row["reason"]
+
+
+def warm_up() -> None:
+    """Import and run once, before any fork, what each network needs."""
+    import torchvision
+
+    images = [torch.randn(BATCH, 3, 8, 8)]
+    torchvision.models.list_models()
+    with contextlib.suppress(ImportError):
+        import timm
+
+        timm.list_models()
+    with logging_silenced():
+        for method in METHODS:
+            attempt(method, _small, "x86", images)
+
+
+def _small(_: Any) -> nn.Module:
+    return with_stubs(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)))
 
 
 def _forked(works: dict[str, Work], *, jobs: int, seconds: float) -> dict[str, Any]:
@@ -212,6 +239,8 @@ def report(records: list[dict[str, Any]], wanted: int) -> Iterator[str]:
     """The tables, as Markdown."""
     checked = [record for record in records if "methods" in record]
     yield f"{len(checked)} of {wanted} networks, torch {torch.__version__}.\n"
+    revisions = Counter(record.get("revision", "not recorded") for record in checked)
+    yield f"By revision: {', '.join(f'{n} of {one}' for one, n in revisions.items())}.\n"
     yield "| method | tried | works | blocked | unavailable | of these, plain PyTorch works |"
     yield "|---|---|---|---|---|---|"
     for method in METHODS:
@@ -267,8 +296,22 @@ def _differences(checked: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _incomplete(record: dict[str, Any]) -> bool:
-    checked = {row["method"] for row in record.get("methods", [])}
+    checked = {row["method"] for row in record.get("methods", []) if not _late(row)}
     return "failed" not in record and not checked.issuperset(METHODS)
+
+
+def _left(
+    wanted: list[str], records: dict[str, dict[str, Any]], *, again: bool
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The networks to check, each with its rows that stay: first those never checked."""
+    torch.set_num_threads(1)  # kernels of a process that has run in parallel hang in its forks
+    warm_up()
+    for name in sorted(wanted, key=records.__contains__):
+        if _incomplete(records.get(name, {})):
+            yield name, records.get(name, {})
+    for name in wanted if again else ():
+        if records[name].get("revision") != REVISION:
+            yield name, {}
 
 
 def main() -> None:
@@ -278,22 +321,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--report", action="store_true", help="only print what is there")
-    parser.add_argument("--one", nargs="+", metavar="METHOD", help=argparse.SUPPRESS)
+    parser.add_argument("--again", action="store_true", help="then renew rows of other revisions")
     args = parser.parse_args()
-    if args.one:
-        print(json.dumps(one(args.only[0], tuple(args.one), args.jobs)))
-        return
     wanted = [name for name in names() if not args.only or name in args.only]
     lines = args.out.read_text().splitlines() if args.out.exists() else []
     records = {record["model"]: record for record in map(json.loads, lines)}
-    # what was never checked comes before what lacks a method
-    for number, name in enumerate(sorted(wanted, key=records.__contains__)):
-        if not args.report and _incomplete(records.get(name, {})):
-            records[name] = added(records.get(name, {}), name, args.jobs)
-            with args.out.open("a") as file:
-                file.write(json.dumps(records[name]) + "\n")
-            took = records[name].get("seconds", 0)
-            print(f"{number + 1}/{len(wanted)} {name} {took} s", flush=True)
+    for name, before in () if args.report else _left(wanted, records, again=args.again):
+        records[name] = {**added(before, name, args.jobs), "revision": REVISION}
+        with args.out.open("a") as file:
+            file.write(json.dumps(records[name]) + "\n")
+        print(f"{name} {records[name].get('seconds', 0)} s", flush=True)
     print("\n".join(report([records[name] for name in wanted if name in records], len(wanted))))
 
 
