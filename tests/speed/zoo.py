@@ -43,7 +43,7 @@ METHODS = (
     "dynamic", "static", "static-auto", "fx-static", "pt2e-static", "torchao-int8-dynamic"
 )  # fmt: skip
 SIZES = (64, 75, 96, 128, 160, 192, 224, 256, 299)
-SECONDS = 900
+SECONDS = 3600
 BATCH = 2
 TIMM = (
     "resnet10t", "test_vit", "test_resnet", "test_efficientnet", "test_byobnet", "test_convnext",
