@@ -8,7 +8,8 @@ from dataclasses import replace
 from scipy import special
 
 from qreg.check.records import Attempt, Level, Observed, Outcome, Remark
-from qreg.diagnosis.rule import REWRITING
+from qreg.diagnosis.rule import that_work
+from qreg.diagnosis.rule import untried as methods_to_try
 
 #: Outputs of one sample in two batches differ by rounding only below this share of the largest
 #: output: kernels choose other orders of summation for other batch sizes. A BatchNorm left in
@@ -199,11 +200,15 @@ def joined(operator: str, scales: Sequence[float], *, where: str, own: bool) -> 
     return Remark("scales", Level.WARNING, text, advice, where)
 
 
-def untried(attempts: Sequence[Attempt]) -> tuple[str, ...]:
-    """The methods that would be advised for those that are blocked, and were not tried."""
-    tried = {one.method for one in attempts}
-    named = [name for one in attempts if one.outcome is Outcome.BLOCKED for name in one.instead]
-    return tuple(name for name in dict.fromkeys(named) if name not in tried)
+def untried(attempts: Sequence[Attempt], others: Sequence[Attempt] = ()) -> tuple[str, ...]:
+    """The methods to try next, because they would be advised for those that are blocked.
+
+    Args:
+        others: methods that were tried only because they are alternatives.
+    """
+    works = _works((*attempts, *others))
+    blocked = [one for one in attempts if one.outcome is Outcome.BLOCKED]
+    return tuple(dict.fromkeys(n for one in blocked for n in methods_to_try(one.instead, works)))
 
 
 def with_what_works(
@@ -214,17 +219,19 @@ def with_what_works(
     Args:
         others: methods that were tried only because they are alternatives.
     """
-    tried = {one.method: one.outcome for one in (*attempts, *others)}
-    return tuple(_instead(one, tried) for one in attempts)
+    works = _works((*attempts, *others))
+    return tuple(_instead(one, works) for one in attempts)
 
 
-def _instead(one: Attempt, tried: Mapping[str, Outcome]) -> Attempt:
+def _works(attempts: Sequence[Attempt]) -> dict[str, bool]:
+    return {one.method: one.outcome is Outcome.WORKS for one in attempts}
+
+
+def _instead(one: Attempt, works: Mapping[str, bool]) -> Attempt:
     if one.outcome is not Outcome.BLOCKED:
         return one
-    for names in (one.instead, REWRITING):
-        if found := tuple(name for name in names if tried.get(name) is Outcome.WORKS):
-            return replace(one, instead=found, known=True)
-    return replace(one, instead=tuple(name for name in one.instead if name not in tried))
+    instead, known = that_work(one.instead, works)
+    return replace(one, instead=instead, known=known)
 
 
 def listed(names: Sequence[str]) -> str:

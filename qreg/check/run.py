@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,7 +33,7 @@ from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import diagnosis_of
 from qreg.errors import MissingCheckpointError, QregError
 from qreg.measure.options import Options
-from qreg.models import build_model
+from qreg.models import MODELS, build_model, is_file
 from qreg.processes.forked import run_together
 from qreg.processes.temporary import temporary_folder
 from qreg.quantization import METHODS, Method
@@ -93,12 +95,12 @@ def check(request: CheckRequest) -> CheckReport:
         works |= _methods(request.methods, build, request, given)
         found = _run(works, Path(name), request)
         attempts = tuple(_attempt(one, found[f"method {one}"]) for one in request.methods)
+        others: tuple[Attempt, ...] = ()
         # what is advised was seen to work
-        advised = untried(attempts) if request.alternatives else ()
-        works = _methods(advised, build, request, given)
-        tried = _run(works, Path(name), request) if works else {}
+        while request.alternatives and (advised := untried(attempts, others)):
+            tried = _run(_methods(advised, build, request, given), Path(name), request)
+            others += tuple(_attempt(one, tried[f"method {one}"]) for one in advised)
     contract = _judged(found["contract"], found.get("tracing", {}))
-    others = tuple(_attempt(one, tried[f"method {one}"]) for one in advised)
     data = request.dataset or ", ".join(map(str, request.inputs))
     return CheckReport(
         request.model, request.engine, data, contract, with_what_works(attempts, others)
@@ -135,6 +137,11 @@ def _import_once(request: CheckRequest) -> None:
     """What several forks need is imported before them; its own words are no one's."""
     # kernels of a process that has run in parallel hang in its forks
     torch.set_num_threads(1)
+    if not is_file(request.model):
+        # each fork says so itself; a module may end the process that imports it
+        silent = io.StringIO()
+        with suppress(Exception, SystemExit), redirect_stdout(silent), redirect_stderr(silent):
+            MODELS.get(request.model)
     asked = [METHODS.info(name) for name in request.methods]
     if any(Need.TORCHAO in info.requires for info in asked):
         try:

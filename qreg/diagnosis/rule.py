@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from qreg.diagnosis.records import Diagnosis, Raised
 
@@ -42,6 +42,27 @@ def diagnose(raised: Raised) -> Diagnosis:
         if found := kind(raised):
             return Diagnosis(where(raised.layer, raised.source), *found)
     raise AssertionError("the last kind fits all")
+
+
+def untried(instead: tuple[str, ...], works: Mapping[str, bool]) -> tuple[str, ...]:
+    """The methods to try next: all that are advised; if none works, those that rewrite a network.
+
+    Args:
+        works: the outcome of each method that was tried, the blocked one too.
+    """
+    if left := tuple(name for name in instead if name not in works):
+        return left
+    if not instead or any(works[name] for name in instead):
+        return ()
+    return tuple(name for name in REWRITING if name not in works)
+
+
+def that_work(instead: tuple[str, ...], works: Mapping[str, bool]) -> tuple[tuple[str, ...], bool]:
+    """The methods to use instead, and whether they are known to work."""
+    for names in (instead, REWRITING):
+        if found := tuple(name for name in names if works.get(name)):
+            return found, True
+    return tuple(name for name in instead if name not in works), False
 
 
 def where(layer: str, source: str) -> str:

@@ -14,8 +14,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from qreg.diagnosis.records import Diagnosis, Raised
-from qreg.diagnosis.rule import diagnose, where
+from qreg.diagnosis.records import Diagnosis, Raised, advice
+from qreg.diagnosis.rule import diagnose, that_work, untried, where
 from qreg.metrics.graphs import layer_of
 from qreg.models.stubs import Stubbed
 from qreg.quantization import alternatives
@@ -43,15 +43,28 @@ def diagnosis_of(error: BaseException) -> Diagnosis:
     return diagnose(raised_facts(error))
 
 
-def raised_failure(case: Case, error: BaseException) -> Failure:
-    """The failure of a case whose code raised, diagnosed, with its traceback."""
+#: Tries methods in place of a blocked one; says of each whether it can quantize the model.
+Trial = Callable[[tuple[str, ...]], Mapping[str, bool]]
+
+
+def raised_failure(case: Case, error: BaseException, trial: Trial | None = None) -> Failure:
+    """The failure of a case whose code raised, diagnosed, with its traceback.
+
+    Args:
+        trial: so that only methods that work are advised; None: they are advised untried.
+    """
     found = diagnosis_of(error)
-    found = replace(found, instead=alternatives(case.method, found.instead))
+    instead, known = alternatives(case.method, found.instead), False
+    if trial is not None and instead:
+        works = {case.method: False}
+        while left := untried(instead, works):
+            works |= dict.fromkeys(left, False) | dict(trial(left))
+        instead, known = that_work(instead, works)
     details = "".join(traceback.format_exception(error))
     return Failure(
         case,
         found.reason,
-        found.advice,
+        advice(found.remedy, instead, known=known),
         unavailable=False,
         details=details,
         where=found.where,

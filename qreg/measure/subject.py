@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 from qreg.artifacts.load import file_of
 from qreg.artifacts.names import ONNXRUNTIME
 from qreg.artifacts.onnx_file import OnnxModel
+from qreg.check.alternatives import works
 from qreg.data import Dataset, Samples, SplitName, inputs
 from qreg.data.draw import Draw
 from qreg.data.inputs import Inputs
@@ -128,7 +130,14 @@ def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
             lacking = UnavailableError.of_package(package, error)
             reason, hint = str(lacking), lacking.hint
             return Failure(case, reason, hint, unavailable=True, lacks=package)
-        return raised_failure(case, error)
+        return raised_failure(case, error, partial(_works_instead, case, setup))
+
+
+def _works_instead(case: Case, setup: CaseSetup, names: tuple[str, ...]) -> dict[str, bool]:
+    def build(method: Method) -> nn.Module:
+        return _load(case, method, setup)[0]
+
+    return works(names, build, case.engine, [setup.sample])
 
 
 #: Packages built for one PyTorch version each that a model's code may import.

@@ -93,6 +93,11 @@ def _file_behind(name: str) -> str:
     return _FILES.get(name, name if is_file_name(name) else "")
 
 
+def is_file(name: str) -> bool:
+    """Whether a model is a file, by its own name or by its definition."""
+    return bool(_file_behind(name))
+
+
 def is_shipped(name: str) -> bool:
     """Whether a model is one of qreg's own, whose weights are in checkpoints."""
     return name in _SHIPPED

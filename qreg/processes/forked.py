@@ -17,7 +17,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from qreg.processes.child import end_with_parent
 from qreg.processes.running import status_text
@@ -75,11 +75,11 @@ class Fork:
                 os.dup2(file, 2)
             with self._stacks.open("w") as stacks:
                 for path, work in self._pieces:
-                    faulthandler.dump_traceback_later(self._seconds, exit=True, file=stacks)
+                    _end_after(self._seconds, stacks)
                     _write(path, _attempt(work))
             status = 0
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0)
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -122,6 +122,18 @@ class Fork:
             return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         except ChildProcessError:  # it was ended before
             return 0
+
+
+def _end_after(seconds: float, stacks: TextIO) -> None:
+    """End this process after some time, the stacks of its threads written to a file first.
+
+    By a signal's default action: `faulthandler.dump_traceback_later` waits forever in the fork of
+    a process that uses it, as pytest does with ``faulthandler_timeout``, and a fork in its own.
+    """
+    faulthandler.unregister(signal.SIGALRM)  # what is registered is not registered again
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    faulthandler.register(signal.SIGALRM, file=stacks, all_threads=True, chain=True)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def run_pieces(pieces: Sequence[Piece], *, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,28 @@ def test_a_published_network_is_trained_and_converted_by_fx_qat(project: Path) -
     # fp32 and static-auto run the factory's weights, the trained ones are a checkpoint
     assert "weights of fp32,static-auto: factory" in done.stdout
     assert "weights of qat,fx-qat: checkpoint" in done.stdout
+
+
+def test_a_blocked_method_has_one_text_wherever_it_is_blocked(project: Path) -> None:
+    """`qreg check`, compare, baseline update and the gate name the methods that work for it."""
+    table = '[tool.qreg]\nmodels = ["nets:resnet"]\ndatasets = ["colours.npz"]\n'
+    (project / "pyproject.toml").write_text(f'{table}methods = ["fp32", "static"]\n')
+    case = ("--model", "nets:resnet", "--dataset", "colours.npz", "--methods", "static")
+    commands = (
+        ("qreg", "check", "nets:resnet", *case[2:]),
+        ("qreg", "compare", *case),
+        ("qreg", "baseline", "update", "--category", "create", "--reason", "first"),
+        ("pytest", "-m", "regression", "-p", "no:cacheprovider"),
+    )
+    graphs = ", fx-static or pt2e-static" if find_spec("torchao") else " or fx-static"
+    wanted = (
+        "layer1.0 (nets.py:",
+        "+ has no kernel for quantized tensors in `out += self.shortcut(x)`",
+        "make it a module: self.f = torch.ao.nn.quantized.FloatFunctional(), then self.f.add(...); "
+        f"or use static-auto{graphs}, which work for this model",
+    )
+    for command in commands:
+        done = _run(project, *command)
+        shown = " ".join((done.stdout + done.stderr).split())
+        assert [text for text in wanted if text not in shown] == [], shown
+        assert "Traceback" not in shown

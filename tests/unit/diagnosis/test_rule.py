@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from qreg.diagnosis.records import Diagnosis, Raised
-from qreg.diagnosis.rule import called, diagnose, one_line, where
+from qreg.diagnosis.rule import called, diagnose, one_line, that_work, untried, where
 
 _NO_KERNEL = (
     "Could not run 'aten::{}' with arguments from the 'QuantizedCPU' backend. This could be "
@@ -98,3 +98,24 @@ def test_the_operator_of_code(code: str, operator: str) -> None:
 def test_a_long_text_is_cut() -> None:
     assert one_line("\n  First. Second") == "First"
     assert len(one_line("x" * 500)) <= 160
+
+
+def test_all_that_is_advised_is_tried_then_what_rewrites_the_network() -> None:
+    works = {"static": False}
+    assert untried((), works) == ()
+    assert untried(("fx-static", "pt2e-static"), works) == ("fx-static", "pt2e-static")
+    assert untried(("fx-static",), {**works, "fx-static": True}) == ()
+    lost = {**works, "fx-static": False}
+    assert untried(("fx-static",), lost) == ("static-auto", "pt2e-static")
+    assert untried(("fx-static",), {**lost, "static-auto": False, "pt2e-static": False}) == ()
+
+
+def test_only_what_works_is_advised() -> None:
+    advised = ("static-auto", "fx-static")
+    assert that_work(advised, {"fx-static": True, "static-auto": False}) == (("fx-static",), True)
+    assert that_work(("fx-static",), {"fx-static": False, "pt2e-static": True}) == (
+        ("pt2e-static",),
+        True,
+    )
+    assert that_work(advised, {}) == (advised, False)
+    assert that_work(advised, dict.fromkeys(advised, False)) == ((), False)

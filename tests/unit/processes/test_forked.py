@@ -120,3 +120,24 @@ def _gone(pid: int) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_a_fork_may_fork_and_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    def outer() -> dict[str, Any]:
+        one, two = tmp_path / "one.json", tmp_path / "two.json"
+        run_pieces([(one, lambda: {"here": 1})], seconds=5)
+        run_pieces([(two, _hang)], seconds=0.5)
+        return {**json.loads(one.read_text()), "then": json.loads(two.read_text())["died"]}
+
+    run_pieces([(tmp_path / "outer.json", outer)], seconds=20)
+    found = json.loads((tmp_path / "outer.json").read_text())
+    assert found == {"here": 1, "then": "gave no result in 0.5 s"}
+
+
+def test_a_process_with_a_time_limit_of_its_own_may_fork(tmp_path: Path) -> None:
+    """As pytest's, where ``faulthandler_timeout`` is set."""
+    faulthandler.dump_traceback_later(120)
+    try:
+        assert _run(tmp_path, a=lambda: {"here": 1}) == {"a": {"here": 1}}
+    finally:
+        faulthandler.cancel_dump_traceback_later()
