@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -16,6 +16,7 @@ from qreg.data import DATASETS, define_datasets
 from qreg.errors import UnknownNameError
 from qreg.measure.options import Options
 from qreg.models import MODELS, define_models
+from qreg.models.source import ModelSource
 from qreg.quantization import METHODS
 from qreg.quantization.engines import (
     ALL_ENGINES,
@@ -130,10 +131,36 @@ def _left_out(case: Case, patterns: Iterable[str]) -> bool:
     return any(fnmatchcase(str(case), pattern) for pattern in patterns)
 
 
+#: Files of weights, by model, in place of those that the project's definitions name.
+_BROUGHT: dict[str, Path] = {}
+
+
+def bring_weights(files: Mapping[str, Path]) -> None:
+    """Let these models, and no others, have the weights of files, whatever the project says.
+
+    From the next `use_project` on.
+    """
+    _BROUGHT.clear()
+    _BROUGHT.update(files)
+
+
+def brought_weights() -> tuple[tuple[str, str], ...]:
+    """The models with weights of files, and the files; see `bring_weights`."""
+    return tuple((model, os.fspath(file)) for model, file in _BROUGHT.items())
+
+
+def with_weights(definitions: Sequence[ModelSource]) -> tuple[ModelSource, ...]:
+    """The definitions, with the weights that were brought."""
+    named = {one.name: one for one in definitions}
+    for model, file in _BROUGHT.items():
+        named[model] = replace(named.get(model, ModelSource(model, model)), weights=file)
+    return tuple(named.values())
+
+
 def use_project(settings: Settings) -> None:
     """Let names mean what the project says: its modules, models and datasets."""
     search_in(settings.root)
-    define_models(settings.definitions)
+    define_models(with_weights(settings.definitions))
     define_datasets(settings.dataset_definitions)
     let_import(*module_folders(settings.root))
 

@@ -25,6 +25,7 @@ from qreg.cli import (
 )
 from qreg.cli.audit import command as audit
 from qreg.cli.baseline import command as baseline
+from qreg.cli.cases import bring_chosen
 from qreg.cli.options import Parser
 from qreg.cli.speed import command as speed
 from qreg.cli.terminal import say
@@ -149,6 +150,7 @@ def _failed(error: QregError | OSError | MemoryError, *, traceback: bool) -> int
 
 def _work(args: argparse.Namespace) -> int:
     try:
+        bring_chosen(args)
         status: int = args.run(args)
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):  # rich's way to end

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qreg.cli.options import add_folder_options
+from qreg.cli.options import add_folder_options, add_weights_option, bring
 from qreg.data import DATASETS
+from qreg.errors import QregError
 from qreg.models import MODELS
 from qreg.names import Names
 from qreg.quantization import METHODS
 from qreg.quantization.engines import ALL_ENGINES
 from qreg.records.case import Case
 from qreg.selection import CaseChoice, project_settings
-from qreg.settings import Settings
+from qreg.settings import Settings, find_settings
 
 
 def add_case_options(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,24 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
             metavar="A,B,...",
             help=f"from {', '.join(names)}{f', or {own}' if own else ''}",
         )
+    add_weights_option(parser)
     add_folder_options(parser, downloads=False)
+
+
+def bring_chosen(args: argparse.Namespace) -> None:
+    """Let the model that is chosen have the weights of --weights-file, where that is given.
+
+    Raises:
+        QregError: more than one is chosen, or the file is not there.
+    """
+    if not hasattr(args, "models"):  # a command for one model: it does so itself
+        return
+    weights, models = getattr(args, "weights_file", None), args.models
+    if weights is not None and not models and (settings := find_settings(Path.cwd())):
+        models = settings.models
+    if weights is not None and len(models) != 1:
+        raise QregError(f"--weights-file with {len(models)} models", hint="name one: --model NAME")
+    bring(models[0] if models else "", weights)
 
 
 def chosen_root(args: argparse.Namespace) -> Path:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from qreg.errors import QregError
 from qreg.models import MODELS, define_models, is_shipped
-from qreg.models.source import ModelSource
 from qreg.names import Names, Once, positive, positive_or_zero
 from qreg.progress import Progress, no_progress
 from qreg.quantization import METHODS
 from qreg.quantization.engines import ALL_ENGINES, available_engines, check_engine, default_engine
-from qreg.selection import use_project
+from qreg.selection import bring_weights, brought_weights, use_project, with_weights
 from qreg.settings import find_settings
 from qreg.tasks import TASKS
 
@@ -203,9 +202,10 @@ def options_of(args: argparse.Namespace, progress: Progress = no_progress) -> Op
     """The measurement options from a command's arguments, as far as it has them."""
     from qreg.measure.options import Options
 
-    names = (field.name for field in fields(Options) if field.name not in ("progress", "sources"))
+    others = ("progress", "sources", "weight_files")
+    names = (field.name for field in fields(Options) if field.name not in others)
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    return Options(**given, progress=progress)
+    return Options(**given, weight_files=brought_weights(), progress=progress)
 
 
 def check_model_and_methods(
@@ -220,17 +220,26 @@ def check_model_and_methods(
         UnknownNameError: a name is neither registered nor an object path.
         QregError: the file is not there, or the model is a shipped one, which has checkpoints.
     """
+    bring(model, weights)
     settings = find_settings(Path.cwd())
     if settings is not None:
         use_project(settings)
+    elif weights is not None:
+        define_models(with_weights(()))
     MODELS.check(model)
-    if weights is not None:
-        _bring(model, weights, settings.definitions if settings else ())
     for method in methods:
         METHODS.check(method)
 
 
-def _bring(model: str, weights: Path, defined: tuple[ModelSource, ...]) -> None:
+def bring(model: str, weights: Path | None) -> None:
+    """Let a model have the weights of a file; without one, let none have any but its own.
+
+    Raises:
+        QregError: the file is not there, or the model is a shipped one, which has checkpoints.
+    """
+    bring_weights({})
+    if weights is None:
+        return
     if is_shipped(model):
         raise QregError(
             f"--weights-file with {model}, a shipped model",
@@ -238,6 +247,4 @@ def _bring(model: str, weights: Path, defined: tuple[ModelSource, ...]) -> None:
         )
     if not weights.is_file():
         raise QregError(f"no weights at {weights}", hint="name a file that is there")
-    own = next((one for one in defined if one.name == model), ModelSource(model, model))
-    others = (one for one in defined if one.name != model)
-    define_models((*others, replace(own, weights=weights.absolute())))
+    bring_weights({model: weights.absolute()})

@@ -125,7 +125,7 @@ def _cases(args: argparse.Namespace, engines: tuple[str, ...]) -> tuple[Case, ..
 
     models, methods = args.models or ("simple_cnn",), args.methods or _METHODS
     for model in models:
-        check_model_and_methods(model, methods)
+        check_model_and_methods(model, methods, args.weights_file)
     return gate_cases(args.datasets or ("shapes10",), models, methods, engines)
 
 

@@ -32,7 +32,7 @@ from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.decode import plain
 from qreg.records.verdict import Basis, Finding, Outcome, Verdict
-from qreg.selection import project_settings
+from qreg.selection import bring_weights, project_settings
 from qreg.stats.holm import family_alpha
 from qreg.tasks import whole_set_summary
 
@@ -53,6 +53,7 @@ def _work(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any]:
     enter("observing")
     options = Options.of_plain(job["options"])
     options.apply_threads()
+    bring_weights({model: Path(file) for model, file in options.weight_files})
     project_settings()  # names mean what the project says
     gate = Gate(options)
     cases = [Case(*names) for names in job["cases"]]

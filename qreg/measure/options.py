@@ -26,6 +26,7 @@ class Options:
         calibration: maximum number of calibration samples; 0 for the dataset's default.
         limit: maximum number of test samples, drawn by the dataset's rule; 0 for all.
         sources: sources of datasets with names that are neither registered nor a path.
+        weight_files: models with the weights of a file, whatever the project says of them.
         task: of every dataset, instead of its own; a registered name or ``package.module:TASK``.
         download: whether a dataset may be downloaded.
         progress: called with (done, total, what).
@@ -38,6 +39,7 @@ class Options:
     calibration: int = 0
     limit: int = 0
     sources: tuple[tuple[str, str], ...] = ()
+    weight_files: tuple[tuple[str, str], ...] = ()
     task: str = ""
     download: bool = True
     progress: Progress = field(default=no_progress, compare=False)
@@ -88,9 +90,11 @@ class Options:
         """The options as JSON values for a process in any folder; without progress."""
         found = {one.name: getattr(self, one.name) for one in fields(self)}
         del found["progress"]
-        if not self.task:  # a revision that knows none reads the others
-            del found["task"]
         found["sources"] = [list(pair) for pair in self.sources]
+        found["weight_files"] = [list(pair) for pair in self.weight_files]
+        for name in ("task", "weight_files"):
+            if not found[name]:  # a revision that knows none reads the others
+                del found[name]
         return found | {name: _text(found[name]) for name in ("data_dir", "checkpoints")}
 
     @classmethod
@@ -127,6 +131,7 @@ class _Plain:
     sources: tuple[tuple[str, str], ...]
     download: bool
     task: str = ""
+    weight_files: tuple[tuple[str, str], ...] = ()
 
 
 def _text(path: Path | None) -> str:

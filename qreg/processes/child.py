@@ -179,6 +179,11 @@ def job_options(job: dict[str, Any]) -> Any:
 
     settings = read_settings(Path("pyproject.toml"))
     settings = settings or Settings(root=Path.cwd(), models=MODELS.names())
+    brought = {model: Path(file) for model, file in job["options"].get("weight_files", ())}
+    if bring := getattr(selection, "bring_weights", None):
+        bring(brought)
+    elif brought:
+        raise RuntimeError("--weights-file is unknown to this revision of qreg")
     # has another name in revisions before 0.2
     (getattr(selection, "use_project", None) or selection.make_importable)(settings)  # type: ignore[attr-defined]
     made: Any = selection.gate_options

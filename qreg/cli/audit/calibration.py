@@ -109,7 +109,7 @@ def _amount(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Audit and print."""
-    check_model_and_methods(args.model, (args.method,))
+    check_model_and_methods(args.model, (args.method,), args.weights_file)
     if args.engine:
         check_engine(args.engine)
     found = _audit(args)

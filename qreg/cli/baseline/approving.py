@@ -16,7 +16,7 @@ from qreg.errors import QregError
 from qreg.files import shipped_folder
 from qreg.processes.stopping import INTERRUPTED, asked_to_stop
 from qreg.progress import Progress, no_progress
-from qreg.selection import project_settings
+from qreg.selection import brought_weights, project_settings
 from qreg.settings import find_settings
 
 if TYPE_CHECKING:
@@ -54,10 +54,27 @@ def update(args: argparse.Namespace) -> int:
         request = _approval_request(args, show)
         done = approve(request)
     _print_approved(done, request, traceback=args.traceback)
+    _say_whose_weights(args, request)
     wrong = done.wrong + _say_not_named(request.proposals)
     if request.wants(PROMISE) and not asked_to_stop():
         wrong += _record_promises(args)
     return _status(done.found, wrong=wrong > 0)
+
+
+def _say_whose_weights(args: argparse.Namespace, request: ApprovalRequest) -> None:
+    """The gate runs what the table names: it must name the file that was measured, too."""
+    if args.weights_file is None:
+        return
+    settings, file = request.proposals.settings, args.weights_file.absolute()
+    own = {one.name: one.weights and one.weights.absolute() for one in settings.definitions}
+    named = [model for model, _ in brought_weights() if own.get(model) != file]
+    for model in named:
+        say(
+            f"{model}: measured with {args.weights_file}, which the gate does not know of\n"
+            f'  [tool.qreg] must say so: models = [{{ factory = "{model}", '
+            f'weights = "{args.weights_file}" }}]',
+            error=True,
+        )
 
 
 def _say_not_named(request: ProposalRequest) -> int:

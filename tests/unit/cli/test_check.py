@@ -130,6 +130,22 @@ def test_what_cannot_be_asked(
     assert text in capsys.readouterr().err
 
 
+def test_a_module_that_speaks_or_ends_when_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    speaks = f"speaks_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{speaks}.py").write_text(f'print("loading the nets")\n{NETS}')
+    options = ("--input", "3x8x8", "--methods", "dynamic")
+    assert main(["check", f"{speaks}:tiny", *options]) == 0
+    assert "loading" not in "".join(capsys.readouterr())
+    ends = f"ends_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{ends}.py").write_text(f"import sys\nsys.exit(3)\n{NETS}")
+    assert main(["check", f"{ends}:tiny", *options]) == 2
+    assert "the float model does not run: SystemExit: 3" in capsys.readouterr().out
+
+
 HOUSES = """
 import torch
 from torch import nn
