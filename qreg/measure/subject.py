@@ -34,10 +34,11 @@ from qreg.metrics.graphs import uncompiled
 from qreg.metrics.operators import count_operators
 from qreg.models import build_model, check_output, is_shipped
 from qreg.models.contract import tried
-from qreg.quantization import Context, Method, get_method
+from qreg.quantization import Context, Method, get_method, method_info
 from qreg.quantization.engines import use_engine
-from qreg.quantization.needs import check_needs, check_packing
+from qreg.quantization.needs import check_needs, check_packing, failed_by_old_torchao
 from qreg.records.case import Case, Environment, Failure
+from qreg.records.method import Need
 from qreg.records.numerics import OperatorCount
 from qreg.records.weights import Weights
 from qreg.training.loading import load_trained
@@ -130,6 +131,9 @@ def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
             lacking = UnavailableError.of_package(package, error)
             reason, hint = str(lacking), lacking.hint
             return Failure(case, reason, hint, unavailable=True, lacks=package)
+        needs_torchao = Need.TORCHAO in method_info(case.method).requires
+        if needs_torchao and (old := failed_by_old_torchao(error)):
+            return Failure(case, str(old), old.hint, unavailable=True, lacks="torchao")
         return raised_failure(case, error, partial(_works_instead, case, setup))
 
 

@@ -20,7 +20,8 @@ from qreg.artifacts.names import ONNXRUNTIME
 from qreg.errors import UnavailableError
 from qreg.records.method import MethodInfo, Need
 
-#: The oldest tested torchao; up to 0.15 its PT2E fails under torch 2.14.
+#: The oldest torchao that runs all methods under torch 2.14 and 2.15; what an older one fails at
+#: is that version's fault, and no error of the case.
 OLDEST_TORCHAO = (0, 18)
 #: In the text that `torch.fx.GraphModule` prints.
 _GRAPH_ERROR = "of the traced Module's generated forward function:"
@@ -81,18 +82,19 @@ def check_packing(model: nn.Module, engine: str) -> None:
 
 # What is read beside the weights is sometimes right by accident.
 _PACKINGS = 3
+_LONGEST = 160
 
 
 def need_torchao() -> None:
     """Import torchao silently.
 
     Raises:
-        UnavailableError: it is not installed, too old, or incompatible with this PyTorch.
+        UnavailableError: it is not installed, or incompatible with this PyTorch.
     """
     try:
         with logging_silenced(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _check(str(importlib.import_module("torchao").__version__))
+            importlib.import_module("torchao")
             for name in _MODULES:
                 importlib.import_module(name)
     except ImportError as error:
@@ -157,10 +159,17 @@ def need_compiler() -> None:
         ) from error
 
 
-def _check(version: str) -> None:
-    found = tuple(int(part) for part in version.split("+")[0].split(".")[:2])
-    if found < OLDEST_TORCHAO:
-        raise UnavailableError(f"torchao {version} is too old", hint=_HINT)
+def failed_by_old_torchao(error: BaseException) -> UnavailableError | None:
+    """What to say of a method that failed with a torchao older than the oldest tested."""
+    torchao: Any = sys.modules.get("torchao")
+    if torchao is None:
+        return None
+    version = str(torchao.__version__)
+    if tuple(int(part) for part in version.split("+")[0].split(".")[:2]) >= OLDEST_TORCHAO:
+        return None
+    text = " ".join(str(error).split())[:_LONGEST]
+    what = f"torchao {version} fails with torch {torch.__version__}"
+    return UnavailableError(f"{what}: {type(error).__name__}: {text}", hint=_HINT)
 
 
 def need_onnxruntime() -> None:

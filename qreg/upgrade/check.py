@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from qreg.artifacts.names import ONNXRUNTIME
 from qreg.processes.jobs import read_environment
 from qreg.processes.sides import Side, open_side
 from qreg.processes.temporary import temporary_folder
@@ -27,7 +29,9 @@ from qreg.upgrade.reading import read_answers
 from qreg.upgrade.records import UpgradeReport
 from qreg.upgrade.releases import is_version, overlay_packages
 from qreg.upgrade.running import UpgradeRequest, run_task
-from qreg.upgrade.venvs import overlay_python, venv_python
+from qreg.upgrade.venvs import add_packages, overlay_python, venv_python
+
+_ONNX = ("onnx", "onnxruntime")
 
 
 def check_upgrade(request: UpgradeRequest) -> UpgradeReport:
@@ -63,9 +67,21 @@ def _sides(request: UpgradeRequest) -> Iterator[tuple[Side, Side]]:
 
 def _interpreter(given: str, request: UpgradeRequest) -> str:
     show = request.options.progress
+    if is_version(given) and (packages := _onnx_packages(request)):
+        add_packages(given, packages, show=show)
     if packages := overlay_packages(given):
         return str(overlay_python(packages, show=show))
     return str(venv_python(given, show=show)) if is_version(given) else given
+
+
+def _onnx_packages(request: UpgradeRequest) -> tuple[str, ...]:
+    """onnx and onnxruntime as they are here, where a case needs them: only PyTorch shall differ."""
+    if not any(one.engine == ONNXRUNTIME or ".onnx" in one.model for one in request.cases):
+        return ()
+    try:
+        return tuple(f"{name}=={importlib.metadata.version(name)}" for name in _ONNX)
+    except importlib.metadata.PackageNotFoundError:
+        return ()  # their cases are reported as unavailable
 
 
 def _labels(request: UpgradeRequest, environments: Sequence[dict[str, Any]]) -> tuple[str, str]:

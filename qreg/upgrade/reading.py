@@ -145,7 +145,10 @@ def read_state(path: Path) -> Iterator[tuple[tuple[str, str], Array]]:
 def _parts(
     name: str, value: Any, layer: str, leaf: str, arrays: Mapping[str, Array]
 ) -> Iterator[tuple[tuple[str, str], Array]]:
-    if "parts" in value:
+    if "inside" in value:  # of a tensor subclass
+        for part, inner in value["inside"].items():
+            yield from _parts(f"{name}.{part}", inner, layer, f"{leaf} {part}", arrays)
+    elif "parts" in value:
         for n, (part, what) in enumerate(zip(value["parts"], ("weight", "bias"), strict=False)):
             yield from _parts(f"{name}.{n}", part, layer, what, arrays)
     elif value.get("tensor"):

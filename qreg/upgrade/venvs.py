@@ -27,6 +27,11 @@ from qreg.progress import Progress, no_progress
 from qreg.upgrade.releases import optional_requirements, requirements
 
 _ASK = "import json, torch; print(json.dumps(torch.__version__))"
+_VERSIONS = """
+import importlib.metadata, json, sys
+found = {one.name.lower(): one.version for one in importlib.metadata.distributions() if one.name}
+print(json.dumps({name: found.get(name) for name in sys.argv[1:]}))
+"""
 _STEPS = 4
 
 
@@ -69,6 +74,23 @@ def venv_python(version: str, *, show: Progress = no_progress) -> Path:
                     "folder",
                 )
     return _python(venv.folder)
+
+
+def add_packages(version: str, packages: Sequence[str], *, show: Progress = no_progress) -> None:
+    """Install packages of exactly these versions in a PyTorch version's environment.
+
+    Raises:
+        QregError: pip cannot; with its message.
+    """
+    python = venv_python(version, show=show)
+    wanted = dict(one.split("==") for one in packages)
+    venv = Venv(version, python.parent.parent)
+    with _locked(venv):
+        found = json.loads(_run([str(python), "-c", _VERSIONS, *wanted], f"{python} does not work"))
+        if found != wanted:
+            pip_install(
+                python, packages, report=lambda text: show(3, _STEPS, f"torch {version}: {text}")
+            )
 
 
 def overlay_python(packages: Sequence[str], *, show: Progress = no_progress) -> Path:

@@ -49,6 +49,8 @@ def headline(report: UpgradeReport) -> str:
         return f"{report.level.value}: {report.reasons[0]}"
     levels = [one.level for one in report.cases if one.level is not None]
     equal = levels.count(Level.SAFE)
+    if report.level is Level.SAFE and not levels:
+        return "no case could be compared"
     if report.level is Level.SAFE:
         return f"{report.level.value} in {equal} case{'s' * (equal != 1)}"
     moved = f", {len(report.invariants)} tensor properties changed"
@@ -62,10 +64,16 @@ def title(report: UpgradeReport) -> str:
     """What is compared, with dataset and engine where all cases share them."""
     where = _where(report)
     on = f", {where[0]} on {where[1]}" if where else ""
+    return f"PyTorch {' -> '.join(names(report))}{_libraries(report)}{on}"
+
+
+def _libraries(report: UpgradeReport) -> str:
+    """onnxruntime's versions where cases ran by it, and torchao's where they differ."""
     sides = report.baseline.environment, report.candidate.environment
-    versions = " -> ".join(dict.fromkeys(side.onnxruntime for side in sides if side.onnxruntime))
-    runtime = f", onnxruntime {versions}" if versions else ""
-    return f"PyTorch {' -> '.join(names(report))}{runtime}{on}"
+    runtimes = tuple(dict.fromkeys(side.onnxruntime for side in sides if side.onnxruntime))
+    torchao = tuple(dict.fromkeys(side.torchao or "none" for side in sides))
+    found = [("onnxruntime", runtimes), ("torchao", torchao if len(torchao) > 1 else ())]
+    return "".join(f", {name} {' -> '.join(versions)}" for name, versions in found if versions)
 
 
 def _where(report: UpgradeReport) -> tuple[str, str] | None:

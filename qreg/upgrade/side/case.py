@@ -98,7 +98,7 @@ def inspect_case(
         return {"failure": asdict(skeleton)}
     with _quiet(), use_engine(case.engine):
         for letter, files, rows in states:
-            skeleton.model.load_state_dict(load_state(files.file("state.safetensors")))
+            _load(skeleton, files)
             chosen = samples.at(np.array(rows, np.int64))
             images = chosen.first(len(chosen)).inputs
             path = own.file(f"look.{letter}.safetensors")
@@ -110,11 +110,17 @@ def _run_transferred(
     name: str, skeleton: Subject, samples: GateSamples, own: CaseFiles, files: CaseFiles
 ) -> None:
     """Load a state into the model that this side built, and run it."""
-    skeleton.model.load_state_dict(load_state(files.file("state.safetensors")))
+    _load(skeleton, files)
     images = samples.first(LAYER_IMAGES)
     logits = all_logits(skeleton, samples)
     path = own.file(f"{name}.safetensors")
     write_outputs(path, skeleton.run, skeleton.model, images, logits=logits)
+
+
+@torch.no_grad()
+def _load(skeleton: Subject, files: CaseFiles) -> None:
+    model = skeleton.model
+    model.load_state_dict(load_state(files.file("state.safetensors"), model.state_dict()))
 
 
 @torch.no_grad()

@@ -29,12 +29,24 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     save_file(tensors, path, metadata={_KEY: json.dumps(described), _VERSIONS: versions})
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """The stored state dict, rebuilt by this PyTorch."""
+def load_state(path: Path, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored state dict, rebuilt by this PyTorch.
+
+    Args:
+        own: the state of the model that it is for: tensor subclasses are rebuilt in copies of its.
+
+    Raises:
+        ValueError: a tensor subclass consists of other tensors here.
+    """
     with safe_open(path, framework="pt") as file:
         described, versions = (json.loads(file.metadata()[key]) for key in (_KEY, _VERSIONS))
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    state = OrderedDict((name, _make(name, x, tensors)) for name, x in described.items())
+    state = OrderedDict(
+        (name, _filled(name, x["inside"], own.get(name), tensors))
+        if "inside" in x
+        else (name, _make(name, x, tensors))
+        for name, x in described.items()
+    )
     state._metadata = versions  # type: ignore[attr-defined]
     return state
 
@@ -48,6 +60,9 @@ def _describe(name: str, value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if not isinstance(value, torch.Tensor):
         kept = str(value).removeprefix("torch.") if isinstance(value, torch.dtype) else value
         return {"dtype" if isinstance(value, torch.dtype) else "value": kept}
+    if hasattr(value, "__tensor_flatten__"):  # a subclass, as torchao's are
+        inside = value.__tensor_flatten__()[0]
+        return {"inside": {x: _describe(f"{name}.{x}", getattr(value, x), tensors) for x in inside}}
     # a copy: safetensors refuses tensors that share memory
     plain = (value.int_repr() if value.is_quantized else value).detach().contiguous().clone()
     tensors[name] = plain
@@ -72,6 +87,30 @@ def _quantized(name: str, value: torch.Tensor, tensors: dict[str, torch.Tensor])
     tensors[f"{name}:scales"] = value.q_per_channel_scales().clone()
     tensors[f"{name}:zero_points"] = value.q_per_channel_zero_points().clone()
     return {"dtype": dtype, "axis": value.q_per_channel_axis()}
+
+
+def _filled(
+    name: str, inside: Mapping[str, Any], own: Any, tensors: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    """A copy of a tensor subclass with the stored tensors in it."""
+    parts = own.__tensor_flatten__()[0] if hasattr(own, "__tensor_flatten__") else []
+    if list(inside) != list(parts):
+        here = f"of {', '.join(parts)}" if parts else "of itself"
+        raise ValueError(f"{name} consists of {', '.join(inside)} there, {here} here")
+    made: torch.Tensor = own.detach().clone()
+    for part, described in inside.items():
+        held, where = getattr(made, part), f"{name}.{part}"
+        if "inside" in described:
+            setattr(made, part, _filled(where, described["inside"], held, tensors))
+            continue
+        stored = _make(where, described, tensors)
+        if (held.shape, held.dtype) != (stored.shape, stored.dtype):
+            raise ValueError(
+                f"{where} is {stored.dtype} {tuple(stored.shape)} there, {held.dtype} "
+                f"{tuple(held.shape)} here"
+            )
+        held.copy_(stored)
+    return made
 
 
 def _make(name: str, described: Any, tensors: Mapping[str, torch.Tensor]) -> Any:

@@ -11,8 +11,8 @@ import pytest
 from qreg.errors import QregError
 from qreg.settings import tomllib
 from qreg.upgrade.releases import NEEDS, is_version, overlay_packages, requirements
-from qreg.upgrade.venvs import venv_python
-from tests.unit.upgrade.wheels import make_wheels
+from qreg.upgrade.venvs import add_packages, venv_python
+from tests.unit.upgrade.wheels import make_wheel, make_wheels
 
 ROOT = Path(__file__).parents[3]
 _MAKE = "from qreg.upgrade.venvs import venv_python; print(venv_python('9.9.1'))"
@@ -47,6 +47,24 @@ def test_it_is_made_once(index: Path, own_cache: Path) -> None:
 def _version(python: Path) -> str:
     command = [str(python), "-c", "import torch; print(torch.__version__)"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.slow
+def test_packages_of_this_interpreter_are_added_once(index: Path, own_cache: Path) -> None:
+    make_wheels(index, "9.9.1")
+    wanted = ("onnx==1.99.0", "onnxruntime==1.98.0")
+    for one in wanted:
+        make_wheel(index, *one.split("=="))
+    add_packages("9.9.1", wanted)
+    ask = "import importlib.metadata as m; print(m.version('onnx'), m.version('onnxruntime'))"
+    command = [str(venv_python("9.9.1")), "-c", ask]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["1.99.0", "1.98.0"]
+    for wheel in index.iterdir():
+        wheel.unlink()
+    add_packages("9.9.1", wanted)
+    with pytest.raises(QregError, match=r"onnx==1\.0\.1"):
+        add_packages("9.9.1", ("onnx==1.0.1",))
 
 
 @pytest.mark.slow

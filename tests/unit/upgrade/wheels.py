@@ -17,14 +17,15 @@ def make_wheels(folder: Path, version: str, *, says: str = "", raises: bool = Fa
     """
     folder.mkdir()
     body = f"__version__ = '{says or version}'\n" + ("raise OSError('no such library')" * raises)
-    _wheel(folder, "torch", version, body)
+    make_wheel(folder, "torch", version, body)
     names = [need.partition(">")[0] for need in NEEDS if ";" not in need]
     for name in ("torchvision", *names):
-        _wheel(folder, name, "99.0", "")
+        make_wheel(folder, name, "99.0", "")
     return folder
 
 
-def _wheel(folder: Path, name: str, version: str, body: str) -> None:
+def make_wheel(folder: Path, name: str, version: str, body: str = "") -> None:
+    """A wheel whose only module has this text."""
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
         file.writestr(f"{name}/__init__.py", body)

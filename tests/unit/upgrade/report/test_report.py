@@ -60,6 +60,15 @@ def test_headlines() -> None:
     assert "1 tensor properties" in text
 
 
+def test_nothing_compared_is_not_safe() -> None:
+    report = replace(REPORT, cases=(case(None, unavailable="torchao: not installed"),))
+    assert headline(report) == "no case could be compared"
+    candidate = replace(
+        REPORT.candidate, environment=replace(REPORT.candidate.environment, torchao="0.18.0")
+    )
+    assert ", torchao none -> 0.18.0, " in title(replace(report, candidate=candidate))
+
+
 def test_the_worst_case_is_first_and_cells_say_how_many_images() -> None:
     worst, equal, missing = rows(UNSAFE)
     assert worst[:5] == (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_a_model_computes_the_same_from_a_carried_state(name: str, tmp_path: Pat
         other = MODELS[name]()
         for parameter in other.parameters():
             parameter.zero_()
-        other.load_state_dict(load_state(tmp_path / "state"))
+        other.load_state_dict(load_state(tmp_path / "state", other.state_dict()))
         assert torch.equal(other(images), expected)
 
 
@@ -48,7 +49,7 @@ def test_every_kind_of_value(tmp_path: Path) -> None:
     )
     state["again"] = state["same"]
     save_state(tmp_path / "state", state)
-    found = load_state(tmp_path / "state")
+    found = load_state(tmp_path / "state", {})
     assert list(found) == list(state)
     assert torch.equal(found["packed"][0].int_repr(), channels.int_repr())
     assert torch.equal(found["packed"][0].q_per_channel_scales(), channels.q_per_channel_scales())
@@ -110,5 +111,43 @@ def test_packed_recurrent_layers_are_carried(tmp_path: Path) -> None:
     one, other = made
     assert not torch.equal(one(x), other(x))
     save_state(tmp_path / "state", one.state_dict())
-    other.load_state_dict(load_state(tmp_path / "state"))
+    other.load_state_dict(load_state(tmp_path / "state", other.state_dict()))
+    assert torch.equal(one(x), other(x))
+
+
+@torch.no_grad()
+def test_a_tensor_subclass_is_filled_into_one_of_this_version(tmp_path: Path) -> None:
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    made: Any = TwoTensor(torch.rand(3, 2), torch.rand(3, 2))
+    own: Any = TwoTensor(torch.zeros(3, 2), torch.zeros(3, 2))
+    save_state(tmp_path / "state", {"weight": made})
+    found = load_state(tmp_path / "state", {"weight": own})["weight"]
+    assert isinstance(found, TwoTensor)
+    assert torch.equal(found.a, made.a)
+    assert torch.equal(found.b, made.b)
+    assert not own.a.any()
+    with pytest.raises(ValueError, match="weight consists of a, b there, of itself here"):
+        load_state(tmp_path / "state", {"weight": torch.zeros(3, 2)})
+    smaller: Any = TwoTensor(torch.zeros(3), torch.zeros(3))
+    with pytest.raises(ValueError, match=r"weight\.a is torch\.float32 \(3, 2\) there, .* \(3,\)"):
+        load_state(tmp_path / "state", {"weight": smaller})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["int8-weight-only", "int8-dynamic", "int4-weight-only"])
+def test_torchaos_weights_are_carried(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("torchao")
+    from qreg.quantization import Context, get_method
+
+    x, made = torch.rand(4, 32), []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(32, 8))
+        context = Context("x86", lambda: iter([x]), x)
+        made.append(get_method(f"torchao-{name}").quantize(net.eval(), context))
+    one, other = made
+    assert not torch.equal(one(x), other(x))
+    save_state(tmp_path / "state", one.state_dict())
+    other.load_state_dict(load_state(tmp_path / "state", other.state_dict()))
     assert torch.equal(one(x), other(x))
