@@ -27,6 +27,7 @@ from qreg.quantization.engines import (
 )
 from qreg.records.case import Case, Failure
 from qreg.records.comparison import Comparison
+from qreg.records.method import CheckpointKind
 from qreg.records.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ if TYPE_CHECKING:
 USUAL_METHODS = tuple(
     info.name
     for info in METHODS.facts()
-    if info.default and not info.per_tensor and info.checkpoint == "fp32" and not info.float_only
+    if info.default
+    and not info.per_tensor
+    and info.checkpoint == CheckpointKind.FP32
+    and not info.float_only
 )
 # Names of objects that have none: `given:Net` is a model's name like ``package.module:Net``.
 _GIVEN = "given"

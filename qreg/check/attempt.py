@@ -27,6 +27,7 @@ from qreg.quantization import Context, Method, alternatives, get_method
 from qreg.quantization.engines import use_engine
 from qreg.quantization.needs import check_needs, check_packing
 from qreg.records.measurement import Size
+from qreg.records.method import CheckpointKind
 
 Build = Callable[[Method], nn.Module]
 _SUMS = {"add": "+", "cat": "cat"}
@@ -71,7 +72,7 @@ def _attempt(
     check_needs(method, engine)
     example = inputs.head(batches[0], 2)
     model = build(method)
-    if method.checkpoint not in ("fp32", "fp32-finetuned"):
+    if method.checkpoint not in (CheckpointKind.FP32, CheckpointKind.FINETUNED):
         _observe(model, batches)
     made = method.quantize(model.eval(), Context(engine, lambda: iter(batches), example)).eval()
     check_packing(made, engine)

@@ -38,7 +38,7 @@ from qreg.processes.forked import run_together
 from qreg.processes.temporary import temporary_folder
 from qreg.quantization import METHODS, Method
 from qreg.quantization.needs import logging_silenced, need_torchao
-from qreg.records.method import Need
+from qreg.records.method import CheckpointKind, Need
 from qreg.training.checkpoints import find_checkpoint, load_checkpoint
 
 #: Samples a batch, and batches: enough to calibrate with and to see a batch's influence.
@@ -210,7 +210,7 @@ def _build(request: CheckRequest, method: Method | None = None) -> nn.Module:
         fresh = build_model(request.model)
         return method.skeleton(fresh) if method else fresh
 
-    kind = method.checkpoint if method else "fp32"
+    kind = method.checkpoint if method else CheckpointKind.FP32
     try:
         folders = request.options.folders
         path = find_checkpoint(folders, request.model, _dataset_name(request), kind)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qreg.cli.sites import add_case_options, add_run_options, run_case
 from qreg.cli.terminal import console, write_file
-from qreg.quantization.keeping import FLOAT32, FORMS
+from qreg.records.method import Form
 
 if TYPE_CHECKING:
     from qreg.measure.options import Options
@@ -53,8 +53,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--keep-as",
-        choices=FORMS,
-        default=FLOAT32,
+        choices=[one.value for one in Form],
+        default=Form.FLOAT32.value,
         help="how the layers that are not quantized store their weights and compute: float32, or "
         "at 16 bits (default: %(default)s)",
     )
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 def _recover(args: argparse.Namespace, case: Case, options: Options) -> Recovery:
     from qreg.sensitivity.recovery import recover
 
-    return recover(case, options, args.max_drop, keep_as=args.keep_as)
+    return recover(case, options, args.max_drop, keep_as=Form(args.keep_as))
 
 
 def _print(found: Recovery, *, code: bool) -> None:

@@ -16,19 +16,21 @@ from qreg.cli.options import (
 from qreg.errors import CheckpointError
 from qreg.names import Once, positive, positive_or_zero
 from qreg.quantization import METHODS
-from qreg.training.recipe import KINDS, figure_of
+from qreg.records.method import CheckpointKind
+from qreg.training.recipe import figure_of
 
 if TYPE_CHECKING:
     from qreg.training.loop import Step
     from qreg.training.recipe import Recipe
 
+_KINDS = tuple(map(str, CheckpointKind))
 #: Whatever starts from a checkpoint that is trained; those that compile take too long to try.
 _METHODS = (
-    *KINDS,
+    *_KINDS,
     *(
         m.name
         for m in METHODS.facts()
-        if m.checkpoint in KINDS[1:] and not m.compiled and m.name not in KINDS
+        if m.checkpoint != CheckpointKind.FP32 and not m.compiled and m.name not in _KINDS
     ),
 )
 _EPILOG = """\

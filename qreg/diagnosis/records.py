@@ -6,6 +6,14 @@ Only the standard library may be imported here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class Tracer(Enum):
+    """What follows a model's code to make a graph of it."""
+
+    FX = "torch.fx"
+    EXPORT = "torch.export"
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,7 @@ class Raised:
         layer_kind: that module's class where the line is a call of it, ``SiLU``; else "".
         source: file and line of the innermost code of the model's author, "" if there is none.
         code: that line, or the expression of it that was evaluated.
-        tracer: "fx" or "export" if the model was being traced, else "".
+        tracer: what was tracing the model; None where nothing was.
     """
 
     kind: tuple[str, ...]
@@ -28,7 +36,7 @@ class Raised:
     layer_kind: str = ""
     source: str = ""
     code: str = ""
-    tracer: str = ""
+    tracer: Tracer | None = None
 
 
 @dataclass(frozen=True)

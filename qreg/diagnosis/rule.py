@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping
 
-from qreg.diagnosis.records import Diagnosis, Raised
+from qreg.diagnosis.records import Diagnosis, Raised, Tracer
 
 #: The methods that rewrite a network instead of asking its author to.
 REWRITING = ("static-auto", "fx-static", "pt2e-static")
@@ -192,7 +192,7 @@ def _view(raised: Raised) -> Found:
 
 
 def _control_flow(raised: Raised) -> Found:
-    if raised.tracer != "fx" and "TraceError" not in raised.kind:
+    if raised.tracer is not Tracer.FX and "TraceError" not in raised.kind:
         return None
     name = called(raised.code)
     if "inputs to control flow" in raised.message:
@@ -213,7 +213,7 @@ _DATA_DEPENDENT = re.compile(r"data-dependent|Dynamic control flow is not suppor
 
 
 def _export(raised: Raised) -> Found:
-    if raised.tracer != "export":
+    if raised.tracer is not Tracer.EXPORT:
         return None
     if "GuardOnDataDependentSymNode" in raised.kind or _DATA_DEPENDENT.search(raised.message):
         what = "the branch or size depends on the input's values, which torch.export cannot follow"

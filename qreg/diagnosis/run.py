@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from qreg.diagnosis.records import Diagnosis, Raised, advice
+from qreg.diagnosis.records import Diagnosis, Raised, Tracer, advice
 from qreg.diagnosis.rule import diagnose, that_work, untried, where
 from qreg.metrics.graphs import layer_of
 from qreg.models.stubs import Stubbed
@@ -276,12 +276,13 @@ def _parsed(text: str) -> str:
     return text.strip()
 
 
-def _tracer(frames: list[Frame], error: BaseException) -> str:
+def _tracer(frames: list[Frame], error: BaseException) -> Tracer | None:
     modules = {str(frame.f_globals.get("__name__", "")) for frame, _, _ in frames}
     modules |= {kind.__module__ for kind in type(error).__mro__}
     if any(name.startswith((*_EXPORTING, "torch.fx.experimental")) for name in modules):
-        return "export"
-    return "fx" if any(isinstance(_self(frame), fx.Tracer) for frame, _, _ in frames) else ""
+        return Tracer.EXPORT
+    traced = any(isinstance(_self(frame), fx.Tracer) for frame, _, _ in frames)
+    return Tracer.FX if traced else None
 
 
 def _self(frame: FrameType) -> Any:

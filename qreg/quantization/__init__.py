@@ -17,9 +17,9 @@ from qreg.artifacts.names import (
     is_file_name,
 )
 from qreg.errors import ContractError, UnknownNameError
-from qreg.quantization.keeping import FLOAT32, Keeping, keeping_name, kept_layers
+from qreg.quantization.keeping import Keeping, keeping_name, kept_layers
 from qreg.quantization.method import Context, Method
-from qreg.records.method import MethodInfo, Need
+from qreg.records.method import CheckpointKind, Form, MethodInfo, Need
 from qreg.registry import Registry, is_object_path
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _keeping(name: str, base: Method, kept: Keeping) -> Method:
             hint="name a method that quantizes layers: static-keep:conv1+fc3",
         )
     keep = base.keep
-    if kept.form == FLOAT32:
+    if kept.form is Form.FLOAT32:
 
         def quantize(model: nn.Module, context: Context) -> nn.Module:
             return keep(model, context, tuple(_layer(name, model, one) for one in kept.layers))
@@ -160,11 +160,19 @@ METHODS.add(
     "qreg.quantization.static:STATIC_AUTO",
 )
 METHODS.add(
-    MethodInfo("fp32-finetuned", float_only=True, default=True, checkpoint="fp32-finetuned"),
+    MethodInfo(
+        "fp32-finetuned", float_only=True, default=True, checkpoint=CheckpointKind.FINETUNED
+    ),
     "qreg.quantization.fp32_finetuned:FP32_FINETUNED",
 )
 METHODS.add(
-    MethodInfo("qat", float_only=False, default=True, checkpoint="qat", control="fp32-finetuned"),
+    MethodInfo(
+        "qat",
+        float_only=False,
+        default=True,
+        checkpoint=CheckpointKind.QAT,
+        control="fp32-finetuned",
+    ),
     "qreg.quantization.qat:QAT",
 )
 METHODS.add(
@@ -174,7 +182,7 @@ METHODS.add(
         default=True,
         per_tensor=True,
         variant_of="qat",
-        checkpoint="qat-per-tensor",
+        checkpoint=CheckpointKind.QAT_PER_TENSOR,
         control="fp32-finetuned",
     ),
     "qreg.quantization.qat:QAT_PER_TENSOR",
@@ -185,7 +193,11 @@ METHODS.add(
 )
 METHODS.add(
     MethodInfo(
-        "fx-qat", float_only=False, replaces="qat", checkpoint="qat", control="fp32-finetuned"
+        "fx-qat",
+        float_only=False,
+        replaces="qat",
+        checkpoint=CheckpointKind.QAT,
+        control="fp32-finetuned",
     ),
     "qreg.quantization.fx_graph:FX_QAT",
 )
@@ -204,7 +216,7 @@ METHODS.add(
         **_PT2E,
         requires=(Need.TORCHAO,),
         replaces="qat",
-        checkpoint="qat",
+        checkpoint=CheckpointKind.QAT,
         control="fp32-finetuned",
     ),
     "qreg.quantization.pt2e:PT2E_QAT",
@@ -228,7 +240,7 @@ METHODS.add(
         compiled=True,
         variant_of="pt2e-qat",
         replaces="qat",
-        checkpoint="qat",
+        checkpoint=CheckpointKind.QAT,
         control="fp32-finetuned",
     ),
     "qreg.quantization.pt2e:PT2E_QAT_COMPILED",

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from qreg.quantization import METHODS
 from qreg.quantization.leaving import FloatLayer
 from qreg.quantization.method import Context, Method
+from qreg.records.method import Form
 
 
 def to_half(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -47,9 +48,10 @@ def keep_at_16_bits(quantized: nn.Module, layers: Collection[str], dtype: torch.
     return quantized
 
 
-def dtype_of(form: str) -> torch.dtype:
-    """The float type of that name, of `qreg.quantization.keeping.FORMS`."""
-    return {"bfloat16": torch.bfloat16, "float16": torch.float16}[form]
+def dtype_of(form: Form) -> torch.dtype:
+    """The float type of kept layers."""
+    found: torch.dtype = getattr(torch, form.value)
+    return found
 
 
 def _half(model: nn.Module, context: Context, *, dtype: torch.dtype) -> nn.Module:

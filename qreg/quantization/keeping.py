@@ -2,7 +2,7 @@
 
 The layers are in float, or at 16 bits: ``static-keep-bfloat16:conv1+fc3``.
 
-Only the standard library may be imported here.
+Only the standard library and the records may be imported here.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-FLOAT32 = "float32"
-#: How layers that are not quantized store their weights and compute.
-FORMS = (FLOAT32, "bfloat16", "float16")
+from qreg.records.method import Form
+
+_SHORT = "|".join(form.value for form in Form if form is not Form.FLOAT32)
 _NAME = re.compile(
-    rf"(?P<method>.+?)-keep(?:-(?P<form>{'|'.join(FORMS[1:])}))?:(?P<layers>[\w.]+(?:[+,][\w.]+)*)"
+    rf"(?P<method>.+?)-keep(?:-(?P<form>{_SHORT}))?:(?P<layers>[\w.]+(?:[+,][\w.]+)*)"
 )
 
 
 class Keeping(NamedTuple):
-    """A method, the layers that it does not quantize, and their form, of `FORMS`."""
+    """A method, the layers that it does not quantize, and their form."""
 
     method: str
     layers: tuple[str, ...]
-    form: str = FLOAT32
+    form: Form = Form.FLOAT32
 
 
 def kept_layers(name: str) -> Keeping | None:
@@ -33,16 +33,16 @@ def kept_layers(name: str) -> Keeping | None:
     if found is None:
         return None
     layers = tuple(dict.fromkeys(re.split("[+,]", found["layers"])))
-    return Keeping(found["method"], layers, found["form"] or FLOAT32)
+    return Keeping(found["method"], layers, Form(found["form"] or Form.FLOAT32.value))
 
 
-def keeping_name(method: str, layers: Iterable[str], form: str = FLOAT32) -> str:
+def keeping_name(method: str, layers: Iterable[str], form: Form = Form.FLOAT32) -> str:
     """The name of the method with these layers not quantized; of `method` itself without any.
 
     The layers are separated by ``+``, because commas separate names on command lines.
     """
     chosen = "+".join(layers)
-    keep = "keep" if form == FLOAT32 else f"keep-{form}"
+    keep = "keep" if form is Form.FLOAT32 else f"keep-{form.value}"
     return f"{method}-{keep}:{chosen}" if chosen else method
 
 

@@ -17,6 +17,26 @@ class Need(Enum):
     ONNXRUNTIME = "onnxruntime"
 
 
+class Form(Enum):
+    """How layers that are not quantized store their weights and compute."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+class CheckpointKind(str, Enum):
+    """What a checkpoint was trained as; equal to the string that users' methods and files say."""
+
+    FP32 = "fp32"
+    FINETUNED = "fp32-finetuned"
+    QAT = "qat"
+    QAT_PER_TENSOR = "qat-per-tensor"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 @dataclass(frozen=True)
 class MethodInfo:
     """The facts of a method. Rules, reports and commands use these, never its name.
@@ -53,9 +73,19 @@ class MethodInfo:
     variant_of: str = ""
     replaces: str = ""
     control: str = "fp32"
-    checkpoint: str = "fp32"
+    checkpoint: CheckpointKind = CheckpointKind.FP32
     operators_by_cpu: bool = False
     takes_file: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            kind = CheckpointKind(self.checkpoint)
+        except ValueError as error:
+            kinds = ", ".join(CheckpointKind)
+            raise ValueError(
+                f"method '{self.name}' starts from '{self.checkpoint}', not from one of {kinds}"
+            ) from error
+        object.__setattr__(self, "checkpoint", kind)
 
     @property
     def quantizes(self) -> bool:

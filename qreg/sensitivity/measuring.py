@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,19 @@ from qreg.sensitivity.sharing import SharedRuns
 from qreg.sensitivity.switches import Simulation
 from qreg.tasks import whole_set_summary
 
-#: What a run of a batch is of: no site, all, the converted model, only one site, all but one.
-FLOAT, ALL, REAL, ONLY, BUT = "float", "all", "real", "only", "but"
-Key = tuple[str, object]
+
+class Sites(Enum):
+    """Which sites are quantized in a run of a batch."""
+
+    NONE = "float"
+    ALL = "all"
+    REAL = "real"  # all, in the converted model
+    ONLY = "only"  # one
+    BUT = "but"  # all but one
+
+
+#: What was run, and for which site: 0 where that has no meaning.
+Key = tuple[Sites, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +126,7 @@ class Seen:
         Raises:
             QregError: outputs are not finite.
         """
-        return as_score(self.result(key), what=str(key[0]))
+        return as_score(self.result(key), what=key[0].value)
 
     def error(self, key: Key, reference: Key) -> tuple[float, float]:
         """Sums of squares of a difference of outputs, and of the reference's outputs."""

@@ -11,6 +11,7 @@ from enum import Enum
 
 from qreg.records.budget import BudgetOutcome
 from qreg.records.case import Case
+from qreg.records.method import Form
 from qreg.records.verdict import ScoreChange
 
 
@@ -206,12 +207,12 @@ class OtherForm:
     """The chosen list with its layers in another form than the one that was asked for.
 
     Attributes:
-        form: ``float32``, ``bfloat16`` or ``float16``.
+        form: of the layers.
         method: the name that a gate can hold.
         verified: the real converted model on the samples that verify.
     """
 
-    form: str
+    form: Form
     method: str
     verified: Verified
 
@@ -233,7 +234,7 @@ class Recovery:
         front: fp32, the method, the chosen list and lists on the way to it.
         code: Python that does it without qreg; "" where the method has none.
         calls: of the code's functions, in order.
-        form: in which the layers are kept: ``float32``, ``bfloat16`` or ``float16``.
+        form: in which the layers are kept.
         other: the same list in another form; None where nothing is kept, or the method cannot.
     """
 
@@ -253,5 +254,5 @@ class Recovery:
     code: str
     calls: tuple[str, ...]
     seconds: float
-    form: str = "float32"
+    form: Form = Form.FLOAT32
     other: OtherForm | None = None

@@ -27,12 +27,13 @@ from qreg.migrate.snippet import call, snippet
 from qreg.models.stubs import Stubbed
 from qreg.quantization import get_method
 from qreg.quantization.engines import use_engine
-from qreg.quantization.keeping import FLOAT32, keeping_name
+from qreg.quantization.keeping import keeping_name
 from qreg.records.budget import BudgetOutcome
 from qreg.records.case import Case
+from qreg.records.method import Form
 from qreg.records.score import Score
 from qreg.sensitivity.keeping import keepable_layers, quantized_sites, readers
-from qreg.sensitivity.measuring import FLOAT, ONLY, Prepared, Seen, as_score, built, interleaved
+from qreg.sensitivity.measuring import Prepared, Seen, Sites, as_score, built, interleaved
 from qreg.sensitivity.measuring import prepared as prepare_case
 from qreg.sensitivity.records import FrontPoint, OtherForm, Part, Recovery, Verified
 from qreg.sensitivity.rule import Summarize, shortest, verified, worth_showing
@@ -41,7 +42,7 @@ from qreg.tasks import whole_set_summary
 #: Samples on which the order of the layers is found.
 SCREENED = 128
 #: The form that is measured next to float32.
-SIXTEEN_BITS = "bfloat16"
+SIXTEEN_BITS = Form.BFLOAT16
 #: Times that the real converted model may ask for one more layer.
 _MORE = 3
 #: Lists on the way to the chosen one that are shown.
@@ -59,7 +60,7 @@ class _Half:
     samples: Samples
     read: dict[int, frozenset[str] | None]
     max_drop: float
-    form: str = FLOAT32
+    form: Form = Form.FLOAT32
     reference: list[Any] = field(default_factory=list)
     _float: Score | None = None
     _simulated: dict[Keep, Score] = field(default_factory=dict)
@@ -115,13 +116,15 @@ class _Half:
         return whole_set_summary(self._float)
 
 
-def recover(case: Case, options: Options, max_drop: float, *, keep_as: str = FLOAT32) -> Recovery:
+def recover(
+    case: Case, options: Options, max_drop: float, *, keep_as: Form = Form.FLOAT32
+) -> Recovery:
     """Find the fewest layers to leave in float.
 
     Args:
         max_drop: of the summary, compared with the same weights in float: in points of a share,
             else in the summary's unit.
-        keep_as: how the layers are kept: ``float32``, ``bfloat16`` or ``float16``.
+        keep_as: how the layers are kept.
 
     Raises:
         ContractError: the method can leave no layer in float, or none at 16 bits, or there are too
@@ -134,11 +137,11 @@ def recover(case: Case, options: Options, max_drop: float, *, keep_as: str = FLO
             f"method '{case.method}' can leave no layer in float",
             hint="name a registered method that quantizes: --method static",
         )
-    if keep_as != FLOAT32 and method.exported:
+    if keep_as is not Form.FLOAT32 and method.exported:
         raise ContractError(
             f"the layers of method '{case.method}' are operators of an exported graph, and no "
             "modules that could run at 16 bits",
-            hint=f"leave out --keep-as {keep_as}, or choose another method: --method static",
+            hint=f"leave out --keep-as {keep_as.value}, or choose another method: --method static",
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of building the case are recorded elsewhere
@@ -151,7 +154,7 @@ def recover(case: Case, options: Options, max_drop: float, *, keep_as: str = FLO
         return _recover(found, options, max_drop, keep_as)
 
 
-def _recover(found: Prepared, options: Options, max_drop: float, form: str) -> Recovery:
+def _recover(found: Prepared, options: Options, max_drop: float, form: Form) -> Recovery:
     start = time.monotonic()
     read = readers(found.simulation)
     rows = np.arange(len(found.test))
@@ -171,7 +174,7 @@ def _recover(found: Prepared, options: Options, max_drop: float, form: str) -> R
     second = _in_other_form(other, keep)
     chosen_ones = [_Candidate("chosen", keep, subject, final.drop)] if keep else []
     if second:
-        name = f"chosen, in {second[0].form}"
+        name = f"chosen, in {second[0].form.value}"
         chosen_ones.append(_Candidate(name, keep, second[1], second[0].verified.drop))
     return Recovery(
         case=found.case,
@@ -210,13 +213,13 @@ def layer_order(found: Prepared, samples: Samples, read: dict[int, frozenset[str
     with use_engine(found.case.engine):
         for batch in interleaved(samples, found.runs.batch):
             reference = found.runs.base(batch.inputs, ())
-            seen.add((FLOAT, 0), reference, batch, reference)
+            seen.add((Sites.NONE, 0), reference, batch, reference)
             for site in range(found.sites):
-                seen.add((ONLY, site), found.runs.switched([site]), batch, reference)
+                seen.add((Sites.ONLY, site), found.runs.switched([site]), batch, reference)
             left -= len(batch)
             if left <= 0:
                 break
-    errors = [seen.error((ONLY, site), (FLOAT, 0))[0] for site in range(found.sites)]
+    errors = [seen.error((Sites.ONLY, site), (Sites.NONE, 0))[0] for site in range(found.sites)]
     order: dict[str, None] = {}
     for site in sorted(range(found.sites), key=lambda n: -_finite(errors[n])):
         order.update(dict.fromkeys(_needed(found, read, site, keepable)))
@@ -289,7 +292,7 @@ def _confirmed(
     return keep, subject, judged
 
 
-def _converted(found: Prepared, keep: Keep, form: str) -> Subject:
+def _converted(found: Prepared, keep: Keep, form: Form) -> Subject:
     if not keep:
         return found.subject
     method = keeping_name(found.case.method, _shown(found, keep), form)
@@ -297,7 +300,7 @@ def _converted(found: Prepared, keep: Keep, form: str) -> Subject:
         return built(replace(found.case, method=method), found.setup)
     except QregError as error:
         names = ", ".join(keep)
-        raise QregError(f"with {names} in {form}: {error}", hint=error.hint) from error
+        raise QregError(f"with {names} in {form.value}: {error}", hint=error.hint) from error
 
 
 def _in_other_form(half: _Half, keep: Keep) -> tuple[OtherForm, Subject] | None:
@@ -305,7 +308,7 @@ def _in_other_form(half: _Half, keep: Keep) -> tuple[OtherForm, Subject] | None:
     found = half.found
     if not keep or found.subject.method.exported:
         return None
-    form = SIXTEEN_BITS if half.form == FLOAT32 else FLOAT32
+    form = SIXTEEN_BITS if half.form is Form.FLOAT32 else Form.FLOAT32
     subject = _converted(found, keep, form)
     method = keeping_name(found.case.method, _shown(found, keep), form)
     return OtherForm(form, method, half.of_model(subject)), subject
@@ -370,7 +373,7 @@ def _first_of(keep: Keep) -> str:
     return f"{names} and {len(keep) - 3} more" if keep[3:] else names
 
 
-def _code(subject: Subject, keep: Keep, form: str) -> str:
+def _code(subject: Subject, keep: Keep, form: Form) -> str:
     """The functions, and the layers to call them with."""
     text = f"{snippet(subject.method.recipe)}\n\nlayers = {keep!r}\n"
-    return text if form == FLOAT32 else f"{text}dtype = torch.{form}\n"
+    return text if form is Form.FLOAT32 else f"{text}dtype = torch.{form.value}\n"

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from qreg.quantization.keeping import FLOAT32
 from qreg.records.budget import BudgetOutcome
+from qreg.records.method import Form
 from qreg.report.json_text import enveloped
 from qreg.report.score import number
 from qreg.sensitivity.records import (
@@ -189,7 +189,7 @@ def recovery_lines(found: Recovery) -> Iterator[str]:
 
 
 def _form(found: Recovery) -> str:
-    return "float" if found.form == FLOAT32 else found.form
+    return "float" if found.form is Form.FLOAT32 else found.form.value
 
 
 def _points(one: Verified, unit: str) -> str:
@@ -249,7 +249,7 @@ def other_form_line(found: Recovery) -> str:
         return ""
     one = found.other
     return (
-        f"in {one.form} (--keep-as {one.form}): {_points(one.verified, found.unit)}, "
+        f"in {one.form.value} (--keep-as {one.form.value}): {_points(one.verified, found.unit)}, "
         f"{one.verified.outcome.value}: {one.method}"
     )
 

@@ -18,7 +18,7 @@ from qreg.models.stubs import Stubbed
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
 from qreg.records.numerics import EQUAL_DB
-from qreg.sensitivity.measuring import ALL, BUT, FLOAT, ONLY, REAL, Prepared, Seen, interleaved
+from qreg.sensitivity.measuring import Prepared, Seen, Sites, interleaved
 from qreg.sensitivity.measuring import prepared as prepare_case
 from qreg.sensitivity.records import Fidelity, Part, Sensitivity, Site, SiteEffect
 from qreg.sensitivity.rule import (
@@ -110,17 +110,17 @@ def _screen(found: Prepared, measured: Measured, options: Options, end: float) -
     count = -(-min(SCREENED, len(found.test)) // size)
     for batch in islice(interleaved(found.test, size), count):
         reference = found.runs.base(batch.inputs, ())
-        seen.add((FLOAT, 0), reference, batch, reference)
+        seen.add((Sites.NONE, 0), reference, batch, reference)
         measured.screened += len(batch)
         for site in range(found.sites):
             if time.monotonic() > end and site:
                 missed.add(site)
             if site in missed:
                 continue
-            seen.add((ONLY, site), found.runs.switched([site]), batch, reference)
+            seen.add((Sites.ONLY, site), found.runs.switched([site]), batch, reference)
             options.progress(site + 1, found.sites, "screening sites")
     for site in sorted(set(range(found.sites)) - missed):
-        measured.errors[site], measured.signal = seen.error((ONLY, site), (FLOAT, 0))
+        measured.errors[site], measured.signal = seen.error((Sites.ONLY, site), (Sites.NONE, 0))
     if missed:
         measured.stopped.append(f"{len(missed)} of {found.sites} sites were not screened")
 
@@ -131,11 +131,11 @@ def _measure_fully(found: Prepared, measured: Measured, options: Options, end: f
         if time.monotonic() > end and measured.samples:
             break
         reference = found.runs.base(batch.inputs, ())
-        _switch_each(found, measured, batch, reference, ONLY, reference)
+        _switch_each(found, measured, batch, reference, Sites.ONLY, reference)
         out = found.runs.base(batch.inputs, everything)
-        _switch_each(found, measured, batch, out, BUT, reference)
+        _switch_each(found, measured, batch, out, Sites.BUT, reference)
         real = found.subject.run(batch.inputs)
-        measured.seen.add((REAL, 0), real, batch, reference)
+        measured.seen.add((Sites.REAL, 0), real, batch, reference)
         measured.samples += len(batch)
         options.progress(measured.samples, len(found.test), "measuring sites")
     if measured.samples < len(found.test):
@@ -143,9 +143,9 @@ def _measure_fully(found: Prepared, measured: Measured, options: Options, end: f
 
 
 def _switch_each(
-    found: Prepared, measured: Measured, batch: Batch, base: Any, kind: str, reference: Any
+    found: Prepared, measured: Measured, batch: Batch, base: Any, kind: Sites, reference: Any
 ) -> None:
-    measured.seen.add((FLOAT if kind == ONLY else ALL, 0), base, batch, reference)
+    measured.seen.add((Sites.NONE if kind == Sites.ONLY else Sites.ALL, 0), base, batch, reference)
     for site in measured.full:
         out = found.runs.switched([site])
         measured.seen.add((kind, site), out, batch, reference)
@@ -155,7 +155,7 @@ def _record(
     found: Prepared, measured: Measured, saved: dict[str, float], *, seconds: float
 ) -> Sensitivity:
     seen, summarize = measured.seen, measured.seen.summarize
-    plain, full, real = (seen.score((kind, 0)) for kind in (FLOAT, ALL, REAL))
+    plain, full, real = (seen.score((kind, 0)) for kind in (Sites.NONE, Sites.ALL, Sites.REAL))
     return Sensitivity(
         case=found.case,
         summary=plain.summary,
@@ -180,8 +180,8 @@ def _record(
 
 def _fidelity(measured: Measured) -> Fidelity:
     seen = measured.seen
-    error, signal = seen.error((ALL, 0), (REAL, 0))
-    full, real = seen.score((ALL, 0)), seen.score((REAL, 0))
+    error, signal = seen.error((Sites.ALL, 0), (Sites.REAL, 0))
+    full, real = seen.score((Sites.ALL, 0)), seen.score((Sites.REAL, 0))
     same = None
     if full.predictions is not None and real.predictions is not None:
         same = sum(a == b for a, b in zip(full.predictions, real.predictions, strict=True))
@@ -201,10 +201,19 @@ def _effects(
     found: Prepared, measured: Measured, saved: dict[str, float]
 ) -> tuple[SiteEffect, ...]:
     seen, screened = measured.seen, sorted(measured.errors)
-    summarize, base = seen.summarize, {kind: seen.score((kind, 0)) for kind in (FLOAT, ALL)}
+    summarize, base = (
+        seen.summarize,
+        {kind: seen.score((kind, 0)) for kind in (Sites.NONE, Sites.ALL)},
+    )
     shares = noise_shares([measured.errors[one] for one in screened])
-    only = {n: score_effect(seen.score((ONLY, n)), base[FLOAT], summarize) for n in measured.full}
-    but = {n: score_effect(seen.score((BUT, n)), base[ALL], summarize) for n in measured.full}
+    only = {
+        n: score_effect(seen.score((Sites.ONLY, n)), base[Sites.NONE], summarize)
+        for n in measured.full
+    }
+    but = {
+        n: score_effect(seen.score((Sites.BUT, n)), base[Sites.ALL], summarize)
+        for n in measured.full
+    }
     significant = dict(
         zip(only, holm([one.p_value for one in only.values()], alpha=LEVEL), strict=True)
     )
@@ -244,7 +253,7 @@ def _grouped(
 ) -> tuple[list[bool], list[int]]:
     """Which sites are tied, and the order: within a group of ties, by noise."""
     measured = [site for site in order if site in full]
-    tied = ties([seen.score((ONLY, site)) for site in measured], seen.summarize)
+    tied = ties([seen.score((Sites.ONLY, site)) for site in measured], seen.summarize)
     groups: list[list[int]] = []
     for site, with_leader in zip(measured, tied, strict=True):
         if with_leader:

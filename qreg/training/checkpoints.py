@@ -16,6 +16,7 @@ from qreg.data.files import file_sha256
 from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
 from qreg.files import folder_locked, read_regular, shipped_folder, write_atomically
 from qreg.records.case import file_part
+from qreg.records.method import CheckpointKind
 from qreg.training.recipe import Recipe, read_recipe, recipe_text
 from qreg.training.storage import load_stored, pack
 
@@ -33,12 +34,14 @@ def checkpoint_folders(chosen: Path | None = None) -> tuple[Path, ...]:
     return (own,) if own.resolve() == shipped.resolve() else (own, shipped)
 
 
-def checkpoint_path(folder: Path, model: str, dataset: str, kind: str) -> Path:
+def checkpoint_path(folder: Path, model: str, dataset: str, kind: CheckpointKind) -> Path:
     """The file of one checkpoint. A user's ``package.module:factory`` has ':' replaced by '.'."""
     return folder / dataset / file_part(model) / f"{kind}.safetensors"
 
 
-def find_checkpoint(folders: tuple[Path, ...], model: str, dataset: str, kind: str) -> Path:
+def find_checkpoint(
+    folders: tuple[Path, ...], model: str, dataset: str, kind: CheckpointKind
+) -> Path:
     """The first of the folders' files for this checkpoint.
 
     Raises:

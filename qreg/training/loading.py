@@ -9,6 +9,7 @@ from torch import nn
 
 from qreg.errors import MissingCheckpointError, OtherWeightsError
 from qreg.models import brought_weights, is_shipped
+from qreg.records.method import CheckpointKind
 from qreg.records.weights import Weights, WeightsSource
 from qreg.training.checkpoints import find_checkpoint, load_checkpoint, recipe_of
 from qreg.training.recipe import Recipe
@@ -19,7 +20,7 @@ _BROUGHT = (WeightsSource.FACTORY, WeightsSource.FILE)
 def load_trained(
     model: str,
     dataset: str,
-    kind: str,
+    kind: CheckpointKind,
     folders: tuple[Path, ...],
     build: Callable[[], nn.Module],
 ) -> tuple[nn.Module, Weights]:
@@ -39,7 +40,7 @@ def load_trained(
     try:
         path = find_checkpoint(folders, model, dataset, kind)
     except MissingCheckpointError:
-        if shipped or kind != "fp32":
+        if shipped or kind != CheckpointKind.FP32:
             raise
         return build(), brought_weights(model)
     if not shipped:
@@ -56,7 +57,7 @@ def starting_weights(model: str, dataset: str, folders: tuple[Path, ...]) -> str
     Raises: as `load_trained`.
     """
     try:
-        path = find_checkpoint(folders, model, dataset, "fp32")
+        path = find_checkpoint(folders, model, dataset, CheckpointKind.FP32)
     except MissingCheckpointError:
         brought = brought_weights(model)
         return brought.sha256 if brought.source in _BROUGHT else ""
@@ -90,7 +91,7 @@ def _origins(recipe: Recipe, model: str, dataset: str, folders: tuple[Path, ...]
     """sha256 of what a checkpoint was trained from, and of what that was trained from."""
     found = {recipe.starts_from}
     try:
-        fp32 = recipe_of(find_checkpoint(folders, model, dataset, "fp32"))
+        fp32 = recipe_of(find_checkpoint(folders, model, dataset, CheckpointKind.FP32))
     except MissingCheckpointError:
         return found
     if recipe.starts_from == fp32.sha256:

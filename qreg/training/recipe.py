@@ -12,8 +12,8 @@ from pathlib import Path
 from qreg.errors import CheckpointError
 from qreg.files import read_regular
 from qreg.records.decode import MismatchError, decoder, parse
+from qreg.records.method import CheckpointKind
 
-KINDS = ("fp32", "fp32-finetuned", "qat", "qat-per-tensor")
 FORMAT = 1  # 1: the fields below
 # Far above what anybody trains with; a typing error would train for years.
 _MOST, _MOST_RATE = 1_000_000, 1_000.0
@@ -39,7 +39,7 @@ class Recipe:
 
     model: str
     dataset: str
-    kind: str
+    kind: CheckpointKind
     epochs: int
     learning_rate: float
     seed: int = 0
@@ -61,10 +61,13 @@ class Recipe:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        try:
+            object.__setattr__(self, "kind", CheckpointKind(self.kind))
+        except ValueError as error:
             raise CheckpointError(
-                f"no recipe for '{self.kind}'", hint=f"kinds of checkpoints: {', '.join(KINDS)}"
-            )
+                f"no recipe for '{self.kind}'",
+                hint=f"kinds of checkpoints: {', '.join(CheckpointKind)}",
+            ) from error
         if not (0 < self.learning_rate <= _MOST_RATE) or not (
             1 <= self.epochs <= _MOST and 1 <= self.batch_size <= _MOST
         ):
@@ -149,10 +152,10 @@ _DEFAULT = (10, 0.05)
 _FINETUNE_RATE = 0.004
 
 
-def default_recipe(model: str, dataset: str, kind: str) -> Recipe:
+def default_recipe(model: str, dataset: str, kind: CheckpointKind) -> Recipe:
     """The recipe qreg uses where no checkpoint has recorded one."""
     epochs, rate = _FROM_SCRATCH.get((model, dataset), _DEFAULT)
-    if kind != "fp32":
+    if kind != CheckpointKind.FP32:
         epochs, rate = 1, _FINETUNE_RATE
     return Recipe(
         model=model,
@@ -160,6 +163,6 @@ def default_recipe(model: str, dataset: str, kind: str) -> Recipe:
         kind=kind,
         epochs=epochs,
         learning_rate=rate,
-        seed=0 if kind == "fp32" else 1,
+        seed=0 if kind == CheckpointKind.FP32 else 1,
         augment=dataset == "cifar10",
     )

@@ -23,6 +23,7 @@ from qreg.models.contract import takes
 from qreg.quantization import Context, get_method
 from qreg.quantization.engines import default_engine, use_engine
 from qreg.quantization.needs import check_needs
+from qreg.records.method import CheckpointKind
 from qreg.report.score import number
 from qreg.training.checkpoints import (
     checkpoint_path,
@@ -86,17 +87,19 @@ def make_checkpoint(
 
 
 def _start(recipe: Recipe, folders: tuple[Path, ...], split: Samples) -> tuple[nn.Module, Recipe]:
+    from_scratch = recipe.kind == CheckpointKind.FP32
+
     def build() -> nn.Module:
-        made = build_model(recipe.model, seed=recipe.seed if recipe.kind == "fp32" else 0)
+        made = build_model(recipe.model, seed=recipe.seed if from_scratch else 0)
         return made if is_shipped(recipe.model) else takes(made, split.first(2).inputs)
 
-    if recipe.kind == "fp32":
+    if from_scratch:
         return build(), replace(recipe, starts_from=own_weights(recipe.model))
     starts_from = starting_weights(recipe.model, recipe.dataset, folders)
     if not starts_from:
         # raises: there is neither a checkpoint nor are weights brought
-        find_checkpoint(folders, recipe.model, recipe.dataset, "fp32")
-    model, _ = load_trained(recipe.model, recipe.dataset, "fp32", folders, build)
+        find_checkpoint(folders, recipe.model, recipe.dataset, CheckpointKind.FP32)
+    model, _ = load_trained(recipe.model, recipe.dataset, CheckpointKind.FP32, folders, build)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch.ao.quantization: measuring reports them
         model = get_method(recipe.kind).skeleton(model)

@@ -26,7 +26,7 @@ from qreg.upgrade.judging import (
     with_inspections,
 )
 from qreg.upgrade.reading import read_answers
-from qreg.upgrade.records import UpgradeReport
+from qreg.upgrade.records import AnswerKind, UpgradeReport
 from qreg.upgrade.releases import is_version, overlay_packages
 from qreg.upgrade.running import UpgradeRequest, run_task
 from qreg.upgrade.venvs import add_packages, overlay_python, venv_python
@@ -106,7 +106,7 @@ def _report(
     speed: SpeedRun | None,
     start: float,
 ) -> UpgradeReport:
-    asked = [[read_answers(files, kind) for files in folders] for kind in _KINDS]
+    asked = [[read_answers(files, kind) for files in folders] for kind in AnswerKind]
     before, after = ((*asked[0][n], *warning_answers(pairs, n)) for n in (0, 1))
     cases = judge_pairs(pairs)
     interface = interface_changes(before, after)
@@ -125,6 +125,3 @@ def _report(
         speed=speed,
         seconds=time.monotonic() - start,
     )
-
-
-_KINDS = ("probe", "property", "odd")

@@ -20,7 +20,7 @@ from qreg.records.decode import MismatchError
 from qreg.upgrade.case_files import KINDS, CaseFiles
 from qreg.upgrade.compare.arrays import Array, Arrays
 from qreg.upgrade.compare.pair import CrossRun, SideResult
-from qreg.upgrade.records import Answer, ObserverRecord
+from qreg.upgrade.records import Answer, AnswerKind, ObserverRecord
 
 LOGITS = "logits"
 P = ParamSpec("P")
@@ -119,13 +119,13 @@ def read_inspection(
 
 
 @_damage_is_named
-def read_answers(folder: Path, kind: str) -> tuple[Answer, ...]:
-    """The answers to all probes of a kind: "probe", "odd" or "property"."""
+def read_answers(folder: Path, kind: AnswerKind) -> tuple[Answer, ...]:
+    """The answers to all probes of a kind."""
     names = _json(folder / "names.json")
     return tuple(
         _answer(folder / f"{key}.json", about)
         for key, about in names.items()
-        if key.startswith(f"{kind}.")
+        if key.startswith(f"{kind.value}.")
     )
 
 

@@ -33,6 +33,14 @@ class Answer:
     used_by: tuple[str, ...] = ()
 
 
+class AnswerKind(Enum):
+    """What a side answers: which of its files."""
+
+    PROBE = "probe"
+    PROPERTY = "property"
+    ODD = "odd"
+
+
 class ChangeKind(Enum):
     """In what way a thing is not the same on both sides; the last three are of properties."""
 

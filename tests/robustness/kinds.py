@@ -796,12 +796,13 @@ def _side() -> Files:
 def _read_side(folder: Path) -> Any:
     from qreg.upgrade.case_files import CaseFiles
     from qreg.upgrade.reading import read_answers, read_cross_run, read_side_result
+    from qreg.upgrade.records import AnswerKind
 
     files = CaseFiles(folder, 0)
     result = read_side_result(build.CASE, files)
     if result.failure:
         raise QregError(result.failure)
-    return result, read_cross_run(files), read_answers(folder, "probe")
+    return result, read_cross_run(files), read_answers(folder, AnswerKind.PROBE)
 
 
 def _options() -> Files:

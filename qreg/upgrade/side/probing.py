@@ -16,7 +16,7 @@ import torch
 
 from qreg.measure.recorded_warnings import plain_text, recorded_warnings
 from qreg.processes.forked import run_pieces
-from qreg.upgrade.records import WORKS
+from qreg.upgrade.records import WORKS, AnswerKind
 from qreg.upgrade.side.edge_inputs import LETHAL, probes, show
 from qreg.upgrade.side.probes import Probe, all_probes
 from qreg.upgrade.side.properties import PROPERTIES, check
@@ -33,16 +33,16 @@ def ask_all(folder: Path, *, seconds: int) -> None:
     """
     odd = {**probes(), **LETHAL}
     asked = [
-        ("probe", f"import {', '.join(_HEAVY)}", (), partial(_imported, _import())),
-        *(("probe", one.name, one.used_by, partial(_ask, one)) for one in all_probes()),
-        *(("odd", name, (), partial(_answer, text)) for name, text in odd.items()),
-        *(("property", name, (), partial(_property, name)) for name in PROPERTIES),
+        (AnswerKind.PROBE, f"import {', '.join(_HEAVY)}", (), partial(_imported, _import())),
+        *((AnswerKind.PROBE, one.name, one.used_by, partial(_ask, one)) for one in all_probes()),
+        *((AnswerKind.ODD, name, (), partial(_answer, text)) for name, text in odd.items()),
+        *((AnswerKind.PROPERTY, name, (), partial(_property, name)) for name in PROPERTIES),
     ]
-    keys = [f"{kind}.{number:03d}" for number, (kind, *_) in enumerate(asked)]
+    keys = [f"{kind.value}.{number:03d}" for number, (kind, *_) in enumerate(asked)]
     names = {k: {"name": a[1], "used_by": a[2]} for k, a in zip(keys, asked, strict=True)}
     (folder / "names.json").write_text(json.dumps(names), encoding="utf-8")
     pieces = [(folder / f"{k}.json", a[3]) for k, a in zip(keys, asked, strict=True)]
-    alone = sum(kind == "probe" for kind, *_ in asked)
+    alone = sum(kind is AnswerKind.PROBE for kind, *_ in asked)
     for piece in pieces[:alone]:
         run_pieces([piece], seconds=seconds)  # PyTorch emits some warnings once per process
     run_pieces(pieces[alone:], seconds=seconds)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from qreg.diagnosis.records import Diagnosis, Raised
+from qreg.diagnosis.records import Diagnosis, Raised, Tracer
 from qreg.diagnosis.rule import called, diagnose, one_line, that_work, untried, where
 
 _NO_KERNEL = (
@@ -42,14 +42,15 @@ def _raised(message: str, **facts: str) -> Raised:
         (_raised("Per channel weight observer is not supported yet"), "conv_transpose",
          "per channel", "static-per-tensor"),
         (_raised("symbolically traced variables cannot be used as inputs to control flow",
-                 tracer="fx", code="x.sum() > 0"), "if", "a branch depends", "pt2e-static"),
-        (_raised("Proxy object cannot be iterated", tracer="fx", code="a, b = x.chunk(2)"),
+                 tracer=Tracer.FX, code="x.sum() > 0"), "if", "a branch depends", "pt2e-static"),
+        (_raised("Proxy object cannot be iterated", tracer=Tracer.FX, code="a, b = x.chunk(2)"),
          "chunk", "unpacked", "pt2e-static"),
-        (_raised("float() argument must be ..., not 'Proxy'", tracer="fx", code="float(x)"),
+        (_raised("float() argument must be ..., not 'Proxy'", tracer=Tracer.FX, code="float(x)"),
          "float", "a number is taken out", "pt2e-static"),
-        (_raised("data-dependent expression", tracer="export", code="x.sum() > 0"), "sum",
+        (_raised("data-dependent expression", tracer=Tracer.EXPORT, code="x.sum() > 0"), "sum",
          "depends on the input's values", "torch.where"),
-        (_raised("Constraints violated (batch)!", tracer="export"), "", "batch size", "x.shape"),
+        (_raised("Constraints violated (batch)!", tracer=Tracer.EXPORT),
+         "", "batch size", "x.shape"),
         (_raised("linear(): argument 'weight' (position 2) must be Tensor, not method",
                  code="F.linear(x, self.fc.weight)"), "linear", "is a method", "call the layer"),
         (_raised("DefaultCPUAllocator: can't allocate memory"), "", "out of memory", "smaller"),

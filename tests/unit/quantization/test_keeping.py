@@ -19,11 +19,11 @@ from qreg.migrate.snippet import snippet
 from qreg.quantization import METHODS, get_method, method_info
 from qreg.quantization.eager import fuse, static_qconfig
 from qreg.quantization.engines import default_engine, use_engine
-from qreg.quantization.keeping import canonical, keeping_name, kept_layers
+from qreg.quantization.keeping import Keeping, canonical, keeping_name, kept_layers
 from qreg.quantization.needs import need_torchao
 from qreg.records.case import Case, Failure, file_part
 from qreg.records.measurement import Role
-from qreg.records.method import Need
+from qreg.records.method import Form, Need
 from qreg.settings import read_settings
 
 OPTIONS = Options(limit=16, calibration=16)
@@ -38,9 +38,9 @@ _SLOW = (
 
 
 def test_a_name_says_method_and_layers() -> None:
-    assert kept_layers("static-keep:conv1+fc3") == ("static", ("conv1", "fc3"), "float32")
-    assert kept_layers("static-keep:a.b,a.b,c") == ("static", ("a.b", "c"), "float32")
-    assert kept_layers("qat-keep-float16:a") == ("qat", ("a",), "float16")
+    assert kept_layers("static-keep:conv1+fc3") == ("static", ("conv1", "fc3"), Form.FLOAT32)
+    assert kept_layers("static-keep:a.b,a.b,c") == ("static", ("a.b", "c"), Form.FLOAT32)
+    assert kept_layers("qat-keep-float16:a") == ("qat", ("a",), Form.FLOAT16)
     for name in (
         "static", "static-keep:", "nets:method", "-keep:a", "static-keep:a b",
         "static-keep-int8:a", "static-keep-float32:a",
@@ -49,7 +49,7 @@ def test_a_name_says_method_and_layers() -> None:
     assert keeping_name("static", ("conv1", "fc3")) == "static-keep:conv1+fc3"
     assert keeping_name("static", ()) == "static"
     assert canonical("static-keep:conv1,fc3") == "static-keep:conv1+fc3"
-    assert canonical("qat-keep-bfloat16:a,b") == keeping_name("qat", ("a", "b"), "bfloat16")
+    assert canonical("qat-keep-bfloat16:a,b") == keeping_name("qat", ("a", "b"), Form.BFLOAT16)
     assert canonical("nets:method") == "nets:method"
 
 
@@ -87,6 +87,12 @@ def test_a_long_list_is_a_file_name_that_a_file_system_takes() -> None:
     assert file_part("static-keep:conv1+fc3") == "static-keep.conv1+fc3"
 
 
+def _kept(method: str) -> Keeping:
+    found = kept_layers(method)
+    assert found is not None
+    return found
+
+
 def _subject(method: str) -> Subject:
     if METHODS.info(method).requires:
         try:
@@ -105,7 +111,7 @@ def _subject(method: str) -> Subject:
     "method", [*_KEEPING, *(pytest.param(name, marks=pytest.mark.slow) for name in _SLOW)]
 )
 def test_the_named_layers_stay_float_and_the_others_do_not(method: str) -> None:
-    base, layers, _ = kept_layers(method) or ("", (), "")
+    base, layers, _ = _kept(method)
     kept, whole = model_size(_subject(method).model), model_size(_subject(base).model)
     assert set(kept.float_layers) - set(whole.float_layers) == set(layers)
 
@@ -177,11 +183,11 @@ def test_with_all_in_float_the_model_is_the_float_model() -> None:
     ],
 )
 def test_kept_layers_store_and_compute_at_16_bits(method: str) -> None:
-    base, layers, form = kept_layers(method) or ("", (), "")
+    base, layers, form = _kept(method)
     half, plain = _subject(method), _subject(keeping_name(base, layers))
     sizes = {one.layer: one for one in model_size(half.model).tensors if one.role is Role.WEIGHT}
     whole = {one.layer: one for one in model_size(plain.model).tensors if one.role is Role.WEIGHT}
-    assert {name for name, one in sizes.items() if one.dtype == form} == set(layers)
+    assert {name for name, one in sizes.items() if one.dtype == form.value} == set(layers)
     for name, one in sizes.items():
         assert whole[name].bytes == one.bytes * (2 if name in layers else 1)
     assert model_size(half.model).float_layers == model_size(plain.model).float_layers
@@ -201,7 +207,7 @@ def test_layers_of_an_exported_graph_cannot_be_at_16_bits() -> None:
 
 
 def _layers_of(method: str) -> tuple[str, ...]:
-    return kept_layers(method).layers  # type: ignore[union-attr]
+    return _kept(method).layers
 
 
 @torch.no_grad()
@@ -225,7 +231,7 @@ def test_the_code_as_shown_gives_the_methods_logits(method: str) -> None:
     source, layers = copy.deepcopy(subject.source).eval(), _layers_of(method)
     qconfig = static_qconfig(subject.case.engine, "per_channel")
     images = test.first(16).inputs
-    base, _, form = kept_layers(method) or ("", (), "")
+    base, _, form = _kept(method)
     with use_engine(subject.case.engine):
         given = {
             "static": [fuse(copy.deepcopy(source)), qconfig, calibration, layers],
@@ -234,5 +240,5 @@ def test_the_code_as_shown_gives_the_methods_logits(method: str) -> None:
         }[base]
         made = quantize(*given)
         for function in at_16_bits:
-            made = function(made, layers, getattr(torch, form))
+            made = function(made, layers, getattr(torch, form.value))
         assert torch.equal(made(images), subject.run(images))

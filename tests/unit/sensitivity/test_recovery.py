@@ -19,6 +19,7 @@ from qreg.models import MODELS
 from qreg.quantization.engines import default_engine
 from qreg.records.budget import BudgetOutcome
 from qreg.records.case import Case
+from qreg.records.method import Form
 from qreg.sensitivity.keeping import keepable_layers, quantized_sites, readers
 from qreg.sensitivity.measuring import prepared
 from qreg.sensitivity.records import Part, Recovery
@@ -106,11 +107,13 @@ def test_few_layers_recover_the_score_on_samples_that_did_not_choose(method: str
 
 def test_layers_are_kept_at_16_bits_where_that_is_asked_for() -> None:
     with _named("2"):
-        found = recover(_case("static-per-tensor"), Options(calibration=64), 4.0, keep_as="float16")
-    assert found.form == "float16"
+        found = recover(
+            _case("static-per-tensor"), Options(calibration=64), 4.0, keep_as=Form.FLOAT16
+        )
+    assert found.form is Form.FLOAT16
     assert found.method == f"static-per-tensor-keep-float16:{'+'.join(found.keep)}"
     assert found.other is not None
-    assert found.other.form == "float32"
+    assert found.other.form is Form.FLOAT32
     assert found.code.endswith("dtype = torch.float16\n")
     assert "keep_at_16_bits(quantized, layers, dtype)" in found.calls
     assert "layers in float16 for a drop" in next(recovery_lines(found))
@@ -118,7 +121,7 @@ def test_layers_are_kept_at_16_bits_where_that_is_asked_for() -> None:
 
 def test_an_exported_graph_keeps_no_layers_at_16_bits() -> None:
     with _named("2"), pytest.raises(ContractError, match="exported graph"):
-        recover(_case("pt2e-static"), Options(calibration=64), 4.0, keep_as="bfloat16")
+        recover(_case("pt2e-static"), Options(calibration=64), 4.0, keep_as=Form.BFLOAT16)
 
 
 def test_where_nothing_is_lost_nothing_is_kept() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from qreg.errors import CheckpointError
-from qreg.training.recipe import KINDS, Recipe, default_recipe, read_recipe, recipe_text
+from qreg.records.method import CheckpointKind
+from qreg.training.recipe import Recipe, default_recipe, read_recipe, recipe_text
 
 
 def _recipe() -> Recipe:
@@ -21,7 +22,7 @@ def test_it_survives_being_written(tmp_path: Path) -> None:
     assert read_recipe(path) == recipe
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CheckpointKind)
 def test_fine_tuning_takes_the_same_steps_whatever_the_kind(kind: str) -> None:
     found = default_recipe("simple_cnn", "cifar10", kind)
     control = default_recipe("simple_cnn", "cifar10", "fp32-finetuned")
