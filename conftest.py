@@ -31,6 +31,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) if whole and usual else 0
 
 
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    """The gate alone: its cases come from the table, and no test here bears that mark.
+
+    Importing all of their modules takes longer than a good part of the gate.
+    """
+    return True if config.option.markexpr == "regression" else None
+
+
 def make_npz(path: Path, *, train: int = 96, test: int = 40, seed: int = 0) -> Path:
     """An npz dataset of 4 classes that differ in colour, with noise: learnable in an epoch."""
     rng = np.random.default_rng(seed)

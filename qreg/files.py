@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
-
 from qreg.errors import QregError
 
 # Writing takes milliseconds: who waits longer waits for a process that hangs.
@@ -159,6 +157,8 @@ def locked(path: Path) -> Iterator[None]:
             raise OSError(errno.EINVAL, f"no file, but {_what(mode)}", str(path))
     finally:
         os.close(handle)
+    from filelock import FileLock, Timeout  # every command imports this module
+
     try:
         with FileLock(path, timeout=PATIENCE_S, mode=stat.S_IMODE(mode)):
             yield

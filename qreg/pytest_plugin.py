@@ -38,6 +38,8 @@ _JUDGE = pytest.StashKey["Judge | Pool"]()
 _BAR = pytest.StashKey["Bar | None"]()
 _SETTINGS = pytest.StashKey["Settings | None"]()
 _FILE = "pyproject.toml"
+# Options that name a file which a run writes even if it judged nothing.
+_WRITTEN = ("qreg_json", "qreg_report", "qreg_markdown", "qreg_code_quality", "qreg_record")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -112,12 +114,20 @@ def _folder(text: str) -> Path:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and the summary in the process that prints it."""
     config.addinivalue_line("markers", _MARKER)
-    if not hasattr(config, "workerinput"):
-        from qreg.gate.pytest_summary import Summary
+    # a run without cases is not to import for half a second what it does not use
+    if _asks_for_cases(config) or any(config.getoption(one) for one in _WRITTEN):
+        _register_summary(config)
 
-        summary = Summary(config, partial(_locate, config), not_judged(config))
-        summary.store = partial(_store, config)
-        config.pluginmanager.register(summary, "qreg-summary")
+
+def _register_summary(config: pytest.Config) -> None:
+    """Once, in the process that prints."""
+    if hasattr(config, "workerinput") or config.pluginmanager.has_plugin("qreg-summary"):
+        return
+    from qreg.gate.pytest_summary import Summary
+
+    summary = Summary(config, partial(_locate, config), not_judged(config))
+    summary.store = partial(_store, config)
+    config.pluginmanager.register(summary, "qreg-summary")
 
 
 def _locate(config: pytest.Config, case: Case) -> Location:
@@ -138,12 +148,22 @@ def _store(config: pytest.Config) -> tuple[Path, Path] | None:
     return store_path(config.option.qreg_store, settings.root), settings.root
 
 
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Let ``pytest -m regression pyproject.toml`` judge the cases and collect no test."""
+    if file_path.name != _FILE or not _asks_for_cases(parent.config):
+        return None
+    return Cases.from_parent(parent, path=file_path, name=_FILE)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(
     session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     """Add the cases where ``-m`` asks for them and all of the project's tests are asked for."""
-    if not _asks_for_cases(config) or not_judged(config):
+    if not _asks_for_cases(config):
+        return
+    _register_summary(config)  # where a conftest.py asks for cases
+    if not_judged(config):
         return
     try:
         items += _items(session, config)

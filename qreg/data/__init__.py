@@ -1,21 +1,34 @@
-"""Datasets by name, by path, or as a user's ``package.module:DATASET``."""
+"""Datasets by name, by path, or as a user's ``package.module:DATASET``.
+
+What is made of numpy's arrays is imported when it is asked for: names are checked without.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qreg.data.cache import cache_root
 from qreg.data.dataset import CLASSIFICATION, Dataset, Progress
-from qreg.data.images import ImageSamples
-from qreg.data.samples import Batch, Rows, Samples, SplitName
 from qreg.data.source import DatasetSource
 from qreg.errors import DataError, MissingDataError
 from qreg.registry import Registry, is_object_path
+
+if TYPE_CHECKING:
+    from qreg.data.samples import Batch, Rows, Samples, SplitName
+
+_LATER = ("Batch", "Samples", "SplitName")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("qreg.data.samples"), name)
+
 
 DATASETS: Registry[Dataset] = Registry("dataset")
 DATASETS.register("shapes10", "qreg.data.shapes10:SHAPES10")
@@ -107,6 +120,9 @@ def load_split(
     Raises:
         DataError: it is missing; CorruptFileError: it is not what it should be.
     """
+    from qreg.data.cache import cache_root
+    from qreg.data.images import ImageSamples
+
     if data_dir is None and (chosen := os.environ.get("QREG_DATA_DIR")):
         data_dir = Path(chosen)
     if data_dir is None and not download:

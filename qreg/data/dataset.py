@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qreg.data.draw import FIRST, Draw
-from qreg.data.samples import Samples, SplitName
 from qreg.errors import DataError
+
+if TYPE_CHECKING:
+    from qreg.data.samples import Samples, SplitName
 
 #: The task of samples with one class label each, judged as accuracy.
 CLASSIFICATION = "classification"

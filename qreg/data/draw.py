@@ -1,14 +1,17 @@
-"""Drawing samples of a split for calibration, judging or measuring, by one recorded rule."""
+"""Drawing samples of a split for calibration, judging or measuring, by one recorded rule.
+
+The rule is part of a project's settings, which are read without numpy.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from qreg.data.mixing import mix
-from qreg.data.samples import Rows, Samples
 from qreg.errors import QregError
+
+if TYPE_CHECKING:
+    from qreg.data.samples import Rows, Samples
 
 FIRST, RANDOM, STRATIFIED = "first", "random", "stratified"
 WAYS = (STRATIFIED, RANDOM, FIRST)
@@ -44,6 +47,8 @@ class Draw:
 
     def of(self, samples: Samples) -> Samples:
         """The samples drawn, in canonical order."""
+        import numpy as np
+
         if self.how == FIRST:
             below = samples.rows(np.flatnonzero(samples.index < self.size))
             return below if len(below) else samples.head(self.size)
@@ -51,6 +56,10 @@ class Draw:
 
     def _rows(self, samples: Samples) -> Rows:
         """Positions, of a split larger than the draw."""
+        import numpy as np
+
+        from qreg.data.mixing import mix
+
         words = samples.index.astype(np.uint64) + (np.uint64(self.seed) << np.uint64(32))
         order = np.argsort(mix(words), kind="stable")
         if self.how == RANDOM or samples.labels is None:
@@ -60,6 +69,8 @@ class Draw:
 
 def _by_class(order: Rows, labels: Rows, size: int) -> list[Rows]:
     """Positions in the order of `order`, with each class by its share."""
+    import numpy as np
+
     classes, counts = np.unique(labels, return_counts=True)
     quotas = _quotas(counts, size)
     shuffled = labels[order]
@@ -71,6 +82,8 @@ def _quotas(counts: Rows, size: int) -> Rows:
 
     No class is left out where there is a sample for each.
     """
+    import numpy as np
+
     exact = counts * size / counts.sum()
     quotas = np.floor(exact).astype(np.int64)
     if size >= len(counts):
@@ -87,6 +100,8 @@ def _quotas(counts: Rows, size: int) -> Rows:
 
 def missing_classes(samples: Samples, whole: Samples) -> tuple[int, ...]:
     """Classes of the whole split without a drawn sample."""
+    import numpy as np
+
     if samples.labels is None or whole.labels is None:
         return ()
     return tuple(np.setdiff1d(whole.labels, samples.labels).tolist())

@@ -14,7 +14,7 @@ from qreg.diagnosis.run import raised_failure
 from qreg.errors import MissingDataError, OtherWeightsError, QregError
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
-from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
+from qreg.gate.promise import PromiseObservation, kept_from, observe_promise, with_promise
 from qreg.measure.subject import Subject
 from qreg.quantization import method_info
 from qreg.records.baseline import Baseline, Snapshot
@@ -127,10 +127,12 @@ class Judge:
 
     def _observed_promise(self, now: Snapshot) -> PromiseObservation | None:
         """Check the speed-up promise with the observed model, even where its numbers moved."""
+        promises = self._store.promises(now.case)
+        enough = kept_from(promises, now.environment, alpha=self._alpha)
         return observe_promise(
-            self._store.promises(now.case),
+            promises,
             now.environment,
-            lambda batch: self._gate.log_speed_up(now.case, batch),
+            lambda batch: self._gate.log_speed_up(now.case, batch, enough=enough),
             alpha=self._alpha,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,6 +47,7 @@ from qreg.metrics.size import model_size, saved_state
 from qreg.metrics.tensors import digest, same_state
 from qreg.quantization import method_info
 from qreg.quantization.engines import use_engine
+from qreg.quantization.sharing import SharedRanges
 from qreg.records.baseline import Baseline, Snapshot
 from qreg.records.budget import Against, BudgetCheck, Limits
 from qreg.records.case import Case, Failure
@@ -65,14 +67,17 @@ class Gate:
 
     Args:
         full: use the whole test set, not only the gate's samples.
+        share: let the methods of a model share what they observe of the calibration samples, and
+            fp32's times. What is to be found may be in there: not for faults that are planted.
     """
 
-    def __init__(self, options: Options, *, full: bool = False) -> None:
-        self._options, self._full = options, full
-        self._samples: dict[str, GateSamples] = {}
+    def __init__(self, options: Options, *, full: bool = False, share: bool = False) -> None:
+        self._options, self._full, self._share = options, full, share
+        self._ranges: tuple[tuple[str, str], SharedRanges] | None = None
+        self._samples: dict[tuple[str, bool], GateSamples] = {}
         self._first: set[str] = set()
-        self._seen: dict[tuple[str, str], Observation] = {}
-        self._speed_ups = SpeedUps(self.samples)
+        self._seen: dict[tuple[str, str, bool], Observation] = {}
+        self._speed_ups = SpeedUps(self.samples, share=share)
         self._observed: Subject | None = None
         self._outputs: tuple[str, ...] = ()
         self._last: Observation | None = None
@@ -84,11 +89,16 @@ class Gate:
 
     def samples(self, dataset: str) -> GateSamples:
         """The dataset, loaded once."""
-        if dataset not in self._samples:
-            self._samples[dataset] = load_gate_samples(
-                dataset, self._options, full=self._full, first=dataset in self._first
+        key = (dataset, dataset in self._first)
+        if key not in self._samples:
+            self._samples[key] = load_gate_samples(
+                dataset, self._options, full=self._full, first=key[1]
             )
-        return self._samples[dataset]
+        return self._samples[key]
+
+    def _reference_key(self, case: Case) -> tuple[str, str, bool]:
+        """Of fp32's outputs: a model on the samples as they are drawn now."""
+        return case.dataset, case.model, case.dataset in self._first
 
     def draw_as(self, dataset: str, baselines: Sequence[Baseline]) -> None:
         """Draw the samples as the baselines did, where these took the first ones.
@@ -98,9 +108,7 @@ class Gate:
         first = bool(baselines) and not any(one.snapshot.draw for one in baselines)
         if first != (dataset in self._first):
             self._first ^= {dataset}
-            self._samples.pop(dataset, None)
-            self._control = self._floats = None
-            self._seen = {key: seen for key, seen in self._seen.items() if key[0] != dataset}
+            self._control = self._ranges = self._floats = None
 
     @property
     def observed(self) -> Subject | None:
@@ -126,20 +134,31 @@ class Gate:
             warnings.simplefilter("ignore")  # those of building the case are recorded
             self._outputs = ()
             samples = self.samples(case.dataset)
-            made = samples.subject(case)
+            made = samples.subject(case, ranges=self._ranges_of(case))
             return made if isinstance(made, Failure) else self.describe(made, samples)
 
-    def log_speed_up(self, case: Case, batch: int) -> float:
+    def _ranges_of(self, case: Case) -> SharedRanges | None:
+        """Those of the case's model; a gate judges the cases of a model one after the other."""
+        key = (case.dataset, case.model)
+        if self._share and (self._ranges is None or self._ranges[0] != key):
+            self._ranges = key, SharedRanges()
+        return self._ranges[1] if self._ranges else None
+
+    def log_speed_up(self, case: Case, batch: int, *, enough: float = math.inf) -> float:
         """Natural log of the speed-up over fp32 of the observed case.
 
         The first call measures the observed model, further calls a newly built one.
+
+        Args:
+            enough: a value that is good enough; see `qreg.metrics.speed_up.log_speed_up`.
 
         Raises:
             QregError: the case or fp32 can no longer be built.
         """
         made, self._observed = self._observed, None
         same = made is not None and made.case == case
-        return self._speed_ups.log_speed_up(case, batch=batch, made=made if same else None)
+        made = made if same else None
+        return self._speed_ups.log_speed_up(case, batch=batch, made=made, enough=enough)
 
     def judge_limits(self, now: Snapshot, limits: Limits) -> tuple[BudgetCheck, ...]:
         """Judge a budget's limits of the case that was observed last.
@@ -170,7 +189,8 @@ class Gate:
                 return _paired(seen, self._control_of(which), 0)
             if limits.max_size_share is not None and key not in self._sizes:
                 self._sizes[key] = model_size(self._speed_ups.fp32(which).model).file_bytes
-            return _paired(seen, self._seen[key], self._sizes.get(key, 0))
+            fp32 = self._seen[self._reference_key(case)]
+            return _paired(seen, fp32, self._sizes.get(key, 0))
 
     def _control_of(self, control: Case) -> Observation:
         """The control's results, kept for the next method or engine."""
@@ -307,7 +327,7 @@ class Gate:
     def _reference(self, subject: Subject, samples: GateSamples, seen: Observation) -> Observation:
         """fp32's outputs of the same samples, computed once for all methods and engines."""
         case = subject.case
-        key = (case.dataset, case.model)
+        key = self._reference_key(case)
         if case.method == "fp32":
             return self._seen.setdefault(key, seen)
         if key not in self._seen:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qreg.errors import MissingDataError
+from qreg.gate.warm import warm_up
 from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.forked import Fork, Piece
 from qreg.processes.temporary import temporary_folder
@@ -66,7 +67,7 @@ class JudgeRequest:
 
         self.options.apply_threads()
         use_project(self.settings)
-        gate = Gate(gate_options(self.settings, self.options), full=self.full)
+        gate = Gate(gate_options(self.settings, self.options), full=self.full, share=True)
         return Judge(
             gate,
             Store(self.baselines),
@@ -121,6 +122,7 @@ class Pool:
         self._files = {case: folder / f"{numbers[case]}.json" for case in cases}
         self._groups = list(groups.values())
         self._running: list[Fork] = []
+        self._warm = False
         self._asked: set[Case] = set()
         for name in _HEAVY:
             importlib.import_module(name)
@@ -174,6 +176,10 @@ class Pool:
                 if fork.left:
                     self._running.append(self._fork(fork.left))
         while self._groups and len(self._running) < self._jobs:
+            if self._running and len(self._groups) > 1 and not self._warm:
+                # while the first fork judges; with a single one left it would save nothing
+                self._warm = True
+                warm_up(case for group in self._groups for case in group)
             group = self._groups.pop(0)
             self._running.append(self._fork([one for case in group for one in self._pieces(case)]))
 

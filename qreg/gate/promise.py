@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from qreg.baselines.applicable import choose_promise
-from qreg.checks.speed_up import check_promise, is_detectable, judge_promise, suspicious
+from qreg.checks.speed_up import check_promise, is_detectable, judge_promise, lowest, suspicious
 from qreg.checks.verdict import with_finding
 from qreg.records.baseline import Promise
 from qreg.records.case import Environment
@@ -49,6 +50,16 @@ def observe_promise(
         logs.append(measure(promise.batch))
     check = check_promise(logs, promise, exact=basis.exact, lost_vnni=lost)
     return PromiseObservation(check, promise, basis.exact, lost)
+
+
+def kept_from(promises: Sequence[Promise], environment: Environment, *, alpha: float) -> float:
+    """The log of the speed-up from which the promise is kept; infinity where there is none."""
+    chosen = choose_promise(promises, environment)
+    if chosen is None:
+        return math.inf
+    promise, basis = chosen
+    lost = promise.environment.vnni and not environment.vnni
+    return lowest(promise, exact=basis.exact, alpha=alpha, lost_vnni=lost)
 
 
 def with_promise(

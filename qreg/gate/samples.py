@@ -20,6 +20,7 @@ from qreg.data.samples import Rows
 from qreg.measure.observation import Observation
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import CaseSetup, Subject, case_setup, prepare
+from qreg.quantization.sharing import SharedRanges
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Images
 
@@ -80,9 +81,9 @@ class GateSamples:
         found = [part.take(wanted) for part in self.parts]
         return max(found, key=len)
 
-    def subject(self, case: Case) -> Subject | Failure:
+    def subject(self, case: Case, *, ranges: SharedRanges | None = None) -> Subject | Failure:
         """Build the case, ready to run; see `qreg.measure.subject.prepare`."""
-        return prepare(case, self._setup)
+        return prepare(case, replace(self._setup, ranges=ranges))
 
     @cached_property
     def _setup(self) -> CaseSetup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ import torch
 from qreg.errors import QregError
 from qreg.gate.samples import GateSamples
 from qreg.measure.subject import Subject
-from qreg.metrics.speed_up import log_speed_up
+from qreg.metrics.speed_up import Fastest, log_speed_up
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case, Failure
 
@@ -21,10 +22,13 @@ class SpeedUps:
 
     Args:
         samples: loads the dataset of a name.
+        share: time fp32 fully for the first case of a model, and rarely for an observed model of
+            the further ones; newly built models are always compared with all of its runs.
     """
 
-    def __init__(self, samples: Callable[[str], GateSamples]) -> None:
-        self._samples = samples
+    def __init__(self, samples: Callable[[str], GateSamples], *, share: bool = False) -> None:
+        self._samples, self._share = samples, share
+        self._fastest: dict[int, Fastest] = {}
         self._float: Subject | None = None
 
     def fp32(self, case: Case) -> Subject:
@@ -36,20 +40,31 @@ class SpeedUps:
         kept = self._float
         if kept is None or (kept.case.dataset, kept.case.model) != (case.dataset, case.model):
             kept = self._build(Case(case.dataset, case.model, "fp32", case.engine))
+            self._fastest = {}
         self._float = kept
         return kept
 
-    def log_speed_up(self, case: Case, *, batch: int, made: Subject | None = None) -> float:
+    def log_speed_up(
+        self, case: Case, *, batch: int, made: Subject | None = None, enough: float = math.inf
+    ) -> float:
         """Natural log of fp32's time over the case's, for `made` or a newly built model.
+
+        Args:
+            enough: a value that needs no further runs, where `made` is measured and times shared.
 
         Raises:
             QregError: the case or fp32 cannot be built.
         """
-        return self.log_speed_ups(case, (batch,), made=made)[0]
+        return self.log_speed_ups(case, (batch,), made=made, enough=enough)[0]
 
     @torch.no_grad()
     def log_speed_ups(
-        self, case: Case, batches: Sequence[int], *, made: Subject | None = None
+        self,
+        case: Case,
+        batches: Sequence[int],
+        *,
+        made: Subject | None = None,
+        enough: float = math.inf,
     ) -> list[float]:
         """The same for several batch sizes.
 
@@ -64,7 +79,11 @@ class SpeedUps:
             for batch in batches:
                 images = self._samples(case.dataset).first(batch)
                 runs = (partial(subject.run, images), partial(reference.run, images))
-                found.append(log_speed_up(*runs))
+                if self._share and made:
+                    fastest = self._fastest.setdefault(batch, Fastest())
+                    found.append(log_speed_up(*runs, fastest, enough=enough))
+                else:
+                    found.append(log_speed_up(*runs))
         return found
 
     def _build(self, case: Case) -> Subject:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qreg.data import Dataset, Samples, SplitName, get_dataset, load_split
+from qreg.data import Dataset, get_dataset, load_split
 from qreg.progress import Progress, no_progress
 from qreg.records.decode import MismatchError, decoder
+
+if TYPE_CHECKING:
+    from qreg.data import Samples, SplitName
 
 #: Calibration samples where only time or operators matter, which do not depend on the ranges.
 FEW_CALIBRATION = 16

@@ -37,6 +37,7 @@ from qreg.models.contract import tried
 from qreg.quantization import Context, Method, get_method, method_info
 from qreg.quantization.engines import use_engine
 from qreg.quantization.needs import check_needs, check_packing, failed_by_old_torchao
+from qreg.quantization.sharing import SharedRanges
 from qreg.records.case import Case, Environment, Failure
 from qreg.records.method import Need
 from qreg.records.numerics import OperatorCount
@@ -98,6 +99,7 @@ class CaseSetup:
         sample: a batch of test samples, to verify that a model runs.
         loaded: the float model of the last separate method, with the texts of warnings: the next
             file of the same model is compared with it, too.
+        ranges: what methods of the model observed before; None: each observes for itself.
     """
 
     dataset: Dataset
@@ -105,6 +107,7 @@ class CaseSetup:
     calibration: Callable[[], Samples]
     sample: Inputs
     loaded: dict[object, tuple[nn.Module, Weights, set[str]]] = field(default_factory=dict)
+    ranges: SharedRanges | None = None
 
 
 def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
@@ -176,7 +179,7 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
                 f"{method.name} quantizes PyTorch's modules, and the float model is a file",
                 hint="methods for a file: ort-static, ort-dynamic, or another file: file:PATH",
             )
-        context = Context(case.engine, calibration, setup.sample, graphs.append)
+        context = Context(case.engine, calibration, setup.sample, graphs.append, setup.ranges)
         model = method.quantize(model.eval(), context).eval()
         check_packing(model, case.engine)
         logits = inputs.call(model, setup.sample)

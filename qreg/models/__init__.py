@@ -50,6 +50,7 @@ MODELS.register_library(FILE, "qreg.artifacts.load:float_model", names=FILE_PATH
 _SHIPPED = frozenset(MODELS.names())
 _WEIGHTS: dict[str, ModelSource] = {}
 _FILES: dict[str, str] = {}
+_FACTORIES: dict[str, str] = {}
 
 
 def define_models(sources: Iterable[ModelSource]) -> None:
@@ -57,6 +58,8 @@ def define_models(sources: Iterable[ModelSource]) -> None:
     defined = {source.name: source for source in sources}
     _WEIGHTS.clear()
     _FILES.clear()
+    _FACTORIES.clear()
+    _FACTORIES.update((name, one.factory) for name, one in defined.items())
     _FILES.update((n, one.factory) for n, one in defined.items() if is_file_name(one.factory))
     _WEIGHTS.update((name, one) for name, one in defined.items() if one.weights)
     MODELS.define(
@@ -86,6 +89,12 @@ def build_model(name: str, *, seed: int = 0) -> nn.Module:
 
     model = _built(name, seed=seed)
     return model if _file_behind(name) else with_stubs(model).eval()
+
+
+def needs_torchvision(name: str) -> bool:
+    """Whether building a model imports torchvision, as far as its name says."""
+    source = _FACTORIES.get(name, name)
+    return source == "mobilenet_v2" or source.startswith(("torchvision:", "torchvision."))
 
 
 def _file_behind(name: str) -> str:

@@ -63,6 +63,10 @@ class MethodRegistry(Registry[Any]):
             return _keeping_info(name, self.info(kept.method))
         return self._facts.get(self.check(name), MethodInfo(name))
 
+    def module(self, name: str) -> str:
+        """The module of a registered method's object; "" for any other name."""
+        return "" if name in self._defined else self._paths.get(name, "").partition(":")[0]
+
     def knows(self, name: str) -> bool:
         """Whether `name` is registered, an object path, or leaves layers of a method in float."""
         kept = kept_layers(name)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from qreg.data.inputs import Inputs
+    from qreg.quantization.sharing import SharedRanges
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,15 @@ class Context:
         example: model inputs (two samples) for tracing; their values do not matter. By default the
             first calibration batch.
         on_prepared: is given a copy of the fake-quantized graph before a method converts it.
+        ranges: what other methods of the same model observed on the same samples; None where
+            nothing is shared.
     """
 
     engine: str
     calibration: Callable[[], Iterator[Inputs]]
     example: Inputs | None = None
     on_prepared: Callable[[nn.Module], None] | None = None
+    ranges: SharedRanges | None = None
 
     def prepared(self, graph: nn.Module) -> None:
         """Tell of a fake-quantized graph that is about to be converted."""

@@ -21,6 +21,14 @@ from qreg.quantization.rewriting import place_stubs, rewritten
 @torch.no_grad()
 def calibrate_eager(model: Any, qconfig: ao.QConfig, calibration: Iterable[Any]) -> nn.Module:
     """Let observers see the calibration batches in a model with stubs and fused layers."""
+    prepared = prepare_eager(model, qconfig)
+    for inputs in calibration:
+        call(prepared, inputs)
+    return prepared
+
+
+def prepare_eager(model: Any, qconfig: ao.QConfig) -> nn.Module:
+    """Put observers into a model with stubs and fused layers."""
     model.qconfig = qconfig
     # PyTorch has no weights with a scale a channel for these; its quantized PReLU
     # multiplies positive values by the slope, too (2.14.1), and so stays float
@@ -32,8 +40,6 @@ def calibrate_eager(model: Any, qconfig: ao.QConfig, calibration: Iterable[Any])
         if isinstance(module, (nn.PReLU, nn.Embedding, nn.EmbeddingBag)):
             module.qconfig = None  # type: ignore[assignment]
     prepared: nn.Module = ao.prepare(model, inplace=True)
-    for inputs in calibration:
-        call(prepared, inputs)
     return prepared
 
 
@@ -58,7 +64,19 @@ def quantize_eager_static_keeping(
 def quantize_static(model: nn.Module, context: Context, *, weights: Weights) -> nn.Module:
     """Fuse, calibrate and convert."""
     qconfig = static_qconfig(context.engine, weights)
-    return quantize_eager_static(fuse(model), qconfig, context.calibration())
+    if context.ranges is None:
+        return quantize_eager_static(fuse(model), qconfig, context.calibration())
+    prepared, calibration = prepare_eager(fuse(model), qconfig), context.calibration()
+
+    def run() -> None:
+        with torch.no_grad():
+            for inputs in calibration:
+                call(prepared, inputs)
+
+    context.ranges.observe(prepared, run)
+    with torch.no_grad():
+        quantized: nn.Module = ao.convert(prepared, inplace=True)
+    return quantized
 
 
 def keep_static(

@@ -7,12 +7,16 @@ targets are opaque: a tensor, several, or named ones; only the task looks inside
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from qreg.errors import ContractError
-from qreg.records.score import Score
 from qreg.registry import Registry
-from qreg.tasks.task import Array, Scores, Summary, Task
+
+if TYPE_CHECKING:
+    from qreg.records.score import Score
+    from qreg.tasks.task import Array, Scores, Summary, Task
 
 TASKS: Registry[Task] = Registry("task")
 TASKS.register("classification", "qreg.tasks.classification:TASK")
@@ -28,6 +32,13 @@ TASKS.register("agreement", "qreg.tasks.agreement:TASK")
 TASKS.register("sequence", "qreg.tasks.sequence:TASK")
 
 
+def __getattr__(name: str) -> Any:
+    # the names of tasks are known without numpy
+    if name not in ("Scores", "Summary", "Task"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("qreg.tasks.task"), name)
+
+
 def get_task(name: str) -> Task:
     """The task of that name, or at that ``package.module:object``.
 
@@ -35,6 +46,8 @@ def get_task(name: str) -> Task:
         UnknownNameError: it is neither.
         ContractError: the object does not exist, or is not a `Task`.
     """
+    from qreg.tasks.task import Task
+
     found = TASKS.get(name)
     if not isinstance(found, Task):
         raise ContractError(

@@ -105,6 +105,25 @@ def test_a_changed_quantization_is_named_with_its_layer(project: Path) -> None:
     assert junit.count('<property name="qreg_outcome" value="PASS"') == 2
 
 
+def test_the_table_s_file_stands_for_all_cases_and_no_other_test(project: Path) -> None:
+    (project / "test_mine.py").write_text("raise SystemExit('imported')\n")
+    printed = _gate(project, "pyproject.toml", "--collect-only", "-q")
+    assert "photos/nets:make_net/nets:quantize@" in printed
+    assert "imported" not in printed
+    assert printed.endswith("status 0")
+
+
+def test_without_cases_nothing_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.qreg]\nmodels = ['simple_cnn']\n")
+    (tmp_path / "test_mine.py").write_text(
+        "import sys\ndef test_it():\n    assert not {'numpy', 'rich'} & sys.modules.keys()\n"
+        "    assert 'qreg.gate' not in sys.modules\n"
+    )
+    plugin = ("-p", "qreg.pytest_plugin", "-p", "no:cacheprovider")
+    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    assert _run(tmp_path, "pytest", "-q", *plugin, env=alone).endswith("status 0")
+
+
 @pytest.mark.slow
 def test_what_breaks_while_a_page_is_collected_changes_no_verdict(project: Path) -> None:
     _change(project / "nets.py", "    return ao.convert(model, inplace=True)", _SCALED)

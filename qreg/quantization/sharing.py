@@ -1,0 +1,78 @@
+"""Ranges that are observed once for several methods of one model that observe the same values.
+
+Methods that differ in how weights are quantized put the same observers on the same float
+activations: what the observers then hold is a function of the model, the observers and the
+calibration samples, and the same bits each time.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.ao import quantization as ao
+
+_PLAIN = (int, float, str, bool, type(None), torch.dtype, torch.qscheme)
+
+
+class SharedRanges:
+    """What observers saw, for the cases of one model on the same calibration samples."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, dict[str, Any]] = {}
+
+    def observe(self, prepared: nn.Module, run: Callable[[], None]) -> None:
+        """Run a prepared model on the calibration samples, or give it what was observed before.
+
+        Nothing is kept of a run that warns or changes the model elsewhere: it would be missing.
+
+        Args:
+            prepared: with observers that have seen nothing yet.
+            run: runs it on all calibration samples.
+        """
+        observers = _observers(prepared)
+        key, rest = _key(prepared, observers), _state(prepared, observers)
+        if key in self._kept:
+            for name, observer in observers.items():
+                observer.__dict__.update(copy.deepcopy(self._kept[key][name]))
+            return
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run()
+        for one in caught:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        if not caught and _state(prepared, observers) == rest:
+            seen = {name: copy.deepcopy(vars(observer)) for name, observer in observers.items()}
+            self._kept[key] = seen
+
+
+def _observers(prepared: nn.Module) -> dict[str, nn.Module]:
+    return {n: m for n, m in prepared.named_modules() if isinstance(m, ao.ObserverBase)}
+
+
+def _key(prepared: nn.Module, observers: dict[str, nn.Module]) -> str:
+    """sha256 of the structure, the observers with their settings, and all tensors."""
+    found = hashlib.sha256()
+    for name, module in prepared.named_modules():
+        found.update(f"{name} {type(module).__module__}.{type(module).__qualname__}\n".encode())
+        if name in observers:
+            settings = {k: v for k, v in vars(module).items() if isinstance(v, _PLAIN)}
+            found.update(f"{sorted(settings.items(), key=str)}\n".encode())
+    found.update(_state(prepared, {}).encode())
+    return found.hexdigest()
+
+
+def _state(prepared: nn.Module, but: dict[str, nn.Module]) -> str:
+    """sha256 of all tensors, but those of these modules."""
+    found = hashlib.sha256()
+    for name, value in sorted(prepared.state_dict().items()):
+        if isinstance(value, torch.Tensor) and name.rpartition(".")[0] not in but:
+            tensor = value.detach().contiguous()
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
