@@ -80,6 +80,39 @@ def read_environment(found: object) -> Environment:
     return environment
 
 
+@dataclass(frozen=True)
+class _Percentiles:
+    """Seconds per call of a case, as a child writes them."""
+
+    p5: float
+    p50: float
+    p95: float
+    calls: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.p5 <= self.p50 <= self.p95 or not self.calls:
+            raise ValueError(f"times contradict each other: {self}")
+
+
+_SECONDS = decoder(tuple[_Percentiles, ...])
+_KEPT = decoder(tuple[tuple[float, ...], ...])
+
+
+def check_times(found: Mapping[str, Any], cases: int) -> None:
+    """Check what a timing child wrote: an interpreter that the user names may write anything.
+
+    Raises:
+        LostError: it is not what this number of cases gives.
+    """
+    try:
+        read_environment(found.get("environment"))
+        counts = len(_SECONDS(found.get("seconds"))), len(_KEPT(found.get("kept")))
+        if counts != (cases, cases):
+            raise MismatchError(f"times of {cases} cases", f"{counts}")
+    except MismatchError as error:
+        raise LostError(f"wrote a result that cannot be read: {error}", stage="reading") from error
+
+
 def command(side: Side, *arguments: str, script: Path = CHILD) -> list[str]:
     """The command line that runs a script on a side."""
     return [side.python, "-c", _START, str(script.resolve()), *arguments]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qreg.files import read_regular
-from qreg.processes.jobs import CHILD, Job, LostError, command, environment
+from qreg.processes.jobs import CHILD, Job, LostError, check_times, command, environment
 from qreg.processes.sides import Side
 from qreg.processes.temporary import temporary_folder
 
@@ -36,7 +36,10 @@ def run_child(
             failure.
     """
     with started(side, script, job.content, threads=job.options.threads, under=under) as running:
-        return running.result(timeout=timeout)
+        found = running.result(timeout=timeout)
+    if script == CHILD and not job.count:
+        check_times(found, len(job.cases))
+    return found
 
 
 def run_script(
@@ -203,8 +206,11 @@ def status_text(status: int) -> str:
     return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
 
 
-def _checked(found: dict[str, Any]) -> dict[str, Any]:
+def _checked(found: Any) -> dict[str, Any]:
+    if type(found) is not dict:
+        raise TypeError(f"an object, and not {type(found).__name__}")
     if "error" in found:
-        text = f"{found['error']} ({found['stage']})"
-        raise LostError(text, stage=found["stage"], details=found["details"])
+        stage = str(found["stage"])
+        text = f"{found['error']} ({stage})"
+        raise LostError(text, stage=stage, details=str(found["details"]))
     return found

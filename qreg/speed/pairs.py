@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qreg.processes.jobs import CHILD, Job, LostError
+from qreg.processes.jobs import CHILD, Job, LostError, check_times
 from qreg.processes.running import Running, started
 from qreg.processes.sides import Side
 
@@ -40,7 +40,9 @@ def run_pair(
             with _named(letter):
                 running[letter] = stack.enter_context(child)
         _take_turns(order, running, jobs[order[0]].rounds, timeout)
-        return {letter: _result(letter, one, timeout) for letter, one in running.items()}
+        return {
+            letter: _result(letter, one, jobs[letter], timeout) for letter, one in running.items()
+        }
 
 
 def _take_turns(order: str, running: Mapping[str, Running], rounds: int, timeout: float) -> None:
@@ -56,9 +58,11 @@ def _take_turns(order: str, running: Mapping[str, Running], rounds: int, timeout
         one.give_turn()
 
 
-def _result(letter: str, running: Running, timeout: float) -> dict[str, Any]:
+def _result(letter: str, running: Running, job: Job, timeout: float) -> dict[str, Any]:
     with _named(letter):
-        return running.result(timeout=timeout)
+        found = running.result(timeout=timeout)
+        check_times(found, len(job.cases))
+        return found
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from qreg.processes.jobs import Job, LostError, read_environment
 from qreg.processes.running import run_child
 from qreg.processes.sides import HERE, Side, open_side
 from qreg.records.case import Case, Environment
+from qreg.records.decode import MismatchError, decoder
 from qreg.speed import promise_child
 
 # As many as the gate uses on a small machine, so that they disturb each other as they do there.
@@ -95,9 +96,23 @@ def measure_speed_ups(request: PromiseRequest, project: Path) -> MeasuredSpeedUp
 def _run(request: PromiseRequest, side: Side, group: Sequence[Case]) -> dict[str, Any] | str:
     try:
         script = Path(promise_child.__file__)
-        return run_child(side, request.job(group), timeout=request.timeout, script=script)
-    except LostError as error:
+        found = run_child(side, request.job(group), timeout=request.timeout, script=script)
+        read_environment(found.get("environment"))
+        _FOUND(found.get("found"))
+    except (LostError, MismatchError) as error:
         return str(error)
+    return found
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a process says of a case."""
+
+    error: str = ""
+    log_speed_ups: tuple[float, ...] = ()
+
+
+_FOUND = decoder(tuple[_Found, ...])
 
 
 def _take(measured: MeasuredSpeedUps, group: Sequence[Case], result: dict[str, Any] | str) -> None:

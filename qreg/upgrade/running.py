@@ -11,10 +11,11 @@ from typing import Any
 
 from qreg.errors import QregError
 from qreg.measure.options import ONE_THREAD, Options
-from qreg.processes.jobs import LostError
+from qreg.processes.jobs import LostError, read_environment
 from qreg.processes.running import Running, started
 from qreg.processes.sides import Side
 from qreg.records.case import Case
+from qreg.records.decode import MismatchError
 from qreg.speed.records import SpeedRun
 from qreg.upgrade import child
 
@@ -97,8 +98,9 @@ class _Run:
 
     def environment(self) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = self.child.result(timeout=0.1)["environment"]
-        except LostError as error:
+            found: dict[str, Any] = self.child.result(timeout=0.1).get("environment", {})
+            read_environment(found)
+        except (LostError, MismatchError) as error:
             raise _lost(self.option, self.side, error) from error
         return found
 
@@ -113,7 +115,7 @@ def _start(option: str, side: Side, job: dict[str, Any]) -> Iterator[Running]:
         yield child
 
 
-def _lost(option: str, side: Side, error: LostError) -> QregError:
+def _lost(option: str, side: Side, error: LostError | MismatchError) -> QregError:
     return QregError(
         f"{option} {side.given}: {error}",
         hint=f"an interpreter needs PyTorch and qreg's dependencies; tried {side.python}",

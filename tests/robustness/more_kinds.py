@@ -506,8 +506,8 @@ def more_kinds() -> tuple[Kind, ...]:
             "pyproject: before qreg init", lambda: {"pyproject.toml": _OTHER_TABLE},
             "pyproject.toml", _bytes, _read_and_init,
         ),
-        _file("JSON of a speed child", _child_results, "result.json", _trees, _read_speed_check),
-        _file("JSON of a probe", _child_results, "probe.json", _trees, _read_speed_check),
+        Kind("JSON of a speed child", _child_results, "result.json", _trees, _read_speed_check),
+        Kind("JSON of a probe", _child_results, "probe.json", _trees, _read_speed_check),
         _file("JSON of a detail", _detail, "detail.json", _trees, _read_detail),
         *(
             _file(f"between halves: {name}", _halves, name, _bytes, _read_half(kind))

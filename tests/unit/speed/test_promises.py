@@ -48,7 +48,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, Any], 
 
 def found(job: Any, *logs: float) -> dict[str, Any]:
     environment = {**vars(ENVIRONMENT), "limits": []}
-    return {"environment": environment, "found": [{"log_speed_ups": logs} for _ in job.cases]}
+    return {"environment": environment, "found": [{"log_speed_ups": list(logs)} for _ in job.cases]}
 
 
 def test_a_model_at_a_time_round_after_round(children: Any) -> None:
