@@ -211,6 +211,7 @@ _SCRIPTS = {
     "tests/speed/gate_overhead.py": "--rounds 1 --models linear_100",
     # without onnxruntime it is refused in one line, which is no short form of it
     "tests/speed/onnx_gate_overhead.py": "--help",
+    "tests/speed/process_overhead.py": "--rounds 1 --models linear_100",
     "tests/speed/compare_overhead.py": "--dataset shapes10 --rounds 1",
     "tests/speed/judge_baselines.py": "--count 4",
     "tests/speed/page_speed.py": "--count 3",
@@ -228,7 +229,7 @@ _SCRIPTS = {
     "tests.faults.mutate_oracle": "--help",
     "tests.faults.environment_noise": "--help",
     "tests.robustness.mutations": "--count 40",
-    "tests.robustness.kills": "--count 2 --only history",
+    "tests.robustness.kills": "--count 2 --only record",
     "tests.robustness.writers": "--count 2",
     "tests/speed/scan_baselines.py": "--count 40",
 }
