@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qreg.errors import MissingDataError
+from qreg.files import read_regular
 from qreg.gate.warm import warm_up
 from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.forked import Fork, Piece
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 #: `torch.compile` finishes takes minutes on a busy machine.
 TIMEOUT = 900
 _POLL_S = 0.02
+# Bytes of a result: a page's details of a thousand samples have some megabytes.
+_MOST_BYTES = 1 << 26
 # A process says at most every so many seconds what it is doing.
 _TELL_S = 0.2
 # Imported before the forks are made, and not in every one of them; the first must be there.
@@ -258,13 +261,25 @@ def _collect(request: JudgeRequest, case: Case) -> dict[str, Any]:
     return found
 
 
+def _content(file: Path) -> Any:
+    """What a process wrote: a model's, which could write anything there.
+
+    Raises:
+        MismatchError: it is no JSON, no file, or larger than any result.
+    """
+    try:
+        return parse(read_regular(file, most=_MOST_BYTES))
+    except OSError as error:
+        raise MismatchError("a file", error.strerror or str(error)) from error
+
+
 def _detail_file(file: Path) -> Path:
     return file.with_suffix(".detail")
 
 
 def _read_detail(case: Case, file: Path) -> CaseDetail:
     try:
-        content = parse(file.read_bytes())
+        content = _content(file)
         if isinstance(content, dict) and {"died", "raised"} & content.keys():
             how = content.get("raised") or f"its process {content['died']}"
             return CaseDetail(case, notes=(f"details could not be collected: {how}",))
@@ -279,7 +294,7 @@ def _read(case: Case, file: Path) -> CaseResult:
     from qreg.checks.verdict import failed
 
     try:
-        content = parse(file.read_bytes())
+        content = _content(file)
         if not isinstance(content, dict) or not {"died", "raised"} & content.keys():
             found: CaseResult = decoder(CaseResult)(content)
             return found

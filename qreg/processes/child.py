@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,24 @@ def end_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+# Before the program itself: what is asked for survives its start. A parent that ended in between
+# is another one now.
+_FOLLOW = """\
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl({number}, {signal})
+    if os.getppid() != int(sys.argv[1]):
+        os._exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def following(command: Sequence[str]) -> list[str]:
+    """A command, by its program's path, that is killed when this process ends (see above)."""
+    code = _FOLLOW.format(number=_SET_PARENT_DEATH_SIGNAL, signal=int(signal.SIGKILL))
+    return [sys.executable, "-SE", "-c", code, str(os.getpid()), *command]
 
 
 def main(job_path: str, result_path: str, *, measure: Callable[..., Any] | None = None) -> int:

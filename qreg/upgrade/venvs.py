@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from qreg.data.cache import cache_root
 from qreg.errors import QregError
+from qreg.processes.child import following
 from qreg.progress import Progress, no_progress
 from qreg.upgrade.releases import optional_requirements, requirements
 
@@ -183,7 +184,7 @@ def _build(venv: Venv, show: Progress) -> None:
 
 
 def _run(command: list[str], what: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(following(command), capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]
         raise QregError(f"{what}: {last}", hint="give the path of an interpreter that has it")
@@ -205,7 +206,10 @@ def pip_install(
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     lines: deque[str] = deque(maxlen=_KEPT)
     with subprocess.Popen(
-        [*command, *requirements], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        following([*command, *requirements]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         try:
             for line in process.stdout or ():

@@ -329,10 +329,7 @@ def _read_detail(folder: Path) -> Any:
     """As the page of the gate is made of it."""
     from qreg.gate.pool import _read_detail as read
 
-    try:
-        found = read(build.CASE, folder / "detail.json")
-    except OSError as error:  # written by its own process, in a folder that nobody else writes
-        raise QregError(str(error)) from error
+    found = read(build.CASE, folder / "detail.json")
     if found.notes[:1] != ("a",):
         raise QregError(" ".join(found.notes) or "no notes")
     return found

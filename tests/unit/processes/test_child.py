@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,30 @@ def test_a_revision_without_the_data_is_given_the_projects(
     assert child.job_options({"options": given.plain()}).sources == given.sources
     alone = child.job_options({"options": Options().plain()})
     assert alone.sources == (("ignored", str(tmp_path.resolve() / "ignored.npz")),)
+
+
+def test_a_program_that_follows_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    code = f"""
+import subprocess
+from pathlib import Path
+from qreg.processes.child import following
+
+sleep = subprocess.Popen(following(["/bin/sleep", "60"]))
+Path({str(tmp_path)!r}, "pid").write_text(str(sleep.pid))
+sleep.wait()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    pid = tmp_path / "pid"
+    _wait(lambda: pid.exists() and bool(pid.read_text()))
+    command = Path("/proc", pid.read_text(), "cmdline")
+    _wait(lambda: command.read_bytes().startswith(b"/bin/sleep"))
+    parent.kill()
+    parent.wait()
+    _wait(lambda: not command.exists() or not command.read_bytes())
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.02)
