@@ -24,7 +24,7 @@ from qreg.report.escape import visible
 
 if TYPE_CHECKING:
     from qreg.gate.judge import Judge
-    from qreg.gate.pool import Pool
+    from qreg.gate.pool import JudgeRequest, Pool
     from qreg.gate.pytest_progress import Bar
     from qreg.records.budget import KnownFailure
     from qreg.records.case import Case
@@ -65,6 +65,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=min(4, os.cpu_count() or 1),
         metavar="N",
         help="number of judging processes (default: %(default)s)",
+    )
+    group.addoption(
+        "--qreg-ray",
+        metavar="ADDRESS",
+        help="judge on a Ray cluster: its address, auto, or local (a cluster of this machine)",
     )
     group.addoption(
         "--qreg-timeout",
@@ -276,6 +281,8 @@ def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
         timeout=config.option.qreg_timeout,
         details=_details(config),
     )
+    if config.option.qreg_ray:
+        return _on_cluster(request, session)
     if not can_fork(request.options.threads):
         return request.judge()
     # xdist's processes are enough, each with one that judges
@@ -283,6 +290,19 @@ def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
     bar = progress_of(config)
     config.stash[_BAR] = bar
     return Pool(request, cases, jobs=jobs, show=bar.show if bar else None)
+
+
+def _on_cluster(request: JudgeRequest, session: pytest.Session) -> Pool:
+    from qreg.gate.clustered import clustered_pool
+    from qreg.gate.pytest_progress import progress_of
+
+    config = session.config
+    if hasattr(config, "workerinput"):
+        raise pytest.UsageError("--qreg-ray with pytest-xdist: leave out -n, or say -n 0")
+    bar = progress_of(config)
+    config.stash[_BAR] = bar
+    show = bar.show if bar else None
+    return clustered_pool(request, _cases(session), config.option.qreg_ray, show=show)
 
 
 def _details(config: pytest.Config) -> bool:

@@ -147,4 +147,5 @@ CIFAR10 = Dataset(
     load=_load,
     calibration=FIRST_CALIBRATION,
     samples=FIRST_GATE_SAMPLES,
+    stored_as=(_TORCHVISION, "cifar10", "cifar10-train.npz", "cifar10-test.npz"),
 )

@@ -44,6 +44,8 @@ class Dataset:
         task: a registered name or ``package.module:TASK``.
         calibration, samples: how the calibration samples, and those that the gate looks at, are
             drawn from their splits.
+        stored_as: names of its files and folders in a folder of data, which are sent to other
+            machines; what is not there is left out.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Dataset:
     task: str = CLASSIFICATION
     calibration: Draw = CALIBRATION
     samples: Draw = GATE_SAMPLES
+    stored_as: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = (*self.mean, *self.std)

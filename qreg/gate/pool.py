@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qreg.errors import MissingDataError
-from qreg.files import read_regular
 from qreg.gate.warm import warm_up
 from qreg.measure.options import ONE_THREAD, Options
-from qreg.processes.forked import Fork, Piece
-from qreg.processes.temporary import temporary_folder
+from qreg.processes.executor import Executor, Piece, Places, Result, tell
+from qreg.processes.local import LocalExecutor
+from qreg.processes.sending import options_at, sent_options, settings_at
 from qreg.records.case import Case, Failure
-from qreg.records.decode import MismatchError, decoder, parse, plain
+from qreg.records.decode import MismatchError, decoder, plain
 from qreg.records.detail import CaseDetail
 from qreg.records.verdict import CaseResult, Verdict
 from qreg.settings import Settings
@@ -33,12 +31,8 @@ if TYPE_CHECKING:
 #: `torch.compile` finishes takes minutes on a busy machine.
 TIMEOUT = 900
 _POLL_S = 0.02
-# Bytes of a result: a page's details of a thousand samples have some megabytes.
-_MOST_BYTES = 1 << 26
-# A process says at most every so many seconds what it is doing.
-_TELL_S = 0.2
 # Imported before the forks are made, and not in every one of them; the first must be there.
-_HEAVY = ("qreg.gate.judge", "torch.export")
+HEAVY = ("qreg.gate.judge", "torch.export")
 
 
 @dataclass(frozen=True)
@@ -96,14 +90,16 @@ class Status:
 
 
 class Pool:
-    """Computes verdicts in several processes, started at the first request.
+    """Computes verdicts in several processes, here or elsewhere, started at the first request.
 
-    The cases of a model are judged one after the other in one fork, so nothing that a model does
-    to its process, to PyTorch or to other modules reaches another model. A case that ends its
-    process is an ERROR, and the model's remaining cases are judged in another fork.
+    The cases of a model are judged one after the other in one process, so nothing that a model
+    does to its process, to PyTorch or to other modules reaches another model. A case that ends its
+    process is an ERROR, and the model's remaining cases are judged in another one.
 
     Args:
+        executor: where they are; None for `jobs` forks of this process.
         show: called again and again while a verdict is waited for.
+        kinds: the environments in which each case is judged; "" for any.
     """
 
     def __init__(
@@ -111,36 +107,36 @@ class Pool:
         request: JudgeRequest,
         cases: Sequence[Case],
         *,
-        jobs: int,
+        jobs: int = 1,
+        executor: Executor | None = None,
         show: Callable[[Status], None] | None = None,
+        kinds: Sequence[str] = ("",),
     ) -> None:
         self._show, self._started = show, time.monotonic()
-        self._request, self._jobs = request, jobs
-        self._open = ExitStack()
-        folder = self._open.enter_context(temporary_folder("gate"))
-        groups: dict[tuple[str, str], list[Case]] = {}
-        for case in cases:
-            groups.setdefault((case.dataset, case.model), []).append(case)
-        numbers = {case: number for number, case in enumerate(cases)}
-        self._files = {case: folder / f"{numbers[case]}.json" for case in cases}
-        self._groups = list(groups.values())
-        self._running: list[Fork] = []
-        self._warm = False
-        self._asked: set[Case] = set()
-        for name in _HEAVY:
-            importlib.import_module(name)
+        self._request, self._total = request, len(cases) * len(kinds)
+        self._executor = executor or LocalExecutor(jobs=jobs, meanwhile=lambda: warm_up(cases))
+        self._results: dict[str, Result] = {}
+        self._attempts: dict[tuple[Case, str], int] = {}
+        groups: dict[tuple[str, str, str], list[Piece]] = {}
+        for kind in kinds:
+            for case in cases:
+                key = (case.dataset, case.model, kind)
+                groups.setdefault(key, []).extend(self._pieces(case, kind))
+        if executor is None:
+            for name in HEAVY:
+                importlib.import_module(name)
+        self._executor.add([piece for group in groups.values() for piece in group])
 
-    def verdict(self, case: Case) -> Verdict | Failure:
+    def verdict(self, case: Case, kind: str = "") -> Verdict | Failure:
         """Wait for the verdict of a case; requested again, the case is judged again.
 
         Raises:
-            MissingDataError: the dataset is not on this machine.
+            MissingDataError: the dataset is not on the machine that judged.
         """
-        if case in self._asked:
-            self._files[case] = self._files[case].with_suffix(".again.json")
-            self._groups.insert(0, [case])
-        self._asked.add(case)
-        found = _read(case, self._wait(self._files[case]))
+        self._attempts[case, kind] = self._attempts.get((case, kind), 0) + 1
+        if self._attempts[case, kind] > 1:
+            self._executor.add(list(self._pieces(case, kind)), first=True)
+        found = _read(case, self._wait(self._name(case, kind)))
         if found.verdict:
             return found.verdict
         assert found.failure
@@ -148,61 +144,61 @@ class Pool:
             raise MissingDataError(found.failure.reason, hint=found.failure.hint)
         return found.failure
 
-    def detail(self, case: Case) -> CaseDetail:
+    def detail(self, case: Case, kind: str = "") -> CaseDetail:
         """Wait for what a page shows of a judged case; a failure to collect it is a note."""
-        return _read_detail(case, self._wait(_detail_file(self._files[case])))
+        return _read_detail(case, self._wait(_detail_name(self._name(case, kind))))
 
-    def _wait(self, file: Path) -> Path:
-        while not file.exists():
-            self._work()
+    def _name(self, case: Case, kind: str) -> str:
+        attempt = self._attempts.get((case, kind), 1)
+        return f"{case} {kind}".strip() + (f" {attempt}" if attempt > 1 else "")
+
+    def _wait(self, name: str) -> Result:
+        while name not in self._results:
+            for piece, result in self._executor.poll():
+                self._results[piece.name] = result
             if self._show:
                 self._show(self._status())
-            time.sleep(_POLL_S)
-        return file
+            if name not in self._results:
+                time.sleep(_POLL_S)
+        return self._results[name]
 
     def _status(self) -> Status:
-        done = sum(file.exists() for file in self._files.values())
-        total, passed = len(self._files), time.monotonic() - self._started
-        steps = (_step(file) for file in self._files.values() if not file.exists())
+        done = sum(not name.endswith(_DETAIL) for name in self._results)
+        total, passed = self._total, time.monotonic() - self._started
         return Status(
             done=done,
             total=total,
-            step=next(filter(None, steps), "starting"),
+            step=self._executor.step() or "starting",
             left=passed / done * (total - done) if done else None,
         )
 
-    def _work(self) -> None:
-        """Start forks while there is room, and replace those that have ended early."""
-        for fork in tuple(self._running):
-            if fork.poll():
-                self._running.remove(fork)
-                if fork.left:
-                    self._running.append(self._fork(fork.left))
-        while self._groups and len(self._running) < self._jobs:
-            if self._running and len(self._groups) > 1 and not self._warm:
-                # while the first fork judges; with a single one left it would save nothing
-                self._warm = True
-                warm_up(case for group in self._groups for case in group)
-            group = self._groups.pop(0)
-            self._running.append(self._fork([one for case in group for one in self._pieces(case)]))
-
-    def _pieces(self, case: Case) -> Iterator[Piece]:
+    def _pieces(self, case: Case, kind: str) -> Iterator[Piece]:
         # two, so that whatever happens to the second cannot change a verdict
-        file, step = self._files[case], None
-        if self._show:
-            step = _step_file(file)
-        yield file, partial(_judge, self._request, case, step)
-        if self._request.details:
-            yield _detail_file(file), partial(_collect, self._request, case)
-
-    def _fork(self, pieces: Sequence[Piece]) -> Fork:
-        return Fork(pieces, seconds=self._request.timeout)
+        name, content = self._name(case, kind), sent_request(self._request, case)
+        group = f"{case.dataset}/{case.model} {kind}"
+        request = self._request
+        judging = Piece(
+            name=name,
+            task=f"{__name__}:judge_sent",
+            content=content,
+            group=group,
+            seconds=request.timeout,
+            here=partial(_judge, request, case),
+            environment=kind,
+        )
+        yield judging
+        if request.details:
+            yield replace(
+                judging,
+                name=_detail_name(name),
+                task=f"{__name__}:collect_sent",
+                here=partial(_collect, request, case),
+                follows=True,
+            )
 
     def close(self) -> None:
         """End the processes; what was not asked for is not finished."""
-        for fork in self._running:
-            fork.end()
-        self._open.close()
+        self._executor.close()
 
 
 def can_fork(threads: int) -> bool:
@@ -218,70 +214,70 @@ def can_fork(threads: int) -> bool:
 _judges: list[Judge] = []
 
 
-# Where this process writes what it is doing, and when it did last; None for nowhere.
-_steps: list[Path | None] = [None]
-_told = [0.0]
-
-
-def _tell(done: int, total: int, what: str) -> None:
-    """Progress of the case that is judged, for the process that shows it."""
-    file, now = _steps[0], time.monotonic()
-    if file is None or now < _told[0] + _TELL_S:
-        return
-    _told[0] = now
-    with contextlib.suppress(OSError):
-        file.write_text(f"{what} {done}/{total}" if total else what, encoding="utf-8")
-
-
-def _step_file(file: Path) -> Path:
-    return file.with_suffix(".step")
-
-
-def _step(file: Path) -> str:
-    try:
-        return _step_file(file).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _judge(request: JudgeRequest, case: Case, step: Path | None = None) -> dict[str, Any]:
-    _steps[0], _told[0] = step, 0.0
-    _tell(0, 0, f"{case}: building")
+def _judge(request: JudgeRequest, case: Case) -> Result:
+    tell(0, 0, f"{case}: building")
     if not _judges:
-        if step is not None:
-            request = replace(request, options=replace(request.options, progress=_tell))
+        request = replace(request, options=replace(request.options, progress=tell))
         _judges.append(request.judge())
-    found: dict[str, Any] = plain(_judges[0].result(case))
+    found: Result = plain(_judges[0].result(case))
     return found
 
 
-def _collect(request: JudgeRequest, case: Case) -> dict[str, Any]:
+def _collect(request: JudgeRequest, case: Case) -> Result:
     # in a fork that replaced one that ended, nothing was judged
-    found: dict[str, Any] = plain(_judges[0].detail(case) if _judges else CaseDetail(case))
+    found: Result = plain(_judges[0].detail(case) if _judges else CaseDetail(case))
     return found
 
 
-def _content(file: Path) -> Any:
-    """What a process wrote: a model's, which could write anything there.
+def sent_request(request: JudgeRequest, case: Case) -> str:
+    """A request and a case as JSON, for `judge_sent` on any machine."""
+    from qreg.selection import gate_options
 
-    Raises:
-        MismatchError: it is no JSON, no file, or larger than any result.
-    """
+    options = sent_options(gate_options(request.settings, request.options))
+    found = {
+        "root": str(request.settings.root),
+        "baselines": str(request.baselines.resolve()),
+        "alpha": request.alpha,
+        "options": options.plain(),
+        "full": request.full,
+        "details": request.details,
+        "case": list(astuple(case)),
+    }
+    return json.dumps(found)
+
+
+def judge_sent(content: dict[str, Any], places: Places) -> Result:
+    """Judge the case of `sent_request`, in the environment of this process."""
+    return _judge(*_received(content, places))
+
+
+def collect_sent(content: dict[str, Any], places: Places) -> Result:
+    """What a page shows of the case that was judged before."""
+    return _collect(*_received(content, places))
+
+
+def _received(content: dict[str, Any], places: Places) -> tuple[JudgeRequest, Case]:
+    request = JudgeRequest(
+        settings_at(content["root"], places),
+        places.path(content["baselines"]),
+        content["alpha"],
+        options_at(content["options"], places),
+        full=content["full"],
+        details=content["details"],
+    )
+    return request, Case(*content["case"])
+
+
+_DETAIL = " details"
+
+
+def _detail_name(name: str) -> str:
+    return name + _DETAIL
+
+
+def _read_detail(case: Case, content: Result) -> CaseDetail:
     try:
-        return parse(read_regular(file, most=_MOST_BYTES))
-    except OSError as error:
-        raise MismatchError("a file", error.strerror or str(error)) from error
-
-
-def _detail_file(file: Path) -> Path:
-    return file.with_suffix(".detail")
-
-
-def _read_detail(case: Case, file: Path) -> CaseDetail:
-    try:
-        content = _content(file)
-        if isinstance(content, dict) and {"died", "raised"} & content.keys():
-            how = content.get("raised") or f"its process {content['died']}"
+        if how := _how(content):
             return CaseDetail(case, notes=(f"details could not be collected: {how}",))
         found: CaseDetail = decoder(CaseDetail)(content)
     except MismatchError as error:
@@ -289,17 +285,23 @@ def _read_detail(case: Case, file: Path) -> CaseDetail:
     return found
 
 
-def _read(case: Case, file: Path) -> CaseResult:
-    """What the case's process wrote, or an ERROR that says how that ended."""
+def _how(content: Result) -> str:
+    """How a piece ended without a result of its own; "" where it has one."""
+    if not {"died", "raised"} & content.keys():
+        return ""
+    return str(content.get("raised") or f"its process {content['died']}")
+
+
+def _read(case: Case, content: Result) -> CaseResult:
+    """What the case's process found, or an ERROR that says how that ended."""
     from qreg.checks.verdict import failed
 
+    details = str(content.get("details", ""))
     try:
-        content = _content(file)
-        if not isinstance(content, dict) or not {"died", "raised"} & content.keys():
+        how = _how(content)
+        if not how:
             found: CaseResult = decoder(CaseResult)(content)
             return found
-        how = content.get("raised") or f"its process {content['died']}"
-        details = str(content.get("details", ""))
     except MismatchError as error:
         how, details = f"its process wrote no verdict: {error}", json.dumps(str(error))
-    return CaseResult(failed(Failure(case, str(how), "", unavailable=False, details=details)))
+    return CaseResult(failed(Failure(case, how, "", unavailable=False, details=details)))

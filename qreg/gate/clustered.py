@@ -1,0 +1,44 @@
+"""Judging on a Ray cluster: what its machines are sent, and the same pool of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from qreg.gate.pool import HEAVY, JudgeRequest, Pool, Status
+from qreg.models import needs_torchvision
+from qreg.processes.cluster import RayExecutor
+from qreg.processes.sending import sent_options, trees_of
+from qreg.quantization import METHODS
+from qreg.records.case import Case
+from qreg.selection import gate_options
+
+
+def clustered_pool(
+    request: JudgeRequest,
+    cases: Sequence[Case],
+    address: str,
+    *,
+    show: Callable[[Status], None] | None = None,
+) -> Pool:
+    """A pool whose cases are judged by the machines of a cluster.
+
+    Raises:
+        QregError: Ray is not installed, there is no cluster, or a file cannot be sent.
+    """
+    options = sent_options(gate_options(request.settings, request.options))
+    trees = trees_of(request.settings, cases, options, request.baselines)
+    executor = RayExecutor(
+        address,
+        trees,
+        folder=request.settings.root.resolve(),
+        threads=request.options.threads,
+        imports=_imports(cases),
+    )
+    return Pool(request, cases, executor=executor, show=show)
+
+
+def _imports(cases: Sequence[Case]) -> tuple[str, ...]:
+    """What forks that judge these cases would each import, as `qreg.gate.warm` has it here."""
+    modules = dict.fromkeys(METHODS.module(case.method) for case in cases)
+    vision = ["?torchvision"] if any(needs_torchvision(case.model) for case in cases) else []
+    return (*HEAVY, *(f"?{name}" for name in modules if name.startswith("qreg.")), *vision)

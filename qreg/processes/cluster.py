@@ -1,0 +1,399 @@
+"""Pieces of work on the machines of a Ray cluster.
+
+Source: Ray's tasks and their failures, docs.ray.io/en/latest/ray-core/fault-tolerance.html. Ray
+chooses the machines; which pieces run again, and how often, is decided here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from qreg.errors import QregError
+from qreg.processes import on_node
+from qreg.processes.executor import Piece, Result
+from qreg.processes.running import status_text
+from qreg.processes.sending import PART, Tree, folder_tree
+from qreg.processes.temporary import temporary_folder
+
+#: The address for a cluster of this machine alone, that lives as long as the command.
+LOCAL = "local"
+# What a cluster of this machine keeps for its workers: files in parts, and results.
+_STORE = 256 << 20
+# A piece that was running on so many lost workers, or machines, is not started again.
+_KILLS, _LOSSES = 2, 5
+# Tasks ask for memory by their processes only where the machine is full; see Ray's memory monitor.
+_CODE = Path(on_node.__file__).read_text(encoding="utf-8")
+# Where nothing has come for so long although work waits, no machine may take it.
+_STUCK_S = 60.0
+
+
+@dataclass
+class _Group:
+    """Pieces that run one after the other in one process, those without a result yet."""
+
+    pieces: list[Piece]
+    trees: list[Tree] = field(default_factory=list)
+    generator: Any = None
+    node: str = ""
+    ended: str = ""
+
+    @property
+    def first(self) -> Piece:
+        return self.pieces[0]
+
+
+@dataclass
+class Counts:
+    """What happened on the way.
+
+    Attributes:
+        workers, nodes: how many were lost while they did a piece.
+        sent: bytes, by machine.
+        done: pieces with a result, by machine.
+    """
+
+    workers: int = 0
+    nodes: int = 0
+    sent: dict[str, int] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+
+
+class RayExecutor:
+    """Runs groups of pieces on a Ray cluster, as many at a time as it has processors.
+
+    A group whose worker or machine is lost goes on elsewhere with the pieces that have no result.
+    A piece that ended two workers, of machines that are still there, has that as its result.
+
+    Args:
+        address: as of ``ray.init``, or `LOCAL`.
+        trees: what all pieces read.
+        folder: the working folder of the pieces, as this machine names it.
+        threads: of each piece's kernels, and the processors that it takes.
+        imports: modules that pieces need, imported once in each process of a machine; after "?"
+            those that may be missing.
+
+    Raises:
+        QregError: Ray is not installed, or there is no cluster at `address`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        trees: Sequence[Tree],
+        *,
+        folder: Path,
+        threads: int = 1,
+        imports: Sequence[str] = (),
+    ) -> None:
+        self._open = ExitStack()
+        self._ray = _connected(address, self._open)
+        self._trees, self._threads = list(trees), max(1, threads)
+        paths = [tree.prefix for tree in trees[:1]]  # qreg's own
+        self._start = {
+            "folder": str(folder),
+            "paths": paths,
+            "imports": list(imports),
+            "threads": threads or 1,
+        }
+        self._parts: dict[str, Any] = {}
+        self._listings: dict[str, Any] = {}
+        self._waiting: list[_Group] = []
+        self._running: list[_Group] = []
+        self._kills: dict[str, list[str]] = {}
+        self._losses: dict[str, int] = {}
+        self._found: list[tuple[Piece, Result]] = []
+        self._moved = time.monotonic()
+        self.counts = Counts()
+        self._remote = self._ray.remote(_on_node_task())
+
+    def add(self, pieces: Sequence[Piece], *, first: bool = False) -> None:
+        grouped = groupby(pieces, key=lambda one: (one.group or one.name, one.environment))
+        groups = [_Group(list(group)) for _, group in grouped]
+        self._waiting = [*groups, *self._waiting] if first else [*self._waiting, *groups]
+
+    def poll(self) -> Iterator[tuple[Piece, Result]]:
+        for group in self._waiting:
+            self._submit(group)
+        self._waiting.clear()
+        by_generator = {group.generator: group for group in self._running}
+        if by_generator:
+            ready, _ = self._ray.wait(list(by_generator), timeout=0, fetch_local=False)
+            for one in ready:
+                self._advance(by_generator[one])
+        self._check_stuck()
+        found, self._found = self._found, []
+        yield from found
+
+    def _submit(self, group: _Group) -> None:
+        if not group.trees:
+            folders = {one for piece in group.pieces for one in piece.folders}
+            group.trees = [*self._trees, *map(folder_tree, sorted(folders))]
+        for tree in group.trees:
+            if tree.digest not in self._listings:
+                self._listings[tree.digest] = self._ray.put(json.dumps(tree.listing).encode())
+        wanted = {part for tree in group.trees for e in tree.entries for part in e.parts}
+        sent = {part: ref for part, ref in self._parts.items() if part in wanted}
+        job = {
+            "trees": [[tree.prefix, tree.digest] for tree in group.trees],
+            "start": self._start,
+            "sent": sorted(sent),
+            "pieces": [piece.plain for piece in group.pieces],
+        }
+        listings = [(tree.digest, self._listings[tree.digest]) for tree in group.trees]
+        options = self._options()
+        group.node = group.ended = ""
+        group.generator = self._remote.options(**options).remote(
+            _CODE, json.dumps(job), listings, sent
+        )
+        self._running.append(group)
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "num_returns": "streaming",
+            "num_cpus": self._threads,
+            "max_retries": 0,
+            "scheduling_strategy": "SPREAD",
+        }
+
+    def _advance(self, group: _Group) -> None:
+        """Take what has come of a group."""
+        errors = self._ray.exceptions
+        self._moved = time.monotonic()
+        try:
+            answer = self._ray.get(next(group.generator))
+        except StopIteration:
+            self._running.remove(group)
+            if group.pieces and group.ended:
+                self._lost(group, group.ended)
+            elif group.pieces:
+                self._waiting.append(group)
+            return
+        except errors.RayTaskError as error:
+            self._running.remove(group)
+            self._failed(group, error)
+            return
+        except errors.RayError as error:
+            self._running.remove(group)
+            self._lost(group, error)
+            return
+        self._take(group, json.loads(answer))
+
+    def _take(self, group: _Group, answer: dict[str, Any]) -> None:
+        if "lacks" in answer:
+            self._put(group.trees, answer["lacks"])
+        elif "node" in answer:
+            group.node = answer["node"]
+        elif "fetched" in answer:
+            sent = self.counts.sent
+            sent[group.node] = sent.get(group.node, 0) + answer["fetched"]
+        elif "ended" in answer:
+            group.ended = f"its process {status_text(answer['ended'])}"
+        else:
+            piece = next((one for one in group.pieces if one.name == answer["name"]), None)
+            if piece is not None:
+                group.pieces.remove(piece)
+                self._found.append((piece, answer["result"]))
+                self.counts.done[group.node] = self.counts.done.get(group.node, 0) + 1
+
+    def _put(self, trees: Sequence[Tree], digests: Sequence[str]) -> None:
+        """Put the parts of files with these digests into Ray's store, several in one object."""
+        wanted = set(digests) - self._parts.keys()
+        pack: dict[str, bytes] = {}
+
+        def flush() -> None:
+            if pack:
+                ref = self._ray.put(dict(pack))
+                self._parts.update(dict.fromkeys(pack, ref))
+                pack.clear()
+
+        for tree in trees:
+            for number, entry in enumerate(tree.entries):
+                for part, digest in enumerate(entry.parts):
+                    if digest in wanted:
+                        wanted.discard(digest)
+                        pack[digest] = tree.read(number, part)
+                        if sum(map(len, pack.values())) >= PART:
+                            flush()
+        flush()
+
+    def _failed(self, group: _Group, error: Any) -> None:
+        """The worker could not do the work, whatever the pieces are."""
+        cause = getattr(error, "cause", None) or error
+        text = str(cause).strip().rpartition("\n")[2]
+        raise QregError(
+            f"machine {group.node[:8] or '(unknown)'} of the cluster cannot do the work: {text}",
+            hint="it needs PyTorch and qreg's dependencies in the Python that runs Ray; Ray's "
+            "logs there say more: /tmp/ray/session_latest/logs",
+        ) from error
+
+    def _lost(self, group: _Group, error: Any) -> None:
+        """A worker or its machine ended. Which piece was running is known where it was alone.
+
+        What a worker found last may not have come, so the pieces of a group are suspected
+        together, and each runs alone from then on.
+        """
+        units = _units(group.pieces)
+        by_node = isinstance(error, self._ray.exceptions.NodeDiedError)
+        self.counts.nodes += by_node
+        self.counts.workers += not by_node
+        for name in (unit[0].name for unit in units):
+            self._losses[name] = self._losses.get(name, 0) + 1
+            if group.node and not by_node:  # else it was starting
+                self._kills.setdefault(name, []).append(group.node)
+        if by_node and self._losses[units[0][0].name] < _LOSSES:
+            self._waiting.append(group)
+        elif len(units) > 1:
+            self._waiting += [_Group(unit, group.trees) for unit in units]
+        else:
+            self._suspect(group, error)
+
+    def _suspect(self, group: _Group, error: Any) -> None:
+        """A piece that was alone when its worker or machine ended: it has that as its result."""
+        piece = group.first
+        kills, losses = self._own_kills(piece), self._losses[piece.name]
+        if kills >= _KILLS or losses >= _LOSSES:
+            group.pieces.remove(piece)
+            said = str(error).strip().partition("\n")[0]
+            ended = f"ended its worker {kills} times"
+            how = ended if kills >= _KILLS else f"was lost {losses} times"
+            self._found.append((piece, {"died": f"{how} on the cluster: {said}", "details": ""}))
+        if group.pieces:
+            self._waiting.append(group)
+
+    def _own_kills(self, piece: Piece) -> int:
+        """How many workers ended on machines that are still there, not lost with those."""
+        alive = {one["NodeID"] for one in self._ray.nodes() if one["Alive"]}
+        return sum(node in alive for node in self._kills.get(piece.name, []))
+
+    def _check_stuck(self) -> None:
+        """Refuse to wait for ever for a machine that no cluster has."""
+        if not self._running or any(one.node for one in self._running):
+            self._moved = time.monotonic()
+            return
+        if time.monotonic() < self._moved + _STUCK_S:
+            return
+        largest = max(
+            (n["Resources"].get("CPU", 0) for n in self._ray.nodes() if n["Alive"]), default=0
+        )
+        if largest < self._threads:
+            raise QregError(
+                f"no machine of the cluster has {self._threads} processors: the largest has "
+                f"{largest:g}",
+                hint="add machines to the cluster, or use fewer threads",
+            )
+
+    def step(self) -> str:
+        names = [f"{one.first.name}" for one in self._running if one.node and one.pieces]
+        machines = len({one.node for one in self._running if one.node})
+        return f"{machines} machines: {', '.join(names)}" if names else "waiting for the cluster"
+
+    def close(self) -> None:
+        """Interrupt what runs, and leave the cluster; one of this machine alone is ended."""
+        with contextlib.suppress(Exception):
+            for group in self._running:
+                self._ray.cancel(group.generator)
+            if self._running:
+                left = [group.generator for group in self._running]
+                self._ray.wait(left, num_returns=len(left), timeout=5, fetch_local=False)
+        self._running.clear()
+        self._open.close()
+
+
+def _units(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Each piece alone, or with those that must follow it in the same process."""
+    found: list[list[Piece]] = []
+    for piece in pieces:
+        if piece.follows and found:
+            found[-1].append(piece)
+        else:
+            found.append([piece])
+    return found
+
+
+def _on_node_task() -> Callable[..., Iterator[str]]:
+    """The function that Ray runs on a machine: it needs nothing of qreg there."""
+
+    def qreg_pieces(
+        code: str, job: str, listings: list[tuple[str, Any]], sent: dict[str, Any]
+    ) -> Iterator[str]:
+        import json
+        import sys
+        import types
+
+        import ray
+
+        yield json.dumps({"node": ray.get_runtime_context().get_node_id()})
+        name = "qreg_on_node"
+        module: Any = sys.modules.get(name)
+        if module is None or module.code != code:
+            module = types.ModuleType(name)
+            module.code = code
+            sys.modules[name] = module
+            exec(compile(code, name, "exec"), module.__dict__)
+
+        def fetch(digests: list[str]) -> Iterator[tuple[str, bytes]]:
+            left = set(digests)
+            while left:
+                reference = sent[next(iter(left))]
+                for digest, content in ray.get(reference).items():
+                    if digest in left:
+                        left.discard(digest)
+                        yield digest, content
+
+        found = {digest: json.loads(ray.get(one)) for digest, one in listings}
+        for answer in module.work(json.loads(job), found, fetch):
+            yield json.dumps(answer)
+
+    return qreg_pieces
+
+
+def _connected(address: str, stack: ExitStack) -> Any:
+    """Ray, connected; what was started or changed for it is undone by the stack."""
+    if importlib.util.find_spec("ray") is None:
+        raise QregError("Ray is not installed", hint="pip install 'qreg[ray]'")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    given: dict[str, Any] = {"address": address}
+    if address == LOCAL:
+        folder = stack.enter_context(temporary_folder("ray"))
+        given |= {
+            "include_dashboard": False,
+            "object_store_memory": _STORE,
+            "_temp_dir": str(folder),
+            "_system_config": {"worker_niceness": 0},  # as fast as without Ray
+        }
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(**given, log_to_driver=False, logging_level="ERROR", configure_logging=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise QregError(
+            f"no Ray cluster at {address}: {str(error).strip().partition(chr(10))[0]}",
+            hint="start one: ray start --head; or use this machine alone: local",
+        ) from error
+    finally:
+        with contextlib.suppress(ValueError, TypeError):  # not in the main thread, or not Python's
+            signal.signal(signal.SIGTERM, handler)
+    stack.callback(_left, ray)
+    return ray
+
+
+def _left(ray: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray.shutdown()

@@ -1,0 +1,78 @@
+"""A process with PyTorch imported that does pieces of work in forks: ``-m qreg.processes.server``.
+
+It reads jobs as lines of JSON and writes a line for each result; it ends with its input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import sys
+from typing import Any
+
+from qreg.processes.executor import Piece, Places
+from qreg.processes.local import LocalExecutor
+from qreg.processes.stopping import Stopped, stoppable
+
+_POLL_S = 0.02
+
+
+def main(imports: list[str]) -> int:
+    """Answer until the input ends."""
+    jobs, answers = os.dup(0), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # what a model reads is no job
+    os.dup2(2, 1)  # what it prints is no answer
+    try:
+        with stoppable():
+            for name in imports:
+                with contextlib.suppress(*[Exception] * name.startswith("?")):
+                    importlib.import_module(name.removeprefix("?"))
+            _write(answers, {"ready": True})
+            return _serve(jobs, answers)
+    except (Stopped, BrokenPipeError):
+        return 0
+
+
+def _serve(jobs: int, answers: Any) -> int:
+    rest = b""
+    while True:
+        more = os.read(jobs, 1 << 20)
+        if not more:
+            return 0
+        *lines, rest = (rest + more).split(b"\n")
+        for line in lines:
+            if not _answer(json.loads(line), jobs, answers):
+                return 0
+
+
+def _answer(job: dict[str, Any], jobs: int, answers: Any) -> bool:
+    """Whether the job was done; not so where the input ended before."""
+    places = Places(tuple((before, now) for before, now in job["moved"]))
+    pieces = [Piece(**one) for one in job["pieces"]]
+    executor = LocalExecutor(jobs=1, places=places)
+    try:
+        executor.add(pieces)
+        left = len(pieces)
+        while left:
+            for piece, result in executor.poll():
+                left -= 1
+                _write(answers, {"name": piece.name, "result": places.as_sent(result)})
+            if left and select.select([jobs], [], [], _POLL_S)[0]:
+                return False  # nothing is asked meanwhile: this is the end
+        _write(answers, {"done": True})
+        return True
+    finally:
+        executor.close()
+
+
+def _write(answers: Any, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer).encode() + b"\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,176 @@
+"""Pieces of work on a cluster: what they are sent, and what happens when machines are lost."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray")
+
+from qreg.processes.cluster import RayExecutor
+from qreg.processes.executor import Piece, run
+from qreg.processes.sending import folder_tree, package_tree
+from tests.cluster.nodes import Nodes, nodes
+
+pytestmark = pytest.mark.slow
+
+_TASKS = """
+import os, signal, time
+from pathlib import Path
+
+def square(content, places):
+    time.sleep(content.get("seconds", 0))
+    text = places.path(content["file"]).read_text()
+    return {"square": content["number"] ** 2, "text": text, "at": str(Path.cwd())}
+
+def crash(content, places):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def fail(content, places):
+    raise ValueError("so it is")
+
+def take_the_worker_along(content, places):
+    server = os.getppid()
+    worker = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(worker, signal.SIGKILL)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with nodes(tmp_path_factory.mktemp("cluster")) as found:
+        found.add()
+        found.add()
+        yield found
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "tasks_of_test.py").write_text(_TASKS)
+    (folder / "some.txt").write_text("text " * 1000)
+    return folder
+
+
+def _executor(cluster: Nodes, project: Path) -> RayExecutor:
+    trees = [package_tree(), folder_tree(project)]
+    return RayExecutor(cluster.address, trees, folder=project)
+
+
+def _square(project: Path, number: int, seconds: float = 0.0, group: str = "") -> Piece:
+    content = {"number": number, "file": str(project / "some.txt"), "seconds": seconds}
+    return Piece(f"square {number}", "tasks_of_test:square", json.dumps(content), group=group)
+
+
+def test_what_is_read_is_sent_once_to_each_machine(cluster: Nodes, project: Path) -> None:
+    pieces = [_square(project, number, 0.3) for number in range(8)]
+    first = _executor(cluster, project)
+    try:
+        found = {piece.name: result for piece, result in run(first, pieces)}
+    finally:
+        first.close()
+    assert {name: one["square"] for name, one in found.items()} == {
+        f"square {n}": n * n for n in range(8)
+    }
+    # as the sender calls them, whatever they are called there
+    assert {one["at"] for one in found.values()} == {str(project)}
+    assert len(first.counts.done) == 2
+    sizes = sum(e.size for t in (package_tree(), folder_tree(project)) for e in t.entries)
+    assert all(0 < sent <= sizes for sent in first.counts.sent.values())
+
+    (project / "some.txt").write_text("changed")
+    second = _executor(cluster, project)
+    try:
+        (_, result), *_ = run(second, pieces)
+    finally:
+        second.close()
+    assert result["text"] == "changed"
+    assert max(second.counts.sent.values()) == len("changed")
+
+
+def test_a_piece_that_ends_its_process_or_raises_has_that_as_its_result(
+    cluster: Nodes, project: Path
+) -> None:
+    bad = [Piece(name, f"tasks_of_test:{name}", group="g") for name in ("crash", "fail")]
+    pieces = [_square(project, 1, group="g"), *bad, _square(project, 2, group="g")]
+    executor = _executor(cluster, project)
+    try:
+        result = {piece.name: result for piece, result in run(executor, pieces)}
+    finally:
+        executor.close()
+    assert result["crash"]["died"] == "was killed by SIGKILL"
+    assert result["fail"]["raised"] == "ValueError: so it is"
+    assert [result[f"square {n}"]["square"] for n in (1, 2)] == [1, 4]
+
+
+def test_a_piece_that_ends_its_worker_twice_is_an_error_of_its_own(
+    cluster: Nodes, project: Path
+) -> None:
+    killer = Piece("killer", "tasks_of_test:take_the_worker_along", group="g")
+    pieces = [_square(project, 1, group="g"), killer, _square(project, 2, group="g")]
+    executor = _executor(cluster, project)
+    try:
+        found = [(piece.name, result) for piece, result in run(executor, pieces)]
+    finally:
+        executor.close()
+    assert sorted(name for name, _ in found) == ["killer", "square 1", "square 2"]
+    by_name = dict(found)
+    assert "ended its worker 2 times" in by_name["killer"]["died"]
+    assert [by_name[f"square {n}"]["square"] for n in (1, 2)] == [1, 4]
+    assert executor.counts.workers == 2
+
+
+def test_a_lost_machine_costs_no_result(cluster: Nodes, project: Path) -> None:
+    third = cluster.add()
+    pieces = [_square(project, n, 0.5, group=f"g{n // 4}") for n in range(24)]
+    executor, found, killed = _executor(cluster, project), [], False
+    try:
+        for piece, result in run(executor, pieces):
+            found.append((piece.name, result["square"]))
+            if not killed and third.node_id in executor.counts.done:
+                time.sleep(random.random())
+                cluster.kill(third)
+                killed = True
+    finally:
+        executor.close()
+    assert killed, executor.counts
+    assert sorted(found) == sorted((f"square {n}", n * n) for n in range(24))
+
+
+def test_nothing_is_left(cluster: Nodes, project: Path) -> None:
+    pieces = [_square(project, n, 30.0) for n in range(4)]
+    executor = _executor(cluster, project)
+    executor.add(pieces)
+    until = time.monotonic() + 60
+    while len(_servers()) < 2 and time.monotonic() < until:
+        list(executor.poll())
+        time.sleep(0.1)
+    assert len(_servers()) == 2
+    executor.close()
+    until = time.monotonic() + 20
+    while _servers() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not _servers()
+
+
+def _servers() -> list[str]:
+    """The processes here that do pieces of work for a cluster, with their forks' parents."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                status = (process / "status").read_text()
+            except OSError:
+                continue
+            parent = next(x for x in status.splitlines() if x.startswith("PPid")).split()[1]
+            if b"qreg.processes.server" in words and parent not in found:
+                found.append(process.name)
+    return [one for one in found if Path("/proc", one).exists()]

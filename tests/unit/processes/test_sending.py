@@ -1,0 +1,241 @@
+"""What another machine needs is made there by content, and pieces run in it: without a cluster."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qreg.data.draw import Draw
+from qreg.errors import QregError
+from qreg.measure.options import Options
+from qreg.models.source import ModelSource
+from qreg.processes import on_node, sending
+from qreg.processes.executor import Places
+from qreg.processes.sending import Tree, folder_tree, options_at, settings_at, trees_of
+from qreg.records.case import Case
+from qreg.settings import read_settings
+
+_TASK = """
+import os, time
+from pathlib import Path
+
+def read(content, places):
+    return {"text": places.path(content["file"]).read_text(), "at": os.getcwd()}
+
+def crash(content, places):
+    time.sleep(1)  # what was found before has come
+    os.kill(os.getppid(), 9)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "tasks_of_test.py").write_text(_TASK)
+    (folder / "inner" / "a.txt").write_text("text")
+    return folder
+
+
+def _job(trees: Sequence[Tree], folder: Path, *tasks: str, sent: bool = True) -> dict[str, Any]:
+    content = json.dumps({"file": str(folder / "inner" / "a.txt")})
+    start = {"folder": str(folder), "paths": [trees[0].prefix], "imports": [], "threads": 1}
+    parts = [part for tree in trees for e in tree.entries for part in e.parts]
+    return {
+        "trees": [[tree.prefix, tree.digest] for tree in trees],
+        "start": start,
+        "sent": parts if sent else [],
+        "pieces": [
+            {"name": task, "task": f"tasks_of_test:{task}", "content": content, "group": "g"}
+            for task in tasks
+        ],
+    }
+
+
+def _work(job: dict[str, Any], trees: Sequence[Tree]) -> list[dict[str, Any]]:
+    asked: list[str] = []
+
+    def fetch(digests: list[str]) -> Iterator[tuple[str, bytes]]:
+        asked.extend(digests)
+        for tree in trees:
+            for number, entry in enumerate(tree.entries):
+                for part, digest in enumerate(entry.parts):
+                    if digest in digests:
+                        yield digest, tree.read(number, part)
+
+    try:
+        return list(on_node.work(job, {tree.digest: tree.listing for tree in trees}, fetch))
+    finally:
+        on_node.close()
+
+
+def test_folders_are_made_from_what_lacks_and_pieces_run_in_them(
+    project: Path, own_cache: Path
+) -> None:
+    trees = [sending.package_tree(), folder_tree(project)]
+    first = _work(_job(trees, project, "read", sent=False), trees)
+    assert set(first[0]) == {"lacks"}
+    assert len(first) == 1
+    fetched, answer = _work(_job(trees, project, "read"), trees)
+    assert fetched["fetched"] > 1 << 20
+    # as the sender calls it, although the process was in a folder of the cache
+    assert answer["result"] == {"text": "text", "at": str(project)}
+    assert list((own_cache / "nodes" / "trees").glob("*/inner/a.txt"))
+
+    (project / "inner" / "a.txt").write_text("other")
+    trees = [trees[0], folder_tree(project)]
+    assert [
+        len(one) for one in _work(_job(trees, project, "read", sent=False), trees)[0].values()
+    ] == [1]
+    fetched, answer = _work(_job(trees, project, "read"), trees)
+    assert fetched["fetched"] == len("other")
+    assert answer["result"]["text"] == "other"
+
+
+def test_a_piece_that_ends_the_process_of_the_work_is_said(project: Path, own_cache: Path) -> None:
+    trees = [sending.package_tree(), folder_tree(project)]
+    answers = _work(_job(trees, project, "read", "crash", "read"), trees)
+    assert [next(iter(one)) for one in answers] == ["fetched", "name", "ended"]
+
+
+def test_a_process_that_cannot_start_says_why(project: Path, own_cache: Path) -> None:
+    trees = [sending.package_tree(), folder_tree(project)]
+    job = _job(trees, project, "read")
+    job["start"]["imports"] = ["no_such_module"]
+    with pytest.raises(RuntimeError, match="No module named 'no_such_module'"):
+        _work(job, trees)
+
+
+def test_what_leads_out_of_its_folder_or_is_something_else_is_refused(
+    project: Path, own_cache: Path
+) -> None:
+    tree = folder_tree(project)
+    listing = [["../out.txt", *tree.listing[0][1:]]]
+
+    def fetch(digests: list[str]) -> Iterator[tuple[str, bytes]]:
+        for digest in digests:
+            yield digest, tree.read(0, 0)
+
+    def wrong(digests: list[str]) -> Iterator[tuple[str, bytes]]:
+        for digest in digests:
+            yield digest, b"something else"
+
+    own_cache.mkdir()
+    with pytest.raises(ValueError, match="leads out"):
+        on_node._tree(own_cache, "0" * 32, listing, fetch)
+    assert not (own_cache / "out.txt").exists()
+    with pytest.raises(ValueError, match="something else"):
+        on_node._tree(own_cache / "x", tree.digest, tree.listing, wrong)
+
+
+def test_large_files_travel_in_parts(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "PART", 1 << 10)
+    content = np.random.default_rng(0).bytes(2500)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "large.bin").write_bytes(content)
+    tree = folder_tree(tmp_path / "data")
+    assert len(tree.entries[0].parts) == 3
+
+    def fetch(digests: list[str]) -> Iterator[tuple[str, bytes]]:
+        for part, digest in enumerate(tree.entries[0].parts):
+            if digest in digests:
+                yield digest, tree.read(0, part)
+
+    own_cache.mkdir()
+    folder, count = on_node._tree(own_cache, tree.digest, tree.listing, fetch)
+    assert (folder / "large.bin").read_bytes() == content
+    assert count == 2500
+    (tmp_path / "data" / "large.bin").write_bytes(content[::-1])
+    with pytest.raises(QregError, match="changed while it was sent"):
+        tree.read(0, 0)
+
+
+_TABLE = """
+[tool.qreg]
+models = [{ factory = "nets:net", name = "net", weights = "../weights/net.safetensors" }]
+datasets = [{ source = "../data/colours.npz", name = "colours", samples = { size = 20 } }]
+baselines = "kept"
+data-dir = "/data/sets"
+"""
+
+
+def test_a_project_is_read_where_it_was_put(tmp_path: Path) -> None:
+    sent, here = tmp_path / "sent", tmp_path / "here"
+    for folder in (sent / "project", here / "tree0"):
+        folder.mkdir(parents=True)
+        (folder / "pyproject.toml").write_text(_TABLE)
+    places = Places(
+        (
+            (str(sent / "project"), str(here / "tree0")),
+            (str(sent / "data"), str(here / "tree1")),
+            (str(sent / "weights"), str(here / "tree2")),
+            ("/data/sets", str(here / "tree3")),
+        )
+    )
+    found = settings_at(str(sent / "project"), places)
+    assert found.root == here / "tree0"
+    assert found.definitions == (
+        ModelSource("net", "nets:net", weights=here / "tree2" / "net.safetensors"),
+    )
+    assert found.dataset_definitions[0].source == str(here / "tree1" / "colours.npz")
+    assert found.dataset_definitions[0].samples == Draw(20)
+    assert (found.baselines, found.data_dir) == (here / "tree0" / "kept", here / "tree3")
+    as_before = settings_at(str(sent / "project"), Places())
+    assert as_before == read_settings(sent / "project" / "pyproject.toml")
+
+
+def test_options_name_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QREG_DATA_DIR", str(tmp_path / "sets"))
+    sent = sending.sent_options(Options(threads=1, sources=(("x", str(tmp_path / "x.npz")),)))
+    assert sent.data_dir == tmp_path / "sets"
+    places = Places(((str(tmp_path), "/elsewhere"),))
+    found = options_at(sent.plain(), places)
+    assert str(found.data_dir) == "/elsewhere/sets"
+    assert found.sources == (("x", "/elsewhere/x.npz"),)
+
+
+def test_what_a_project_needs(tmp_path: Path, colours: Path, nets: str) -> None:
+    (tmp_path / "data").mkdir()
+    os.link(colours, tmp_path / "data" / "colours.npz")
+    (tmp_path / "baselines" / "colours").mkdir(parents=True)
+    (tmp_path / "baselines" / "colours" / "x.json").write_text("{}")
+    (tmp_path / "baselines" / "other").mkdir()
+    (tmp_path / "baselines" / "other" / "y.json").write_text("{}")
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "z").write_text("")
+    (tmp_path / "pyproject.toml").write_text(
+        f'[tool.qreg]\nmodels = ["{nets}:make_net"]\ndatasets = ["data/colours.npz"]\n'
+    )
+    settings = read_settings(tmp_path / "pyproject.toml")
+    assert settings is not None
+    case = Case("colours", f"{nets}:make_net", "dynamic", "x86")
+    options = Options(checkpoints=tmp_path / "weights", data_dir=tmp_path / "sets")
+    trees = trees_of(settings, [case], options, tmp_path / "baselines")
+    found = {(tree.prefix, one.path) for tree in trees[1:] for one in tree.entries}
+    assert found == {
+        (str(tmp_path), f"{nets}.py"),
+        (str(tmp_path), "pyproject.toml"),
+        (str(tmp_path / "baselines"), "colours/x.json"),
+        (str(tmp_path / "data"), "colours.npz"),
+    }
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("ray") is not None, reason="Ray is installed: tests/cluster"
+)
+def test_without_ray_the_command_that_installs_it_is_named(project: Path) -> None:
+    from qreg.processes.cluster import RayExecutor
+
+    with pytest.raises(QregError, match="Ray is not installed") as caught:
+        RayExecutor("auto", [folder_tree(project)], folder=project)
+    assert "qreg[ray]" in caught.value.hint
