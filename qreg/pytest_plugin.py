@@ -128,9 +128,9 @@ def _register_summary(config: pytest.Config) -> None:
     """Once, in the process that prints."""
     if hasattr(config, "workerinput") or config.pluginmanager.has_plugin("qreg-summary"):
         return
-    from qreg.gate.pytest_summary import Summary
+    from qreg.gate.pytest_summary import RunSummary
 
-    summary = Summary(config, partial(_locate, config), not_judged(config))
+    summary = RunSummary(config, partial(_locate, config), not_judged(config))
     summary.store = partial(_store, config)
     config.pluginmanager.register(summary, "qreg-summary")
 

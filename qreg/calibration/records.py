@@ -49,7 +49,7 @@ class SizeSummary:
 
 
 @dataclass(frozen=True)
-class Site:
+class RangeSite:
     """A site that has a range, over all draws of the largest size.
 
     Attributes:
@@ -103,4 +103,4 @@ class CalibrationAudit:
     enough: int | None
     draws: tuple[DrawResult, ...]
     sizes: tuple[SizeSummary, ...]
-    sites: tuple[Site, ...]
+    sites: tuple[RangeSite, ...]

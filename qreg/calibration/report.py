@@ -8,7 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from qreg.calibration.records import CalibrationAudit, Site
+from qreg.calibration.records import CalibrationAudit, RangeSite
 from qreg.errors import UnavailableError
 from qreg.records.decode import plain
 from qreg.report.escape import plot as literal
@@ -151,7 +151,7 @@ def _table(title: str) -> Table:
     )  # fmt: skip
 
 
-def _shown(found: CalibrationAudit) -> list[Site]:
+def _shown(found: CalibrationAudit) -> list[RangeSite]:
     drifting = [one for one in found.sites if one.drifts]
     return list(dict.fromkeys((*found.sites[:_SHOWN], *drifting[:_SHOWN])))
 
@@ -164,7 +164,7 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2g} %"
 
 
-def _drift(one: Site) -> str:
+def _drift(one: RangeSite) -> str:
     if one.p_value is None or one.larger is None:
         return "-"
     return (

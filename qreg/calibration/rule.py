@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from qreg.calibration.records import DrawResult, Site, SizeSummary
+from qreg.calibration.records import DrawResult, RangeSite, SizeSummary
 from qreg.stats.holm import holm
 
 #: The level of all intervals, and the level at which any site of an audit is said to drift.
@@ -69,7 +69,7 @@ def drift(test: Array, held: Array) -> tuple[float, float]:
     return larger, p_value if math.isfinite(p_value) else 1.0
 
 
-def with_drift(sites: Sequence[Site]) -> tuple[Site, ...]:
+def with_drift(sites: Sequence[RangeSite]) -> tuple[RangeSite, ...]:
     """The sites with those that drift marked, by Holm's procedure over all that were tested."""
     tested = [number for number, one in enumerate(sites) if one.p_value is not None]
     hits = holm([sites[number].p_value or 0.0 for number in tested], alpha=DRIFT_LEVEL)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from qreg.calibration.records import CalibrationAudit, DrawResult, Site
+from qreg.calibration.records import CalibrationAudit, DrawResult, RangeSite
 from qreg.calibration.rule import drift, enough, summarize_size, wander, with_drift
 from qreg.data import Dataset, Samples, inputs
 from qreg.data.draw import RANDOM, STRATIFIED, Draw
@@ -202,7 +202,7 @@ class _Audit:
             rows[number, : len(row)] = row
         return spread_of_a_sample(rows, summarize) / math.sqrt(count)
 
-    def sites(self, size: int, draws: int) -> Iterator[Site]:
+    def sites(self, size: int, draws: int) -> Iterator[RangeSite]:
         """Every site with a range, of the draws of the largest size."""
         subject = self._first[size]
         every = [self._scales[size, seed] for seed in range(draws)]
@@ -211,7 +211,7 @@ class _Audit:
         for name in names:
             found = [one[name] for one in every]
             zeros = [one.zero_point for one in found]
-            site = Site(
+            site = RangeSite(
                 name=name,
                 scale=float(np.median([one.scale for one in found])),
                 wander=wander([one.scale for one in found]),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from qreg.check.attempt import Build, attempt
-from qreg.check.records import Outcome
+from qreg.check.records import AttemptOutcome
 from qreg.data.inputs import Inputs
 from qreg.processes.forked import run_together
 from qreg.processes.temporary import temporary_folder
@@ -41,4 +41,4 @@ def _works(name: str, build: Build, engine: str, batches: Sequence[Inputs]) -> d
     # kernels of a process that has run in parallel hang in its forks
     torch.set_num_threads(1)
     with logging_silenced():
-        return {"works": attempt(name, build, engine, batches).outcome is Outcome.WORKS}
+        return {"works": attempt(name, build, engine, batches).outcome is AttemptOutcome.WORKS}

@@ -16,7 +16,7 @@ from torch.ao import quantization as ao
 from torch.ao.nn.quantized import dynamic as nnqd
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from qreg.check.records import Attempt, Level, Outcome, Remark
+from qreg.check.records import Attempt, AttemptOutcome, Remark, RemarkLevel
 from qreg.check.rule import joined, listed
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
@@ -45,7 +45,9 @@ def attempt(method: str, build: Build, engine: str, batches: Sequence[Inputs]) -
         with use_engine(engine), torch.no_grad():
             found = _attempt(get_method(method), build, engine, batches)
     except UnavailableError as error:
-        found = partial(Attempt, outcome=Outcome.UNAVAILABLE, reason=str(error), remedy=error.hint)
+        found = partial(
+            Attempt, outcome=AttemptOutcome.UNAVAILABLE, reason=str(error), remedy=error.hint
+        )
     except Exception as error:
         found = partial(_blocked, error=error)
     return found(method=method, seconds=round(time.monotonic() - start, 2))
@@ -55,7 +57,7 @@ def _blocked(method: str, seconds: float, *, error: Exception) -> Attempt:
     found = diagnosis_of(error)
     return Attempt(
         method,
-        Outcome.BLOCKED,
+        AttemptOutcome.BLOCKED,
         where=found.where,
         operator=found.operator,
         reason=found.reason,
@@ -83,7 +85,7 @@ def _attempt(
     remarks = [*_not_finite(output), *meetings, *_unobserved(made), *_left_float(method, size)]
     return partial(
         Attempt,
-        outcome=Outcome.WORKS,
+        outcome=AttemptOutcome.WORKS,
         remarks=tuple(dict.fromkeys(remarks)),
         weight_bytes=size.weight_bytes,
         float_bytes=sum(one.bytes for one in size.float_weights),
@@ -102,7 +104,7 @@ def _not_finite(output: Any) -> Iterator[Remark]:
     tensors = [output] if isinstance(output, torch.Tensor) else []
     if any(t.is_floating_point() and not torch.isfinite(t).all() for t in tensors):
         text = "the quantized model's output has NaN or infinity"
-        yield Remark("finite", Level.WARNING, text, "compare it layer by layer: qreg compare")
+        yield Remark("finite", RemarkLevel.WARNING, text, "compare it layer by layer: qreg compare")
 
 
 def _left_float(method: Method, size: Size) -> Iterator[Remark]:
@@ -116,7 +118,7 @@ def _left_float(method: Method, size: Size) -> Iterator[Remark]:
     largest = sorted(by_layer.items(), key=lambda pair: -pair[1])
     if largest:
         names = listed([f"{name or 'the model'} ({count:,} bytes)" for name, count in largest])
-        yield Remark("float layers", Level.NOTE, f"weights stay float in {names}")
+        yield Remark("float layers", RemarkLevel.NOTE, f"weights stay float in {names}")
 
 
 def own_path_of(path: str) -> str:
@@ -136,7 +138,7 @@ def _unobserved(made: nn.Module) -> Iterator[Remark]:
     if idle:
         text = f"calibration never reached {listed(idle)}: scale 1 and zero point 0 are a guess"
         advice = "calibrate with samples that run it, or take it out of the model"
-        yield Remark("observers", Level.WARNING, text, advice, idle[0])
+        yield Remark("observers", RemarkLevel.WARNING, text, advice, idle[0])
 
 
 def _number(value: Any) -> float | None:
@@ -192,6 +194,6 @@ def plain(found: Attempt) -> dict[str, Any]:
 
 def of_plain(record: dict[str, Any]) -> Attempt:
     """From JSON."""
-    remarks = tuple(Remark(**{**r, "level": Level(r["level"])}) for r in record["remarks"])
+    remarks = tuple(Remark(**{**r, "level": RemarkLevel(r["level"])}) for r in record["remarks"])
     tuples = {"remarks": remarks, "instead": tuple(record["instead"])}
-    return Attempt(**{**record, "outcome": Outcome(record["outcome"]), **tuples})
+    return Attempt(**{**record, "outcome": AttemptOutcome(record["outcome"]), **tuples})

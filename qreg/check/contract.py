@@ -12,7 +12,7 @@ import torch
 from torch import fx, nn
 from torch.ao import quantization as ao
 
-from qreg.check.records import Observed
+from qreg.check.records import ObservedModel
 from qreg.data import Batch, Dataset, inputs
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import diagnosis_of
@@ -41,14 +41,14 @@ class Labelled:
 
 
 @torch.no_grad()
-def observe_contract(model: nn.Module, given: Labelled) -> Observed:
+def observe_contract(model: nn.Module, given: Labelled) -> ObservedModel:
     """Run a float model, in evaluation mode, on a few inputs.
 
     Raises:
         Exception: whatever it raises on an ordinary batch.
     """
     if names := quantized_modules(model):
-        return Observed(quantized=names)
+        return ObservedModel(quantized=names)
     batch = given.batches[0]
     with _outputs(model) as first:
         outputs = inputs.call(model, batch)
@@ -56,7 +56,7 @@ def observe_contract(model: nn.Module, given: Labelled) -> Observed:
         inputs.call(model, batch)
     logits = _tensor(outputs)
     alone, apart = _alone(model, batch, logits)
-    return Observed(
+    return ObservedModel(
         outputs=logits.shape[1] if logits is not None and logits.ndim == 2 else 0,
         classes=given.classes,
         alone=alone,
@@ -234,6 +234,6 @@ def _accuracy(model: nn.Module, given: Labelled) -> dict[str, Any]:
     return {"correct": correct, "total": len(given.labels), "chance": most}
 
 
-def plain(seen: Observed) -> dict[str, Any]:
+def plain(seen: ObservedModel) -> dict[str, Any]:
     """As JSON."""
     return asdict(seen)

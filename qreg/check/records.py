@@ -83,7 +83,7 @@ def _range(text: str, dtype: str, found: re.Match[str]) -> tuple[float | None, f
     return low, high
 
 
-class Level(Enum):
+class RemarkLevel(Enum):
     """How much a finding about a model weighs."""
 
     BROKEN = "broken"  # nothing can be measured
@@ -96,13 +96,13 @@ class Remark:
     """One finding about a model, or about what a method made of it, in one line."""
 
     check: str
-    level: Level
+    level: RemarkLevel
     text: str
     advice: str = ""
     where: str = ""
 
 
-class Outcome(Enum):
+class AttemptOutcome(Enum):
     """Whether a method can quantize a model."""
 
     WORKS = "works"
@@ -126,7 +126,7 @@ class Attempt:
     """
 
     method: str
-    outcome: Outcome
+    outcome: AttemptOutcome
     where: str = ""
     operator: str = ""
     reason: str = ""
@@ -140,7 +140,7 @@ class Attempt:
     traceback: str = ""
 
     def __post_init__(self) -> None:
-        if (self.outcome is Outcome.WORKS) == bool(self.reason):
+        if (self.outcome is AttemptOutcome.WORKS) == bool(self.reason):
             raise ValueError(f"{self.method}: {self.outcome.value} with reason '{self.reason}'")
 
     @property
@@ -150,7 +150,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObservedModel:
     """What was observed of the float model, on a few inputs; the rule reads its contract from it.
 
     Attributes:
@@ -209,12 +209,12 @@ class CheckReport:
     @property
     def broken(self) -> bool:
         """Whether the model does not keep the contract."""
-        return any(remark.level is Level.BROKEN for remark in self.contract)
+        return any(remark.level is RemarkLevel.BROKEN for remark in self.contract)
 
     @property
     def working(self) -> tuple[str, ...]:
         """The methods that quantize it."""
-        return tuple(a.method for a in self.attempts if a.outcome is Outcome.WORKS)
+        return tuple(a.method for a in self.attempts if a.outcome is AttemptOutcome.WORKS)
 
     @property
     def status(self) -> int:

@@ -10,10 +10,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from qreg.check.records import Attempt, CheckReport, Level, Outcome, Remark
+from qreg.check.records import Attempt, AttemptOutcome, CheckReport, Remark, RemarkLevel
 
-_STYLES = {Outcome.WORKS: "green", Outcome.BLOCKED: "red", Outcome.UNAVAILABLE: "yellow"}
-_LEVELS = {Level.BROKEN: "red", Level.WARNING: "yellow", Level.NOTE: ""}
+_STYLES = {
+    AttemptOutcome.WORKS: "green",
+    AttemptOutcome.BLOCKED: "red",
+    AttemptOutcome.UNAVAILABLE: "yellow",
+}
+_LEVELS = {RemarkLevel.BROKEN: "red", RemarkLevel.WARNING: "yellow", RemarkLevel.NOTE: ""}
 MB = 1e6
 
 
@@ -47,7 +51,7 @@ def methods_table(report: CheckReport) -> Table:
 
 def _row(one: Attempt) -> tuple[Text | str, ...]:
     sizes = ("", "")
-    if one.outcome is Outcome.WORKS:
+    if one.outcome is AttemptOutcome.WORKS:
         share = one.float_bytes / one.weight_bytes if one.weight_bytes else 0.0
         sizes = (f"{one.weight_bytes / MB:.3f}", f"{share:.0%}")
     outcome = Text(one.outcome.value, style=_STYLES[one.outcome])
@@ -58,7 +62,7 @@ def attempt_lines(report: CheckReport) -> tuple[Text, ...]:
     """Why methods are blocked and what to do, and remarks on those that work."""
     lines: list[Text] = []
     for one in report.attempts:
-        if one.outcome is not Outcome.WORKS:
+        if one.outcome is not AttemptOutcome.WORKS:
             lines.append(Text(f"{one.method}: {one.reason}", style=_STYLES[one.outcome]))
             lines += [Text(f"  {one.advice}")] if one.advice else []
         for remark in one.remarks:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from scipy import special
 
-from qreg.check.records import Attempt, Level, Observed, Outcome, Remark
+from qreg.check.records import Attempt, AttemptOutcome, ObservedModel, Remark, RemarkLevel
 from qreg.diagnosis.rule import that_work
 from qreg.diagnosis.rule import untried as methods_to_try
 
@@ -22,19 +22,19 @@ CHANCE_LEVEL = 0.01
 _SHOWN = 4
 
 
-def contract_remarks(seen: Observed) -> tuple[Remark, ...]:
+def contract_remarks(seen: ObservedModel) -> tuple[Remark, ...]:
     """Remarks on the float model, the most severe first."""
     found = [*_broken(seen), *_warnings(seen), *_notes(seen)]
-    return tuple(sorted(found, key=lambda remark: list(Level).index(remark.level)))
+    return tuple(sorted(found, key=lambda remark: list(RemarkLevel).index(remark.level)))
 
 
-def _broken(seen: Observed) -> list[Remark]:
+def _broken(seen: ObservedModel) -> list[Remark]:
     found = []
     if seen.quantized:
         found.append(
             Remark(
                 "quantized",
-                Level.BROKEN,
+                RemarkLevel.BROKEN,
                 f"the model is already quantized: {listed(seen.quantized)}",
                 "give the float model; a quantized one is the output of a method",
                 seen.quantized[0],
@@ -44,7 +44,7 @@ def _broken(seen: Observed) -> list[Remark]:
         found.append(
             Remark(
                 "batch of one",
-                Level.BROKEN,
+                RemarkLevel.BROKEN,
                 f"a batch of one sample fails: {seen.alone}",
                 "name the dimensions: x.flatten(1), not x.squeeze() or x.flatten()",
             )
@@ -53,7 +53,7 @@ def _broken(seen: Observed) -> list[Remark]:
         found.append(
             Remark(
                 "finite",
-                Level.BROKEN,
+                RemarkLevel.BROKEN,
                 f"{seen.not_finite or 'the model'} outputs NaN or infinity",
                 "check that the weights are trained and loaded, and the inputs normalised",
                 seen.not_finite,
@@ -63,7 +63,7 @@ def _broken(seen: Observed) -> list[Remark]:
         found.append(
             Remark(
                 "deterministic",
-                Level.BROKEN,
+                RemarkLevel.BROKEN,
                 f"two runs of the same batch differ, first in {seen.random or 'the model'}",
                 "disable randomness in evaluation mode: functional.dropout(x, "
                 "training=self.training)",
@@ -76,7 +76,7 @@ def _broken(seen: Observed) -> list[Remark]:
         found.append(
             Remark(
                 "task",
-                Level.BROKEN,
+                RemarkLevel.BROKEN,
                 f"task '{seen.task}' cannot score the outputs: {seen.misfit}",
                 f"name the task: {fitting}{others}",
             )
@@ -85,7 +85,7 @@ def _broken(seen: Observed) -> list[Remark]:
         found.append(
             Remark(
                 "classes",
-                Level.BROKEN,
+                RemarkLevel.BROKEN,
                 f"{seen.outputs} outputs for {seen.classes} classes",
                 f"give the model a head of {seen.classes} outputs",
             )
@@ -93,13 +93,13 @@ def _broken(seen: Observed) -> list[Remark]:
     return found
 
 
-def _warnings(seen: Observed) -> list[Remark]:
+def _warnings(seen: ObservedModel) -> list[Remark]:
     found = []
     if seen.random is None and seen.neighbours > NEIGHBOURS:
         found.append(
             Remark(
                 "batch",
-                Level.WARNING,
+                RemarkLevel.WARNING,
                 f"a sample's output depends on other samples of its batch ({seen.neighbours:.1%} "
                 "of the largest output)",
                 "do not use batch statistics: eval(), track_running_stats=True",
@@ -109,7 +109,7 @@ def _warnings(seen: Observed) -> list[Remark]:
         found.append(
             Remark(
                 "constant",
-                Level.WARNING,
+                RemarkLevel.WARNING,
                 "the output does not depend on the input",
                 "check that the weights are loaded and no activation is dead",
             )
@@ -118,7 +118,7 @@ def _warnings(seen: Observed) -> list[Remark]:
         found.append(
             Remark(
                 "classes",
-                Level.WARNING,
+                RemarkLevel.WARNING,
                 f"{seen.outputs} outputs for {seen.classes} classes: the first {seen.classes} "
                 "are taken to be the classes",
                 f"give the model a head of {seen.classes} outputs, if they are not",
@@ -128,7 +128,7 @@ def _warnings(seen: Observed) -> list[Remark]:
         found.append(
             Remark(
                 "accuracy",
-                Level.WARNING,
+                RemarkLevel.WARNING,
                 f"{seen.correct} of {seen.total} samples are right, no better than guessing",
                 "check that the weights are loaded and that the classes are in the same order",
             )
@@ -136,14 +136,14 @@ def _warnings(seen: Observed) -> list[Remark]:
     return found
 
 
-def _notes(seen: Observed) -> list[Remark]:
+def _notes(seen: ObservedModel) -> list[Remark]:
     found = []
     if seen.repeated:
         names = listed([f"{name} ({count} times)" for name, count in seen.repeated])
         found.append(
             Remark(
                 "repeated layers",
-                Level.NOTE,
+                RemarkLevel.NOTE,
                 f"run more than once: {names}",
                 "eager methods share one range among all uses and fuse none: one module per use",
                 seen.repeated[0][0],
@@ -153,7 +153,7 @@ def _notes(seen: Observed) -> list[Remark]:
         found.append(
             Remark(
                 "fx",
-                Level.NOTE,
+                RemarkLevel.NOTE,
                 f"torch.export exports the model, torch.fx cannot trace it: {seen.fx}",
                 "pt2e methods work, fx methods do not, eager ones do not fuse layers",
             )
@@ -162,7 +162,7 @@ def _notes(seen: Observed) -> list[Remark]:
         found.append(
             Remark(
                 "export",
-                Level.NOTE,
+                RemarkLevel.NOTE,
                 f"torch.fx traces the model, torch.export cannot export it: {seen.export}",
                 "fx methods work, pt2e methods do not",
             )
@@ -194,10 +194,10 @@ def joined(operator: str, scales: Sequence[float], *, where: str, own: bool) -> 
     if own:
         text = f"{operator} joins tensors whose scales are {apart:.1f} times apart"
         advice = "the finer one loses precision: scale both to one range, or keep it in float"
-        return Remark("scales", Level.NOTE, text, advice, where)
+        return Remark("scales", RemarkLevel.NOTE, text, advice, where)
     text = f"{operator} gives its result the first tensor's scale; another is {apart:.1f} times it"
     advice = f"values are clipped or coarse: use FloatFunctional().{operator}(...)"
-    return Remark("scales", Level.WARNING, text, advice, where)
+    return Remark("scales", RemarkLevel.WARNING, text, advice, where)
 
 
 def untried(attempts: Sequence[Attempt], others: Sequence[Attempt] = ()) -> tuple[str, ...]:
@@ -207,7 +207,7 @@ def untried(attempts: Sequence[Attempt], others: Sequence[Attempt] = ()) -> tupl
         others: methods that were tried only because they are alternatives.
     """
     works = _works((*attempts, *others))
-    blocked = [one for one in attempts if one.outcome is Outcome.BLOCKED]
+    blocked = [one for one in attempts if one.outcome is AttemptOutcome.BLOCKED]
     return tuple(dict.fromkeys(n for one in blocked for n in methods_to_try(one.instead, works)))
 
 
@@ -224,11 +224,11 @@ def with_what_works(
 
 
 def _works(attempts: Sequence[Attempt]) -> dict[str, bool]:
-    return {one.method: one.outcome is Outcome.WORKS for one in attempts}
+    return {one.method: one.outcome is AttemptOutcome.WORKS for one in attempts}
 
 
 def _instead(one: Attempt, works: Mapping[str, bool]) -> Attempt:
-    if one.outcome is not Outcome.BLOCKED:
+    if one.outcome is not AttemptOutcome.BLOCKED:
         return one
     instead, known = that_work(one.instead, works)
     return replace(one, instead=instead, known=known)

@@ -21,12 +21,12 @@ from qreg.check.contract import Labelled, observe_contract, observe_tracing
 from qreg.check.contract import plain as plain_contract
 from qreg.check.records import (
     Attempt,
+    AttemptOutcome,
     CheckReport,
     InputShape,
-    Level,
-    Observed,
-    Outcome,
+    ObservedModel,
     Remark,
+    RemarkLevel,
 )
 from qreg.check.rule import contract_remarks, untried, with_what_works
 from qreg.data.inputs import Inputs
@@ -253,11 +253,11 @@ def _judged(found: dict[str, Any], tracing: dict[str, Any]) -> tuple[Remark, ...
     if reason:
         text = f"the float model does not run: {reason}"
         advice = found.get("hint", "")
-        return (Remark("runs", Level.BROKEN, text, advice, found.get("where", "")),)
+        return (Remark("runs", RemarkLevel.BROKEN, text, advice, found.get("where", "")),)
     traced = {key: tracing.get(key, "") for key in ("fx", "export")}
     lists = {key: tuple(found[key]) for key in ("quantized", "fitting")}
     repeated = tuple((name, count) for name, count in found["repeated"])
-    return contract_remarks(Observed(**{**found, **lists, "repeated": repeated, **traced}))
+    return contract_remarks(ObservedModel(**{**found, **lists, "repeated": repeated, **traced}))
 
 
 def _attempt(method: str, found: dict[str, Any]) -> Attempt:
@@ -267,7 +267,7 @@ def _attempt(method: str, found: dict[str, Any]) -> Attempt:
     advice = "PyTorch's own fault, by all signs: report it there"
     return Attempt(
         method,
-        Outcome.BLOCKED,
+        AttemptOutcome.BLOCKED,
         reason=reason,
         remedy=advice,
         traceback=found.get("details", ""),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from qreg.history.records import GateEntry
-    from qreg.history.run import Judged
+    from qreg.history.run import JudgedCases
     from qreg.records.case import Case
     from qreg.speed.records import HistoryEntry
 
@@ -103,7 +103,7 @@ def run_record(args: argparse.Namespace) -> int:
     return int(bool(judged.failures) or not judged.found)
 
 
-def _judged(args: argparse.Namespace) -> Judged:
+def _judged(args: argparse.Namespace) -> JudgedCases:
     from qreg.cli.terminal import progress_bar
 
     with progress_bar() as show:

@@ -183,10 +183,10 @@ def _write(args: argparse.Namespace, report: UpgradeReport) -> None:
 
 
 def _status(report: UpgradeReport, *, strict: bool) -> int:
-    from qreg.upgrade.records import Level
+    from qreg.upgrade.records import UpgradeLevel
 
     compared = any(one.level is not None for one in report.cases)
-    worst = Level.SAFE if strict else Level.DIFFERENT
+    worst = UpgradeLevel.SAFE if strict else UpgradeLevel.DIFFERENT
     return int(not compared or report.level.severity > worst.severity)
 
 

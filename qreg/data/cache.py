@@ -49,7 +49,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class CacheEntry:
     """What an entry holds: arrays mapped read-only, and notes on how they were made."""
 
     arrays: dict[str, Array]
@@ -149,7 +149,9 @@ def _write_rows(path: Path, shape: tuple[int, ...], rows: Iterator[Pixels]) -> N
             file.write(np.ascontiguousarray(row, dtype=np.uint8).tobytes())
 
 
-def _entry(key: str, write: Callable[[Path], tuple[str, ...]], *, size: int = 0) -> Entry | None:
+def _entry(
+    key: str, write: Callable[[Path], tuple[str, ...]], *, size: int = 0
+) -> CacheEntry | None:
     """The entry of that key, written where it is not there; None where it cannot be kept.
 
     Raises:
@@ -172,13 +174,13 @@ def _entry(key: str, write: Callable[[Path], tuple[str, ...]], *, size: int = 0)
             # mapped before it is moved: what was just written need not be verified again
             arrays = _mapped(half, files)
             _put_in_place(half, folder)
-            return Entry(arrays, notes)
+            return CacheEntry(arrays, notes)
         finally:
             shutil.rmtree(half, ignore_errors=True)
     return None
 
 
-def _read(folder: Path) -> Entry | None:
+def _read(folder: Path) -> CacheEntry | None:
     """The entry, if it is complete, undamaged, and owned by this user."""
     if not folder.exists() or not _own(folder):
         return None
@@ -191,7 +193,7 @@ def _read(folder: Path) -> Entry | None:
             path = folder / f"{name}.npy"
             if Path(name).name != name or not _is_whole(path) or file_sha256(path) != sha256:
                 return None
-        return Entry(_mapped(folder, files), notes)
+        return CacheEntry(_mapped(folder, files), notes)
     except _DAMAGE:
         return None
 

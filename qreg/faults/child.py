@@ -21,7 +21,7 @@ from qreg.diagnosis.run import raised_failure
 from qreg.faults import get_faults
 from qreg.faults.fault import Target
 from qreg.faults.noise import noise
-from qreg.faults.results import Judged, Observed
+from qreg.faults.results import ObservedCase, TierVerdict
 from qreg.gate.observe import Gate
 from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
 from qreg.measure.environment import capture_environment
@@ -39,7 +39,7 @@ from qreg.tasks import whole_set_summary
 #: Number of cases in a run of all shipped ones on one engine: determines the level of the tests.
 RUN_OF = 52
 _APPROVED = Approval(reason="clean run", date="2000-01-01T00:00:00Z", commit="", qreg="")
-_ERROR = Judged(Outcome.ERROR)
+_ERROR = TierVerdict(Outcome.ERROR)
 #: By `Basis.exact`: judged as in the same environment, and as in another.
 PromiseObservations = dict[bool, PromiseObservation | None]
 
@@ -78,7 +78,7 @@ def _attempt(
         snapshot = raised_failure(case, error)
     if isinstance(snapshot, Failure):
         sys.stderr.write(snapshot.details)
-        return _plain(Observed(case, _ERROR, _ERROR, _ERROR, reason=snapshot.reason))
+        return _plain(ObservedCase(case, _ERROR, _ERROR, _ERROR, reason=snapshot.reason))
     if job.get("record"):
         Store(Path(job["record"])).write(Baseline(snapshot, (_APPROVED,)))
     findings = tuple(judge_qat(gate.qat))
@@ -105,7 +105,7 @@ def _judged(
     folder: Path,
     promises: PromiseObservations,
     findings: tuple[Finding, ...],
-) -> Observed:
+) -> ObservedCase:
     method = method_info(snapshot.case.method)
     chosen = choose(Store(folder).read(snapshot.case), snapshot.environment, method)
     if chosen is None:
@@ -114,14 +114,14 @@ def _judged(
     alpha = family_alpha(RUN_OF)
     bits, noise_only = (Basis(exact=tier, reason=basis.reason) for tier in (True, False))
 
-    def short(now: Snapshot, basis: Basis) -> Judged:
+    def short(now: Snapshot, basis: Basis) -> TierVerdict:
         summarize = whole_set_summary(now.score)
         verdict = judge(now, baseline, basis, method, alpha=alpha, summarize=summarize)
         for finding in findings:
             verdict = with_finding(verdict, finding)
         return _short(with_promise(verdict, promises.get(basis.exact), alpha=alpha))
 
-    return Observed(
+    return ObservedCase(
         case=snapshot.case,
         exact=short(snapshot, bits),
         statistical=short(snapshot, noise_only),
@@ -138,12 +138,12 @@ def _elsewhere(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, environment=replace(snapshot.environment, cpu_capability=other))
 
 
-def _short(verdict: Verdict) -> Judged:
+def _short(verdict: Verdict) -> TierVerdict:
     checks = dict.fromkeys(finding.check.value for finding in verdict.findings)
-    return Judged(verdict.outcome, tuple(sorted(checks)))
+    return TierVerdict(verdict.outcome, tuple(sorted(checks)))
 
 
-def _plain(observed: Observed) -> dict[str, Any]:
+def _plain(observed: ObservedCase) -> dict[str, Any]:
     """As JSON; noise may be infinite."""
     noise = asdict(observed.noise) if observed.noise else None
     found: dict[str, Any] = plain(replace(observed, noise=None))

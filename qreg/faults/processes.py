@@ -12,7 +12,7 @@ from qreg.checks.speed_up import is_detectable
 from qreg.errors import QregError
 from qreg.faults import child
 from qreg.faults.noise import EnvironmentNoise
-from qreg.faults.results import Judged, Observed
+from qreg.faults.results import ObservedCase, TierVerdict
 from qreg.measure.environment import LIMITS
 from qreg.measure.options import Options
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
@@ -71,7 +71,7 @@ class Launcher:
 
     def faulty(
         self, case: Case, fault: str, against: Path, *, limits: Sequence[str] = ()
-    ) -> Observed:
+    ) -> ObservedCase:
         """Inject a fault into a case; killing the process is an ERROR, like an exception.
 
         Raises:
@@ -82,8 +82,8 @@ class Launcher:
             found = self._run([case], limits, threads, fault=fault, against=home)
             return _observed(found["observed"][0])
         except KilledError as error:
-            died = Judged(Outcome.ERROR)
-            return Observed(case, died, died, died, reason=str(error))
+            died = TierVerdict(Outcome.ERROR)
+            return ObservedCase(case, died, died, died, reason=str(error))
 
     def clean(
         self,
@@ -93,7 +93,7 @@ class Launcher:
         limits: Sequence[str] = (),
         threads: int = 0,
         record: Path | None = None,
-    ) -> tuple[Observed, ...]:
+    ) -> tuple[ObservedCase, ...]:
         """Judge clean cases in one process by the baselines in a folder; optionally record them."""
         more = {"against": str(against), "record": str(record) if record else ""}
         found = self._run(cases, limits, threads or self.options.threads, **more)
@@ -128,8 +128,8 @@ def _variables(limits: Sequence[str]) -> dict[str, str | None]:
     return {**dict.fromkeys(LIMITS), **dict(limit.split("=", 1) for limit in limits)}
 
 
-def _observed(content: dict[str, Any]) -> Observed:
+def _observed(content: dict[str, Any]) -> ObservedCase:
     """What the child wrote: strictly, but for infinite noise, which JSON has no word for."""
     noise = content.get("noise")
-    found: Observed = decoder(Observed)({**content, "noise": None})
+    found: ObservedCase = decoder(ObservedCase)({**content, "noise": None})
     return replace(found, noise=EnvironmentNoise(**noise) if noise else None)

@@ -9,7 +9,7 @@ from qreg.records.case import Case
 from qreg.records.verdict import Outcome
 from qreg.stats.intervals import clopper_pearson
 
-#: The tiers of judgement, the strictest first: fields of `Observed`.
+#: The tiers of judgement, the strictest first: fields of `ObservedCase`.
 TIERS = ("exact", "statistical", "other_float")
 
 
@@ -20,7 +20,7 @@ RATE_LEVEL = 0.999
 
 
 @dataclass(frozen=True)
-class Judged:
+class TierVerdict:
     """A summary of a verdict: its outcome and the checks with findings."""
 
     outcome: Outcome
@@ -33,7 +33,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObservedCase:
     """A case as observed in its own process.
 
     Attributes:
@@ -47,9 +47,9 @@ class Observed:
     """
 
     case: Case
-    exact: Judged
-    statistical: Judged
-    other_float: Judged
+    exact: TierVerdict
+    statistical: TierVerdict
+    other_float: TierVerdict
     same_environment: bool = True
     unchanged: bool = False
     noise: EnvironmentNoise | None = None
@@ -69,7 +69,7 @@ class FaultRun:
     size: str
     description: str
     unchanged_because: str
-    observed: Observed
+    observed: ObservedCase
 
     @property
     def equivalent(self) -> bool:
@@ -88,10 +88,10 @@ class CleanRun:
 
     setting: str
     baseline: str
-    observed: Observed
+    observed: ObservedCase
 
     @property
-    def judged(self) -> Judged:
+    def judged(self) -> TierVerdict:
         """The verdict of the tier that the gate would have chosen."""
         observed = self.observed
         return observed.exact if observed.same_environment else observed.statistical

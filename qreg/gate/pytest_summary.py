@@ -30,7 +30,7 @@ FAILS = "the run fails"
 Record = dict[str, Any]
 
 
-class Summary:
+class RunSummary:
     """Collects the verdicts of all processes of a run; the only writer of results.
 
     Args:

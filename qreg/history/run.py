@@ -14,7 +14,7 @@ from qreg.records.verdict import Verdict
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedCases:
     """What was judged, and what this machine lacks for the rest."""
 
     found: tuple[tuple[Verdict, CaseDetail], ...]
@@ -23,7 +23,7 @@ class Judged:
 
 def judge_all(
     request: JudgeRequest, cases: Sequence[Case], *, jobs: int, progress: Progress
-) -> Judged:
+) -> JudgedCases:
     """Judge the cases as the gate does, each model in a process of its own."""
     forks = can_fork(request.options.threads)
     judge = Pool(request, cases, jobs=jobs) if forks else request.judge()
@@ -43,4 +43,4 @@ def judge_all(
     finally:
         if isinstance(judge, Pool):
             judge.close()
-    return Judged(tuple(found), tuple(failures))
+    return JudgedCases(tuple(found), tuple(failures))

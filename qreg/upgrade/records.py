@@ -193,7 +193,7 @@ class CaseUpgrade:
     """
 
     case: Case
-    level: Level | None
+    level: UpgradeLevel | None
     causes: tuple[Cause, ...] = ()
     findings: tuple[str, ...] = ()
     quantizing: Difference | None = None
@@ -217,7 +217,7 @@ class UpgradeReport:
 
     baseline: SideRecord
     candidate: SideRecord
-    level: Level
+    level: UpgradeLevel
     reasons: tuple[str, ...]
     cases: tuple[CaseUpgrade, ...]
     probes: int
@@ -228,7 +228,7 @@ class UpgradeReport:
     seconds: float
 
 
-class Level(Enum):
+class UpgradeLevel(Enum):
     """The verdict on an upgrade; only the first needs no attention."""
 
     SAFE = "safe: bits equal"
@@ -238,7 +238,7 @@ class Level(Enum):
     @property
     def severity(self) -> int:
         """Higher is worse."""
-        return list(Level).index(self)
+        return list(UpgradeLevel).index(self)
 
 
 class Cause(Enum):

@@ -173,7 +173,7 @@ def _nowhere(case: Case) -> Any:
 def test_the_last_attempt_of_a_case_counts(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    summary = qreg.gate.pytest_summary.Summary(request.config, locate=_nowhere)
+    summary = qreg.gate.pytest_summary.RunSummary(request.config, locate=_nowhere)
     import json
 
     for name, attempts in {"a": "RRP", "b": "PR", "c": "P"}.items():

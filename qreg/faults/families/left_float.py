@@ -21,7 +21,7 @@ _ANNOTATE = (
 )
 
 
-class FloatLayer(nn.Module):
+class FloatKernel(nn.Module):
     """A quantized layer computed in float between dequantize and quantize."""
 
     def __init__(self, layer: Any) -> None:
@@ -49,7 +49,7 @@ class FloatLayer(nn.Module):
 
 def _one_float(model: nn.Module) -> None:
     layer = middle(model)
-    replace_module(model, name_of(model, layer), FloatLayer(layer))
+    replace_module(model, name_of(model, layer), FloatKernel(layer))
 
 
 def _all_float(method: Method, target: Target) -> Method:

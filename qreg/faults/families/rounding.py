@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.ao.nn.quantized.modules import utils
 
-from qreg.faults.families.left_float import FloatLayer
+from qreg.faults.families.left_float import FloatKernel
 from qreg.faults.fault import ACTIVATIONS, Fault, after, patched
 from qreg.faults.surgery import change_output, in_middle, weighted, with_codes
 
@@ -58,7 +58,7 @@ def _requantized(rounding: Rounding) -> Callable[[Any], None]:
     """
 
     def change(layer: Any) -> None:
-        exact = FloatLayer(layer)
+        exact = FloatKernel(layer)
         lowest = layer.zero_point if exact.relu else 0
 
         def again(x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
@@ -71,7 +71,7 @@ def _requantized(rounding: Rounding) -> Callable[[Any], None]:
     return change
 
 
-def _sums(exact: FloatLayer, x: torch.Tensor) -> torch.Tensor:
+def _sums(exact: FloatKernel, x: torch.Tensor) -> torch.Tensor:
     """The layer's values before quantization, in float64."""
     layer = exact.layer[0]
     weight, bias = exact.weight.double(), exact.bias.double()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from qreg.faults.families.left_float import FloatLayer
+from qreg.faults.families.left_float import FloatKernel
 from qreg.faults.fault import ACTIVATIONS, Fault, after
 from qreg.faults.surgery import change_output, everywhere
 
@@ -17,10 +17,10 @@ def _float_work(layer: nn.Module) -> None:
 
     Its output is still the int8 kernel's, bit by bit.
     """
-    change_output(layer, _after_work(FloatLayer(layer)))
+    change_output(layer, _after_work(FloatKernel(layer)))
 
 
-def _after_work(reference: FloatLayer) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _after_work(reference: FloatKernel) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     def worked(x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         reference(x)
         return output

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from qreg.faults.results import TIERS, FaultRun, Judged, Proof
+from qreg.faults.results import TIERS, FaultRun, Proof, TierVerdict
 from qreg.records.verdict import Check, Outcome
 from qreg.stats.intervals import clopper_pearson
 
@@ -58,9 +58,9 @@ def _missed(run: FaultRun) -> str:
     return "".join(letter for tier, letter in _LETTERS.items() if judged(run, tier).silent)
 
 
-def judged(run: FaultRun, tier: str) -> Judged:
+def judged(run: FaultRun, tier: str) -> TierVerdict:
     """The verdict of a tier."""
-    verdict: Judged = getattr(run.observed, tier)
+    verdict: TierVerdict = getattr(run.observed, tier)
     return verdict
 
 

@@ -32,7 +32,7 @@ _BURSTS, _PROBED = 10, 10
 
 
 @dataclass(frozen=True)
-class Entry:
+class CalibrationEntry:
     """One case with one injected slowdown, run against a clean copy in each pair.
 
     Attributes:
@@ -50,14 +50,14 @@ class Entry:
 class _EntrySamples:
     """Measurements of an entry so far: a log ratio per pair, and the first pair's call times."""
 
-    entry: Entry
+    entry: CalibrationEntry
     ratios: list[float]
     calls: tuple[tuple[float, ...], ...] = ()
 
 
 def set_up(
     cases: Sequence[Case], scenarios: Sequence[Scenario], request: SpeedRequest, side: Side
-) -> tuple[Entry, ...]:
+) -> tuple[CalibrationEntry, ...]:
     """Measure how long a call takes and how many extra layers add the scenario's share of it.
 
     Raises:
@@ -65,7 +65,7 @@ def set_up(
     """
     wanted = [one for case in cases for one in scenarios if one.method != case.method]
     return tuple(
-        Entry(case, scenario, calls, _layers(scenario.work * scenario.every, seconds))
+        CalibrationEntry(case, scenario, calls, _layers(scenario.work * scenario.every, seconds))
         for case in cases
         for seconds in [_probe(case, request, side)]
         for calls in call_counts(seconds[:1] * len(wanted))[:1]
@@ -93,7 +93,7 @@ def _layers(share: float, seconds: Sequence[float]) -> int:
 
 
 def run_trials(
-    entries: Sequence[Entry],
+    entries: Sequence[CalibrationEntry],
     request: SpeedRequest,
     side: Side,
     *,
@@ -117,7 +117,7 @@ def run_trials(
 
 
 def _run(
-    entries: Sequence[Entry], request: SpeedRequest, side: Side, seed: int
+    entries: Sequence[CalibrationEntry], request: SpeedRequest, side: Side, seed: int
 ) -> list[_EntrySamples]:
     """Run pairs, as a speed check does, until every entry is decided or the plan ends."""
     plan = make_plan(cases=1, threads=request.options.threads)
@@ -162,7 +162,7 @@ def _pair(
         one.calls = one.calls or tuple(tuple(found[letter]["kept"][at]) for letter in "AB")
 
 
-def _faulty(entry: Entry) -> Case:
+def _faulty(entry: CalibrationEntry) -> Case:
     method = entry.scenario.method
     return replace(entry.case, method=method) if method else entry.case
 

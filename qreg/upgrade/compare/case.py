@@ -13,7 +13,7 @@ from qreg.upgrade.compare.arrays import Array, first_difference, moved_images, m
 from qreg.upgrade.compare.files import compare_sizes, judge_files
 from qreg.upgrade.compare.observers import difference_text, quantizing_cause, rounding_only
 from qreg.upgrade.compare.pair import CasePair
-from qreg.upgrade.records import CaseUpgrade, Cause, Cell, Level
+from qreg.upgrade.records import CaseUpgrade, Cause, Cell, UpgradeLevel
 
 # Number of samples whose layers are compared to locate the first difference.
 _INSPECTED_SAMPLES = 8
@@ -35,7 +35,7 @@ def judge_case(pair: CasePair, verdict: Verdict | None) -> CaseUpgrade:
     )
     found = CaseUpgrade(
         case=pair.case,
-        level=Level.SAFE,
+        level=UpgradeLevel.SAFE,
         quantizing=first_difference(first.state or {}, second.state or {}),
         cells=cells,
         artifacts=tuple(judge_files(pair, cells[0])),
@@ -53,7 +53,7 @@ def _of_file(pair: CasePair, verdict: Verdict | None) -> CaseUpgrade:
     one, other = (results.snapshot for results in pair.results)
     found = CaseUpgrade(
         case=pair.case,
-        level=Level.SAFE,
+        level=UpgradeLevel.SAFE,
         sizes=compare_sizes(*pair.results),
         verdict=verdict,
     )
@@ -100,7 +100,7 @@ def _failed(pair: CasePair) -> CaseUpgrade:
         return CaseUpgrade(pair.case, None, unavailable=text)
     if not first.failure:
         text = f"fails under {pair.names[1]}: {second.failure}"
-        return CaseUpgrade(pair.case, Level.UNSAFE, causes=(Cause.FAILS,), findings=(text,))
+        return CaseUpgrade(pair.case, UpgradeLevel.UNSAFE, causes=(Cause.FAILS,), findings=(text,))
     also = "" if second.failure else f" (works under {pair.names[1]})"
     return CaseUpgrade(pair.case, None, unavailable=f"{first.failure}{also}")
 
@@ -171,12 +171,12 @@ def _kernels(cell: Cell) -> str:
 def _levelled(found: CaseUpgrade, pair: CasePair) -> CaseUpgrade:
     failing = found.verdict is not None and found.verdict.outcome.fails
     if failing or any(cause in _TRUE_CHANGES for cause in found.causes):
-        return replace(found, level=Level.UNSAFE)
+        return replace(found, level=UpgradeLevel.UNSAFE)
     if found.causes:
-        return replace(found, level=Level.DIFFERENT)
+        return replace(found, level=UpgradeLevel.DIFFERENT)
     if not _same(pair.results[0].snapshot, pair.results[1].snapshot):
         text = "results differ, but no cell of the 2x2 comparison explains it"
-        return replace(found, level=Level.DIFFERENT, findings=(*found.findings, text))
+        return replace(found, level=UpgradeLevel.DIFFERENT, findings=(*found.findings, text))
     return found
 
 

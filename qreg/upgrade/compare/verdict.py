@@ -14,7 +14,7 @@ from qreg.upgrade.records import (
     Cause,
     ChangeKind,
     InterfaceChange,
-    Level,
+    UpgradeLevel,
 )
 
 HOLDS, UNAVAILABLE = "holds", "unavailable"
@@ -104,7 +104,7 @@ def verdict_of(
     interface: Sequence[InterfaceChange],
     invariants: Sequence[InterfaceChange],
     speed: SpeedRun | None,
-) -> tuple[Level, tuple[str, ...]]:
+) -> tuple[UpgradeLevel, tuple[str, ...]]:
     """The level of an upgrade and its reasons, the worst first."""
     found = [
         *_case_reasons(cases),
@@ -113,12 +113,12 @@ def verdict_of(
         *_speed_reasons(speed),
     ]
     found.sort(key=lambda pair: -pair[0].severity)
-    level = found[0][0] if found else Level.SAFE
+    level = found[0][0] if found else UpgradeLevel.SAFE
     return level, tuple(text for _, text in found)
 
 
-def _case_reasons(cases: Sequence[CaseUpgrade]) -> Iterator[tuple[Level, str]]:
-    for level in (Level.UNSAFE, Level.DIFFERENT):
+def _case_reasons(cases: Sequence[CaseUpgrade]) -> Iterator[tuple[UpgradeLevel, str]]:
+    for level in (UpgradeLevel.UNSAFE, UpgradeLevel.DIFFERENT):
         hit = [one for one in cases if one.level is level]
         for cause, ones in _by_cause(hit).items():
             example = next((one.findings[0] for one in ones if one.findings), "")
@@ -147,24 +147,24 @@ def _named(cases: Sequence[CaseUpgrade]) -> str:
 
 def _interface_reasons(
     cases: Sequence[CaseUpgrade], interface: Sequence[InterfaceChange]
-) -> Iterator[tuple[Level, str]]:
+) -> Iterator[tuple[UpgradeLevel, str]]:
     methods = {one.case.method for one in cases}
     for change in interface:
         if change.kind.breaking and methods & set(change.used_by):
-            yield Level.UNSAFE, f"{change.kind.value}: {change.name}: {change.after}"
+            yield UpgradeLevel.UNSAFE, f"{change.kind.value}: {change.name}: {change.after}"
 
 
-def _invariant_reasons(invariants: Sequence[InterfaceChange]) -> Iterator[tuple[Level, str]]:
+def _invariant_reasons(invariants: Sequence[InterfaceChange]) -> Iterator[tuple[UpgradeLevel, str]]:
     hit = [one for one in invariants if one.kind in _WORST_FIRST]
     if hit:
         more = f" and {len(hit) - 1} more" if len(hit) > 1 else ""
         first = min(hit, key=lambda one: _WORST_FIRST.index(one.kind))
         text = f"{first.name}: {first.before} -> {first.after}{more}"
-        yield Level.DIFFERENT, f"tensor properties changed: {text}"
+        yield UpgradeLevel.DIFFERENT, f"tensor properties changed: {text}"
 
 
-def _speed_reasons(speed: SpeedRun | None) -> Iterator[tuple[Level, str]]:
+def _speed_reasons(speed: SpeedRun | None) -> Iterator[tuple[UpgradeLevel, str]]:
     for verdict in speed.verdicts if speed else ():
         if verdict.outcome in (Outcome.REGRESSED, Outcome.ERROR):
             change = f", {verdict.speed.change:+.1%}" if verdict.speed else ""
-            yield Level.UNSAFE, f"speed: {verdict.case} {verdict.outcome.value}{change}"
+            yield UpgradeLevel.UNSAFE, f"speed: {verdict.case} {verdict.outcome.value}{change}"

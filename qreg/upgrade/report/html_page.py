@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from qreg.report.simple_page import PageTable, Row, Section, simple_page
-from qreg.upgrade.records import Level, UpgradeReport
+from qreg.upgrade.records import UpgradeLevel, UpgradeReport
 from qreg.upgrade.report.sections import sections
 from qreg.upgrade.report.words import LEGEND, SHORT, header, headline, other_reasons, rows, title
 
-_TONES = {Level.SAFE: "good", Level.DIFFERENT: "warn", Level.UNSAFE: "bad"}
+_TONES = {UpgradeLevel.SAFE: "good", UpgradeLevel.DIFFERENT: "warn", UpgradeLevel.UNSAFE: "bad"}
 _OPENED = ("Cases", "Evidence")
 
 

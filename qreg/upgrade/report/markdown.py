@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from qreg.report.escape import html, markdown
-from qreg.upgrade.records import Level, UpgradeReport
+from qreg.upgrade.records import UpgradeLevel, UpgradeReport
 from qreg.upgrade.report.sections import Section, sections
 from qreg.upgrade.report.words import LEGEND, header, headline, other_reasons, rows, title
 
-_MARKS = {Level.SAFE: "✅", Level.DIFFERENT: "🟡", Level.UNSAFE: "❌"}
+_MARKS = {UpgradeLevel.SAFE: "✅", UpgradeLevel.DIFFERENT: "🟡", UpgradeLevel.UNSAFE: "❌"}
 
 
 def upgrade_markdown(report: UpgradeReport) -> str:

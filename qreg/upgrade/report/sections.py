@@ -13,7 +13,7 @@ from qreg.upgrade.records import (
     ChangeKind,
     FileOutcome,
     InterfaceChange,
-    Level,
+    UpgradeLevel,
     UpgradeReport,
 )
 
@@ -54,12 +54,12 @@ def _case_lines(cases: Sequence[CaseUpgrade]) -> Iterator[str]:
         if one.level is None:
             yield f"not compared: {one.case}"
             yield f"  {one.unavailable}"
-        elif one.level is not Level.SAFE:
+        elif one.level is not UpgradeLevel.SAFE:
             yield f"{one.level.value}: {one.case}"
             yield from (f"  {text}" for text in one.findings)
             findings = one.verdict.findings if one.verdict else ()
             yield from (f"  {line}" for found in findings for line in finding_lines(found))
-    equal = sum(one.level is Level.SAFE for one in cases)
+    equal = sum(one.level is UpgradeLevel.SAFE for one in cases)
     yield f"{equal} of {len(cases)} cases are bit-equal."
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qreg.checks.score import amount, step
-from qreg.upgrade.records import CaseUpgrade, Cell, FileOutcome, Level, UpgradeReport
+from qreg.upgrade.records import CaseUpgrade, Cell, FileOutcome, UpgradeLevel, UpgradeReport
 
 _HEADER = (
     "case",
@@ -25,9 +25,9 @@ LEGEND = (
 )
 _SIGNS = {FileOutcome.EQUAL: "=", FileOutcome.AS_KERNELS: "~", FileOutcome.NOT_WRITTEN: "-"}
 SHORT = {
-    Level.SAFE: "bits equal",
-    Level.DIFFERENT: "within noise",
-    Level.UNSAFE: "do not upgrade",
+    UpgradeLevel.SAFE: "bits equal",
+    UpgradeLevel.DIFFERENT: "within noise",
+    UpgradeLevel.UNSAFE: "do not upgrade",
     None: "not compared",
 }
 
@@ -45,13 +45,13 @@ def names(report: UpgradeReport) -> tuple[str, str]:
 
 def headline(report: UpgradeReport) -> str:
     """The verdict."""
-    if report.level is Level.UNSAFE:
+    if report.level is UpgradeLevel.UNSAFE:
         return f"{report.level.value}: {report.reasons[0]}"
     levels = [one.level for one in report.cases if one.level is not None]
-    equal = levels.count(Level.SAFE)
-    if report.level is Level.SAFE and not levels:
+    equal = levels.count(UpgradeLevel.SAFE)
+    if report.level is UpgradeLevel.SAFE and not levels:
         return "no case could be compared"
-    if report.level is Level.SAFE:
+    if report.level is UpgradeLevel.SAFE:
         return f"{report.level.value} in {equal} case{'s' * (equal != 1)}"
     moved = f", {len(report.invariants)} tensor properties changed"
     return (
@@ -84,7 +84,7 @@ def _where(report: UpgradeReport) -> tuple[str, str] | None:
 
 def other_reasons(report: UpgradeReport) -> tuple[str, ...]:
     """The reasons that are not in the headline."""
-    return report.reasons[1:] if report.level is Level.UNSAFE else report.reasons
+    return report.reasons[1:] if report.level is UpgradeLevel.UNSAFE else report.reasons
 
 
 def rows(report: UpgradeReport) -> tuple[tuple[str, ...], ...]:

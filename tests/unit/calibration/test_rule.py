@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qreg.calibration.records import DrawResult, Site, SizeSummary
+from qreg.calibration.records import DrawResult, RangeSite, SizeSummary
 from qreg.calibration.rule import drift, enough, summarize_size, wander, with_drift
 
 
@@ -67,8 +67,8 @@ def test_drift_has_a_direction_and_a_level() -> None:
 
 
 def test_sites_drift_by_holm() -> None:
-    def site(p_value: float | None) -> Site:
-        return Site("conv", 0.1, 0.01, (0, 0), p_value=p_value)
+    def site(p_value: float | None) -> RangeSite:
+        return RangeSite("conv", 0.1, 0.01, (0, 0), p_value=p_value)
 
     found = with_drift([site(0.001), site(None), site(0.004), site(0.02)])
     assert [one.drifts for one in found] == [True, False, True, False]

@@ -8,7 +8,7 @@ from torch import nn
 from torch.ao.nn.quantized import FloatFunctional
 
 from qreg.check.attempt import attempt, of_plain, plain
-from qreg.check.records import Attempt, Level, Outcome
+from qreg.check.records import Attempt, AttemptOutcome, RemarkLevel
 from qreg.models.stubs import with_stubs
 from qreg.quantization.engines import default_engine
 
@@ -39,14 +39,14 @@ def _texts(found: Attempt) -> dict[str, str]:
 
 def test_a_method_that_works() -> None:
     found = _tried("dynamic", lambda net, x, y: x + y)
-    assert (found.outcome, found.reason) == (Outcome.WORKS, "")
+    assert (found.outcome, found.reason) == (AttemptOutcome.WORKS, "")
     assert 0 < found.float_bytes < found.weight_bytes
     assert "one (432 bytes)" in _texts(found)["float layers"]
 
 
 def test_a_method_that_is_blocked() -> None:
     found = _tried("static", lambda net, x, y: x + y)
-    assert (found.outcome, found.operator) == (Outcome.BLOCKED, "+")
+    assert (found.outcome, found.operator) == (AttemptOutcome.BLOCKED, "+")
     assert "test_attempt.py:" in found.where
     assert "FloatFunctional" in found.advice
     assert "Traceback" in found.traceback
@@ -54,21 +54,21 @@ def test_a_method_that_is_blocked() -> None:
 
 def test_a_method_that_this_machine_lacks() -> None:
     found = attempt("static", lambda _: nn.Identity(), "none", (IMAGES,))
-    assert found.outcome is Outcome.UNAVAILABLE
+    assert found.outcome is AttemptOutcome.UNAVAILABLE
     assert "none" in found.reason
 
 
 def test_concatenation_by_the_first_tensors_scale() -> None:
     found = _tried("static", lambda net, x, y: torch.cat([x, y], 1))
     (scales,) = [remark for remark in found.remarks if remark.check == "scales"]
-    assert scales.level is Level.WARNING
+    assert scales.level is RemarkLevel.WARNING
     assert "test_attempt.py:" in scales.where
 
 
 def test_a_sum_of_ranges_far_apart() -> None:
     found = _tried("static", lambda net, x, y: net.float_functional.add(x, y))
     (scales,) = [remark for remark in found.remarks if remark.check == "scales"]
-    assert scales.level is Level.NOTE
+    assert scales.level is RemarkLevel.NOTE
 
 
 def test_an_observer_that_saw_nothing() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from qreg.check.contract import Labelled, observe_contract, observe_tracing
-from qreg.check.records import Observed
+from qreg.check.records import ObservedModel
 from qreg.models.stubs import with_stubs
 
 IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -35,7 +35,7 @@ def _pooled(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 def _observed(
     forward: Callable[[nn.Module, torch.Tensor], torch.Tensor], **given: object
-) -> Observed:
+) -> ObservedModel:
     torch.manual_seed(0)
     batches = Labelled((IMAGES,), **given)  # type: ignore[arg-type]
     return observe_contract(with_stubs(Net(forward)).eval(), batches)

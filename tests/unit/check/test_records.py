@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from qreg.check.records import Attempt, CheckReport, InputShape, Level, Outcome, Remark
+from qreg.check.records import Attempt, AttemptOutcome, CheckReport, InputShape, Remark, RemarkLevel
 from qreg.errors import QregError
 
 
@@ -52,11 +52,11 @@ def test_other_inputs_are_refused(text: str) -> None:
 
 def test_the_exit_status() -> None:
     works, blocked = (
-        Attempt("a", Outcome.WORKS),
-        Attempt("b", Outcome.BLOCKED, reason="no kernel"),
+        Attempt("a", AttemptOutcome.WORKS),
+        Attempt("b", AttemptOutcome.BLOCKED, reason="no kernel"),
     )
-    note = Remark("fx", Level.NOTE, "it cannot be traced")
-    broken = Remark("finite", Level.BROKEN, "NaN")
+    note = Remark("fx", RemarkLevel.NOTE, "it cannot be traced")
+    broken = Remark("finite", RemarkLevel.BROKEN, "NaN")
 
     def status(contract: tuple[Remark, ...], *attempts: Attempt) -> int:
         return CheckReport("m", "x86", "3x8x8", contract, attempts).status

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from qreg.check.records import Attempt, Level, Observed, Outcome, Remark
+from qreg.check.records import Attempt, AttemptOutcome, ObservedModel, Remark, RemarkLevel
 from qreg.check.rule import (
     above_chance,
     contract_remarks,
@@ -14,10 +14,10 @@ from qreg.check.rule import (
     with_what_works,
 )
 
-FINE = Observed(outputs=3, classes=3, correct=90, total=100, chance=40)
+FINE = ObservedModel(outputs=3, classes=3, correct=90, total=100, chance=40)
 
 
-def _only(seen: Observed) -> Remark:
+def _only(seen: ObservedModel) -> Remark:
     (remark,) = contract_remarks(seen)
     return remark
 
@@ -29,27 +29,29 @@ def test_nothing_is_reported_for_a_fine_model() -> None:
 @pytest.mark.parametrize(
     ("changes", "check", "level", "text"),
     [
-        ({"quantized": ("fc",)}, "quantized", Level.BROKEN, "quantized: fc"),
-        ({"alone": "it fails"}, "batch of one", Level.BROKEN, "it fails"),
-        ({"not_finite": "bn"}, "finite", Level.BROKEN, "bn outputs NaN"),
-        ({"random": "drop"}, "deterministic", Level.BROKEN, "first in drop"),
-        ({"outputs": 2}, "classes", Level.BROKEN, "2 outputs for 3 classes"),
+        ({"quantized": ("fc",)}, "quantized", RemarkLevel.BROKEN, "quantized: fc"),
+        ({"alone": "it fails"}, "batch of one", RemarkLevel.BROKEN, "it fails"),
+        ({"not_finite": "bn"}, "finite", RemarkLevel.BROKEN, "bn outputs NaN"),
+        ({"random": "drop"}, "deterministic", RemarkLevel.BROKEN, "first in drop"),
+        ({"outputs": 2}, "classes", RemarkLevel.BROKEN, "2 outputs for 3 classes"),
         (
             {"task": "classification", "misfit": "targets are a dict", "fitting": ("a", "b")},
             "task",
-            Level.BROKEN,
+            RemarkLevel.BROKEN,
             "task 'classification' cannot score the outputs: targets are a dict",
         ),
-        ({"outputs": 9}, "classes", Level.WARNING, "9 outputs for 3 classes"),
-        ({"neighbours": 0.25}, "batch", Level.WARNING, "25.0%"),
-        ({"constant": True}, "constant", Level.WARNING, "does not depend on the input"),
-        ({"correct": 40}, "accuracy", Level.WARNING, "40 of 100"),
-        ({"repeated": (("relu", 3),)}, "repeated layers", Level.NOTE, "relu (3 times)"),
-        ({"fx": "a branch"}, "fx", Level.NOTE, "torch.fx cannot trace it: a branch"),
-        ({"export": "a branch"}, "export", Level.NOTE, "torch.export cannot export it"),
+        ({"outputs": 9}, "classes", RemarkLevel.WARNING, "9 outputs for 3 classes"),
+        ({"neighbours": 0.25}, "batch", RemarkLevel.WARNING, "25.0%"),
+        ({"constant": True}, "constant", RemarkLevel.WARNING, "does not depend on the input"),
+        ({"correct": 40}, "accuracy", RemarkLevel.WARNING, "40 of 100"),
+        ({"repeated": (("relu", 3),)}, "repeated layers", RemarkLevel.NOTE, "relu (3 times)"),
+        ({"fx": "a branch"}, "fx", RemarkLevel.NOTE, "torch.fx cannot trace it: a branch"),
+        ({"export": "a branch"}, "export", RemarkLevel.NOTE, "torch.export cannot export it"),
     ],
 )
-def test_each_finding(changes: dict[str, object], check: str, level: Level, text: str) -> None:
+def test_each_finding(
+    changes: dict[str, object], check: str, level: RemarkLevel, text: str
+) -> None:
     found = _only(replace(FINE, **changes))  # type: ignore[arg-type]
     assert (found.check, found.level) == (check, level)
     assert text in found.text
@@ -58,7 +60,11 @@ def test_each_finding(changes: dict[str, object], check: str, level: Level, text
 
 def test_the_gravest_comes_first() -> None:
     seen = replace(FINE, repeated=(("relu", 2),), constant=True, alone="no")
-    assert [r.level for r in contract_remarks(seen)] == [Level.BROKEN, Level.WARNING, Level.NOTE]
+    assert [r.level for r in contract_remarks(seen)] == [
+        RemarkLevel.BROKEN,
+        RemarkLevel.WARNING,
+        RemarkLevel.NOTE,
+    ]
 
 
 def test_what_neither_tracer_can_is_no_remark_of_one() -> None:
@@ -85,21 +91,21 @@ def test_scales_that_meet() -> None:
     assert joined("cat", [0.1, 0.1], where="a", own=False) is None
     wide = joined("+", [0.1, 1.0], where="a", own=True)
     assert wide is not None
-    assert (wide.level, wide.where) == (Level.NOTE, "a")
+    assert (wide.level, wide.where) == (RemarkLevel.NOTE, "a")
     first = joined("cat", [0.1, 0.2], where="a", own=False)
     assert first is not None
-    assert (first.level, "2.0 times" in first.text) == (Level.WARNING, True)
+    assert (first.level, "2.0 times" in first.text) == (RemarkLevel.WARNING, True)
 
 
 def test_advice_names_what_was_found_to_work() -> None:
     blocked = Attempt(
         "static",
-        Outcome.BLOCKED,
+        AttemptOutcome.BLOCKED,
         reason="no kernel",
         remedy="change it",
         instead=("fx-static", "pt2e-static"),
     )
-    works = Attempt("pt2e-static", Outcome.WORKS)
+    works = Attempt("pt2e-static", AttemptOutcome.WORKS)
     found, same = with_what_works([blocked, works])
     assert found.advice == "change it; or use pt2e-static, which works for this model"
     assert same == works
@@ -111,15 +117,15 @@ def test_advice_names_what_was_found_to_work() -> None:
 def test_what_is_advised_was_tried() -> None:
     blocked = Attempt(
         "static",
-        Outcome.BLOCKED,
+        AttemptOutcome.BLOCKED,
         reason="no kernel",
         remedy="change it",
         instead=("static-auto", "fx-static"),
     )
-    assert untried([blocked, Attempt("fx-static", Outcome.WORKS)]) == ("static-auto",)
-    assert untried([Attempt("static", Outcome.WORKS)]) == ()
-    lost = Attempt("fx-static", Outcome.BLOCKED, reason="no graph")
-    (found,) = with_what_works([blocked], [Attempt("static-auto", Outcome.WORKS), lost])
+    assert untried([blocked, Attempt("fx-static", AttemptOutcome.WORKS)]) == ("static-auto",)
+    assert untried([Attempt("static", AttemptOutcome.WORKS)]) == ()
+    lost = Attempt("fx-static", AttemptOutcome.BLOCKED, reason="no graph")
+    (found,) = with_what_works([blocked], [Attempt("static-auto", AttemptOutcome.WORKS), lost])
     assert found.advice == "change it; or use static-auto, which works for this model"
     (found,) = with_what_works([replace(blocked, instead=("fx-static",))], [lost])
     assert found.advice == "change it"
@@ -132,6 +138,6 @@ def test_long_lists_are_cut() -> None:
 
 def test_an_attempt_that_works_has_no_reason() -> None:
     with pytest.raises(ValueError, match="static"):
-        Attempt("static", Outcome.WORKS, reason="why?")
+        Attempt("static", AttemptOutcome.WORKS, reason="why?")
     with pytest.raises(ValueError, match="static"):
-        Attempt("static", Outcome.BLOCKED)
+        Attempt("static", AttemptOutcome.BLOCKED)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qreg.cli import main
-from qreg.upgrade.records import Cause, Level, UpgradeReport
+from qreg.upgrade.records import Cause, UpgradeLevel, UpgradeReport
 from tests.unit.upgrade.report.upgrade_report import REPORT, case
 
 ARGUMENTS = ["upgrade", "--from", "1.0.0", "--to", "2.0.0"]
@@ -57,18 +57,18 @@ def test_cases_are_of_the_first_dataset_and_one_engine(asked: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("level", "more", "status"),
     [
-        (Level.SAFE, (), 0),
-        (Level.DIFFERENT, (), 0),
-        (Level.DIFFERENT, ("--strict",), 1),
-        (Level.UNSAFE, (), 1),
+        (UpgradeLevel.SAFE, (), 0),
+        (UpgradeLevel.DIFFERENT, (), 0),
+        (UpgradeLevel.DIFFERENT, ("--strict",), 1),
+        (UpgradeLevel.UNSAFE, (), 1),
         (None, (), 1),
     ],
 )
 def test_exit_statuses(
-    level: Level | None, more: tuple[str, ...], status: int, asked: dict[str, Any]
+    level: UpgradeLevel | None, more: tuple[str, ...], status: int, asked: dict[str, Any]
 ) -> None:
     cases = (case(level, causes=(Cause.KERNELS,), findings=("why",)),)
-    worst = level or Level.SAFE
+    worst = level or UpgradeLevel.SAFE
     asked["report"] = replace(REPORT, level=worst, cases=cases, reasons=("kernels: why",))
     assert main([*ARGUMENTS, *more]) == status
 

@@ -11,7 +11,7 @@ from qreg.errors import QregError
 from qreg.faults.child import _plain
 from qreg.faults.noise import EnvironmentNoise
 from qreg.faults.processes import Launcher
-from qreg.faults.results import Judged, Observed
+from qreg.faults.results import ObservedCase, TierVerdict
 from qreg.faults.settings import SETTINGS, true_loss
 from qreg.measure.options import Options
 from qreg.processes.jobs import LostError
@@ -46,8 +46,10 @@ def _ends(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | LostError) -
 
 
 def test_what_was_observed_comes_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Judged(Outcome.REGRESSED, ("layers",))
-    seen = Observed(CASE, found, Judged(Outcome.PASS), found, noise=EnvironmentNoise(flips=2))
+    found = TierVerdict(Outcome.REGRESSED, ("layers",))
+    seen = ObservedCase(
+        CASE, found, TierVerdict(Outcome.PASS), found, noise=EnvironmentNoise(flips=2)
+    )
     ends = _ends(monkeypatch, {"observed": [_plain(seen)]})
     assert LAUNCHER.faulty(CASE, "one-code", HERE) == seen
     assert ends.job["fault"] == "one-code"
@@ -71,8 +73,8 @@ def test_a_process_that_fails_for_another_reason_is_no_catch(
 
 
 def test_a_clean_case_that_cannot_be_made_ends_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = Judged(Outcome.ERROR)
-    failed = Observed(CASE, error, error, error, reason="no checkpoint")
+    error = TierVerdict(Outcome.ERROR)
+    failed = ObservedCase(CASE, error, error, error, reason="no checkpoint")
     _ends(monkeypatch, {"observed": [_plain(failed)]})
     with pytest.raises(QregError, match=r"static@onednn .*: no checkpoint"):
         LAUNCHER.record([CASE], HERE)

@@ -11,39 +11,41 @@ from qreg.faults.noise import EnvironmentNoise
 from qreg.faults.report.clean_runs import clean_notes, clean_table
 from qreg.faults.report.proof_json import proof_text
 from qreg.faults.report.tables import fault_notes, fault_table, share_table, size_table
-from qreg.faults.results import CleanRun, FaultRun, Judged, LeftOut, Observed, Proof
+from qreg.faults.results import CleanRun, FaultRun, LeftOut, ObservedCase, Proof, TierVerdict
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
 
 CASE = Case("shapes10", "simple_cnn", "static", "x86")
-PASS = Judged(Outcome.PASS)
-FOUND = Judged(Outcome.REGRESSED, ("layers", "logits"))
+PASS = TierVerdict(Outcome.PASS)
+FOUND = TierVerdict(Outcome.REGRESSED, ("layers", "logits"))
 CAUGHT = FaultRun(
     fault="scale-x1.01",
     family="scale",
     size="x1.01",
     description="a scale",
     unchanged_because="",
-    observed=Observed(CASE, FOUND, FOUND, PASS, noise=EnvironmentNoise(flips=3)),
+    observed=ObservedCase(CASE, FOUND, FOUND, PASS, noise=EnvironmentNoise(flips=3)),
 )
-MISSED = replace(CAUGHT, fault="missed", observed=Observed(CASE, PASS, PASS, PASS))
+MISSED = replace(CAUGHT, fault="missed", observed=ObservedCase(CASE, PASS, PASS, PASS))
 UNCHANGED = replace(
     CAUGHT,
     fault="half-away",
     unchanged_because="there is no tie",
-    observed=Observed(CASE, PASS, PASS, PASS, unchanged=True),
+    observed=ObservedCase(CASE, PASS, PASS, PASS, unchanged=True),
 )
-FAILED = Judged(Outcome.ERROR)
+FAILED = TierVerdict(Outcome.ERROR)
 CRASHED = replace(
-    CAUGHT, fault="crashed", observed=Observed(CASE, FAILED, FAILED, FAILED, reason="killed by 11")
+    CAUGHT,
+    fault="crashed",
+    observed=ObservedCase(CASE, FAILED, FAILED, FAILED, reason="killed by 11"),
 )
-SILENT = CleanRun("fresh process", "first", Observed(CASE, PASS, FOUND, FOUND))
+SILENT = CleanRun("fresh process", "first", ObservedCase(CASE, PASS, FOUND, FOUND))
 ELSEWHERE = CleanRun(
     "AVX2",
     "first",
-    Observed(CASE, FOUND, PASS, PASS, same_environment=False, noise=EnvironmentNoise()),
+    ObservedCase(CASE, FOUND, PASS, PASS, same_environment=False, noise=EnvironmentNoise()),
 )
-ALARM = CleanRun("AVX2", "own", Observed(CASE, FOUND, PASS, PASS))
+ALARM = CleanRun("AVX2", "own", ObservedCase(CASE, FOUND, PASS, PASS))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,14 @@ from qreg.records.case import Case
 from qreg.upgrade import child, running
 from qreg.upgrade.case_files import KINDS
 from qreg.upgrade.check import check_upgrade
-from qreg.upgrade.records import CaseUpgrade, Cause, ChangeKind, FileOutcome, Level, UpgradeReport
+from qreg.upgrade.records import (
+    CaseUpgrade,
+    Cause,
+    ChangeKind,
+    FileOutcome,
+    UpgradeLevel,
+    UpgradeReport,
+)
 from qreg.upgrade.running import UpgradeRequest
 from qreg.upgrade.side import probing
 from tests.unit.upgrade.doctored import doctored_python
@@ -176,17 +183,17 @@ def _of(report: UpgradeReport, method: str) -> CaseUpgrade:
 
 def test_the_same_interpreter_is_safe(same: UpgradeReport) -> None:
     report = same
-    assert (report.level, report.reasons) == (Level.SAFE, ())
+    assert (report.level, report.reasons) == (UpgradeLevel.SAFE, ())
     assert not report.interface
     assert not report.invariants
     assert report.probes > len(_ASKED)
-    assert all(one.level is Level.SAFE for one in report.cases)
+    assert all(one.level is UpgradeLevel.SAFE for one in report.cases)
     assert all(cell.equal for one in report.cases for cell in one.cells)
 
 
 def test_a_changed_observer_is_named(doctored: UpgradeReport) -> None:
     found = _of(doctored, "static")
-    assert found.level is Level.UNSAFE
+    assert found.level is UpgradeLevel.UNSAFE
     assert found.causes[0] is Cause.OBSERVERS
     assert "HistogramObserver at quant" in found.findings[0]
     assert found.quantizing is not None
@@ -197,7 +204,7 @@ def test_a_changed_conversion_and_a_changed_kernel_are_distinguished(
     doctored: UpgradeReport,
 ) -> None:
     found = _of(doctored, "qat")
-    assert found.level is Level.UNSAFE
+    assert found.level is UpgradeLevel.UNSAFE
     assert set(found.causes) == {Cause.CONVERT, Cause.KERNELS}
     assert found.quantizing is not None
     assert (found.quantizing.where, found.quantizing.count) == ("linear", 1)
@@ -217,7 +224,7 @@ def test_what_only_loading_changes_is_serialization(doctored: UpgradeReport) -> 
 
 def test_a_crash_costs_its_own_case(doctored: UpgradeReport) -> None:
     found = _of(doctored, "dynamic")
-    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
+    assert (found.level, found.causes) == (UpgradeLevel.UNSAFE, (Cause.FAILS,))
     assert "was killed by SIGILL" in found.findings[0]
     crashes = [one.name for one in doctored.interface if one.kind is ChangeKind.CRASHES]
     assert crashes == ["torch.ao.quantization.quantize_dynamic"]

@@ -8,7 +8,7 @@ from torch import nn
 from qreg.checks.speed_up import LOOKS
 from qreg.faults import get_faults
 from qreg.faults.child import RUN_OF
-from qreg.faults.families.left_float import FloatLayer
+from qreg.faults.families.left_float import FloatKernel
 from qreg.faults.fault import Injection, Target, after
 from qreg.faults.surgery import name_of, replace_module, weighted
 from qreg.gate.observe import Gate
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86
 def _reference_kernels(model: nn.Module) -> None:
     """Every layer dequantizes, computes in float32 and quantizes again."""
     for layer in weighted(model):
-        replace_module(model, name_of(model, layer), FloatLayer(layer))
+        replace_module(model, name_of(model, layer), FloatKernel(layer))
 
 
 def _observed_promise(gate: Gate) -> PromiseObservation | None:

@@ -12,7 +12,7 @@ from qreg.records.verdict import Check, Finding, Outcome, Verdict
 from qreg.upgrade.compare.arrays import first_difference, moved_rows
 from qreg.upgrade.compare.case import judge_case
 from qreg.upgrade.compare.pair import CasePair, CrossRun, SideResult
-from qreg.upgrade.records import CaseUpgrade, Cause, FileOutcome, Level
+from qreg.upgrade.records import CaseUpgrade, Cause, FileOutcome, UpgradeLevel
 from tests.unit.upgrade.compare.upgrade_pair import (
     KINDS,
     LAYERS,
@@ -40,7 +40,7 @@ def _other_seen(number: int, **changes: object) -> tuple:
 
 def test_equal_in_everything() -> None:
     found = _judged(pair())
-    assert (found.level, found.causes, found.findings) == (Level.SAFE, (), ())
+    assert (found.level, found.causes, found.findings) == (UpgradeLevel.SAFE, (), ())
     assert all(cell.equal and cell.images for cell in found.cells)
     assert [(file.kind, file.outcome) for file in found.artifacts] == [
         (k, FileOutcome.EQUAL) for k in KINDS
@@ -50,7 +50,7 @@ def test_equal_in_everything() -> None:
 def test_an_observer_that_says_something_else_of_equal_floats() -> None:
     seen = _other_seen(1, scales=(0.26,))
     found = _judged(pair(b=results(seen=seen, state=OTHER_SCALE)))
-    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.OBSERVERS,))
+    assert (found.level, found.causes) == (UpgradeLevel.UNSAFE, (Cause.OBSERVERS,))
     assert "HistogramObserver at conv1 returns scale 0.26, zero point 0" in found.findings[0]
     assert "conv1: scale 0.125 -> 0.135" in found.findings[1]
 
@@ -58,7 +58,7 @@ def test_an_observer_that_says_something_else_of_equal_floats() -> None:
 def test_an_observers_last_bits_are_noise() -> None:
     seen = _other_seen(1, scales=(0.25 * (1 + 1e-7),))
     found = _judged(pair(b=results(seen=seen, state=moved(STATE, ("conv1", "scale"), 1e-8))))
-    assert (found.level, found.causes) == (Level.DIFFERENT, (Cause.FLOAT,))
+    assert (found.level, found.causes) == (UpgradeLevel.DIFFERENT, (Cause.FLOAT,))
 
 
 def test_another_observer() -> None:
@@ -70,14 +70,14 @@ def test_another_observer() -> None:
 def test_floats_that_differed_before_the_observer() -> None:
     seen = _other_seen(1, inputs="dd", scales=(0.26,))
     found = _judged(pair(b=results(seen=seen, state=OTHER_SCALE)))
-    assert (found.level, found.causes) == (Level.DIFFERENT, (Cause.FLOAT,))
+    assert (found.level, found.causes) == (UpgradeLevel.DIFFERENT, (Cause.FLOAT,))
     assert "conv1" in found.findings[0]
     assert "1 of 3 observers" in found.findings[0]
 
 
 def test_convert_where_observers_agree() -> None:
     found = _judged(pair(b=results(state=moved(STATE, ("conv1", "weight codes"), 2))))
-    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.CONVERT,))
+    assert (found.level, found.causes) == (UpgradeLevel.UNSAFE, (Cause.CONVERT,))
     assert "conv1: weight codes 5 -> 7 (1 of 6), 2 LSB at most" in found.findings[0]
 
 
@@ -90,7 +90,7 @@ def test_kernels(side: str) -> None:
         logits={"control": logits(), "carried": other},
     )
     found = _judged(pair(**{side: ran}))  # type: ignore[arg-type]
-    assert (found.level, found.causes) == (Level.DIFFERENT, (Cause.KERNELS,))
+    assert (found.level, found.causes) == (UpgradeLevel.DIFFERENT, (Cause.KERNELS,))
     cell = found.cells[0 if side == "on_b" else 1]
     assert cell.told
     assert (cell.moved, cell.images) == (1, SNAPSHOT.numerics.logits.count)
@@ -123,7 +123,7 @@ def test_what_is_on_one_side_only_or_of_another_shape() -> None:
 def test_a_file_with_other_outputs(kind: str) -> None:
     loaded = {**cross_runs().loaded, kind: cross_runs().loaded[kind] + 1}
     found = _judged(pair(on_b=cross_runs(loaded=loaded)))
-    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.SERIALIZATION,))
+    assert (found.level, found.causes) == (UpgradeLevel.UNSAFE, (Cause.SERIALIZATION,))
     assert kind in found.findings[0]
 
 
@@ -150,7 +150,7 @@ def test_a_file_that_a_cannot_write_or_load_itself_is_no_loss() -> None:
     failed = {**cross_runs().failed, "exported program": "RuntimeError: no"}
     unwritten = tuple((kind, "no" if kind == "TorchScript" else "") for kind in KINDS)
     found = _judged(pair(results(written=unwritten), on_a=cross_runs(failed=failed)))
-    assert found.level is Level.SAFE
+    assert found.level is UpgradeLevel.SAFE
     assert [file.outcome.value for file in found.artifacts] == [
         "equal",
         "not written",
@@ -161,7 +161,7 @@ def test_a_file_that_a_cannot_write_or_load_itself_is_no_loss() -> None:
 def test_a_state_that_b_cannot_run() -> None:
     failed = {**cross_runs().failed, "carried": "was killed by SIGSEGV"}
     found = _judged(pair(on_b=cross_runs(failed=failed)))
-    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
+    assert (found.level, found.causes) == (UpgradeLevel.UNSAFE, (Cause.FAILS,))
     assert "was killed by SIGSEGV" in found.findings[0]
 
 
@@ -177,20 +177,20 @@ def test_a_state_that_is_not_the_whole_model_accuses_nobody() -> None:
 def test_the_gate_has_the_last_word(verdict: Outcome) -> None:
     finding = Finding(Check.ACCURACY, verdict, "90 %", "80 %", "1 %")
     found = _judged(pair(), Verdict(SNAPSHOT.case, verdict, findings=(finding,)))
-    assert found.level is Level.UNSAFE
+    assert found.level is UpgradeLevel.UNSAFE
 
 
 def test_what_nobody_explains_is_not_called_equal() -> None:
     numerics = replace(SNAPSHOT.numerics, single="0" * 64)
     found = _judged(pair(b=results(snapshot=replace(SNAPSHOT, numerics=numerics))))
-    assert found.level is Level.DIFFERENT
+    assert found.level is UpgradeLevel.DIFFERENT
     assert "2x2" in found.findings[-1]
 
 
 def test_failures() -> None:
     broken = results(failure="RuntimeError: no", snapshot=None)
     found = judge_case(pair(b=broken), None)
-    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
+    assert (found.level, found.causes) == (UpgradeLevel.UNSAFE, (Cause.FAILS,))
     assert "fails under 2: RuntimeError: no" in found.findings
     both = judge_case(pair(broken, broken), None)
     assert (both.level, both.unavailable) == (None, "RuntimeError: no")
@@ -209,7 +209,7 @@ def test_a_candidate_that_lacks_a_package_is_not_compared(package: str) -> None:
 
 def test_a_candidate_that_lacks_an_engine_fails() -> None:
     lacking = results(failure="engine 'x86' is not in this PyTorch", unavailable=True)
-    assert _judged(pair(b=lacking)).level is Level.UNSAFE
+    assert _judged(pair(b=lacking)).level is UpgradeLevel.UNSAFE
 
 
 def _of_file(snapshot: Snapshot) -> SideResult:
@@ -224,7 +224,7 @@ def _files(now: Snapshot, verdict: Verdict = PASS) -> CaseUpgrade:
 
 def test_a_file_that_both_sides_run_alike() -> None:
     found = _files(SNAPSHOT)
-    assert (found.level, found.causes, found.cells) == (Level.SAFE, (), ())
+    assert (found.level, found.causes, found.cells) == (UpgradeLevel.SAFE, (), ())
 
 
 def test_a_file_with_other_numbers_names_the_first_layer() -> None:
@@ -233,15 +233,15 @@ def test_a_file_with_other_numbers_names_the_first_layer() -> None:
     layers = (first, replace(rest[0], output_digest="other"), *rest[1:])
     now = replace(SNAPSHOT, numerics=replace(numerics, layers=layers))
     found = _files(now)
-    assert (found.level, found.causes) == (Level.DIFFERENT, (Cause.KERNELS,))
+    assert (found.level, found.causes) == (UpgradeLevel.DIFFERENT, (Cause.KERNELS,))
     assert found.findings == (f"the same file computes other numbers, first at {rest[0].name}",)
     failing = replace(PASS, outcome=Outcome.REGRESSED)
-    assert _files(now, failing).level is Level.UNSAFE
+    assert _files(now, failing).level is UpgradeLevel.UNSAFE
 
 
 def test_a_file_that_loads_no_longer() -> None:
     nothing = CrossRun({}, {}, {}, {})
     both = _of_file(SNAPSHOT), SideResult("net.pt2 cannot be loaded")
     found = judge_case(CasePair(SNAPSHOT.case, ("1", "2"), both, (nothing, nothing)), None)
-    assert (found.level, found.causes) == (Level.UNSAFE, (Cause.FAILS,))
+    assert (found.level, found.causes) == (UpgradeLevel.UNSAFE, (Cause.FAILS,))
     assert found.findings == ("fails under 2: net.pt2 cannot be loaded",)

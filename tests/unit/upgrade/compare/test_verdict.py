@@ -11,7 +11,7 @@ from qreg.upgrade.records import (
     Cause,
     ChangeKind,
     InterfaceChange,
-    Level,
+    UpgradeLevel,
 )
 
 CASE = Case("shapes10", "simple_cnn", "static", "x86")
@@ -83,19 +83,19 @@ def test_properties_that_change_sides() -> None:
     assert not property_changes([Answer("a", "broken: 1")], [Answer("a", "broken: 2")])
 
 
-def _case(level: Level | None, *causes: Cause) -> CaseUpgrade:
+def _case(level: UpgradeLevel | None, *causes: Cause) -> CaseUpgrade:
     return CaseUpgrade(CASE, level, causes=causes, findings=("why",))
 
 
 def test_verdicts() -> None:
-    safe, noise = _case(Level.SAFE), _case(Level.DIFFERENT, Cause.KERNELS)
-    assert verdict_of([safe, _case(None)], (), (), None) == (Level.SAFE, ())
+    safe, noise = _case(UpgradeLevel.SAFE), _case(UpgradeLevel.DIFFERENT, Cause.KERNELS)
+    assert verdict_of([safe, _case(None)], (), (), None) == (UpgradeLevel.SAFE, ())
     level, reasons = verdict_of([safe, noise, noise], (), (), None)
-    assert level is Level.DIFFERENT
+    assert level is UpgradeLevel.DIFFERENT
     assert reasons == (f"kernels: {CASE} and 1 more: why",)
-    unsafe = _case(Level.UNSAFE, Cause.OBSERVERS)
+    unsafe = _case(UpgradeLevel.UNSAFE, Cause.OBSERVERS)
     level, reasons = verdict_of([noise, unsafe], (), (), None)
-    assert level is Level.UNSAFE
+    assert level is UpgradeLevel.UNSAFE
     assert reasons[0].startswith("observers: ")
 
 
@@ -103,18 +103,18 @@ def test_what_is_removed_matters_to_who_needs_it() -> None:
     removed = InterfaceChange(
         ChangeKind.REMOVED, "torch.thing", WORKS, "raises AttributeError", ("static",)
     )
-    assert verdict_of([_case(Level.SAFE)], [removed], (), None)[0] is Level.UNSAFE
+    assert verdict_of([_case(UpgradeLevel.SAFE)], [removed], (), None)[0] is UpgradeLevel.UNSAFE
     other = replace(removed, used_by=("fx-static",))
-    assert verdict_of([_case(Level.SAFE)], [other], (), None)[0] is Level.SAFE
+    assert verdict_of([_case(UpgradeLevel.SAFE)], [other], (), None)[0] is UpgradeLevel.SAFE
     warning = replace(removed, kind=ChangeKind.DEPRECATED)
-    assert verdict_of([_case(Level.SAFE)], [warning], (), None)[0] is Level.SAFE
+    assert verdict_of([_case(UpgradeLevel.SAFE)], [warning], (), None)[0] is UpgradeLevel.SAFE
 
 
 def test_properties_that_are_lost_are_not_called_safe() -> None:
     lost, won = (
         InterfaceChange(kind, kind.value, "a", "b") for kind in (ChangeKind.LOST, ChangeKind.WON)
     )
-    level, reasons = verdict_of([_case(Level.SAFE)], (), [won, lost], None)
-    assert level is Level.DIFFERENT
+    level, reasons = verdict_of([_case(UpgradeLevel.SAFE)], (), [won, lost], None)
+    assert level is UpgradeLevel.DIFFERENT
     assert "lost: a -> b" in reasons[0]
-    assert verdict_of([_case(Level.SAFE)], (), [won], None)[0] is Level.SAFE
+    assert verdict_of([_case(UpgradeLevel.SAFE)], (), [won], None)[0] is UpgradeLevel.SAFE

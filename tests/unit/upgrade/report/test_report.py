@@ -15,7 +15,7 @@ from qreg.upgrade.records import (
     Difference,
     FileOutcome,
     InterfaceChange,
-    Level,
+    UpgradeLevel,
     UpgradeReport,
 )
 from qreg.upgrade.report.html_page import upgrade_html
@@ -34,12 +34,15 @@ _LOST = InterfaceChange(ChangeKind.LOST, "NaN is refused", "holds", "broken: NaN
 _CODES = {"causes": (Cause.CONVERT,), "findings": ("codes moved",)}
 UNSAFE = replace(
     REPORT,
-    level=Level.UNSAFE,
+    level=UpgradeLevel.UNSAFE,
     reasons=("convert: codes moved", "removed: torch.gone <b>"),
     cases=(
-        case(Level.SAFE, case=replace(CASE, method="fp32")),
+        case(UpgradeLevel.SAFE, case=replace(CASE, method="fp32")),
         case(
-            Level.UNSAFE, causes=(Cause.CONVERT,), findings=("codes moved",), cells=(_MOVED, _DIES)
+            UpgradeLevel.UNSAFE,
+            causes=(Cause.CONVERT,),
+            findings=("codes moved",),
+            cells=(_MOVED, _DIES),
         ),
         case(None, case=replace(CASE, method="qat"), verdict=None, unavailable="no checkpoint"),
     ),
@@ -54,7 +57,7 @@ UNSAFE = replace(
 def test_headlines() -> None:
     assert headline(REPORT) == "safe: bits equal in 1 case"
     assert headline(UNSAFE) == "do not upgrade: convert: codes moved"
-    different = replace(REPORT, level=Level.DIFFERENT, invariants=(_LOST,))
+    different = replace(REPORT, level=UpgradeLevel.DIFFERENT, invariants=(_LOST,))
     text = headline(different)
     assert text.startswith("different, within noise: 1 of 1 cases")
     assert "1 tensor properties" in text
@@ -86,7 +89,7 @@ def test_the_worst_case_is_first_and_cells_say_how_many_images() -> None:
 
 def test_a_difference_that_cannot_be_attributed_is_no_number() -> None:
     untold = replace(_MOVED, told=False)
-    both = replace(REPORT, cases=(case(Level.SAFE, cells=(untold, untold)),))
+    both = replace(REPORT, cases=(case(UpgradeLevel.SAFE, cells=(untold, untold)),))
     assert rows(both)[0][3:5] == ("unknown", "unknown")
 
 
@@ -114,7 +117,7 @@ def test_files_are_grouped() -> None:
     assert "state dict: written by A and loaded by B, equal outputs: 3 cases" in lines
     assert any("TorchScript: not written" in line and "2 more" in line for line in lines)
     broken = (Artifact("TorchScript", FileOutcome.NOT_LOADED, "RuntimeError"),)
-    (row,) = rows(replace(REPORT, cases=(case(Level.UNSAFE, artifacts=broken),)))
+    (row,) = rows(replace(REPORT, cases=(case(UpgradeLevel.UNSAFE, artifacts=broken),)))
     assert row[5] == "X"
 
 

@@ -12,8 +12,8 @@ from qreg.upgrade.records import (
     CaseUpgrade,
     Cell,
     FileOutcome,
-    Level,
     Sizes,
+    UpgradeLevel,
     UpgradeReport,
 )
 from tests.unit.speed.fake import ENVIRONMENT
@@ -22,7 +22,7 @@ from tests.unit.upgrade.compare.test_case import PASS
 CASE = Case("shapes10", "simple_cnn", "static", "x86")
 
 
-def case(level: Level | None = Level.SAFE, **changes: Any) -> CaseUpgrade:
+def case(level: UpgradeLevel | None = UpgradeLevel.SAFE, **changes: Any) -> CaseUpgrade:
     """A case that is equal in everything, but for `changes`."""
     found = CaseUpgrade(
         case=CASE,
@@ -46,7 +46,7 @@ def side(version: str) -> SideRecord:
 REPORT = UpgradeReport(
     baseline=side("2.14.1"),
     candidate=side("2.15.0"),
-    level=Level.SAFE,
+    level=UpgradeLevel.SAFE,
     reasons=(),
     cases=(case(),),
     probes=3,
