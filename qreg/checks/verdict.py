@@ -52,7 +52,13 @@ def judge(
     shared = shared_images(now, old)
     findings = list(judge_images(shared, now, old))
     if any(finding.outcome is Outcome.INCOMPARABLE for finding in findings):
-        return Verdict(now.case, Outcome.INCOMPARABLE, basis=basis, findings=tuple(findings))
+        return Verdict(
+            now.case,
+            Outcome.INCOMPARABLE,
+            basis=basis,
+            findings=tuple(findings),
+            notes=(_OTHER_CPU,) if shared.altered and not basis.exact else (),
+        )
     scores, found = judge_scores(
         now.score,
         old.score,
@@ -83,6 +89,12 @@ def judge(
         notes=_notes(now, old, shared),
         score=scores,
     )
+
+
+_OTHER_CPU = (
+    "floats that a transform computes differ in the last bits between CPUs: where the raw content "
+    "is the same, say so with a method digest(index) of the dataset"
+)
 
 
 def _p_value(change: AccuracyChange | ScoreChange | None) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,34 @@ def _text_of(items: Any) -> Callable[[int], str] | None:
     return found if callable(found) else None
 
 
+def _digest_of(name: str, split: str, items: Any) -> Callable[[int], int] | None:
+    """CRC-32 by the dataset's own ``digest(index)``, None where it has none."""
+    if hasattr(items, "indices") and hasattr(items, "dataset"):  # torch.utils.data.Subset
+        inner = _digest_of(name, split, items.dataset)
+        return None if inner is None else lambda position: inner(int(items.indices[position]))
+    own = getattr(items, "digest", None)
+    if not callable(own):
+        return None
+
+    def digest(position: int) -> int:
+        try:
+            found = own(position)
+        except Exception as error:
+            text = " ".join(str(error).split())[:300]
+            raise DataError(
+                f"{name}, {split}: digest({position}) raised {type(error).__name__}: {text}",
+                hint="return bytes, text or a whole number that tell the raw content of an item",
+            ) from error
+        if not isinstance(found, (bytes, str, int)):
+            raise DataError(
+                f"{name}, {split}: digest({position}) returned {type(found).__name__}",
+                hint="return bytes, text or a whole number that tell the raw content of an item",
+            )
+        return zlib.crc32(found if isinstance(found, bytes) else str(found).encode())
+
+    return digest
+
+
 def _samples(name: str, split: str, items: Any) -> Samples:
     from torch.utils.data import default_collate
 
@@ -81,6 +110,7 @@ def _samples(name: str, split: str, items: Any) -> Samples:
         read=lambda position: items[position],
         describe=lambda position: f"{name}, {split}: item {position} of {count}",
         collate=getattr(items, "collate_fn", None) or default_collate,
+        digest=_digest_of(name, split, items),
         text=_text_of(items),
     )
     every = np.arange(count)

@@ -186,3 +186,32 @@ def test_rows_and_index() -> None:
 def test_what_is_no_dataset(found: Any) -> None:
     with pytest.raises(ContractError):
         dataset_of_object("mine", found)
+
+
+class Described(Texts):
+    """Says itself what the raw content of an item is."""
+
+    def digest(self, index: int) -> Any:
+        return (b"file 0", "file 1", 2)[index % 3]
+
+
+def test_a_dataset_says_what_its_raw_content_is() -> None:
+    found = _samples(Described()).digests()
+    assert found[:3] == found[3:6]
+    assert len(set(found)) == 3
+    assert _samples(Subset(Described(), [4, 2])).digests() == (found[1], found[2])
+
+
+def _fails(index: int) -> Any:
+    raise OSError("gone")
+
+
+@pytest.mark.parametrize(
+    ("digest", "says"),
+    [(_fails, r"digest\(0\) raised OSError: gone"), (lambda _: 0.5, r"digest\(0\) returned float")],
+)
+def test_a_digest_that_is_none(digest: Callable[[int], Any], says: str) -> None:
+    items = Described()
+    items.digest = digest  # type: ignore[method-assign]
+    with pytest.raises(DataError, match=says):
+        _samples(items).digests()
