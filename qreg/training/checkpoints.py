@@ -132,7 +132,7 @@ def load_checkpoint(path: Path, build: Callable[[], nn.Module]) -> tuple[nn.Modu
     except ValueError as error:
         raise CheckpointError(
             f"{path} does not fit {recipe.model}: {error}",
-            hint="the model's code has changed: train the checkpoint again with: qreg train",
+            hint="if the model's code has changed, train the checkpoint again with: qreg train",
         ) from error
     return model, recipe
 

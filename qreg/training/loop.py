@@ -17,6 +17,7 @@ from torch import nn
 from qreg.data import Batch, Samples, inputs
 from qreg.data.images import ImageSamples
 from qreg.data.samples import Rows
+from qreg.errors import QregError
 from qreg.files import open_regular, write_atomically
 from qreg.models.stubs import is_contiguous
 from qreg.training.losses import Loss, loss_of
@@ -66,6 +67,9 @@ def train(
 
     The order and augmentation of an epoch are drawn from (seed, epoch), and momentum is saved
     with the weights, so that an interrupted training ends with the same bits.
+
+    Raises:
+        QregError: the loss is not finite.
     """
     if not is_contiguous(model):
         model.to(memory_format=torch.channels_last)
@@ -105,9 +109,23 @@ def _train_epoch(
             group["lr"] = rate
         optimizer.zero_grad()
         loss = loss_of_batch(inputs.call(model, given.inputs), given.targets)
+        step = Step(epoch=epoch, batch=batch + 1, batches=batches, loss=loss.item())
+        if not math.isfinite(step.loss):
+            raise diverged(
+                recipe, f"the loss is {step.loss} in epoch {epoch + 1}, {batch + 1}. batch"
+            )
         loss.backward()
         optimizer.step()
-        report(Step(epoch=epoch, batch=batch + 1, batches=batches, loss=loss.item()))
+        report(step)
+
+
+def diverged(recipe: Recipe, how: str) -> QregError:
+    """The error of a training that leads nowhere."""
+    return QregError(
+        f"training {recipe.model} failed: {how}",
+        hint=f"try a lower --learning-rate, {recipe.learning_rate / 10:g} for example; where that "
+        "does not help, look at the inputs and targets",
+    )
 
 
 def _augmented(samples: Samples, rows: Rows, rng: np.random.Generator) -> Batch:

@@ -31,7 +31,7 @@ from qreg.training.checkpoints import (
     save_checkpoint,
 )
 from qreg.training.loading import load_trained, own_weights, starting_weights
-from qreg.training.loop import Step, train
+from qreg.training.loop import Step, diverged, train
 from qreg.training.losses import loss_of
 from qreg.training.recipe import Recipe
 from qreg.training.storage import pack, unpack
@@ -80,6 +80,9 @@ def make_checkpoint(
     train(model, split, recipe, state_file=state_file, report=report)
     model.apply(ao.disable_observer)
     model.load_state_dict(unpack(pack(model)))
+    for name, one in model.named_parameters():
+        if not one.isfinite().all():  # float16 ends at 65,504
+            raise diverged(recipe, f"{name} has values that are not finite, stored as float16")
     test = options.load(dataset, "test")
     done = save_checkpoint(path, model, replace(recipe, **_tested(model, test, dataset)))
     state_file.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import torch
 
 from qreg.data import get_dataset
 from qreg.data.files import file_sha256
+from qreg.errors import QregError
 from qreg.measure.options import Options
 from qreg.training.checkpoints import checkpoint_path
 from qreg.training.loop import Step, learning_rate
@@ -146,3 +147,15 @@ def test_the_learning_rate_warms_up_and_ends_at_nothing() -> None:
     assert rates[0] < rates[10] < rates[29]
     assert rates[40] > rates[70] > rates[99]
     assert rates[99] < 0.01 * recipe.learning_rate
+
+
+def test_a_loss_that_is_not_finite_ends_it_and_nothing_is_stored(
+    tmp_path: Path, colours: Path
+) -> None:
+    recipe = replace(_recipe(), learning_rate=100.0, epochs=10)
+    with pytest.raises(
+        QregError, match=r"the loss is nan in epoch \d, \d+\. batch|not finite"
+    ) as e:
+        _train(recipe, tmp_path, colours, _StopAfter())
+    assert "--learning-rate" in str(e.value.hint)
+    assert not list(tmp_path.rglob("*.safetensors"))
