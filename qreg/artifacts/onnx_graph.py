@@ -59,7 +59,7 @@ _WEIGHTED = {
 }
 #: Operators on codes: at which of their inputs the weight's scale and zero point are, and the
 #: output's; None where the output is float.
-_ON_CODES: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {
+ON_CODES: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {
     "QLinearConv": ((4, 5), (6, 7)),
     "QLinearConvTranspose": ((4, 5), (6, 7)),
     "QLinearMatMul": ((4, 5), (6, 7)),
@@ -68,8 +68,8 @@ _ON_CODES: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {
     "MatMulIntegerToFloat": ((3, 5), None),
     "MatMulNBits": ((2, 3), None),
 }
-# Operators on codes without weights: where the output's scale and zero point are.
-_CODES_OUT = {
+#: Operators on codes without weights: where the output's scale and zero point are.
+CODES_OUT = {
     "QLinearAdd": (6, 7),
     "QLinearMul": (6, 7),
     "QLinearAveragePool": (3, 4),
@@ -233,8 +233,8 @@ class OnnxGraph:
     def _layer(self, node: Any, output: str) -> OnnxLayer:
         weight, bias, weight_quantizer = self._weight(node)
         codes, quantizer = self._codes_of(output)
-        if node.op_type in _ON_CODES or node.op_type in _CODES_OUT:
-            places = _CODES_OUT.get(node.op_type) or _ON_CODES[node.op_type][1]
+        if node.op_type in ON_CODES or node.op_type in CODES_OUT:
+            places = CODES_OUT.get(node.op_type) or ON_CODES[node.op_type][1]
             if places:
                 quantizer = self.parameters(
                     _input(node, places[0]), _input(node, places[1]), "uint8"
@@ -269,7 +269,7 @@ class OnnxGraph:
             return None
         if source.op_type == _QUANTIZE:
             return self.parameters(source.input[1], _input(source, 2), "uint8")
-        places = _CODES_OUT.get(source.op_type) or _ON_CODES.get(source.op_type, (None, None))[1]
+        places = CODES_OUT.get(source.op_type) or ON_CODES.get(source.op_type, (None, None))[1]
         if not places:
             return None
         return self.parameters(_input(source, places[0]), _input(source, places[1]), "uint8")
@@ -290,8 +290,8 @@ class OnnxGraph:
         name, quantizer = self._stored_at(_input(node, at))
         if not name and node.op_type in ("MatMul", "QLinearMatMul"):
             name, quantizer = self._stored_at(_input(node, 0))
-        if name and node.op_type in _ON_CODES:
-            scale, zero = (_input(node, n) for n in _ON_CODES[node.op_type][0])
+        if name and node.op_type in ON_CODES:
+            scale, zero = (_input(node, n) for n in ON_CODES[node.op_type][0])
             bits = _attribute(node, "bits")
             dtype = f"uint{bits}" if bits else dtype_name(self.stored[name])
             quantizer = self.parameters(scale, "" if bits else zero, dtype)
@@ -385,7 +385,7 @@ class OnnxGraph:
     def is_quantized(self) -> bool:
         """Whether anything in the graph is quantized."""
         return any(
-            node.op_type in _CONVERTING or node.op_type in _ON_CODES or node.op_type in _INTEGER
+            node.op_type in _CONVERTING or node.op_type in ON_CODES or node.op_type in _INTEGER
             for node in self.model.graph.node
         )
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from qreg.artifacts.onnx_file import OnnxModel
 from qreg.artifacts.torchscript import is_script
@@ -27,6 +27,7 @@ from qreg.measure.subject import Subject
 from qreg.metrics.layers import float_twin
 from qreg.metrics.saturation import KERNELS
 from qreg.metrics.swap import restored
+from qreg.metrics.swap_file import restored_file, weights_by_layer
 from qreg.quantization.engines import use_engine
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Environment
@@ -41,6 +42,9 @@ _RESTORE_SAMPLES, _AUDIT_SAMPLES = 64, 4
 # Layers that are restored one after the other, and the share from which one is to blame: what
 # restoring an innocent layer changes is rounding, a percent or two either way.
 _TRIED_LAYERS, _SMALLEST_SHARE = 8, 0.05
+
+
+Restore = Callable[[Layer], AbstractContextManager[Subject | None]]
 
 
 def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Verdict:
@@ -80,25 +84,47 @@ def _located(
     subject = samples.subject(before.case)
     if not isinstance(subject, Subject):
         return moved[0][0], moved[0][0]
-    if isinstance(subject.model, OnnxModel) or is_script(subject.model):
+    if is_script(subject.model):
         name, own = moved[0]
         return name, f"{name} ({'its parameters' if own else 'only its output'} changed)"
-    twin = float_twin(subject.source, subject.model)  # once: it fuses the source
+    restore = _restoring(subject)
     for name, own in moved[:_TRIED_LAYERS]:
-        note, share = _confirmed(name, subject, twin, before, samples)
+        note, share = _confirmed(name, subject, restore, before, samples)
         if own or share is None or share >= _SMALLEST_SHARE:
             return name, f"{name} ({note})"
     tried = ", ".join(name for name, _ in moved[:_TRIED_LAYERS])
     return "", f"not found among the layers that can be restored (tried {tried})"
 
 
+def _restoring(subject: Subject) -> Restore:
+    """How a layer of a case is restored: in its modules or graph, or in a copy of its file."""
+    model = subject.model
+    if isinstance(model, OnnxModel):
+        weights = weights_by_layer(subject.source)
+
+        @contextmanager
+        def in_file(layer: Layer) -> Iterator[Subject | None]:
+            made = restored_file(model, layer, weights)
+            yield None if made is None else replace(subject, model=made)
+
+        return in_file
+    twin = float_twin(subject.source, model)  # once: it fuses the source
+
+    @contextmanager
+    def in_place(layer: Layer) -> Iterator[Subject | None]:
+        with restored(model, twin, layer) as possible:
+            yield subject if possible else None
+
+    return in_place
+
+
 def _confirmed(
-    name: str, subject: Subject, twin: nn.Module, before: Snapshot, samples: GateSamples
+    name: str, subject: Subject, restore: Restore, before: Snapshot, samples: GateSamples
 ) -> tuple[str, float | None]:
     """The effect of restoring a layer as text, and its share; None where there is no number."""
     layer = next(layer for layer in before.numerics.layers if layer.name == name)
     try:
-        share = _share(subject, twin, layer, before, samples)
+        share = _share(subject, restore, layer, before, samples)
     except Exception as error:
         return f"restoring it failed: {type(error).__name__}: {error}", None
     if share is None:
@@ -110,7 +136,7 @@ def _confirmed(
 
 @torch.no_grad()
 def _share(
-    subject: Subject, twin: nn.Module, layer: Layer, before: Snapshot, samples: GateSamples
+    subject: Subject, restore: Restore, layer: Layer, before: Snapshot, samples: GateSamples
 ) -> float | None:
     """The share of the logits' squared difference from the baseline that one layer causes.
 
@@ -123,15 +149,15 @@ def _share(
     # of a classifier all logits are kept, however many
     most = KEPT_ELEMENTS if before.numerics.logits.elements else WHOLE
 
-    def outputs() -> npt.NDArray[np.float32]:
-        return kept_elements(subject.run(images), count, most=most)[0][rows, :classes]
+    def outputs(of: Subject) -> npt.NDArray[np.float32]:
+        return kept_elements(of.run(images), count, most=most)[0][rows, :classes]
 
     with use_engine(subject.case.engine):
-        apart = outputs() - wanted
-        with restored(subject.model, twin, layer) as possible:
-            if not possible:
+        apart = outputs(subject) - wanted
+        with restore(layer) as possible:
+            if possible is None:
                 return None
-            left = outputs() - wanted
+            left = outputs(possible) - wanted
     whole = float(np.square(apart, dtype=np.float64).sum())
     return 1 - float(np.square(left, dtype=np.float64).sum()) / whole if whole else math.nan
 

@@ -9,15 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import nn
 
-from qreg.data import Dataset, Samples
+from qreg.artifacts.onnx_file import OnnxModel
+from qreg.checks.diverging import divergence
+from qreg.data import Dataset, Samples, inputs
 from qreg.data.views import views
+from qreg.measure.observation import WHOLE, kept_elements
 from qreg.metrics.layers import layer_numerics
+from qreg.metrics.swap_file import file_in_float, weights_by_layer
+from qreg.metrics.tensors import sqnr
 from qreg.quantization.engines import use_engine
 from qreg.records.detail import (
     CaseDetail,
     ClassShift,
     Confusion,
+    InFloat,
     LayerSqnr,
     SampleDetail,
     SizeRow,
@@ -133,7 +141,8 @@ def _run_detail(
         "file_bytes": one.size.file_bytes,
         "speed_up": one.latencies[0].speed_up,
         "sizes": size_rows(one.size, fp32.size),
-        "layers": attempt("layers", notes, partial(_layers, run, seen), ()),
+        "layers": (layers := attempt("layers", notes, partial(_layers, run, seen), ())),
+        "in_float": attempt("restored", notes, partial(_in_float, run, seen, layers), ()),
         **_value(one),
     }
     if one is not fp32:
@@ -158,6 +167,31 @@ def _layers(run: Run, seen: CaseRuns) -> tuple[LayerSqnr, ...]:
     with use_engine(subject.case.engine):
         found = layer_numerics(subject.run, subject.model, subject.source, first)
     return tuple(LayerSqnr(one.name, one.kind, None, one.sqnr_db) for one in found[:LAYERS])
+
+
+@torch.no_grad()
+def _in_float(run: Run, seen: CaseRuns, layers: Sequence[LayerSqnr]) -> tuple[InFloat, ...]:
+    """Compute the diverging layers of a file in float, one at a time."""
+    subject, first = run.subject, seen.test.first(_LAYER_SAMPLES).inputs
+    found = divergence(layers)
+    if found is None or not isinstance(subject.model, OnnxModel):
+        return ()
+    count = inputs.count(first)
+
+    def outputs(model: nn.Module) -> torch.Tensor:
+        rows = kept_elements(inputs.call(model, first), count, most=WHOLE)[0]
+        return torch.from_numpy(np.ascontiguousarray(rows))
+
+    wanted, weights = outputs(subject.source), weights_by_layer(subject.source)
+    before = sqnr(outputs(subject.model), wanted)
+    names = [found.first[0], *([found.fall[0]] if found.fall else [])]
+    made = []
+    for name in dict.fromkeys(names):
+        changed = file_in_float(subject.model, name, weights)
+        now = None if changed is None else sqnr(outputs(changed), wanted)
+        if before is not None and now is not None:
+            made.append(InFloat(name, before, now))
+    return tuple(made)
 
 
 def _flips(run: Run, one: Measurement, reference: Run, seen: CaseRuns) -> dict[str, Any]:

@@ -81,6 +81,15 @@ class LayerSqnr:
 
 
 @dataclass(frozen=True)
+class InFloat:
+    """The SQNR of a file's outputs in dB, as it is and with one layer computed in float."""
+
+    layer: str
+    before: float
+    now: float
+
+
+@dataclass(frozen=True)
 class Histogram:
     """The distribution of a tensor of one layer: of the float model, and quantized.
 
@@ -159,6 +168,7 @@ class CaseDetail:
         speed_up, speed_up_before: fp32's time over the case's, now and as promised.
         samples: the most telling of those that changed; `changed` is the number of all.
         layers: in execution order.
+        in_float: of a file, what its diverging layers cost, each computed in float alone.
         where: the environment that it was observed in, None where that is not known.
         notes: what could not be collected, and why.
     """
@@ -175,6 +185,7 @@ class CaseDetail:
     changed: int = 0
     samples: tuple[SampleDetail, ...] = ()
     layers: tuple[LayerSqnr, ...] = ()
+    in_float: tuple[InFloat, ...] = ()
     histograms: tuple[Histogram, ...] = ()
     classes: tuple[ClassShift, ...] = ()
     confusions: tuple[Confusion, ...] = ()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from qreg.checks.diverging import divergence
 from qreg.records.detail import CaseDetail, LayerSqnr
 from qreg.records.numerics import EQUAL_DB
-
-#: Floats that differ in rounding alone: what a float export keeps of float32's 150 dB in depth.
-ROUNDING_DB = 90.0
 
 
 def layers_table(details: Sequence[CaseDetail]) -> Table:
@@ -51,18 +48,16 @@ def _diverging(detail: CaseDetail) -> str:
     name = detail.case.method
     if not known:
         return f"{name}: no tensor has a counterpart in the float model"
-    first = next(((layer, db) for layer, db in known if db < ROUNDING_DB), None)
-    if first is None:
+    found = divergence(detail.layers)
+    if found is None:
         lowest, db = min(known, key=lambda one: one[1])
         shown = "equal" if db >= EQUAL_DB else f"{db:.1f} dB"
         return f"{name}: no tensor diverges beyond rounding (lowest: {lowest.name}, {shown})"
-    line = f"{name}: first diverging tensor: {first[0].name} ({first[1]:.1f} dB)"
-    falls = [
-        (before - now, layer.name, before, now)
-        for (_, before), (layer, now) in pairwise(known)
-        if before < ROUNDING_DB and before > now
-    ]
-    if falls:
-        _, layer_name, before, now = max(falls)
+    line = f"{name}: first diverging tensor: {found.first[0]} ({found.first[1]:.1f} dB)"
+    if found.fall:
+        layer_name, before, now = found.fall
         line += f"; largest fall: {layer_name} ({before:.1f} -> {now:.1f} dB)"
+    if detail.in_float:
+        alone = ", ".join(f"{one.now:.1f} with {one.layer} in float" for one in detail.in_float)
+        line += f"; outputs: {detail.in_float[0].before:.1f} dB, {alone}"
     return line

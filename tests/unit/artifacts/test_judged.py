@@ -14,6 +14,7 @@ from qreg.baselines.store import Store
 from qreg.checks.verdict import judge, no_baseline
 from qreg.faults.families.files import FILES
 from qreg.faults.fault import Fault, Target
+from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
 from qreg.measure.options import Options
 from qreg.models import MODELS
@@ -39,6 +40,16 @@ NAMED = {
     "left-float": (Check.OPERATORS, "features.4"),
     "float-beside-codes": (Check.SIZE, "weight_before"),
     "opset": (Check.FILE, "operator sets"),
+}
+#: For each fault that changes a layer, that layer, and what restoring it shows.
+_ALL = "restoring it removes 100 % of the difference"
+RESTORED = {
+    "weight-scale+1%": ("features.4", _ALL),
+    "activation-scale+1%": ("features.4", _ALL),
+    "zero-point+1": ("input", _ALL),
+    "one-code": ("features.4", "its share is unknown: the first logits are equal"),
+    "dq-removed": ("features.4", _ALL),
+    "left-float": ("features.4", "its share is unknown: the first logits are equal"),
 }
 
 
@@ -90,14 +101,20 @@ def test_the_same_file_passes_and_is_stored_whole(clean: Snapshot, tmp_path: Pat
 def test_a_fault_of_a_file_is_found_and_named(fault: Fault, clean: Snapshot) -> None:
     assert fault.applies(clean.case, frozenset())
     with fault.inject(Target(clean.case, OPTIONS)):
-        now = _seen(clean.case)
+        gate = Gate(OPTIONS)
+        now = gate.observe(clean.case)
+        assert isinstance(now, Snapshot)
+        verdict = explain(_judged(now, clean), now, clean, gate)
     check, where = NAMED[fault.size]
-    verdict = _judged(now, clean)
     assert verdict.outcome is Outcome.REGRESSED
     assert any(one.check is check and where in one.where for one in verdict.findings), [
         (one.check, one.where) for one in verdict.findings
     ]
     assert any("another file" in note for note in verdict.notes)
+    layer, share = RESTORED.get(fault.size, ("", ""))
+    assert verdict.layer == layer
+    located = [note for note in verdict.notes if note.startswith("first diverging layer")]
+    assert [share in note for note in located] == [True] * bool(layer), located
 
 
 def test_another_file_of_the_same_content_is_a_note(clean: Snapshot, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from qreg.records.case import Case
-from qreg.records.detail import CaseDetail, LayerSqnr
+from qreg.records.detail import CaseDetail, InFloat, LayerSqnr
 from qreg.records.numerics import EQUAL_DB
 from qreg.report.layers import diverging_lines, layers_table
 
@@ -28,6 +30,12 @@ def _detail(**sqnr: float | None) -> CaseDetail:
 )
 def test_the_first_tensor_that_diverges(detail: CaseDetail, said: str) -> None:
     assert diverging_lines((detail,)) == (f"file:net.onnx: {said}",)
+
+
+def test_what_the_layers_cost_that_a_file_was_run_without() -> None:
+    alone = (InFloat("a", 30.0, 30.1), InFloat("c", 30.0, 41.0))
+    (line,) = diverging_lines((replace(_detail(a=45.0, b=44.0, c=20.0), in_float=alone),))
+    assert line.endswith("; outputs: 30.0 dB, 30.1 with a in float, 41.0 with c in float")
 
 
 def test_a_column_for_each_case_and_a_row_for_each_layer() -> None:
