@@ -129,10 +129,10 @@ def _insert_weight(
     names = [f"{found.weight}{end}" for end in (_CODES, _SCALE, _ZERO)]
     many = len(quantizer.scales) > 1
     scales, zeros = np.array(quantizer.scales, np.float32), np.array(quantizer.zero_points)
+    zeros = zeros.astype(codes.dtype)
     values = (codes, scales if many else scales[0], zeros if many else zeros[0])
-    dtypes = (codes.dtype, np.float32, codes.dtype)
-    for name, value, dtype in zip(names, values, dtypes, strict=True):
-        graph.model.graph.initializer.append(_tensor(np.asarray(value, dtype), name))
+    for name, value in zip(names, values, strict=True):
+        graph.model.graph.initializer.append(_tensor(np.asarray(value), name))
     output = f"{found.weight}{_BEFORE}"
     given = {"axis": axis} if many else {}
     nodes = graph.model.graph.node
