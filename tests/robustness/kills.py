@@ -84,6 +84,7 @@ class Command:
         early: moments are ``seconds * u**early`` of a uniform u: more of them are early where most
             of a long run repeats the same.
         prints: what an undisturbed run says, so that it is known to do what it is killed in.
+        share: of the kills that are asked for.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Command:
     statuses: tuple[int, ...] = (0, 1, 130, 143)
     early: float = 1.0
     prints: str = ""
+    share: float = 1.0
 
 
 def _main(*argv: str) -> Callable[[Path], int]:
@@ -339,11 +341,11 @@ def commands(side: str = ".") -> tuple[Command, ...]:
         Command("cache", _with_photos, _decode, _check_cache, direct),
         Command(
             "record: lines", _with_an_entry("h.jsonl"), _record("h.jsonl"),
-            _check_history("h.jsonl"), direct,
+            _check_history("h.jsonl"), direct, share=0.5,
         ),
         Command(
             "record: SQLite", _with_an_entry("h.db"), _record("h.db"), _check_history("h.db"),
-            direct,
+            direct, share=0.5,
         ),
         # pytest's own statuses: 2 interrupted
         Command(
@@ -353,7 +355,49 @@ def commands(side: str = ".") -> tuple[Command, ...]:
             "speed check", _with_a_report, _main(*speed), _check_git, early=3, prints="8 pairs"
         ),
         Command("upgrade", _with_a_report, _main(*upgrade), _check_report, early=2, prints="Cases"),
+        *_others(),
     )  # fmt: skip
+
+
+def _others() -> tuple[Command, ...]:
+    """What measures and writes a report or a table: the old one is there, or the new one."""
+    model = ("--model", "nets:tiny", "--dataset", "colours.npz")
+    report = ("--json", "report.json")
+    words = {
+        "compare": ("compare", *model, "--methods", "fp32,dynamic", *report),
+        "check": ("check", "nets:tiny", "--dataset", "colours.npz", *report),
+        "sensitivity": ("sensitivity", *model, "--method", "dynamic", *report),
+        "recover": ("recover", *model, "--method", "dynamic", "--max-drop", "50", *report),
+        "audit calibration": ("audit", "calibration", *model, *report),
+    }
+    usual = [
+        Command(f"other: {name}", _with_a_report, _main(*given), _check_report, share=0.1)
+        for name, given in words.items()
+    ]
+    methods = ("--methods", "fp32,dynamic")
+    init = ("init", "nets:tiny", "--dataset", "colours.npz", *methods, "--force")
+    store = ("--store", "h.jsonl")
+    return (
+        *usual,
+        Command("other: init", _in_git, _main(*init), _check_table, share=0.1, prints="next"),
+        Command(
+            "other: history record", _approved, _main("history", "record", *store), _check_approved,
+            share=0.1, prints="recorded 2",
+        ),
+    )  # fmt: skip
+
+
+def _check_table(folder: Path) -> Sequence[str]:
+    """The table before, or the new one: either is read."""
+    from qreg.errors import QregError
+    from qreg.settings import read_settings
+
+    try:
+        found = read_settings(folder / "pyproject.toml")
+    except QregError as error:
+        return [f"half: {error}"]
+    halves = [one.name for one in folder.glob(".pyproject*")]
+    return [f"half: {halves}"] * bool(halves) + ["lost: the table"] * (found is None)
 
 
 def _undisturbed(run: Callable[[Path], int], folder: Path, prints: str) -> float:
@@ -607,11 +651,10 @@ def main() -> int:
     for name in _HEAVY:
         if importlib.util.find_spec(name.partition(".")[0]):
             importlib.import_module(name)
-    chosen = [one.name for one in commands() if args.only in one.name]
+    chosen = [(one.name, one.share) for one in commands() if args.only in one.name]
     started, kills = time.monotonic(), list[Kill]()
-    for name in chosen:
-        # both forms of a history together are one command
-        count = args.count // 2 if name.startswith("record") else args.count
+    for name, share in chosen:
+        count = round(args.count * share)
         done = [one for one in _kept(args.keep) if (one.command, one.seed) == (name, args.seed)]
         # what had finished before its signal was sent is no kill: others are made in its place
         while (left := count - sum(one.sent for one in done)) > 0:

@@ -394,7 +394,8 @@ def _run_half(folder: Path, kind: str) -> Any:
             skeleton = _net().eval() if stem == "001" else _quantized()
             return load_artifact(kind, f"{folder}/{stem}", skeleton)(images).tolist()
         model = _quantized()
-        model.load_state_dict(load_state(folder / "000.state.safetensors"))
+        state = load_state(folder / "000.state.safetensors", model.state_dict())
+        model.load_state_dict(state)
         return model(images).tolist()
 
 
