@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from qreg.gate.judge import Judge
     from qreg.gate.pool import JudgeRequest, Pool
     from qreg.gate.pytest_progress import Bar
+    from qreg.processes.cluster import RayExecutor
     from qreg.records.budget import KnownFailure
     from qreg.records.case import Case
     from qreg.records.verdict import Verdict
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from qreg.settings import Settings
 
 _MARKER = "regression: judges quantized models against their baselines; see [tool.qreg]"
-_PROPERTY, _KNOWN = "qreg", "qreg-known"
+_PROPERTY, _KNOWN, _ENVIRONMENT = "qreg", "qreg-known", "qreg-environment"
 _JUDGE = pytest.StashKey["Judge | Pool"]()
+_EXECUTOR = pytest.StashKey["RayExecutor"]()
 _BAR = pytest.StashKey["Bar | None"]()
 _SETTINGS = pytest.StashKey["Settings | None"]()
 _FILE = "pyproject.toml"
@@ -70,6 +72,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--qreg-ray",
         metavar="ADDRESS",
         help="judge on a Ray cluster: its address, auto, or local (a cluster of this machine)",
+    )
+    group.addoption(
+        "--qreg-each-environment",
+        action="store_true",
+        help="with --qreg-ray: judge each case on each kind of machine of the cluster",
     )
     group.addoption(
         "--qreg-timeout",
@@ -257,30 +264,63 @@ def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.It
     parent = Cases.from_parent(session, name="qreg", nodeid="qreg", path=settings.root / _FILE)
     kinds = ("dataset", "model", "method", "engine")
     chosen = {f"{kind}s": config.getoption(f"qreg_{kind}") for kind in kinds}
-    for case in select_cases(settings, **chosen):
-        item = CaseItem.from_parent(parent, name=str(case), case=case, settings=settings)
-        item.add_marker(pytest.mark.regression)
-        item.add_marker(pytest.mark.xdist_group(f"{case.dataset}/{case.model}"))
-        yield item
+    cases = select_cases(settings, **chosen)
+    for kind in _environments(settings, config, cases):
+        for case in cases:
+            name = f"{case} [{kind}]" if kind else str(case)
+            item = CaseItem.from_parent(
+                parent, name=name, case=case, settings=settings, environment=kind
+            )
+            item.add_marker(pytest.mark.regression)
+            item.add_marker(pytest.mark.xdist_group(f"{case.dataset}/{case.model}"))
+            yield item
 
 
-def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
+def _environments(
+    settings: Settings, config: pytest.Config, cases: Sequence[Case]
+) -> tuple[str, ...]:
+    """The kinds of machines on which each case is judged; "" for any.
+
+    Raises:
+        QregError: there is no cluster, or none of its machines can do the work.
+    """
+    if not config.option.qreg_each_environment:
+        return ("",)
+    if not config.option.qreg_ray:
+        raise QregError(
+            "--qreg-each-environment asks for a cluster of several kinds of machines",
+            hint="add --qreg-ray ADDRESS",
+        )
+    from qreg.gate.clustered import gate_executor
+
+    executor = gate_executor(_request(settings, config, 1), cases, config.option.qreg_ray)
+    config.stash[_EXECUTOR] = executor
+    return executor.kinds()
+
+
+def _request(settings: Settings, config: pytest.Config, tests: int) -> JudgeRequest:
     from qreg.baselines.folder import baseline_root
-    from qreg.gate.pool import JudgeRequest, Pool, can_fork
-    from qreg.gate.pytest_progress import progress_of
+    from qreg.gate.pool import JudgeRequest
     from qreg.measure.options import Options
     from qreg.stats.holm import family_alpha
 
-    config, cases = session.config, _cases(session)
-    request = JudgeRequest(
+    return JudgeRequest(
         settings=settings,
         baselines=baseline_root(config.option.qreg_baselines, own=settings.baselines),
-        alpha=family_alpha(len(cases)),
+        alpha=family_alpha(tests),
         options=Options(data_dir=config.option.qreg_data_dir, threads=config.option.qreg_threads),
         full=config.option.qreg_full,
         timeout=config.option.qreg_timeout,
         details=_details(config),
     )
+
+
+def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
+    from qreg.gate.pool import Pool, can_fork
+    from qreg.gate.pytest_progress import progress_of
+
+    config, cases = session.config, _cases(session)
+    request = _request(settings, config, len(cases))
     if config.option.qreg_ray:
         return _on_cluster(request, session)
     if not can_fork(request.options.threads):
@@ -293,16 +333,22 @@ def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
 
 
 def _on_cluster(request: JudgeRequest, session: pytest.Session) -> Pool:
-    from qreg.gate.clustered import clustered_pool
+    from qreg.gate.clustered import gate_executor
+    from qreg.gate.pool import Pool
     from qreg.gate.pytest_progress import progress_of
 
     config = session.config
     if hasattr(config, "workerinput"):
         raise pytest.UsageError("--qreg-ray with pytest-xdist: leave out -n, or say -n 0")
+    items = [item for item in session.items if isinstance(item, CaseItem)]
+    cases = tuple(dict.fromkeys(item.case for item in items))
+    executor: RayExecutor | None = config.stash.get(_EXECUTOR, None)
+    executor = executor or gate_executor(request, cases, config.option.qreg_ray)
+    config.stash[_EXECUTOR] = executor
     bar = progress_of(config)
     config.stash[_BAR] = bar
-    show = bar.show if bar else None
-    return clustered_pool(request, _cases(session), config.option.qreg_ray, show=show)
+    kinds = tuple(dict.fromkeys(item.environment for item in items))
+    return Pool(request, cases, executor=executor, show=bar.show if bar else None, kinds=kinds)
 
 
 def _details(config: pytest.Config) -> bool:
@@ -328,9 +374,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the judging processes."""
-    started = session.config.stash.get(_JUDGE, None)
-    if started is not None and hasattr(started, "close"):
-        started.close()
+    stash = session.config.stash
+    for started in (stash.get(_JUDGE, None), stash.get(_EXECUTOR, None)):
+        if started is not None and hasattr(started, "close"):
+            started.close()
 
 
 class Cases(pytest.Collector):
@@ -376,9 +423,11 @@ class CaseItem(pytest.Item):
     module = sys.modules[__name__]
     cls = instance = None
 
-    def __init__(self, *, case: Case, settings: Settings, **kwargs: Any) -> None:
+    def __init__(
+        self, *, case: Case, settings: Settings, environment: str = "", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.case, self.settings = case, settings
+        self.case, self.settings, self.environment = case, settings, environment
         self.originalname = self.name
         self.fixturenames: list[str] = []
         self.funcargs: dict[str, object] = {}
@@ -400,7 +449,7 @@ class CaseItem(pytest.Item):
         self.user_properties[:] = own
         try:
             with _without_log_records():
-                verdict = self._judge().verdict(self.case)
+                verdict = self._judge().verdict(*self._asked)
         except MissingDataError as error:
             if self.config.option.qreg_require_data:
                 raise NotApprovedError((visible(str(error)), visible(f"  {error.hint}"))) from error
@@ -417,7 +466,7 @@ class CaseItem(pytest.Item):
         from qreg.records.decode import plain
 
         if _details(self.config):
-            self.detail = json.dumps(plain(self._judge().detail(self.case)))
+            self.detail = json.dumps(plain(self._judge().detail(*self._asked)))
 
     def _excused(self, verdict: Verdict) -> tuple[Verdict, KnownFailure | None]:
         """The verdict in the light of known failures, and the one that excuses it."""
@@ -436,6 +485,8 @@ class CaseItem(pytest.Item):
         from qreg.records.verdict import Outcome
 
         self.user_properties.append((_PROPERTY, json.dumps(plain(verdict))))
+        if self.environment:
+            self.user_properties.append((_ENVIRONMENT, self.environment))
         self.user_properties += junit_properties(verdict)
         strict = self.config.option.qreg_strict and verdict.outcome is not Outcome.PASS
         if not (verdict.outcome.fails or strict):
@@ -445,6 +496,10 @@ class CaseItem(pytest.Item):
             pytest.xfail(visible(f"known failure until {known.expires}: {known.reason}"))
         verbose = self.config.get_verbosity() >= 2
         raise NotApprovedError(verdict_lines(verdict, traceback=verbose))
+
+    @property
+    def _asked(self) -> tuple[Any, ...]:
+        return (self.case, self.environment) if self.environment else (self.case,)
 
     def _judge(self) -> Judge | Pool:
         stash = self.config.stash

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +21,8 @@ from qreg.tasks import TASKS
 
 if TYPE_CHECKING:
     from qreg.measure.options import Options
+    from qreg.processes.cluster import RayExecutor
+    from qreg.records.case import Case
 
 
 class Parser(argparse.ArgumentParser):
@@ -196,6 +199,48 @@ def add_thread_option(parser: argparse.ArgumentParser, *, default: int = 0) -> N
         metavar="N",
         help=f"threads of PyTorch's kernels (default: {default or 'that of PyTorch'})",
     )
+
+
+def add_ray_option(parser: argparse.ArgumentParser) -> None:
+    """Add --ray."""
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        default="",
+        help="run on a Ray cluster: its address, auto, or local (a cluster of this machine)",
+    )
+
+
+@contextmanager
+def executor_of(
+    args: argparse.Namespace, cases: Sequence[Case], *, imports: Sequence[str] = ()
+) -> Iterator[RayExecutor | None]:
+    """The cluster that --ray names, with what measuring the cases needs; None for this machine.
+
+    Raises:
+        QregError: Ray is not installed, there is no cluster, or a file cannot be sent.
+    """
+    if not args.ray:
+        yield None
+        return
+    from qreg.processes.cluster import RayExecutor
+    from qreg.processes.sending import sent_options, trees_of
+    from qreg.selection import gate_options, project_settings
+
+    settings = project_settings()
+    options = sent_options(gate_options(settings, options_of(args)))
+    trees = trees_of(settings, cases, options)
+    executor = RayExecutor(
+        args.ray,
+        trees,
+        folder=settings.root.resolve(),
+        threads=options.threads,
+        imports=imports,
+    )
+    try:
+        yield executor
+    finally:
+        executor.close()
 
 
 def options_of(args: argparse.Namespace, progress: Progress = no_progress) -> Options:

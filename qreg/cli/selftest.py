@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qreg.cli.cases import add_case_options
-from qreg.cli.options import add_thread_option, check_model_and_methods, chosen_engines, options_of
+from qreg.cli.options import (
+    add_ray_option,
+    add_thread_option,
+    check_model_and_methods,
+    chosen_engines,
+    executor_of,
+    options_of,
+)
 from qreg.errors import QregError
 from qreg.names import Names, output_file, positive, positive_or_zero
 from qreg.processes.temporary import temporary_folder
@@ -35,6 +43,7 @@ examples:
   qreg selftest --faults zero-point+1,bias-dropped --method static --clean-runs 0
   qreg selftest --model resnet20 --dataset cifar10 --engine x86,onednn --json proof.json
   qreg selftest --faults none --clean-runs 3
+  qreg selftest --ray local
   qreg selftest --faults bad-site,budget-missed --method static --clean-runs 0
 
 exit status: 0 every fault that changes anything is detected bit-exactly, there is no false alarm,
@@ -79,6 +88,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="clean runs per setting (default: %(default)s)",
     )
     add_thread_option(parser, default=1)
+    add_ray_option(parser)
     parser.add_argument(
         "--json", type=output_file, metavar="FILE", help="write the results as JSON"
     )
@@ -100,17 +110,22 @@ def run(args: argparse.Namespace) -> int:
 def _proof(args: argparse.Namespace) -> Proof:
     from qreg.cli.terminal import progress_bar
 
-    with progress_bar() as show, temporary_folder("selftest") as folder:
+    with ExitStack() as stack:
+        show = stack.enter_context(progress_bar())
+        folder = stack.enter_context(temporary_folder("selftest"))
         show(0, 1, "loading PyTorch")
         from qreg.faults import chosen_proofs, get_faults
         from qreg.faults.processes import Launcher
         from qreg.faults.selftest import Selftest
 
         none = args.faults == ("none",)
+        cases, clean = _cases(args, chosen_engines(args.engines)), _clean_cases(args)
+        executor = stack.enter_context(executor_of(args, (*cases, *clean)))
+        kind = executor.most_common_kind() if executor else ""
         test = Selftest(
-            launcher=Launcher(options_of(args, show)),
-            cases=_cases(args, chosen_engines(args.engines)),
-            clean_cases=_clean_cases(args),
+            launcher=Launcher(options_of(args, show), executor, kind),
+            cases=cases,
+            clean_cases=clean,
             faults=() if none else get_faults(args.faults),
             clean_runs=args.clean_runs,
             folder=Path(folder),

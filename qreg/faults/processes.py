@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +17,17 @@ from qreg.errors import QregError
 from qreg.faults import child
 from qreg.faults.noise import EnvironmentNoise
 from qreg.faults.results import ObservedCase, TierVerdict
+from qreg.files import write_atomically
 from qreg.measure.environment import LIMITS
 from qreg.measure.options import Options
 from qreg.metrics.speed_up import SPEED_UP_BATCHES
+from qreg.processes.executor import HERE as HERE_PLACES
+from qreg.processes.executor import Executor, Piece, Places, run
 from qreg.processes.jobs import LostError, read_environment
 from qreg.processes.running import run_script
+from qreg.processes.sending import options_at, sent_options
 from qreg.processes.sides import HERE, open_side
+from qreg.processes.temporary import temporary_folder
 from qreg.records.baseline import Approval, Promise
 from qreg.records.case import Case
 from qreg.records.decode import decoder
@@ -31,10 +40,52 @@ _APPROVED = Approval("clean runs", "2000-01-01T00:00:00Z", "", "")
 
 
 @dataclass(frozen=True)
+class Start:
+    """A process of the proof to start.
+
+    Attributes:
+        limits: environment variables that emulate another CPU.
+        against: the folder of baselines that it judges by; None where it judges nothing.
+        record: the folder into which it records baselines; None for none.
+        fault: injected into its only case; "" for none.
+        speed_ups: the batch size at which it measures them instead; 0 for none.
+    """
+
+    cases: tuple[Case, ...]
+    threads: int
+    limits: tuple[str, ...] = ()
+    against: Path | None = None
+    record: Path | None = None
+    fault: str = ""
+    speed_ups: int = 0
+
+    def content(self, options: Options) -> dict[str, Any]:
+        """As JSON, for `started` in any process."""
+        options = replace(options, threads=self.threads, download=False)
+        return {
+            "cases": list(map(astuple, self.cases)),
+            "options": options.plain(),
+            "threads": self.threads,
+            "limits": list(self.limits),
+            "against": str(self.against or ""),
+            "record": str(self.record or ""),
+            "fault": self.fault,
+            "speed_ups": self.speed_ups,
+        }
+
+
+@dataclass(frozen=True)
 class Launcher:
-    """Starts the processes; all are given the same options."""
+    """Starts the processes; all are given the same options.
+
+    Attributes:
+        executor: where they are started; None for this machine, one after the other.
+        environment: the kind of machines of the executor's that they run on: bits are compared.
+    """
 
     options: Options
+    executor: Executor | None = None
+    environment: str = ""
 
     def record(self, cases: Sequence[Case], folder: Path, *, limits: Sequence[str] = ()) -> None:
         """Record clean baselines into a folder.
@@ -42,13 +93,20 @@ class Launcher:
         Raises:
             QregError: a case could not be observed.
         """
-        found = self._run(cases, limits, self.options.threads, record=str(folder))
-        for case, one in zip(cases, found["observed"], strict=True):
-            if one and one["reason"]:
-                raise QregError(
-                    f"{case} cannot be built: {one['reason']}",
-                    hint="choose cases that `qreg compare` can measure",
-                )
+        self.record_all([Start(tuple(cases), self.options.threads, tuple(limits), record=folder)])
+
+    def record_all(self, starts: Sequence[Start]) -> None:
+        """The same of several folders and environments.
+
+        Raises: as `record`.
+        """
+        for start, found in zip(starts, self._all(starts), strict=True):
+            for case, one in zip(start.cases, _checked(found)["observed"], strict=True):
+                if one and one["reason"]:
+                    raise QregError(
+                        f"{case} cannot be built: {one['reason']}",
+                        hint="choose cases that `qreg compare` can measure",
+                    )
 
     def promise(self, cases: Sequence[Case], folder: Path, *, processes: int) -> set[Case]:
         """Record speed-up promises of clean cases, next to their baselines.
@@ -57,9 +115,8 @@ class Launcher:
             set: the cases whose promise makes a float fallback detectable.
         """
         batch = min(SPEED_UP_BATCHES)
-        found = [
-            self._run(cases, (), self.options.threads, speed_ups=batch) for _ in range(processes)
-        ]
+        start = Start(tuple(cases), self.options.threads, speed_ups=batch)
+        found = [_checked(one) for one in self._all([start] * processes)]
         environment = read_environment(found[0]["environment"])
         detectable = set()
         for number, case in enumerate(cases):
@@ -77,13 +134,21 @@ class Launcher:
         Raises:
             QregError: the process failed for another reason than the fault.
         """
-        threads, home = self.options.threads, str(against)
-        try:
-            found = self._run([case], limits, threads, fault=fault, against=home)
-            return _observed(found["observed"][0])
-        except KilledError as error:
-            died = TierVerdict(Outcome.ERROR)
-            return ObservedCase(case, died, died, died, reason=str(error))
+        threads = self.options.threads
+        start = Start((case,), threads, tuple(limits), against=against, fault=fault)
+        return next(iter(self.faulty_all([start])))
+
+    def faulty_all(self, starts: Sequence[Start]) -> Iterator[ObservedCase]:
+        """The same of many, in order.
+
+        Raises: as `faulty`.
+        """
+        for start, found in zip(starts, self._all(starts), strict=True):
+            try:
+                yield _observed(_checked(found)["observed"][0])
+            except KilledError as error:
+                died = TierVerdict(Outcome.ERROR)
+                yield ObservedCase(start.cases[0], died, died, died, reason=str(error))
 
     def clean(
         self,
@@ -95,28 +160,106 @@ class Launcher:
         record: Path | None = None,
     ) -> tuple[ObservedCase, ...]:
         """Judge clean cases in one process by the baselines in a folder; optionally record them."""
-        more = {"against": str(against), "record": str(record) if record else ""}
-        found = self._run(cases, limits, threads or self.options.threads, **more)
-        return tuple(map(_observed, found["observed"]))
+        start = Start(
+            tuple(cases),
+            threads or self.options.threads,
+            tuple(limits),
+            against=against,
+            record=record,
+        )
+        return next(iter(self.clean_all([start])))
 
-    def _run(
-        self, cases: Sequence[Case], limits: Sequence[str], threads: int, **more: object
-    ) -> dict[str, Any]:
-        options = replace(self.options, threads=threads, download=False)
-        job = {"cases": list(map(astuple, cases)), "options": options.plain(), **more}
+    def clean_all(self, starts: Sequence[Start]) -> Iterator[tuple[ObservedCase, ...]]:
+        """The same of many, in order."""
+        for found in self._all(starts):
+            yield tuple(map(_observed, _checked(found)["observed"]))
+
+    def _all(self, starts: Sequence[Start]) -> Iterator[dict[str, Any]]:
+        """What each process found, in order."""
+        if self.executor is None:
+            yield from (launched(start.content(self.options), HERE_PLACES) for start in starts)
+            return
+        options = sent_options(self.options)
+        pieces = [
+            Piece(
+                name=f"{next(_numbers)} {start.fault or 'clean'} {start.cases[0]}",
+                task=f"{__name__}:launched",
+                content=json.dumps(start.content(options)),
+                seconds=_TIMEOUT_S,
+                folders=(start.against,) if start.against else (),
+                timed=bool(start.speed_ups),
+                environment=self.environment,
+            )
+            for start in starts
+        ]
+        found: dict[str, dict[str, Any]] = {}
+        running = run(self.executor, pieces)
+        for piece, start in zip(pieces, starts, strict=True):
+            while piece.name not in found:
+                done, result = next(running)
+                found[done.name] = result
+            yield _unpacked(found.pop(piece.name), start.record)
+
+
+_numbers = itertools.count()
+
+
+def launched(content: dict[str, Any], places: Places) -> dict[str, Any]:
+    """Start a process of the proof, and what it found, with the baselines that it recorded."""
+    job = {name: one for name, one in content.items() if one and name not in ("threads", "limits")}
+    sent = bool(places.moved)
+    with ExitStack() as stack:
+        if sent:
+            job["options"] = options_at(content["options"], places).plain()
+            job["against"] = str(places.path(content["against"])) if content["against"] else ""
+            if content["record"]:
+                job["record"] = str(stack.enter_context(temporary_folder("record")))
         try:
             with open_side(HERE, Path.cwd()) as side:
-                return run_script(
+                found = run_script(
                     side,
                     _CHILD,
                     job,
-                    threads=threads,
+                    threads=content["threads"],
                     timeout=_TIMEOUT_S,
-                    variables=_variables(limits),
+                    variables=_variables(content["limits"]),
                 )
         except LostError as error:
-            ended = KilledError if error.killed else QregError
-            raise ended(f"a process of the proof {error}", details=error.details) from error
+            return {"lost": str(error), "killed": error.killed, "details": error.details}
+        if sent and content["record"]:
+            found["recorded"] = _packed(Path(job["record"]))
+        return found
+
+
+def _packed(folder: Path) -> dict[str, str]:
+    """The files of a folder, for JSON."""
+    return {
+        path.relative_to(folder).as_posix(): base64.b64encode(path.read_bytes()).decode()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.parts)
+    }
+
+
+def _unpacked(found: dict[str, Any], record: Path | None) -> dict[str, Any]:
+    """What was found elsewhere; its recorded baselines are written here."""
+    for name, text in found.pop("recorded", {}).items():
+        assert record is not None
+        path = (record / name).resolve()
+        if record.resolve() not in path.parents:
+            raise QregError(f"{name} leads out of {record}")
+        write_atomically(path, base64.b64decode(text))
+    if "died" in found:
+        return {"lost": found["died"], "killed": True, "details": found.get("details", "")}
+    if "raised" in found:
+        return {"lost": found["raised"], "killed": False, "details": found.get("details", "")}
+    return found
+
+
+def _checked(found: dict[str, Any]) -> dict[str, Any]:
+    if "lost" in found:
+        ended = KilledError if found["killed"] else QregError
+        raise ended(f"a process of the proof {found['lost']}", details=found["details"])
+    return found
 
 
 class KilledError(QregError):

@@ -13,7 +13,7 @@ from qreg.faults import BAD_SITE, BUDGET_MISSED, all_faults
 from qreg.faults.budget_rates import SAMPLES, real_draws, simulated_scores, simulated_shares
 from qreg.faults.fault import NO_PLACE, QUANTIZED, Fault, Target
 from qreg.faults.planted import planted_sites
-from qreg.faults.processes import Launcher
+from qreg.faults.processes import Launcher, Start
 from qreg.faults.results import BudgetRates, CleanRun, FaultRun, LeftOut, PlantedSite, Proof
 from qreg.faults.settings import SETTINGS, Setting, true_loss
 from qreg.measure.comparison import measure
@@ -157,43 +157,62 @@ class Selftest:
         return promised
 
     def _inject(self, pairs: Sequence[tuple[Fault, Case]]) -> Iterator[FaultRun]:
+        threads = self.launcher.options.threads
+        starts = [
+            Start(
+                (case,),
+                threads,
+                tuple(fault.limits),
+                against=self._home(fault.limits),
+                fault=fault.name,
+            )
+            for fault, case in pairs
+        ]
+        running = self.launcher.faulty_all(starts)
         for number, (fault, case) in enumerate(pairs):
             self.launcher.options.progress(
                 number, len(pairs), f"{fault.name} in {case.method}@{case.engine}"
             )
-            home = self._home(fault.limits)
-            observed = self.launcher.faulty(case, fault.name, home, limits=fault.limits)
             yield FaultRun(
                 fault=fault.name,
                 family=fault.family,
                 size=fault.size,
                 description=fault.description,
                 unchanged_because=fault.unchanged_because,
-                observed=observed,
+                observed=next(running),
             )
 
     def _clean(self) -> Iterator[CleanRun]:
+        """Judge by the first process's baselines, and in another environment by its own too."""
         engines = dict.fromkeys(case.engine for case in self.clean_cases)
         plan = [(s, e, n) for s in SETTINGS for e in engines for n in range(self.clean_runs)]
+        running = self.launcher.clean_all([self._clean_start(s, e) for s, e, _ in plan])
         for number, (setting, engine, _) in enumerate(plan):
             self.launcher.options.progress(number, len(plan), f"clean, {setting.name}, {engine}")
-            yield from self._clean_of(setting, engine)
+            found = next(running)
+            yield from (
+                CleanRun(setting.name, "first", observed)
+                for observed in found
+                if not true_loss(observed.case, setting)
+            )
+            if setting.limits:
+                start = replace(
+                    self._clean_start(setting, engine),
+                    threads=self.launcher.options.threads,
+                    against=self._home(setting.limits),
+                    record=None,
+                )
+                (own,) = self.launcher.clean_all([start])
+                yield from (CleanRun(setting.name, "own", observed) for observed in own)
 
-    def _clean_of(self, setting: Setting, engine: str) -> Iterator[CleanRun]:
-        """Judge by the first process's baselines, and in another environment by its own too."""
-        cases = [case for case in self.clean_cases if case.engine == engine]
-        first, own, limits = self._home(()), self._home(setting.limits), setting.limits
-        found = self.launcher.clean(
-            cases, first, limits=limits, threads=setting.threads, record=own if limits else None
+    def _clean_start(self, setting: Setting, engine: str) -> Start:
+        return Start(
+            cases=tuple(case for case in self.clean_cases if case.engine == engine),
+            threads=setting.threads or self.launcher.options.threads,
+            limits=tuple(setting.limits),
+            against=self._home(()),
+            record=self._home(setting.limits) if setting.limits else None,
         )
-        yield from (
-            CleanRun(setting.name, "first", observed)
-            for observed in found
-            if not true_loss(observed.case, setting)
-        )
-        if limits:
-            found = self.launcher.clean(cases, own, limits=limits)
-            yield from (CleanRun(setting.name, "own", observed) for observed in found)
 
     def _left_out(self) -> Iterator[LeftOut]:
         for setting in SETTINGS if self.clean_runs else ():

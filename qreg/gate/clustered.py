@@ -13,6 +13,23 @@ from qreg.records.case import Case
 from qreg.selection import gate_options
 
 
+def gate_executor(request: JudgeRequest, cases: Sequence[Case], address: str) -> RayExecutor:
+    """Machines that have, or will have, what judging these cases needs.
+
+    Raises:
+        QregError: Ray is not installed, there is no cluster, or a file cannot be sent.
+    """
+    options = sent_options(gate_options(request.settings, request.options))
+    trees = trees_of(request.settings, cases, options, request.baselines)
+    return RayExecutor(
+        address,
+        trees,
+        folder=request.settings.root.resolve(),
+        threads=request.options.threads,
+        imports=_imports(cases),
+    )
+
+
 def clustered_pool(
     request: JudgeRequest,
     cases: Sequence[Case],
@@ -20,21 +37,11 @@ def clustered_pool(
     *,
     show: Callable[[Status], None] | None = None,
 ) -> Pool:
-    """A pool whose cases are judged by the machines of a cluster.
+    """A pool whose cases are judged by the machines of a cluster, each wherever there is room.
 
-    Raises:
-        QregError: Ray is not installed, there is no cluster, or a file cannot be sent.
+    Raises: as `gate_executor`.
     """
-    options = sent_options(gate_options(request.settings, request.options))
-    trees = trees_of(request.settings, cases, options, request.baselines)
-    executor = RayExecutor(
-        address,
-        trees,
-        folder=request.settings.root.resolve(),
-        threads=request.options.threads,
-        imports=_imports(cases),
-    )
-    return Pool(request, cases, executor=executor, show=show)
+    return Pool(request, cases, executor=gate_executor(request, cases, address), show=show)
 
 
 def _imports(cases: Sequence[Case]) -> tuple[str, ...]:

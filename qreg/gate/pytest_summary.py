@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qreg.records.case import Case
     from qreg.report.location import Location
 
-_PROPERTY, _KNOWN = "qreg", "qreg-known"
+_PROPERTY, _KNOWN, _ENVIRONMENT = "qreg", "qreg-known", "qreg-environment"
 #: Suffix of a reason for judging no case, where this is not the user's choice.
 FAILS = "the run fails"
 Record = dict[str, Any]
@@ -75,6 +75,8 @@ class RunSummary:
                     verdict = decoder(Verdict)(parse(str(value).encode()))
                     self._found[report.nodeid] = verdict_record(verdict)
                     self._verdicts[report.nodeid] = verdict, _detail(report)
+                if name == _ENVIRONMENT:
+                    self._found[report.nodeid]["environment"] = str(value)
                 if name == _KNOWN:
                     known = decoder(KnownFailure)(parse(str(value).encode()))
                     self._known[report.nodeid] = known
@@ -163,6 +165,7 @@ class RunSummary:
             yield from record["short" if outcome.fails or self._strict else "lines"]
 
     def _closing_lines(self) -> Iterator[str]:
+        yield from environment_lines(self._records)
         no_baseline = len(self._records) - len(self._judged())
         skipped = sum(self._skips.values()) - no_baseline
         yield summary_line([record["outcome"] for record in self._records], skipped)
@@ -185,6 +188,23 @@ class RunSummary:
             yield f"also significant by Holm's procedure in this run: {', '.join(further)}"
         if not self._judged():
             yield f"no case was judged: {FAILS}"
+
+
+def environment_lines(records: list[Record]) -> Iterator[str]:
+    """How each case stands on each kind of machine, where that was asked for."""
+    kinds = list(dict.fromkeys(one["environment"] for one in records if "environment" in one))
+    if not kinds:
+        return
+    yield "on each kind of machine:"
+    for number, kind in enumerate(kinds, 1):
+        yield f"  {number}  {kind}"
+    found = {(one["case"], one["environment"]): one["outcome"] for one in records}
+    cases = list(dict.fromkeys(one["case"] for one in records))
+    width, column = max(map(len, cases)), max(map(len, found.values()))
+    rows = [("", [str(number) for number in range(1, len(kinds) + 1)])]
+    rows += [(case, [found.get((case, kind), "-") for kind in kinds]) for case in cases]
+    for case, cells in rows:
+        yield f"  {case:{width}}  {'  '.join(f'{cell:<{column}}' for cell in cells)}".rstrip()
 
 
 def _detail(report: pytest.TestReport) -> CaseDetail | None:

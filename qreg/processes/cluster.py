@@ -13,6 +13,7 @@ import os
 import signal
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from typing import Any
 
 from qreg.errors import QregError
 from qreg.processes import on_node
-from qreg.processes.executor import Piece, Result
+from qreg.processes.executor import Piece, Result, run
 from qreg.processes.running import status_text
 from qreg.processes.sending import PART, Tree, folder_tree
 from qreg.processes.temporary import temporary_folder
@@ -48,6 +49,7 @@ class _Group:
     generator: Any = None
     node: str = ""
     ended: str = ""
+    pinned: str = ""
 
     @property
     def first(self) -> Piece:
@@ -114,6 +116,7 @@ class RayExecutor:
         self._kills: dict[str, list[str]] = {}
         self._losses: dict[str, int] = {}
         self._found: list[tuple[Piece, Result]] = []
+        self._kinds: dict[str, str] = {}
         self._moved = time.monotonic()
         self.counts = Counts()
         self._remote = self._ray.remote(_on_node_task())
@@ -152,20 +155,80 @@ class RayExecutor:
             "pieces": [piece.plain for piece in group.pieces],
         }
         listings = [(tree.digest, self._listings[tree.digest]) for tree in group.trees]
-        options = self._options()
-        group.node = group.ended = ""
+        group.node = group.ended = group.pinned = ""
+        options = self._options(group)
         group.generator = self._remote.options(**options).remote(
             _CODE, json.dumps(job), listings, sent
         )
         self._running.append(group)
 
-    def _options(self) -> dict[str, Any]:
-        return {
+    def _options(self, group: _Group) -> dict[str, Any]:
+        """Where Ray runs a group: anywhere, on a machine of a kind, or on one without others."""
+        found: dict[str, Any] = {
             "num_returns": "streaming",
             "num_cpus": self._threads,
             "max_retries": 0,
             "scheduling_strategy": "SPREAD",
         }
+        if not group.first.timed and not group.first.environment:
+            return found
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        group.pinned = self._least_busy(group.first.environment)
+        if group.first.timed:  # all of its processors: nothing of Ray's runs there meanwhile
+            found["num_cpus"] = self._machines()[group.pinned]
+        found["scheduling_strategy"] = NodeAffinitySchedulingStrategy(group.pinned, soft=False)
+        return found
+
+    def _least_busy(self, environment: str) -> str:
+        """The machine with the fewest groups that are bound to it.
+
+        Raises:
+            QregError: none of that kind is left.
+        """
+        busy = Counter(one.pinned for one in self._running)
+        kinds = self._kinds
+        fitting = [x for x in self._machines() if not environment or kinds.get(x) == environment]
+        if not fitting:
+            raise QregError(
+                f"no machine is left that is {environment or 'large enough'}",
+                hint="add one to the cluster, and run again",
+            )
+        return min(fitting, key=lambda one: busy[one])
+
+    def _machines(self) -> dict[str, float]:
+        """The machines that are there and have enough processors, with how many."""
+        found = {
+            one["NodeID"]: one["Resources"].get("CPU", 0.0)
+            for one in self._ray.nodes()
+            if one["Alive"]
+        }
+        return {name: count for name, count in found.items() if count >= self._threads}
+
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of machines, by what can change numbers; pieces may then name one.
+
+        Raises:
+            QregError: a machine cannot do any work.
+        """
+        names = {f"environment of {one}": one for one in self._machines()}
+        self._kinds = {one: one for one in names.values()}
+        task = "qreg.processes.kind:kind_sent"
+        pieces = [Piece(name, task, environment=one) for name, one in names.items()]
+        found = {
+            names[piece.name]: str(result.get("kind", "")) for piece, result in run(self, pieces)
+        }
+        self._kinds = {one: kind for one, kind in found.items() if kind}
+        return tuple(sorted(set(self._kinds.values())))
+
+    def most_common_kind(self) -> str:
+        """The kind that most machines are of, where results are compared with one another.
+
+        Raises: as `kinds`.
+        """
+        kinds = self.kinds()
+        count = Counter(self._kinds.values())
+        return max(kinds, key=lambda kind: count[kind])
 
     def _advance(self, group: _Group) -> None:
         """Take what has come of a group."""

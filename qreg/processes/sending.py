@@ -137,6 +137,9 @@ def trees_of(
         trees.append(make_tree(folder, _of_datasets(folder, (*names, "sidecars"))))
     for folder in weights:
         trees.append(make_tree(folder, _of_datasets(folder, names)))
+    brought = {Path(file).resolve() for _, file in options.weight_files}
+    for file in sorted(brought):
+        trees.append(make_tree(file.parent, [(file.name, file)]))
     for prefix, files in _by_prefix(data).items():
         trees.append(make_tree(prefix, files))
     return tuple(tree for tree in trees if tree.entries)
@@ -241,18 +244,25 @@ def data_folder(chosen: Path | None) -> Path:
 def sent_options(options: Options) -> Options:
     """Options that name their folders, whatever the variables of the machine that reads them."""
     data, weights = data_folder(options.data_dir), options.folders[0]
-    return replace(options, data_dir=data.resolve(), checkpoints=weights.resolve())
+    files = tuple((model, str(Path(file).resolve())) for model, file in options.weight_files)
+    return replace(
+        options, data_dir=data.resolve(), checkpoints=weights.resolve(), weight_files=files
+    )
 
 
 def options_at(plain: dict[str, Any], places: Places) -> Options:
     """Options of another machine, with the places of its folders here."""
     found = Options.of_plain(plain)
-    sources = tuple((name, _moved_text(source, places)) for name, source in found.sources)
+    sources, files = (
+        tuple((name, _moved_text(one, places)) for name, one in pairs)
+        for pairs in (found.sources, found.weight_files)
+    )
     return replace(
         found,
         data_dir=places.path(found.data_dir) if found.data_dir else None,
         checkpoints=places.path(found.checkpoints) if found.checkpoints else None,
         sources=sources,
+        weight_files=files,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,3 +108,31 @@ def test_pytest_judges_on_a_cluster_of_this_machine(tmp_path: Path, short: Path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "2 cases: 2 PASS" in ran.stdout
     assert not list(short.iterdir()), "files are left"
+
+
+def test_each_kind_of_machine_says_how_it_stands(cluster: Nodes, tmp_path: Path) -> None:
+    limited = cluster.add(variables={"ATEN_CPU_CAPABILITY": "default"})
+    usual = cluster.add()
+    chosen = ["--qreg-dataset=shapes10", "--qreg-model=linear_100", "--qreg-methods=fp32,dynamic"]
+    where = ["--qreg-ray", cluster.address, "--qreg-each-environment"]
+    written = tmp_path / "verdicts.json"
+    words = ["-m", "regression", "-n0", "-p", "no:cacheprovider", f"--qreg-json={written}"]
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", *words, *where, *chosen],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    finally:
+        cluster.kill(limited)
+        cluster.kill(usual)
+    assert "on each kind of machine:" in ran.stdout, ran.stdout + ran.stderr
+    assert "ATEN_CPU_CAPABILITY=default" in ran.stdout
+    records = json.loads(written.read_text())
+    assert len(records) == 4
+    by_case = Counter(one["case"] for one in records)
+    assert set(by_case.values()) == {2}
+    reasons = {one["reason"] for one in records if "default" in one["environment"]}
+    assert all("ATEN_CPU_CAPABILITY=default" in one for one in reasons)
