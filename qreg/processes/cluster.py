@@ -453,7 +453,13 @@ def _connected(address: str, stack: ExitStack) -> Any:
         with contextlib.suppress(ValueError, TypeError):  # not in the main thread, or not Python's
             signal.signal(signal.SIGTERM, handler)
     stack.callback(_left, ray)
+    with contextlib.suppress(AttributeError):  # the last lines of a lost machine's log, on stdout
+        ray._private.worker.print_to_stdstream = _quiet
     return ray
+
+
+def _quiet(*_: Any, **__: Any) -> None:
+    """What machines print stays in Ray's logs; what was lost is said by qreg."""
 
 
 def _left(ray: Any) -> None:

@@ -1,0 +1,115 @@
+"""The gate over the shipped cases on a cluster of two machines here, compared with one core.
+
+    python -m tests.cluster.speed [--engines all] [--kill]
+
+The cluster has two machines of one processor each; with ``--kill`` one of them is killed on the
+way, and another one put in its place, as a cluster's manager does. Prints both times, their ratio,
+and whether the verdicts are equal. To be run on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from qreg.gate.clustered import gate_executor
+from qreg.gate.pool import JudgeRequest, Pool
+from qreg.measure.options import Options
+from qreg.processes.executor import Executor
+from qreg.records.case import Case
+from qreg.records.decode import plain
+from qreg.selection import select_cases
+from qreg.settings import find_settings
+from tests.cluster.nodes import nodes
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engines", default="all", help="of the cases (default: all)")
+    parser.add_argument("--datasets", default="", help="of the cases (default: the table's)")
+    parser.add_argument("--models", default="", help="of the cases (default: the table's)")
+    parser.add_argument("--data-dir", type=Path, help="folder of cifar10")
+    parser.add_argument("--kill", action="store_true", help="kill a machine on the way")
+    parser.add_argument("--pieces", type=Path, help="write the seconds of each model's cases")
+    args = parser.parse_args()
+    settings = find_settings(ROOT)
+    assert settings is not None
+    assert settings.baselines
+    options = Options(
+        data_dir=args.data_dir, threads=1, checkpoints=ROOT / "baselines" / "checkpoints"
+    )
+    request = JudgeRequest(settings, settings.baselines, alpha=0.0001, options=options)
+    chosen = {
+        name: tuple(filter(None, getattr(args, name).split(",")))
+        for name in ("datasets", "models", "engines")
+    }
+    cases = select_cases(settings, **chosen)
+    start = time.monotonic()
+    here, ends = judged(Pool(request, cases, jobs=1), cases)
+    one_core = time.monotonic() - start
+    print(f"{len(cases)} cases, one process here: {one_core:.1f} s", flush=True)
+    if args.pieces:
+        args.pieces.write_text(json.dumps(seconds_of_groups(cases, ends)))
+    with tempfile.TemporaryDirectory() as folder, nodes(Path(folder)) as cluster:
+        first, _ = cluster.add(), cluster.add()
+        warm(gate_executor(request, cases, cluster.address))
+        executor = gate_executor(request, cases, cluster.address)
+
+        def lose() -> None:
+            cluster.kill(first)
+            cluster.add()
+
+        killing = threading.Timer(one_core / 4, lose)
+        start = time.monotonic()
+        if args.kill:
+            killing.start()
+        there, _ = judged(Pool(request, cases, executor=executor), cases)
+        clustered = time.monotonic() - start
+        killing.cancel()
+        counts = executor.counts
+    lost = f", with {counts.nodes + counts.workers} lost on the way" if args.kill else ""
+    print(f"{len(cases)} cases, two machines{lost}: {clustered:.1f} s")
+    print(f"{one_core / clustered:.2f} times as fast as one core")
+    print(f"verdicts equal: {here == there}")
+    raise SystemExit(here != there)
+
+
+def warm(executor: Executor) -> None:
+    """Have each machine hold what is sent, as it does from its second run on."""
+    try:
+        executor.kinds()  # type: ignore[attr-defined]
+    finally:
+        executor.close()
+
+
+def judged(pool: Pool, cases: tuple[Case, ...]) -> tuple[list[object], list[float]]:
+    """All verdicts without promises, which are measured, and the seconds at which they came."""
+    start, ends, found = time.monotonic(), [], []
+    try:
+        for case in cases:
+            found.append(pool.verdict(case))
+            ends.append(time.monotonic() - start)
+    finally:
+        pool.close()
+    return [{k: v for k, v in plain(one).items() if k != "promise"} for one in found], ends
+
+
+def seconds_of_groups(cases: tuple[Case, ...], ends: list[float]) -> dict[str, float]:
+    """Seconds of each model's cases, where one process judged all of them."""
+    found: dict[str, float] = {}
+    last = 0.0
+    for case, end in zip(cases, ends, strict=True):
+        name = f"{case.dataset}/{case.model}"
+        found[name] = found.get(name, 0.0) + end - last
+        last = end
+    return found
+
+
+if __name__ == "__main__":
+    main()
