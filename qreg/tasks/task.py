@@ -5,6 +5,7 @@ Only numpy is needed to make one; the shipped tasks import torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -133,6 +134,16 @@ class Task:
             ContractError: the outputs are not, or the task returned something else than one
                 finite score per sample.
         """
+        try:
+            return self._observed(outputs, targets, count, index)
+        except QregError as error:
+            if index is not None:  # tasks count within the batch that they are given
+                error.args = (_renamed(str(error), index), *error.args[1:])
+            raise
+
+    def _observed(
+        self, outputs: Any, targets: Any, count: int, index: Sequence[int] | None
+    ) -> Scores:
         values = self._call(self.score, outputs, targets, "score")
         self._check_scores(values, count, index)
         rows = codes = None
@@ -228,6 +239,15 @@ class Task:
                 f"task '{self.name}' returned {what} of shape {found.shape} for {count} samples",
                 hint=f"return {what} of shape {shape}, one for each sample",
             )
+
+
+def _renamed(text: str, index: Sequence[int]) -> str:
+    """The text of an error, with the canonical index of a sample in the place of its row."""
+
+    def name(row: re.Match[str]) -> str:
+        return named(int(row[1]), index) if int(row[1]) < len(index) else row[0]
+
+    return re.sub(r"sample (\d+) of the batch", name, text)
 
 
 def named(row: int, index: Sequence[int] | None) -> str:

@@ -123,7 +123,7 @@ BAD_DATA: dict[type[Rows], str] = {
     TargetOfAnotherType: "not a tuple of 40",
     TargetOfAnotherShape: "outputs (40, 1) and targets (40, 3) have different shapes",
     TargetsOfSeveralShapes: "[2] at entry 9",
-    TargetNotFinite: "the target of sample 5 of the batch is not finite",
+    TargetNotFinite: "the target of sample 5 is not finite",
     CollateReorders: "the collate function gives sample 0 other inputs, or another place",
     CollateDrops: "the collate function made",
     CollateReturnsOne: "the collate function returned",

@@ -75,6 +75,14 @@ def test_the_sample_is_named_by_its_index() -> None:
         task.observe(None, None, count=2, index=[70, 71])
 
 
+def test_what_a_task_says_of_a_row_of_the_batch_is_said_of_the_sample() -> None:
+    def score(outputs: Any, targets: Any) -> Any:
+        raise DataError("the target of sample 1 of the batch is odd, and of sample 9 of the batch")
+
+    with pytest.raises(DataError, match=r"of sample 71 is odd, and of sample 9 of the batch$"):
+        _task(score).observe(None, None, count=2, index=[70, 71])
+
+
 def test_a_task_of_0_and_1_has_no_other_score() -> None:
     assert _observed(lambda o, t: [1, 0, 1], binary=True).values.tolist() == [1, 0, 1]
     with pytest.raises(ContractError, match="0 or 1"):
