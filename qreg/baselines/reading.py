@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -31,6 +32,7 @@ class BaselineReader:
         self.root = root
         self._heads: dict[str, tuple[tuple[int, ...], Head]] = {}
         self._images: dict[tuple[Path, str], Images] = {}
+        self._last: tuple[Path, bytes, File] | None = None
 
     def file(self, path: Path, case: Case | None = None) -> tuple[File, dict[str, Any]]:
         """A file as a record and as plain JSON; it must be of `case` and at its path.
@@ -39,12 +41,21 @@ class BaselineReader:
             CorruptFileError: it is invalid.
         """
         try:
-            file, found = decode_file(read_regular(path, most=_MOST))
+            content = read_regular(path, most=_MOST)
+            file, found = decode_file(content)
             if file.case != (case or file.case) or self._misplaced(path, file.case):
                 raise MismatchError("the case that names the file", f"{file.case}", key="case")
         except (MismatchError, OSError) as error:
             raise self._corrupt(path, path, error, case) from error
+        self._last = path, content, file
         return file, found
+
+    def _record(self, path: Path, case: Case) -> File:
+        """The file as a record; the one that was read last is not decoded twice."""
+        with contextlib.suppress(OSError):
+            if self._last and self._last[:2] == (path, read_regular(path, most=_MOST)):
+                return self._last[2]
+        return self.file(path, case)[0]
 
     def head(self, name: str) -> Head:
         """The head of a file of that name, from the root; its entries are not verified.
@@ -72,7 +83,7 @@ class BaselineReader:
         Raises:
             CorruptFileError: the file or a sidecar is invalid.
         """
-        entries = self.file(path, case)[0].entries
+        entries = self._record(path, case).entries
         return tuple(self._baseline(path, case, n, entry) for n, entry in enumerate(entries))
 
     def promises(self, path: Path, case: Case) -> tuple[Promise, ...]:
@@ -81,7 +92,7 @@ class BaselineReader:
         Raises:
             CorruptFileError: the file is invalid.
         """
-        entries = self.file(path, case)[0].promises
+        entries = self._record(path, case).promises
         try:
             return tuple(decode_promise(entry, case) for entry in entries)
         except MismatchError as error:
