@@ -112,18 +112,42 @@ def open_regular(path: Path | str, *, most: int | None = None) -> BinaryIO:
     Raises:
         OSError: there is none, it is a folder, a pipe or a device, or it is larger.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    handle = os.open(path, _READ)
     try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, f"no file, but {_what(found.st_mode)}", str(path))
-        if most is not None and found.st_size > most:
-            text = f"{found.st_size:,} bytes, and at most {most:,} are read"
-            raise OSError(errno.EFBIG, text, str(path))
+        _check_regular(os.fstat(handle), path, most)
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
         raise
+
+
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def _check_regular(found: os.stat_result, path: Path | str, most: int | None) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, f"no file, but {_what(found.st_mode)}", str(path))
+    if most is not None and found.st_size > most:
+        text = f"{found.st_size:,} bytes, and at most {most:,} are read"
+        raise OSError(errno.EFBIG, text, str(path))
+
+
+def read_with_state(path: Path | str, *, most: int) -> tuple[bytes, os.stat_result]:
+    """The content of a regular file, as `read_regular`, and its state when it was opened.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    handle = os.open(path, _READ)
+    try:
+        found = os.fstat(handle)
+        _check_regular(found, path, most)
+        content = os.read(handle, found.st_size)
+        while len(content) < found.st_size and (more := os.read(handle, found.st_size)):
+            content += more
+        return content, found
+    finally:
+        os.close(handle)
 
 
 def read_regular(path: Path | str, *, most: int) -> bytes:

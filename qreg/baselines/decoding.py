@@ -59,11 +59,32 @@ def decode_head(content: bytes) -> Head:
         raise MismatchError("JSON", f"{len(content)} bytes that are not ({error})") from error
     _check_format(found)
     entries = _entries(found)
-    sidecars = tuple(_SIDECARS(entry.get("sidecars")) for entry in entries)
+    sidecars = tuple(_sidecars(entry.get("sidecars")) for entry in entries)
     return Head(_CASE(found.get("case")), sidecars)
 
 
 _CASE, _SIDECARS = decoder(Case), decoder(Sidecars)
+# By their text: cases of a dataset share their samples, and those that are equal their arrays.
+_known: dict[str, Sidecars] = {}
+_MOST_KNOWN, _LONGEST_KNOWN = 1 << 14, 1 << 10
+
+
+def _sidecars(found: Any) -> Sidecars:
+    try:
+        text = repr(found)
+    except (RecursionError, ValueError):  # nested deeply, or a number of thousands of digits
+        return _decoded(found)
+    known = _known.get(text)
+    if known is None:
+        known = _decoded(found)
+        if len(_known) < _MOST_KNOWN and len(text) < _LONGEST_KNOWN:
+            _known[text] = known
+    return known
+
+
+def _decoded(found: Any) -> Sidecars:
+    sidecars: Sidecars = _SIDECARS(found)
+    return sidecars
 
 
 def decode_file(content: bytes) -> tuple[File, dict[str, Any]]:

@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from qreg.errors import QregError
@@ -63,6 +64,7 @@ def case_file_name(case: Case) -> str:
     return f"{dataset}/{model}/{_name(case.method)}@{_name(case.engine)}.json"
 
 
+@lru_cache(maxsize=1 << 14)
 def _name(name: str) -> str:
     part = file_part(name)
     odd = part.startswith(".") or not part.isprintable() or set(part) & set("/\\@")

@@ -13,7 +13,7 @@ from qreg.baselines.folder import SIDECARS, case_file_name
 from qreg.baselines.schema import FORMAT, Entry, File, Sidecar
 from qreg.baselines.sidecar import decode_images
 from qreg.errors import CorruptFileError, QregError
-from qreg.files import read_regular
+from qreg.files import read_regular, read_with_state
 from qreg.records.baseline import Baseline, Promise
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError
@@ -65,14 +65,14 @@ class BaselineReader:
         """
         path = f"{self.root}/{name}"
         try:
-            found = os.stat(path)  # noqa: PTH116
-            key = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
             known = self._heads.get(name)
-            if known is None or known[0] != key:
-                head = decode_head(read_regular(path, most=_MOST))
+            if known is None or known[0] != _state(os.stat(path)):  # noqa: PTH116
+                # as it is when it is opened: nothing is asked twice of ten thousand files
+                content, found = read_with_state(path, most=_MOST)
+                head = decode_head(content)
                 if not _names(name, head.case):
                     raise MismatchError("the case that names the file", f"{head.case}", key="case")
-                known = self._heads[name] = (key, head)
+                known = self._heads[name] = (_state(found), head)
         except (MismatchError, OSError) as error:
             raise self._corrupt(Path(path), Path(path), error, None) from error
         return known[1]
@@ -146,6 +146,10 @@ class BaselineReader:
             hint = f"upgrade qreg (this one reads format {FORMAT}); if it is damaged, {hint}"
         where = f"{at}: {error.key}" if error.key else at
         return CorruptFileError(where, expected=error.expected, found=error.found, hint=hint)
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _names(name: str, case: Case) -> bool:

@@ -45,6 +45,8 @@ from qreg.training.checkpoints import find_checkpoint, load_checkpoint
 _BATCH, _BATCHES = 8, 2
 #: Numbers of a sample from which on half as many are drawn: observers take most of the time.
 _LARGE = 100_000
+#: Numbers of a batch: more is a slip of the pen, and would fill the memory.
+_MOST = 1 << 28
 #: Labelled samples whose accuracy is compared with chance.
 _LABELLED = 256
 
@@ -172,11 +174,21 @@ def _given(request: CheckRequest) -> Labelled:
 
 
 def random_inputs(request: CheckRequest) -> list[Inputs]:
-    """Batches of random values in the shapes that are asked for, from the seed."""
+    """Batches of random values in the shapes that are asked for, from the seed.
+
+    Raises:
+        QregError: they are larger than any model's inputs.
+    """
     generator = torch.Generator().manual_seed(request.seed)
     shapes = request.inputs or (InputShape((3, 224, 224)),)
     large = sum(math.prod(one.shape) for one in shapes) > _LARGE
     batch = request.batch or (_BATCH // 2 if large else _BATCH)
+    if batch * sum(math.prod(one.shape) for one in shapes) > _MOST:
+        raise QregError(
+            f"--input {', '.join(map(str, shapes))}: a batch of {batch} has more than {_MOST:,} "
+            f"numbers",
+            hint="give the shape of one sample, and smaller batches: --batch",
+        )
     return [_random_batch(shapes, batch, generator) for _ in range(_BATCHES)]
 
 

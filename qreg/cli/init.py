@@ -11,6 +11,7 @@ from qreg.check.table import factories, parsed, table_text, with_table
 from qreg.cli.check import add_check_options, checked, print_check
 from qreg.cli.terminal import say, write_file
 from qreg.errors import QregError
+from qreg.files import check_output
 from qreg.settings import read_toml, settings_of
 
 _FILE = Path("pyproject.toml")
@@ -48,7 +49,9 @@ def run(args: argparse.Namespace) -> int:
     """Check, write, and say what is next."""
     read_toml(_FILE)  # whatever is wrong with it is said
     before = _FILE.read_text(encoding="utf-8") if _FILE.exists() else ""
-    with_table(before, table_text("", "", ()), force=args.force, path=_FILE)  # before slow work
+    # before slow work
+    with_table(before, table_text("", "", ()), force=args.force, path=_FILE)
+    check_output(_FILE)
     model = args.init_model or _only(factories(Path.cwd()), "model", "nets:make_net")
     if not args.dataset and not args.inputs:
         args.dataset = _npz()

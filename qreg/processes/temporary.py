@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from qreg.errors import QregError
+
 _PREFIX = "qreg-"
 #: Locked as long as the process that created the folder lives.
 _OWNER = ".owner"
@@ -18,10 +20,20 @@ _OWNER = ".owner"
 
 @contextlib.contextmanager
 def temporary_folder(purpose: str) -> Iterator[Path]:
-    """A folder of this process, removed at the end; `purpose` is part of its name."""
-    _remove_leftovers_once(os.getpid())
-    # no other process uses it before it is locked
-    made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}{purpose}-"))
+    """A folder of this process, removed at the end; `purpose` is part of its name.
+
+    Raises:
+        QregError: none can be made.
+    """
+    try:
+        _remove_leftovers_once(os.getpid())
+        # no other process uses it before it is locked
+        made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}{purpose}-"))
+    except OSError as error:
+        raise QregError(
+            f"no temporary folder can be made: {error}",
+            hint="set TMPDIR to a folder that may be written",
+        ) from error
     folder = made.with_name(made.name.removeprefix("."))
     owner = os.open(made / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -448,6 +448,7 @@ def _child(run: Callable[[], int], folder: Path) -> NoReturn:
     status = 1
     try:
         os.setsid()
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
         limit_this_process(memory=_GUARD)
         for one in _STOPPING:
             signal.signal(one, signal.SIG_DFL)

@@ -439,9 +439,12 @@ class MemberChange:
         from tests.robustness.changes import json_text
 
         try:
-            return json_text(self.tree.of(json.loads(content)))
+            tree = json.loads(content)
         except ValueError:
-            return self.bytes.of(content)
+            tree = None
+        if isinstance(tree, dict | list):
+            return json_text(self.tree.of(tree))
+        return self.bytes.of(content)
 
 
 _members = st.builds(

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from qreg.files import append_lines, check_output, write_output
 from qreg.quantization import METHODS
 from qreg.records.verdict import Basis
 from qreg.settings import find_settings
+from tests.robustness.kills import _project
 from tests.robustness.kinds import _image_arrays, _npz
 from tests.unit.baselines import build
 
@@ -45,19 +46,115 @@ NAMES = (
 )
 
 
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of half a megabyte, with a fifth of it left."""
-    disk = tmp_path / "disk"
+@contextlib.contextmanager
+def _mounted(disk: Path, options: str) -> Iterator[Path]:
     disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(disk)]
+    words = ["mount", "-t", "tmpfs", "-o", options, "none", str(disk)]
     if shutil.which("mount") is None or subprocess.run(words, capture_output=True).returncode:
         pytest.skip("a disk may not be mounted here")
     try:
-        (disk / "ballast").write_bytes(bytes(400 << 10))
         yield disk
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of half a megabyte, with a fifth of it left."""
+    with _mounted(tmp_path / "disk", "size=512k") as disk:
+        (disk / "ballast").write_bytes(bytes(400 << 10))
+        yield disk
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project whose cases have baselines."""
+    folder = tmp_path_factory.mktemp("project")
+    _project(folder)
+    update = ("baseline", "update", "--reason", "r", "--category", "create")
+    done = _qreg(folder, *update)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def _qreg(
+    folder: Path, *words: str, under: Sequence[str] = (), **variables: str | None
+) -> subprocess.CompletedProcess[str]:
+    kept = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", "OMP_NUM_THREADS": "1", **variables}
+    kept["CI"] = None
+    module = () if words[0] == "pytest" else ("qreg",)
+    return subprocess.run(
+        [*under, sys.executable, "-m", *module, *words],
+        cwd=folder,
+        env={name: value for name, value in kept.items() if value is not None},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=600,
+        check=False,
+    )
+
+
+_GATE = ("pytest", "-q", "-n0", "-p", "no:cacheprovider", "-m", "regression")
+_COMPARE = ("compare", "--methods", "fp32,dynamic")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "variables"),
+    [
+        (_GATE, {"TMPDIR": str(NOWHERE), "HOME": str(NOWHERE)}),
+        (_COMPARE, {"TMPDIR": str(NOWHERE), "HOME": None, "QREG_CACHE_DIR": str(NOWHERE)}),
+        (_GATE, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+        (_COMPARE, {"TERM": None, "PATH": "", "COLUMNS": "1", "PYTHONIOENCODING": "ascii"}),
+    ],
+    ids=str,
+)
+def test_models_run_in_a_bare_environment(
+    project: Path, words: tuple[str, ...], variables: dict[str, str | None]
+) -> None:
+    done = _qreg(project, *words, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_project_that_cannot_be_written_is_judged(project: Path, tmp_path: Path) -> None:
+    with _mounted(tmp_path / "disk", "size=20m") as disk:
+        shutil.copytree(project, disk / "p")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        gate = _qreg(disk / "p", *_GATE)
+        assert gate.returncode == 0, gate.stdout + gate.stderr
+        refused = (
+            (*_COMPARE, "--json", "out.json"),
+            ("baseline", "update", "--reason", "r", "--category", "create"),
+            ("train", "--model", "nets:tiny", "--dataset", "colours.npz", "--out", "mine"),
+            ("init", "nets:tiny", "--dataset", "colours.npz", "--force"),
+            ("history", "record"),
+        )
+        for words in refused:
+            done = _qreg(disk / "p", *words)
+            assert done.returncode == 2, (words, done.stdout, done.stderr)
+            assert "Read-only file system" in done.stderr, (words, done.stderr)
+            assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_where_no_temporary_file_can_be_made_it_is_said(project: Path) -> None:
+    # all places that Python looks for, in a name space of this command
+    script = """
+        for one in /tmp /var/tmp /usr/tmp "$PWD"; do
+            [ ! -d "$one" ] || { mount --bind "$one" "$one" && mount -o remount,bind,ro "$one"; }
+        done && exec "$@"
+    """
+    under = ("unshare", "-m", "sh", "-euc", script, "sh")
+    if not shutil.which("unshare") or subprocess.run([*under, "true"], check=False).returncode:
+        pytest.skip("file systems may not be mounted here")
+    words = ("check", "nets:tiny", "--dataset", "colours.npz")
+    done = _qreg(project, *words, under=under, TMPDIR=None)
+    assert done.returncode == 2, done.stderr
+    assert "o usable temporary directory" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def _fill(disk: Path) -> None:

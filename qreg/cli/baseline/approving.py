@@ -13,7 +13,7 @@ from qreg.cli.cases import case_choice, chosen_root
 from qreg.cli.options import options_of
 from qreg.cli.terminal import say
 from qreg.errors import QregError
-from qreg.files import shipped_folder
+from qreg.files import check_output, shipped_folder
 from qreg.processes.stopping import INTERRUPTED, asked_to_stop
 from qreg.progress import Progress, no_progress
 from qreg.selection import brought_weights, project_settings
@@ -142,6 +142,11 @@ def _check_where(args: argparse.Namespace) -> None:
             f"there is no folder baselines in {Path.cwd()}",
             hint="create it, or choose another: --baselines DIR (the shipped ones are read-only)",
         )
+    try:
+        check_output(chosen_root(args) / "written")  # before anything is measured; nothing is made
+    except QregError as error:
+        hint = "choose another folder: --baselines DIR"
+        raise QregError(str(error).replace("/written ", " ", 1), hint=hint) from error
 
 
 def _record_promises(args: argparse.Namespace) -> int:

@@ -113,6 +113,7 @@ def test_init_writes_what_works(project: Path, capsys: pytest.CaptureFixture[str
     ("argv", "text"),
     [
         (["check", "nets:tiny", "--input", "3x"], "input '3x'"),
+        (["check", "nets:tiny", "--input", "99999999x99999999"], "numbers"),
         (["check", "nets:tiny", "--input", "3", "--input", "a=3"], "some inputs have names"),
         (["check", "nets:tiny", "--input", "3", "--dataset", "x"], "--dataset and --input"),
         (["init"], "no model was found"),
