@@ -23,15 +23,15 @@ _STYLES = {
 }
 
 
-def budget_table(found: Sequence[CaseBudget]) -> Table:
+def budget_table(budgets: Sequence[CaseBudget]) -> Table:
     """A row per limit: what is allowed, what was measured, and the result."""
     table = Table(
         title="budget", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False
     )
-    several = len({one.case.engine for one in found}) > 1
+    several = len({one.case.engine for one in budgets}) > 1
     for header in ("method", "limit", "allowed", "measured (bounds at 95 %)", "result"):
         table.add_column(header)
-    for one in found:
+    for one in budgets:
         name = f"{one.case.method}@{one.case.engine}" if several else one.case.method
         for check in one.checks:
             result = Text(check.result.value, style=_STYLES[check.result])
@@ -39,19 +39,19 @@ def budget_table(found: Sequence[CaseBudget]) -> Table:
     return table
 
 
-def budget_notes(found: Sequence[CaseBudget]) -> tuple[str, ...]:
+def budget_notes(budgets: Sequence[CaseBudget]) -> tuple[str, ...]:
     """What would show each limit that is not shown."""
     return tuple(
         f"{one.case.method} {check.limit}: {needed_text(check)}."
-        for one in found
+        for one in budgets
         for check in one.checks
         if check.result is BudgetOutcome.NOT_SHOWN
     )
 
 
-def budget_json(found: Sequence[CaseBudget]) -> list[dict[str, Any]]:
+def budget_json(budgets: Sequence[CaseBudget]) -> list[dict[str, Any]]:
     """One object for each limit."""
-    return [{"case": plain(one.case), **_plain(check)} for one in found for check in one.checks]
+    return [{"case": plain(one.case), **_plain(check)} for one in budgets for check in one.checks]
 
 
 def _plain(check: BudgetCheck) -> dict[str, Any]:

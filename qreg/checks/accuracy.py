@@ -44,26 +44,26 @@ def accuracy_change(shared: Shared, *, alpha: float) -> AccuracyChange:
     )
 
 
-def judge_accuracy(found: AccuracyChange, *, alpha: float) -> Iterator[Finding]:
+def judge_accuracy(change: AccuracyChange, *, alpha: float) -> Iterator[Finding]:
     """REGRESSED, IMPROVED, or INCONCLUSIVE where the interval extends beyond the margin."""
-    worse, better = found.p_value, lost_more(found.lost, found.won)
-    if worse <= alpha and -found.change >= found.margin:
-        yield _finding(found, Outcome.REGRESSED, worse)
+    worse, better = change.p_value, lost_more(change.lost, change.won)
+    if worse <= alpha and -change.change >= change.margin:
+        yield _finding(change, Outcome.REGRESSED, worse)
     elif better <= alpha:
-        yield _finding(found, Outcome.IMPROVED, better)
-    elif -found.low > found.margin:
-        yield _finding(found, Outcome.INCONCLUSIVE, worse)
+        yield _finding(change, Outcome.IMPROVED, better)
+    elif -change.low > change.margin:
+        yield _finding(change, Outcome.INCONCLUSIVE, worse)
 
 
-def _finding(found: AccuracyChange, outcome: Outcome, p_value: float) -> Finding:
+def _finding(change: AccuracyChange, outcome: Outcome, p_value: float) -> Finding:
     return Finding(
         check=Check.ACCURACY,
         outcome=outcome,
-        expected=f"{found.expected / found.total:.2%} ({found.expected} of {found.total})",
-        observed=f"{found.observed / found.total:.2%}, {found.change * 100:+.2f} points "
-        f"({found.low * 100:+.2f} to {found.high * 100:+.2f})",
-        allowed=f"a drop below {found.margin * 100:.2f} points",
-        where=f"{found.lost} samples lost, {found.won} won",
+        expected=f"{change.expected / change.total:.2%} ({change.expected} of {change.total})",
+        observed=f"{change.observed / change.total:.2%}, {change.change * 100:+.2f} points "
+        f"({change.low * 100:+.2f} to {change.high * 100:+.2f})",
+        allowed=f"a drop below {change.margin * 100:.2f} points",
+        where=f"{change.lost} samples lost, {change.won} won",
         p_value=p_value,
     )
 

@@ -18,14 +18,14 @@ from qreg.records.qat import Conversion, QatObservation, TrainingSteps
 from qreg.records.verdict import Check, Finding, Outcome
 
 
-def judge_qat(seen: QatObservation) -> Iterator[Finding]:
+def judge_qat(observed: QatObservation) -> Iterator[Finding]:
     """All findings; none where nothing was observed."""
-    if seen.conversion is not None:
-        yield from _judge_ranges(seen.conversion)
-        yield from _judge_outputs(seen.conversion)
-    if seen.training is not None:
-        yield from _judge_modules(seen.training)
-        yield from _judge_steps(seen.training)
+    if observed.conversion is not None:
+        yield from _judge_ranges(observed.conversion)
+        yield from _judge_outputs(observed.conversion)
+    if observed.training is not None:
+        yield from _judge_modules(observed.training)
+        yield from _judge_steps(observed.training)
 
 
 def _judge_ranges(seen: Conversion) -> Iterator[Finding]:

@@ -245,21 +245,21 @@ def _of_set(now: Score, pair: _Pair, *, alpha: float, tolerance: float) -> Score
     )
 
 
-def _with_interval(found: ScoreChange, pair: _Pair, low: float, high: float) -> ScoreChange:
+def _with_interval(change: ScoreChange, pair: _Pair, low: float, high: float) -> ScoreChange:
     """The interval in the direction of the summary, of one in which more is better."""
     ends = (low, high) if pair.sign > 0 else (-high, -low)
-    return replace(found, low=ends[0], high=ends[1])
+    return replace(change, low=ends[0], high=ends[1])
 
 
-def judge_score(found: ScoreChange, *, alpha: float) -> Iterator[Finding]:
+def judge_score(change: ScoreChange, *, alpha: float) -> Iterator[Finding]:
     """REGRESSED, IMPROVED, or INCONCLUSIVE where the interval reaches past the margin."""
-    worst = -found.low if found.higher_is_better else found.high
-    if found.p_value <= alpha:
-        yield _finding(found, Outcome.REGRESSED, found.p_value)
-    elif found.p_better <= alpha:
-        yield _finding(found, Outcome.IMPROVED, found.p_better)
-    elif worst > found.margin:
-        yield _finding(found, Outcome.INCONCLUSIVE, found.p_value)
+    worst = -change.low if change.higher_is_better else change.high
+    if change.p_value <= alpha:
+        yield _finding(change, Outcome.REGRESSED, change.p_value)
+    elif change.p_better <= alpha:
+        yield _finding(change, Outcome.IMPROVED, change.p_better)
+    elif worst > change.margin:
+        yield _finding(change, Outcome.INCONCLUSIVE, change.p_value)
 
 
 def judge_same_scores(now: Score, before: Score) -> Iterator[Finding]:
@@ -285,29 +285,29 @@ def _exactly(expected: str, observed: str, where: str) -> Finding:
     return Finding(Check.SCORE, Outcome.REGRESSED, expected, observed, "equal bits", where)
 
 
-def _finding(found: ScoreChange, outcome: Outcome, p_value: float) -> Finding:
-    word = "drop" if found.higher_is_better else "rise"
+def _finding(change: ScoreChange, outcome: Outcome, p_value: float) -> Finding:
+    word = "drop" if change.higher_is_better else "rise"
     return Finding(
         check=Check.SCORE,
         outcome=outcome,
-        expected=f"{found.summary} {amount(found, found.expected)} of {found.total} samples",
-        observed=f"{amount(found, found.observed)}, {step(found, found.change)} "
-        f"({step(found, found.low)} to {step(found, found.high)})",
-        allowed=f"a {word} below {step(found, found.margin).lstrip('+')}",
-        where=f"{found.worse} samples worse, {found.better} better, by the {found.test} test",
+        expected=f"{change.summary} {amount(change, change.expected)} of {change.total} samples",
+        observed=f"{amount(change, change.observed)}, {step(change, change.change)} "
+        f"({step(change, change.low)} to {step(change, change.high)})",
+        allowed=f"a {word} below {step(change, change.margin).lstrip('+')}",
+        where=f"{change.worse} samples worse, {change.better} better, by the {change.test} test",
         p_value=p_value,
     )
 
 
-def amount(found: ScoreChange, value: float) -> str:
+def amount(change: ScoreChange, value: float) -> str:
     """The summary with its unit."""
-    if found.unit == "%":
+    if change.unit == "%":
         return f"{value:.2%}"
-    return f"{value:.4g} {found.unit}".rstrip()
+    return f"{value:.4g} {change.unit}".rstrip()
 
 
-def step(found: ScoreChange, value: float) -> str:
+def step(change: ScoreChange, value: float) -> str:
     """A change of the summary with its unit: of a share, in points."""
-    if found.unit == "%":
+    if change.unit == "%":
         return f"{value * 100:+.2f} points"
-    return f"{value:+.3g} {found.unit}".rstrip()
+    return f"{value:+.3g} {change.unit}".rstrip()

@@ -152,17 +152,17 @@ def checked(args: argparse.Namespace, model: str) -> CheckReport:
         return check(request)
 
 
-def print_check(found: CheckReport, *, traceback: bool) -> None:
+def print_check(report: CheckReport, *, traceback: bool) -> None:
     """Print the contract, the methods, and why some are blocked."""
     from qreg.check.report import attempt_lines, contract_lines, headline, methods_table
 
     out = console()
-    out.print(headline(found), style="bold", highlight=False)
-    for line in contract_lines(found):
+    out.print(headline(report), style="bold", highlight=False)
+    for line in contract_lines(report):
         out.print(line, highlight=False)
-    out.print(methods_table(found))
-    for line in attempt_lines(found):
+    out.print(methods_table(report))
+    for line in attempt_lines(report):
         out.print(line, highlight=False)
-    for one in found.attempts:
+    for one in report.attempts:
         if traceback and one.traceback:
             out.print(f"\n{one.method}:\n{one.traceback}", highlight=False, markup=False)

@@ -97,7 +97,7 @@ def _recover(args: argparse.Namespace, case: Case, options: Options) -> Recovery
     return recover(case, options, args.max_drop, keep_as=Form(args.keep_as))
 
 
-def _print(found: Recovery, *, code: bool) -> None:
+def _print(result: Recovery, *, code: bool) -> None:
     from rich.syntax import Syntax
 
     from qreg.sensitivity.report import (
@@ -109,16 +109,16 @@ def _print(found: Recovery, *, code: bool) -> None:
     )
 
     out = console()
-    for number, line in enumerate(recovery_lines(found)):
+    for number, line in enumerate(recovery_lines(result)):
         out.print(line, style="" if number else "bold", highlight=False)
-    out.print(recovery_table(found))
-    for note in recovery_notes(found):
+    out.print(recovery_table(result))
+    for note in recovery_notes(result):
         out.print(note, style="dim", highlight=False)
-    if found.keep:
+    if result.keep:
         # in one line, to be copied
-        out.print(f"for the gate: {gate_line(found)}", highlight=False, soft_wrap=True)
-    if other := other_form_line(found):
+        out.print(f"for the gate: {gate_line(result)}", highlight=False, soft_wrap=True)
+    if other := other_form_line(result):
         out.print(other, highlight=False, soft_wrap=True)
-    if code and found.code:
-        out.print(f"\n{', '.join(found.calls)}", style="bold", highlight=False)
-        out.print(Syntax(found.code, "python", background_color="default", word_wrap=True))
+    if code and result.code:
+        out.print(f"\n{', '.join(result.calls)}", style="bold", highlight=False)
+        out.print(Syntax(result.code, "python", background_color="default", word_wrap=True))

@@ -85,11 +85,11 @@ def _measure(args: argparse.Namespace, case: Case, options: Options) -> Sensitiv
     return measure_sensitivity(case, options, extent)
 
 
-def _print(found: Sensitivity, *, everything: bool) -> None:
+def _print(result: Sensitivity, *, everything: bool) -> None:
     from qreg.sensitivity.report import headline, sensitivity_notes, sensitivity_table
 
     out = console()
-    out.print(headline(found), style="bold", highlight=False)
-    out.print(sensitivity_table(found, everything=everything))
-    for note in sensitivity_notes(found, everything=everything):
+    out.print(headline(result), style="bold", highlight=False)
+    out.print(sensitivity_table(result, everything=everything))
+    for note in sensitivity_notes(result, everything=everything):
         out.print(note, style="dim", highlight=False)

@@ -33,22 +33,23 @@ def headline(verdict: Verdict) -> str:
     return f"{verdict.outcome.value:<12} {verdict.case}{accuracy}{score}"
 
 
-def score_text(found: ScoreChange) -> str:
+def score_text(change: ScoreChange) -> str:
     """A task's summary, its change with its interval, and the smallest detectable change."""
-    least = step(found, found.detectable).lstrip("+")
+    least = step(change, change.detectable).lstrip("+")
     return (
-        f"{found.summary} {amount(found, found.expected)} -> {amount(found, found.observed)} "
-        f"({step(found, found.change)}, {step(found, found.low)} to {step(found, found.high)}; "
-        f"detectable {least}) of {found.total}"
+        f"{change.summary} {amount(change, change.expected)} -> {amount(change, change.observed)} "
+        f"({step(change, change.change)}, {step(change, change.low)} to "
+        f"{step(change, change.high)}; detectable {least}) of {change.total}"
     )
 
 
-def accuracy_text(found: AccuracyChange) -> str:
+def accuracy_text(change: AccuracyChange) -> str:
     """Accuracy, its change with its interval, and the smallest detectable drop."""
     return (
-        f"{found.expected / found.total * 100:.2f} -> {found.observed / found.total * 100:.2f} % "
-        f"({found.change * 100:+.2f}, {found.low * 100:+.2f} to {found.high * 100:+.2f}; "
-        f"detectable {found.detectable * 100:.2f}) of {found.total}"
+        f"{change.expected / change.total * 100:.2f} -> "
+        f"{change.observed / change.total * 100:.2f} % ({change.change * 100:+.2f}, "
+        f"{change.low * 100:+.2f} to {change.high * 100:+.2f}; "
+        f"detectable {change.detectable * 100:.2f}) of {change.total}"
     )
 
 

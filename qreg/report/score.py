@@ -17,12 +17,12 @@ def number(value: float, unit: str, *, signed: bool = False) -> str:
     return f"{shown:+.4g}" if signed else f"{shown:.4g}"
 
 
-def score_change_cell(found: ScoreChange) -> str:
+def score_change_cell(change: ScoreChange) -> str:
     """The change and its interval."""
-    low, high = (number(end, found.unit, signed=True) for end in (found.low, found.high))
-    return f"{number(found.change, found.unit, signed=True)}\n{low}..{high}"
+    low, high = (number(end, change.unit, signed=True) for end in (change.low, change.high))
+    return f"{number(change.change, change.unit, signed=True)}\n{low}..{high}"
 
 
-def moved_cell(found: ScoreChange) -> str:
+def moved_cell(change: ScoreChange) -> str:
     """The number of samples with changed scores, and how many became worse and better."""
-    return f"{found.worse + found.better}\n-{found.worse} +{found.better}"
+    return f"{change.worse + change.better}\n-{change.worse} +{change.better}"

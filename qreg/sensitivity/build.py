@@ -202,7 +202,9 @@ def _rounding(value: torch.Tensor) -> Rounding | None:
     return value.q_scale(), value.q_zero_point(), value.dtype
 
 
-def unkeepable(found: Simulation) -> Simulation:
+def unkeepable(simulation: Simulation) -> Simulation:
     """The same simulation of a method that can leave no layer in float."""
-    switches = tuple(replace(one, site=replace(one.site, keepable=False)) for one in found.switches)
-    return replace(found, switches=switches)
+    switches = tuple(
+        replace(one, site=replace(one.site, keepable=False)) for one in simulation.switches
+    )
+    return replace(simulation, switches=switches)

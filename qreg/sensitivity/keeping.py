@@ -14,23 +14,23 @@ from qreg.sensitivity.records import Part
 from qreg.sensitivity.switches import Simulation, Switch, WeightSwitch
 
 
-def keepable_layers(found: Simulation) -> tuple[str, ...]:
+def keepable_layers(simulation: Simulation) -> tuple[str, ...]:
     """The layers that can be left in float, in execution order."""
-    sites = (switch.site for switch in found.switches)
+    sites = (switch.site for switch in simulation.switches)
     return tuple(dict.fromkeys(site.layer for site in sites if site.keepable))
 
 
-def readers(found: Simulation) -> dict[int, frozenset[str] | None]:
+def readers(simulation: Simulation) -> dict[int, frozenset[str] | None]:
     """For each activation's switch, the layers that read it; None where it is not known."""
-    activations = [n for n, one in enumerate(found.switches) if one.site.part is Part.OUTPUT]
-    if found.traced is None:
+    activations = [n for n, one in enumerate(simulation.switches) if one.site.part is Part.OUTPUT]
+    if simulation.traced is None:
         return dict.fromkeys(activations)
-    layers = dict(_layers(found.traced, found.switches))
-    weights = {node: layer for node, layer in layers.items() if _is_weight(found.traced, node)}
+    layers = dict(_layers(simulation.traced, simulation.switches))
+    weights = {node: layer for node, layer in layers.items() if _is_weight(simulation.traced, node)}
     places = {node: layer for node, layer in layers.items() if node not in weights}
     read: dict[int, frozenset[str] | None] = {}
     for number in activations:
-        target = found.switches[number].target
+        target = simulation.switches[number].target
         nodes = [node for node in places if node.target == target]
         read[number] = frozenset(
             reader for node in nodes for reader in _readers(node, places, weights)
@@ -63,12 +63,12 @@ def _readers(
 
 
 def quantized_sites(
-    found: Simulation, read: dict[int, frozenset[str] | None], keep: Collection[str]
+    simulation: Simulation, read: dict[int, frozenset[str] | None], keep: Collection[str]
 ) -> frozenset[int]:
     """The positions of the switches that stay on with these layers in float."""
     kept = frozenset(keep)
     on = set()
-    for number, switch in enumerate(found.switches):
+    for number, switch in enumerate(simulation.switches):
         site = switch.site
         if site.part is Part.OUTPUT:
             by = read[number]

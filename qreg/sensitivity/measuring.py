@@ -142,32 +142,32 @@ class Seen:
         return whole_set_summary(self.score(next(iter(self.observers))))
 
 
-def as_score(seen: Observation, *, what: str = "") -> Score:
+def as_score(observation: Observation, *, what: str = "") -> Score:
     """The score of an observation; of classification, whether each prediction is the label.
 
     Raises:
         QregError: outputs are not finite.
     """
-    if seen.score is not None:
-        return seen.score
-    assert seen.labels is not None
-    assert seen.predictions is not None
-    if not np.isfinite(seen.rows).all():
+    if observation.score is not None:
+        return observation.score
+    assert observation.labels is not None
+    assert observation.predictions is not None
+    if not np.isfinite(observation.rows).all():
         raise QregError(
             f"logits of the {what} model are not finite (NaN or infinite)",
             hint="look for NaN in its weights, or for a scale of 0 in what was observed",
         )
-    right = seen.predictions == seen.labels
+    right = observation.predictions == observation.labels
     return Score(
         task="classification",
         name="right",
         higher_is_better=True,
         binary=True,
-        index=tuple(seen.index.tolist()),
+        index=tuple(observation.index.tolist()),
         values=tuple(right.astype(float).tolist()),
         summary="accuracy",
         unit="%",
         value=float(right.mean()),
         span=1.0,
-        predictions=tuple(seen.predictions.tolist()),
+        predictions=tuple(observation.predictions.tolist()),
     )

@@ -13,37 +13,37 @@ from qreg.sensitivity.report import headline, sensitivity_notes, sensitivity_tab
 _ROWS = 24
 
 
-def sensitivity_page(found: Sensitivity, *, created: str) -> str:
+def sensitivity_page(result: Sensitivity, *, created: str) -> str:
     """The whole page: which sites do damage, how sure that is, and what each would cost in size."""
-    unit = "points" if found.unit == "%" else found.unit or found.summary
-    title = f"sensitivity of {found.case}"
-    shown = [e for e in found.effects if e.only is not None or e.rank]
+    unit = "points" if result.unit == "%" else result.unit or result.summary
+    title = f"sensitivity of {result.case}"
+    shown = [e for e in result.effects if e.only is not None or e.rank]
     tones = ["bad" if effect.significant else "" for effect in shown]
     return simple_page(
         title=title,
         created=created,
-        tone="bad" if found.harmful else "good",
-        headline=headline(found),
+        tone="bad" if result.harmful else "good",
+        headline=headline(result),
         points=[],
         charts=[
             Chart(
-                f"{found.summary} with only this site quantized",
-                interval_chart(list(_intervals(found)), unit=unit, title=title),
+                f"{result.summary} with only this site quantized",
+                interval_chart(list(_intervals(result)), unit=unit, title=title),
                 f"Change from float with its interval; "
-                f"{'left' if found.higher_is_better else 'right'} is worse. "
+                f"{'left' if result.higher_is_better else 'right'} is worse. "
                 "Red: significant after Holm's correction.",
             )
         ],
-        tables=[page_table(sensitivity_table(found, everything=True), tones=tones)],
+        tables=[page_table(sensitivity_table(result, everything=True), tones=tones)],
         sections=[
-            Section("The columns", tuple(sensitivity_notes(found, everything=True)), opened=True)
+            Section("The columns", tuple(sensitivity_notes(result, everything=True)), opened=True)
         ],
     )
 
 
-def _intervals(found: Sensitivity) -> Iterator[Interval]:
-    factor = 100 if found.unit == "%" else 1
-    for effect in [one for one in found.effects if one.only is not None][:_ROWS]:
+def _intervals(result: Sensitivity) -> Iterator[Interval]:
+    factor = 100 if result.unit == "%" else 1
+    for effect in [one for one in result.effects if one.only is not None][:_ROWS]:
         assert effect.only is not None
         change = effect.only.score
         ends = [factor * value for value in (change.low, change.change, change.high)]

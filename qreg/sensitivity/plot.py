@@ -36,16 +36,16 @@ def _figure(**given: Any) -> Figure:
     return Figure(layout="constrained", **given)
 
 
-def sensitivity_png(found: Sensitivity) -> bytes:
+def sensitivity_png(result: Sensitivity) -> bytes:
     """A PNG of the most harmful sites: the drop with only it quantized, and its share of noise.
 
     Raises:
         UnavailableError: matplotlib is not installed.
     """
-    effects = [effect for effect in found.effects if effect.rank][:_MOST]
+    effects = [effect for effect in result.effects if effect.rank][:_MOST]
     figure = _figure(figsize=(10, 1.4 + 0.26 * len(effects)))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    scale = 100 if found.unit == "%" else 1
+    scale = 100 if result.unit == "%" else 1
     rows = range(len(effects))
     colours = ["C1" if effect.site.part is Part.WEIGHT else "C0" for effect in effects]
     for row, effect, colour in zip(rows, effects, colours, strict=True):
@@ -59,19 +59,19 @@ def sensitivity_png(found: Sensitivity) -> bytes:
         right.barh(row, (effect.noise or 0) * 100, color=colour, alpha=0.85)
     left.set_yticks(rows, [f"{e.site}{' *' if e.significant else ''}" for e in effects])
     left.invert_yaxis()
-    unit = "points" if found.unit == "%" else found.unit
-    left.set_xlabel(f"drop of {found.summary} with only it quantized ({unit}), 90 % interval")
+    unit = "points" if result.unit == "%" else result.unit
+    left.set_xlabel(f"drop of {result.summary} with only it quantized ({unit}), 90 % interval")
     right.set_xlabel("share of noise (%)")
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
         axes.axvline(0, color="black", linewidth=0.8)
     handles = [left.barh([0], [0], color=colour) for colour in ("C1", "C0")]
     right.legend(handles, ["weight", "activation"], frameon=False, loc="lower right")
-    figure.suptitle(f"{found.case}; *: significant", x=0.01, ha="left")
+    figure.suptitle(f"{result.case}; *: significant", x=0.01, ha="left")
     return _png(figure)
 
 
-def recovery_png(found: Recovery) -> bytes:
+def recovery_png(result: Recovery) -> bytes:
     """A PNG of the drop against the size of the file, the time as the marker's label.
 
     Raises:
@@ -79,8 +79,8 @@ def recovery_png(found: Recovery) -> bytes:
     """
     figure = _figure(figsize=(8, 5))
     axes = figure.add_subplot()
-    scale = 100 if found.unit == "%" else 1
-    for number, point in enumerate(found.front):
+    scale = 100 if result.unit == "%" else 1
+    for number, point in enumerate(result.front):
         time = "" if point.ms is None else f", {point.ms:.2f} ms"
         marker = "o" if not point.simulated else "x"
         label = f"{point.name}: {point.bytes / 1e6:.2f} MB{time}"
@@ -88,11 +88,11 @@ def recovery_png(found: Recovery) -> bytes:
             point.bytes / 1e6, point.drop * scale, marker, color=f"C{number}", markersize=9,
             label=label if len(label) < 70 else label[:67] + "...",
         )  # fmt: skip
-    axes.axhline(found.max_drop * scale, color="black", linestyle="--", linewidth=1)
-    unit = "points" if found.unit == "%" else found.unit
+    axes.axhline(result.max_drop * scale, color="black", linestyle="--", linewidth=1)
+    unit = "points" if result.unit == "%" else result.unit
     axes.set_xlabel("size of the saved state dict (MB)")
-    axes.set_ylabel(f"drop of {found.summary} compared with float ({unit})")
-    axes.set_title(f"{found.case}; dashed: the budget; x: simulated", loc="left")
+    axes.set_ylabel(f"drop of {result.summary} compared with float ({unit})")
+    axes.set_title(f"{result.case}; dashed: the budget; x: simulated", loc="left")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small")
     return _png(figure)

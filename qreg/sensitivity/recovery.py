@@ -154,22 +154,22 @@ def recover(
         return _recover(found, options, max_drop, keep_as)
 
 
-def _recover(found: Prepared, options: Options, max_drop: float, form: Form) -> Recovery:
+def _recover(ready: Prepared, options: Options, max_drop: float, form: Form) -> Recovery:
     start = time.monotonic()
-    read = readers(found.simulation)
-    rows = np.arange(len(found.test))
+    read = readers(ready.simulation)
+    rows = np.arange(len(ready.test))
     choosing, other = (
-        _Half(found, found.test.rows(rows[first::2]), read, max_drop, form) for first in (0, 1)
+        _Half(ready, ready.test.rows(rows[first::2]), read, max_drop, form) for first in (0, 1)
     )
     if choosing.plain.unit == "%":
         choosing.max_drop = other.max_drop = max_drop / 100
     options.progress(0, 1, "ranking layers")
-    order = layer_order(found, choosing.samples, read)
+    order = layer_order(ready, choosing.samples, read)
     keep, enough = _chosen(choosing, order, options)
     options.progress(0, 1, "converting with layers in float")
     keep, subject, chosen = _confirmed(choosing, keep, order, enough)
     final = other.of_model(subject)
-    before = other.of_model(found.subject)
+    before = other.of_model(ready.subject)
     within = enough(chosen)
     second = _in_other_form(other, keep)
     chosen_ones = [_Candidate("chosen", keep, subject, final.drop)] if keep else []
@@ -177,20 +177,20 @@ def _recover(found: Prepared, options: Options, max_drop: float, form: Form) -> 
         name = f"chosen, in {second[0].form.value}"
         chosen_ones.append(_Candidate(name, keep, second[1], second[0].verified.drop))
     return Recovery(
-        case=found.case,
+        case=ready.case,
         summary=other.plain.summary,
         unit=other.plain.unit,
         max_drop=other.max_drop,
-        keep=_shown(found, keep),
-        method=keeping_name(found.case.method, _shown(found, keep), form),
+        keep=_shown(ready, keep),
+        method=keeping_name(ready.case.method, _shown(ready, keep), form),
         chosen=chosen,
         verified=final,
         before=before,
         fp32_value=other.plain.value,
-        layers=len(keepable_layers(found.simulation)),
+        layers=len(keepable_layers(ready.simulation)),
         found=within,
-        front=_front(other, chosen_ones, _Candidate("nothing", (), found.subject, before.drop)),
-        code=_code(subject, _shown(found, keep), form) if keep else "",
+        front=_front(other, chosen_ones, _Candidate("nothing", (), ready.subject, before.drop)),
+        code=_code(subject, _shown(ready, keep), form) if keep else "",
         calls=tuple(map(call, subject.method.recipe)) if keep else (),
         seconds=time.monotonic() - start,
         form=form,
@@ -198,32 +198,32 @@ def _recover(found: Prepared, options: Options, max_drop: float, form: Form) -> 
     )
 
 
-def _shown(found: Prepared, keep: Keep) -> Keep:
+def _shown(ready: Prepared, keep: Keep) -> Keep:
     """Names as in the user's model, without the stubs that qreg put around it."""
-    if not isinstance(found.subject.source, Stubbed):
+    if not isinstance(ready.subject.source, Stubbed):
         return keep
     return tuple(layer.removeprefix("model.") for layer in keep)
 
 
 @torch.no_grad()
-def layer_order(found: Prepared, samples: Samples, read: dict[int, frozenset[str] | None]) -> Keep:
+def layer_order(ready: Prepared, samples: Samples, read: dict[int, frozenset[str] | None]) -> Keep:
     """The layers that can be left in float, those that the noisiest sites need first."""
-    seen, keepable = Seen(found.dataset), frozenset(keepable_layers(found.simulation))
+    seen, keepable = Seen(ready.dataset), frozenset(keepable_layers(ready.simulation))
     left = SCREENED
-    with use_engine(found.case.engine):
-        for batch in interleaved(samples, found.runs.batch):
-            reference = found.runs.base(batch.inputs, ())
+    with use_engine(ready.case.engine):
+        for batch in interleaved(samples, ready.runs.batch):
+            reference = ready.runs.base(batch.inputs, ())
             seen.add((Sites.NONE, 0), reference, batch, reference)
-            for site in range(found.sites):
-                seen.add((Sites.ONLY, site), found.runs.switched([site]), batch, reference)
+            for site in range(ready.sites):
+                seen.add((Sites.ONLY, site), ready.runs.switched([site]), batch, reference)
             left -= len(batch)
             if left <= 0:
                 break
-    errors = [seen.error((Sites.ONLY, site), (Sites.NONE, 0))[0] for site in range(found.sites)]
+    errors = [seen.error((Sites.ONLY, site), (Sites.NONE, 0))[0] for site in range(ready.sites)]
     order: dict[str, None] = {}
-    for site in sorted(range(found.sites), key=lambda n: -_finite(errors[n])):
-        order.update(dict.fromkeys(_needed(found, read, site, keepable)))
-    order.update(dict.fromkeys(keepable_layers(found.simulation)))
+    for site in sorted(range(ready.sites), key=lambda n: -_finite(errors[n])):
+        order.update(dict.fromkeys(_needed(ready, read, site, keepable)))
+    order.update(dict.fromkeys(keepable_layers(ready.simulation)))
     return tuple(order)
 
 
@@ -232,13 +232,13 @@ def _finite(error: float) -> float:
 
 
 def _needed(
-    found: Prepared,
+    ready: Prepared,
     read: dict[int, frozenset[str] | None],
     number: int,
     keepable: frozenset[str],
 ) -> Sequence[str]:
     """The layers to leave in float so that a site is; none where that is impossible."""
-    switch = found.simulation.switches[number]
+    switch = ready.simulation.switches[number]
     if switch.site.part is not Part.OUTPUT:
         return [switch.site.layer] if switch.site.layer in keepable else []
     by = read[number]
@@ -256,11 +256,11 @@ def _chosen(half: _Half, order: Keep, options: Options) -> tuple[Keep, Callable[
     """
     tried = 0
 
-    def shown(found: Verified) -> bool:
-        return found.outcome is BudgetOutcome.KEPT
+    def shown(judged: Verified) -> bool:
+        return judged.outcome is BudgetOutcome.KEPT
 
-    def estimated(found: Verified) -> bool:
-        return found.drop <= half.max_drop
+    def estimated(judged: Verified) -> bool:
+        return judged.drop <= half.max_drop
 
     def within(keep: Keep, enough: Callable[[Verified], bool]) -> bool:
         nonlocal tried
@@ -292,12 +292,12 @@ def _confirmed(
     return keep, subject, judged
 
 
-def _converted(found: Prepared, keep: Keep, form: Form) -> Subject:
+def _converted(ready: Prepared, keep: Keep, form: Form) -> Subject:
     if not keep:
-        return found.subject
-    method = keeping_name(found.case.method, _shown(found, keep), form)
+        return ready.subject
+    method = keeping_name(ready.case.method, _shown(ready, keep), form)
     try:
-        return built(replace(found.case, method=method), found.setup)
+        return built(replace(ready.case, method=method), ready.setup)
     except QregError as error:
         names = ", ".join(keep)
         raise QregError(f"with {names} in {form.value}: {error}", hint=error.hint) from error
@@ -353,12 +353,12 @@ def _front(
     return tuple(points)
 
 
-def _milliseconds(found: Prepared, candidates: Sequence[_Candidate]) -> list[float]:
+def _milliseconds(ready: Prepared, candidates: Sequence[_Candidate]) -> list[float]:
     """Milliseconds at batch 1, of the float model and of each candidate, interleaved."""
-    one = found.test.first(1).inputs
-    found.simulation.set(())
-    runs = [found.simulation.run, *(candidate.subject.run for candidate in candidates)]
-    with torch.no_grad(), use_engine(found.case.engine):
+    one = ready.test.first(1).inputs
+    ready.simulation.set(())
+    runs = [ready.simulation.run, *(candidate.subject.run for candidate in candidates)]
+    with torch.no_grad(), use_engine(ready.case.engine):
         times = time_interleaved(
             [lambda r=run: r(one) for run in runs],  # type: ignore[misc]
             rounds=_ROUNDS,

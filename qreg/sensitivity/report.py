@@ -45,12 +45,12 @@ def step(value: float, unit: str) -> str:
     return f"{shown} {'points' if unit == '%' else unit}".rstrip()
 
 
-def headline(found: Sensitivity) -> str:
+def headline(result: Sensitivity) -> str:
     """What quantization costs, and which sites cost it."""
-    harmful = found.harmful
+    harmful = result.harmful
     start = (
-        f"{found.case}: {found.summary} {amount(found.float_value, found.unit)} in float, "
-        f"{amount(found.converted_value, found.unit)} quantized"
+        f"{result.case}: {result.summary} {amount(result.float_value, result.unit)} in float, "
+        f"{amount(result.converted_value, result.unit)} quantized"
     )
     if not harmful:
         return f"{start}; no single site changes it significantly"
@@ -60,7 +60,7 @@ def headline(found: Sensitivity) -> str:
     return f"{start}; {names}{more} {verb} damage"
 
 
-def sensitivity_table(found: Sensitivity, *, everything: bool = False) -> Table:
+def sensitivity_table(result: Sensitivity, *, everything: bool = False) -> Table:
     """A row for each site, the most harmful first.
 
     Args:
@@ -79,14 +79,14 @@ def sensitivity_table(found: Sensitivity, *, everything: bool = False) -> Table:
         "ms\nless",
     ):
         table.add_column(header, justify="right", no_wrap=True)
-    for effect in _shown(found, everything=everything):
-        table.add_row(*_row(effect, found.unit))
+    for effect in _shown(result, everything=everything):
+        table.add_row(*_row(effect, result.unit))
     return table
 
 
-def _shown(found: Sensitivity, *, everything: bool) -> tuple[SiteEffect, ...]:
-    full = sum(effect.only is not None for effect in found.effects)
-    return found.effects if everything else found.effects[: full + _SCREENED_ROWS]
+def _shown(result: Sensitivity, *, everything: bool) -> tuple[SiteEffect, ...]:
+    full = sum(effect.only is not None for effect in result.effects)
+    return result.effects if everything else result.effects[: full + _SCREENED_ROWS]
 
 
 def _row(effect: SiteEffect, unit: str) -> tuple[str, ...]:
@@ -117,27 +117,27 @@ def _short(value: float, unit: str) -> str:
     return f"{round(value * 100, 1) + 0:+.1f}" if unit == "%" else f"{value + 0:+.3g}"
 
 
-def sensitivity_notes(found: Sensitivity, *, everything: bool = False) -> Iterator[str]:
+def sensitivity_notes(result: Sensitivity, *, everything: bool = False) -> Iterator[str]:
     """What the columns mean, one sentence per line."""
-    full = sum(effect.only is not None for effect in found.effects)
-    hidden = len(found.effects) - len(_shown(found, everything=everything))
+    full = sum(effect.only is not None for effect in result.effects)
+    hidden = len(result.effects) - len(_shown(result, everything=everything))
     if hidden:
         yield f"{hidden} sites with less noise are not shown: --all measures them in full."
     yield (
-        f"SQNR, noise: of the outputs with only this site quantized, on {found.screened} samples; "
+        f"SQNR, noise: of the outputs with only this site quantized, on {result.screened} samples; "
         "noise: its share of the squared errors of all sites, one by one."
     )
     yield (
         f"only it: with only this site quantized, compared with float; all but it: with the others "
-        f"quantized, compared with all; {found.summary}, on the same {found.measured} samples, "
-        f"paired 90 % interval; {full} of {len(found.effects)} sites were measured so."
+        f"quantized, compared with all; {result.summary}, on the same {result.measured} samples, "
+        f"paired 90 % interval; {full} of {len(result.effects)} sites were measured so."
     )
     yield (
-        f"*: quantizing only it changes the score (Holm over {full} sites, {found.level:.0%}). "
+        f"*: quantizing only it changes the score (Holm over {full} sites, {result.level:.0%}). "
         "=: cannot be told from the site above it without =."
     )
     yield "MB less, ms less: what quantizing the weight saves in the file, and at batch 1."
-    agreement = found.agreement
+    agreement = result.agreement
     same = (
         f", {agreement.same} of {agreement.total} predictions are the same"
         if agreement.same is not None
@@ -145,51 +145,52 @@ def sensitivity_notes(found: Sensitivity, *, everything: bool = False) -> Iterat
     )
     yield (
         "Sites are switched in a simulation with the converted model's scales, zero points and "
-        f"weights; with all on, its {found.summary} is {amount(found.quantized_value, found.unit)} "
-        f"and the converted model's {amount(found.converted_value, found.unit)}{same} "
+        f"weights; with all on, its {result.summary} is "
+        f"{amount(result.quantized_value, result.unit)} and the converted model's "
+        f"{amount(result.converted_value, result.unit)}{same} "
         f"(SQNR {agreement.sqnr_db:.0f} dB)."
     )
-    if not found.shared:
+    if not result.shared:
         yield "The network could not be traced: every run was of the whole network."
-    if found.stopped:
-        yield f"Time limit: {found.stopped}."
+    if result.stopped:
+        yield f"Time limit: {result.stopped}."
 
 
-def sensitivity_text(found: Sensitivity, *, created: str) -> str:
+def sensitivity_text(result: Sensitivity, *, created: str) -> str:
     """The record as JSON. `created` is an ISO 8601 time."""
-    return enveloped(asdict(found), number=FORMAT, created=created)
+    return enveloped(asdict(result), number=FORMAT, created=created)
 
 
-def recovery_text(found: Recovery, *, created: str) -> str:
+def recovery_text(result: Recovery, *, created: str) -> str:
     """The record as JSON. `created` is an ISO 8601 time."""
-    return enveloped(asdict(found), number=FORMAT, created=created)
+    return enveloped(asdict(result), number=FORMAT, created=created)
 
 
-def recovery_lines(found: Recovery) -> Iterator[str]:
+def recovery_lines(result: Recovery) -> Iterator[str]:
     """The result: which layers, and whether the other samples show that it is enough."""
-    unit, names = found.unit, ", ".join(found.keep)
-    budget = f"a drop of at most {step(found.max_drop, unit).lstrip('+')}"
-    before = f"{found.case.method} drops by {_points(found.before, unit)}"
-    if not found.keep and found.found:
-        yield f"{found.case}: nothing needs to stay in float for {budget}: {before}"
-    elif found.found:
+    unit, names = result.unit, ", ".join(result.keep)
+    budget = f"a drop of at most {step(result.max_drop, unit).lstrip('+')}"
+    before = f"{result.case.method} drops by {_points(result.before, unit)}"
+    if not result.keep and result.found:
+        yield f"{result.case}: nothing needs to stay in float for {budget}: {before}"
+    elif result.found:
         yield (
-            f"{found.case}: leave {len(found.keep)} of {found.layers} layers in {_form(found)} for "
-            f"{budget}: {names}"
+            f"{result.case}: leave {len(result.keep)} of {result.layers} layers in "
+            f"{_form(result)} for {budget}: {names}"
         )
         yield f"{before} without it"
     else:
-        yield f"{found.case}: nothing found within {budget}; {before}"
+        yield f"{result.case}: nothing found within {budget}; {before}"
         yield (
-            f"the nearest leaves {len(found.keep)} of {found.layers} layers in {_form(found)} and "
-            "drops by "
-            f"{_points(found.verified, unit)}: {names or 'none'}"
+            f"the nearest leaves {len(result.keep)} of {result.layers} layers in "
+            f"{_form(result)} and drops by "
+            f"{_points(result.verified, unit)}: {names or 'none'}"
         )
-    yield _verified_line(found)
+    yield _verified_line(result)
 
 
-def _form(found: Recovery) -> str:
-    return "float" if found.form is Form.FLOAT32 else found.form.value
+def _form(result: Recovery) -> str:
+    return "float" if result.form is Form.FLOAT32 else result.form.value
 
 
 def _points(one: Verified, unit: str) -> str:
@@ -197,11 +198,11 @@ def _points(one: Verified, unit: str) -> str:
     return f"{step(one.drop, unit)} ({low}..{high})"
 
 
-def _verified_line(found: Recovery) -> str:
-    one, unit = found.verified, found.unit
+def _verified_line(result: Recovery) -> str:
+    one, unit = result.verified, result.unit
     text = (
         f"verified on {one.total} samples it was not chosen by: {one.outcome.value}: "
-        f"{found.summary} {amount(one.value, unit)}, float {amount(found.fp32_value, unit)}, "
+        f"{result.summary} {amount(one.value, unit)}, float {amount(result.fp32_value, unit)}, "
         f"drop {_points(one, unit)}"
     )
     if one.outcome is BudgetOutcome.NOT_SHOWN and one.needed:
@@ -209,14 +210,14 @@ def _verified_line(found: Recovery) -> str:
     return text
 
 
-def recovery_table(found: Recovery) -> Table:
+def recovery_table(result: Recovery) -> Table:
     """The front: score, size and time of the alternatives."""
     table = Table(title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("in float", overflow="fold")
-    for header in (f"drop of {found.summary}", "file MB", "ms/sample\nbatch 1"):
+    for header in (f"drop of {result.summary}", "file MB", "ms/sample\nbatch 1"):
         table.add_column(header, justify="right", no_wrap=True)
-    for point in found.front:
-        table.add_row(*_front_row(point, found.unit))
+    for point in result.front:
+        table.add_row(*_front_row(point, result.unit))
     return table
 
 
@@ -230,12 +231,12 @@ def _front_row(point: FrontPoint, unit: str) -> tuple[str, ...]:
     )
 
 
-def recovery_notes(found: Recovery) -> Iterator[str]:
+def recovery_notes(result: Recovery) -> Iterator[str]:
     """How it was found, one sentence per line."""
     yield (
-        f"chosen on {found.chosen.total} samples: by the simulation, the most harmful layers "
+        f"chosen on {result.chosen.total} samples: by the simulation, the most harmful layers "
         f"first, then without each that is not needed; the real converted model drops by "
-        f"{_points(found.chosen, found.unit)} there ({found.chosen.outcome.value})."
+        f"{_points(result.chosen, result.unit)} there ({result.chosen.outcome.value})."
     )
     yield (
         "drop: compared with the same weights in float; one-sided 95 % bounds: KEPT where the "
@@ -243,17 +244,17 @@ def recovery_notes(found: Recovery) -> Iterator[str]:
     )
 
 
-def other_form_line(found: Recovery) -> str:
+def other_form_line(result: Recovery) -> str:
     """The same list in another form, with its verdict; "" where there is none."""
-    if found.other is None:
+    if result.other is None:
         return ""
-    one = found.other
+    one = result.other
     return (
-        f"in {one.form.value} (--keep-as {one.form.value}): {_points(one.verified, found.unit)}, "
+        f"in {one.form.value} (--keep-as {one.form.value}): {_points(one.verified, result.unit)}, "
         f"{one.verified.outcome.value}: {one.method}"
     )
 
 
-def gate_line(found: Recovery) -> str:
+def gate_line(result: Recovery) -> str:
     """What to write into ``[tool.qreg]``; "" where nothing is kept."""
-    return f'methods = ["{found.case.method}", "{found.method}"]' if found.keep else ""
+    return f'methods = ["{result.case.method}", "{result.method}"]' if result.keep else ""

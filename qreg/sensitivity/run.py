@@ -88,80 +88,80 @@ def measure_sensitivity(case: Case, options: Options, extent: Extent = _USUAL) -
 
 
 @torch.no_grad()
-def measure_sites(found: Prepared, options: Options, extent: Extent) -> Measured:
+def measure_sites(ready: Prepared, options: Options, extent: Extent) -> Measured:
     """Screen all sites on few samples, then measure those that matter on all."""
     end = time.monotonic() + extent.seconds if extent.seconds else math.inf
-    measured = Measured(Seen(found.dataset))
-    with use_engine(found.case.engine):
-        _screen(found, measured, options, end)
+    measured = Measured(Seen(ready.dataset))
+    with use_engine(ready.case.engine):
+        _screen(ready, measured, options, end)
         screened = sorted(measured.errors)
         shares = noise_shares([measured.errors[one] for one in screened])
         chosen = range(len(screened)) if extent.everything else that_matter(shares)
         measured.full = tuple(screened[one] for one in chosen)
-        _measure_fully(found, measured, options, end)
-    found.simulation.set(())
+        _measure_fully(ready, measured, options, end)
+    ready.simulation.set(())
     return measured
 
 
-def _screen(found: Prepared, measured: Measured, options: Options, end: float) -> None:
+def _screen(ready: Prepared, measured: Measured, options: Options, end: float) -> None:
     """Each site alone, on the first of the interleaved batches."""
-    size, missed = found.runs.batch, set[int]()
-    seen = Seen(found.dataset)
-    count = -(-min(SCREENED, len(found.test)) // size)
-    for batch in islice(interleaved(found.test, size), count):
-        reference = found.runs.base(batch.inputs, ())
+    size, missed = ready.runs.batch, set[int]()
+    seen = Seen(ready.dataset)
+    count = -(-min(SCREENED, len(ready.test)) // size)
+    for batch in islice(interleaved(ready.test, size), count):
+        reference = ready.runs.base(batch.inputs, ())
         seen.add((Sites.NONE, 0), reference, batch, reference)
         measured.screened += len(batch)
-        for site in range(found.sites):
+        for site in range(ready.sites):
             if time.monotonic() > end and site:
                 missed.add(site)
             if site in missed:
                 continue
-            seen.add((Sites.ONLY, site), found.runs.switched([site]), batch, reference)
-            options.progress(site + 1, found.sites, "screening sites")
-    for site in sorted(set(range(found.sites)) - missed):
+            seen.add((Sites.ONLY, site), ready.runs.switched([site]), batch, reference)
+            options.progress(site + 1, ready.sites, "screening sites")
+    for site in sorted(set(range(ready.sites)) - missed):
         measured.errors[site], measured.signal = seen.error((Sites.ONLY, site), (Sites.NONE, 0))
     if missed:
-        measured.stopped.append(f"{len(missed)} of {found.sites} sites were not screened")
+        measured.stopped.append(f"{len(missed)} of {ready.sites} sites were not screened")
 
 
-def _measure_fully(found: Prepared, measured: Measured, options: Options, end: float) -> None:
-    everything = frozenset(range(found.sites))
-    for batch in interleaved(found.test, found.runs.batch):
+def _measure_fully(ready: Prepared, measured: Measured, options: Options, end: float) -> None:
+    everything = frozenset(range(ready.sites))
+    for batch in interleaved(ready.test, ready.runs.batch):
         if time.monotonic() > end and measured.samples:
             break
-        reference = found.runs.base(batch.inputs, ())
-        _switch_each(found, measured, batch, reference, Sites.ONLY, reference)
-        out = found.runs.base(batch.inputs, everything)
-        _switch_each(found, measured, batch, out, Sites.BUT, reference)
-        real = found.subject.run(batch.inputs)
+        reference = ready.runs.base(batch.inputs, ())
+        _switch_each(ready, measured, batch, reference, Sites.ONLY, reference)
+        out = ready.runs.base(batch.inputs, everything)
+        _switch_each(ready, measured, batch, out, Sites.BUT, reference)
+        real = ready.subject.run(batch.inputs)
         measured.seen.add((Sites.REAL, 0), real, batch, reference)
         measured.samples += len(batch)
-        options.progress(measured.samples, len(found.test), "measuring sites")
-    if measured.samples < len(found.test):
-        measured.stopped.append(f"{measured.samples} of {len(found.test)} samples were measured")
+        options.progress(measured.samples, len(ready.test), "measuring sites")
+    if measured.samples < len(ready.test):
+        measured.stopped.append(f"{measured.samples} of {len(ready.test)} samples were measured")
 
 
 def _switch_each(
-    found: Prepared, measured: Measured, batch: Batch, base: Any, kind: Sites, reference: Any
+    ready: Prepared, measured: Measured, batch: Batch, base: Any, kind: Sites, reference: Any
 ) -> None:
     measured.seen.add((Sites.NONE if kind == Sites.ONLY else Sites.ALL, 0), base, batch, reference)
     for site in measured.full:
-        out = found.runs.switched([site])
+        out = ready.runs.switched([site])
         measured.seen.add((kind, site), out, batch, reference)
 
 
 def _record(
-    found: Prepared, measured: Measured, saved: dict[str, float], *, seconds: float
+    ready: Prepared, measured: Measured, saved: dict[str, float], *, seconds: float
 ) -> Sensitivity:
     seen, summarize = measured.seen, measured.seen.summarize
     plain, full, real = (seen.score((kind, 0)) for kind in (Sites.NONE, Sites.ALL, Sites.REAL))
     return Sensitivity(
-        case=found.case,
+        case=ready.case,
         summary=plain.summary,
         unit=plain.unit,
         higher_is_better=plain.higher_is_better,
-        total=len(found.test),
+        total=len(ready.test),
         measured=measured.samples,
         screened=measured.screened,
         level=LEVEL,
@@ -171,8 +171,8 @@ def _record(
         converted=score_effect(real, plain, summarize),
         converted_value=real.value,
         agreement=_fidelity(measured),
-        effects=_effects(found, measured, saved),
-        shared=found.runs.shared,
+        effects=_effects(ready, measured, saved),
+        shared=ready.runs.shared,
         seconds=seconds,
         stopped="; ".join(measured.stopped),
     )
@@ -198,7 +198,7 @@ def decibels(signal: float, error: float) -> float:
 
 
 def _effects(
-    found: Prepared, measured: Measured, saved: dict[str, float]
+    ready: Prepared, measured: Measured, saved: dict[str, float]
 ) -> tuple[SiteEffect, ...]:
     seen, screened = measured.seen, sorted(measured.errors)
     summarize, base = (
@@ -222,10 +222,10 @@ def _effects(
     tied, order = _grouped(order, seen, only, dict(zip(screened, shares, strict=True)))
     effects = []
     for rank, site in enumerate(order, start=1):
-        place = found.simulation.switches[site].site
+        place = ready.simulation.switches[site].site
         effects.append(
             SiteEffect(
-                in_users_names(found, place),
+                in_users_names(ready, place),
                 rank,
                 tied=rank <= len(tied) and tied[rank - 1],
                 significant=significant.get(site, False),
@@ -236,14 +236,14 @@ def _effects(
                 saved_ms=saved.get(place.layer) if place.part is Part.WEIGHT else None,
             )
         )
-    rest = [n for n in range(found.sites) if n not in measured.errors]
-    unseen = (in_users_names(found, found.simulation.switches[n].site) for n in rest)
+    rest = [n for n in range(ready.sites) if n not in measured.errors]
+    unseen = (in_users_names(ready, ready.simulation.switches[n].site) for n in rest)
     return (*effects, *map(SiteEffect, unseen))
 
 
-def in_users_names(found: Prepared, site: Site) -> Site:
+def in_users_names(ready: Prepared, site: Site) -> Site:
     """The site, its layer called as in the user's model, without qreg's stubs around it."""
-    if not isinstance(found.subject.source, Stubbed):
+    if not isinstance(ready.subject.source, Stubbed):
         return site
     return replace(site, layer=site.layer.removeprefix("model."))
 

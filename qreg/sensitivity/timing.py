@@ -20,21 +20,21 @@ _ROUNDS, _WARM_UP = 9, 2
 
 
 @torch.no_grad()
-def saved_milliseconds(found: Prepared) -> dict[str, float]:
+def saved_milliseconds(ready: Prepared) -> dict[str, float]:
     """Milliseconds by which each layer with a quantized weight is faster, by its name.
 
     The median over interleaved rounds; a layer's conversions between float and int8, where they
     are modules of their own, are not in it. Empty for an exported graph, which has no modules.
     """
-    if exported_graph(found.subject.model):
+    if exported_graph(ready.subject.model):
         return {}
-    sites = (switch.site for switch in found.simulation.switches)
+    sites = (switch.site for switch in ready.simulation.switches)
     names = [site.layer for site in sites if site.part is Part.WEIGHT]
-    found.simulation.set(())
-    models = (found.simulation.model, found.subject.model)
-    one = found.test.first(1).inputs
+    ready.simulation.set(())
+    models = (ready.simulation.model, ready.subject.model)
+    one = ready.test.first(1).inputs
     seconds: list[dict[str, list[float]]] = [{}, {}]
-    with use_engine(found.case.engine):
+    with use_engine(ready.case.engine):
         for turn in range(_WARM_UP + _ROUNDS):
             for model, times in zip(models, seconds, strict=True):
                 for name, spent in _times(model, one, names).items():

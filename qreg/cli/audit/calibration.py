@@ -141,13 +141,13 @@ def _audit(args: argparse.Namespace) -> CalibrationAudit:
         return audit_calibration(AuditRequest(case, args.draws, options, args.sizes, args.within))
 
 
-def _print(found: CalibrationAudit) -> None:
+def _print(audit: CalibrationAudit) -> None:
     from qreg.calibration.report import calibration_notes, site_table, size_table
     from qreg.cli.terminal import console
 
     out = console()
-    out.print(size_table(found))
-    if found.sites:
-        out.print(site_table(found))
-    for note in calibration_notes(found):
+    out.print(size_table(audit))
+    if audit.sites:
+        out.print(site_table(audit))
+    for note in calibration_notes(audit):
         out.print(note, style="dim", highlight=False)
