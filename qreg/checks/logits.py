@@ -25,7 +25,7 @@ def judge_logits(
     NaN logits are always REGRESSED, even if the baseline has them too.
     """
     here, there = _paired(now.numerics.logits, before.numerics.logits, shared)
-    not_numbers = tuple(judge_numbers(now))
+    not_numbers = tuple(judge_numbers(now, infinite=False))
     yield from not_numbers
     if not_numbers:
         return
@@ -42,10 +42,24 @@ def judge_logits(
         )
 
 
-def judge_numbers(now: Snapshot) -> Iterator[Finding]:
-    """Logits that are no numbers, which needs no baseline."""
-    if np.isnan(_array(now.numerics.logits)).any():
-        yield _not_numbers(now.numerics.logits)
+def judge_numbers(now: Snapshot, *, infinite: bool) -> Iterator[Finding]:
+    """Logits that are no numbers, which needs no baseline.
+
+    Args:
+        infinite: whether infinite ones are none either, as where nobody has approved any yet.
+    """
+    values = _array(now.numerics.logits)
+    nan = np.isnan(values).any(axis=1)
+    wrong = ~np.isfinite(values).all(axis=1) if infinite else nan
+    if wrong.any():
+        yield Finding(
+            check=Check.LOGITS,
+            outcome=Outcome.REGRESSED,
+            expected="finite logits",
+            observed="NaN" if nan.any() else "infinity",
+            allowed="none",
+            where=f"{int(wrong.sum())} of {now.numerics.logits.count} samples",
+        )
 
 
 def nearest_allowed(numerics: Numerics, allowed: Tolerances) -> float:
@@ -57,18 +71,6 @@ def nearest_allowed(numerics: Numerics, allowed: Tolerances) -> float:
 def distance_db(now: Logits, before: Logits, shared: Shared) -> float:
     """Signal-to-difference ratio of two measurements' logits in dB; infinite if equal."""
     return _db(*_paired(now, before, shared))
-
-
-def _not_numbers(logits: Logits) -> Finding:
-    hit = int(np.isnan(_array(logits)).any(axis=1).sum())
-    return Finding(
-        check=Check.LOGITS,
-        outcome=Outcome.REGRESSED,
-        expected="finite logits",
-        observed="NaN",
-        allowed="none",
-        where=f"{hit} of {logits.count} samples",
-    )
 
 
 def _bits(now: Snapshot, before: Snapshot, shared: Shared) -> Iterator[Finding]:

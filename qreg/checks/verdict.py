@@ -110,7 +110,7 @@ def no_baseline(now: Snapshot, method: MethodInfo) -> Verdict:
         weights=str(parse_weights(now.checkpoint)),
         notes=("no baseline: nothing was judged",),
     )
-    for finding in (*judge_quantized(method, now.numerics), *judge_numbers(now)):
+    for finding in (*judge_quantized(method, now.numerics), *judge_numbers(now, infinite=True)):
         verdict = with_finding(verdict, finding)
     return verdict
 

@@ -264,6 +264,17 @@ def test_logits_that_are_no_numbers_never_pass(basis: Any) -> None:
         assert (verdict.outcome, verdict.findings[0].check) == (REGRESSED, Check.LOGITS)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_no_first_baseline_without_a_word(value: float) -> None:
+    values = given.logits(BEFORE)
+    values[7, 9] = value
+    method = METHODS.info("static")
+    verdict = no_baseline(given.with_logits(BEFORE, values), method)
+    assert (verdict.outcome, verdict.findings[0].check) == (REGRESSED, Check.LOGITS)
+    assert verdict.findings[0].where == "1 of 8 samples"  # as many as are kept
+    assert no_baseline(BEFORE, method).outcome is Outcome.NO_BASELINE
+
+
 def test_the_p_values_are_there_whether_or_not_anything_was_found() -> None:
     assert given.verdict(BEFORE, BEFORE).p_values == (1.0, 1.0)
     now = given.with_numerics(_wrong(8), disagreements=(*range(3), 9, 10))
