@@ -21,7 +21,7 @@ from qreg.check.rule import joined, listed
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import diagnosis_of, layer_running
-from qreg.errors import UnavailableError
+from qreg.errors import QregError, UnavailableError
 from qreg.metrics.size import model_size
 from qreg.quantization import Context, Method, alternatives, get_method
 from qreg.quantization.engines import use_engine
@@ -45,9 +45,9 @@ def attempt(method: str, build: Build, engine: str, batches: Sequence[Inputs]) -
         with use_engine(engine), torch.no_grad():
             found = _attempt(get_method(method), build, engine, batches)
     except UnavailableError as error:
-        found = partial(
-            Attempt, outcome=AttemptOutcome.UNAVAILABLE, reason=str(error), remedy=error.hint
-        )
+        found = partial(Attempt, outcome=AttemptOutcome.UNAVAILABLE, reason=str(error), remedy=error.hint)
+    except QregError as error:
+        found = partial(Attempt, outcome=AttemptOutcome.BLOCKED, reason=str(error), remedy=error.hint)
     except Exception as error:
         found = partial(_blocked, error=error)
     return found(method=method, seconds=round(time.monotonic() - start, 2))

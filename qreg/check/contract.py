@@ -59,6 +59,8 @@ def observe_contract(model: nn.Module, given: Labelled) -> ObservedModel:
     return ObservedModel(
         outputs=logits.shape[1] if logits is not None and logits.ndim == 2 else 0,
         classes=given.classes,
+        shape=_not_first(outputs, inputs.count(batch)),
+        samples=inputs.count(batch),
         alone=alone,
         random=_first(first, again, lambda a, b: not _same(a, b)),
         not_finite=_first(first, again, lambda a, _: not _finite(a)),
@@ -68,6 +70,12 @@ def observe_contract(model: nn.Module, given: Labelled) -> ObservedModel:
         **_accuracy(model, given),
         **_task(model, given),
     )
+
+
+def _not_first(outputs: Any, samples: int) -> tuple[int, ...]:
+    """The shape of a single output whose first dimension is not the samples."""
+    one = isinstance(outputs, torch.Tensor) and outputs.shape[:1] != (samples,)
+    return tuple(outputs.shape) if one else ()
 
 
 def _task(model: nn.Module, given: Labelled) -> dict[str, Any]:

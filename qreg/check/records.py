@@ -157,6 +157,8 @@ class ObservedModel:
         quantized: modules that are quantized already.
         outputs: values of a sample's output; 0 where it is not one tensor (N, outputs).
         classes: of the dataset; 0 where there is none.
+        shape: of the output, where its first dimension is not the samples; () where it is.
+        samples: of the batch that it is of.
         alone: why a batch of one fails, "" if it runs.
         random: the first layer whose output differs when the same batch is run again; None if
             there is none.
@@ -176,6 +178,8 @@ class ObservedModel:
     quantized: tuple[str, ...] = ()
     outputs: int = 0
     classes: int = 0
+    shape: tuple[int, ...] = ()
+    samples: int = 0
     alone: str = ""
     random: str | None = None
     not_finite: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -19,6 +20,7 @@ _STYLES = {
 }
 _LEVELS = {RemarkLevel.BROKEN: "red", RemarkLevel.WARNING: "yellow", RemarkLevel.NOTE: ""}
 MB = 1e6
+_ALIKE = 3
 
 
 def headline(report: CheckReport) -> str:
@@ -65,9 +67,23 @@ def attempt_lines(report: CheckReport) -> tuple[Text, ...]:
         if one.outcome is not AttemptOutcome.WORKS:
             lines.append(Text(f"{one.method}: {one.reason}", style=_STYLES[one.outcome]))
             lines += [Text(f"  {one.advice}")] if one.advice else []
-        for remark in one.remarks:
-            lines += _remark_lines(remark, of=one.method)
+        lines += _grouped(one)
     return tuple(lines)
+
+
+def _grouped(one: Attempt) -> Iterator[Text]:
+    """The remarks on a method; of many of one kind the first few, all are in the JSON."""
+    kinds: dict[tuple[str, RemarkLevel, str], list[Remark]] = {}
+    for remark in one.remarks:
+        kinds.setdefault((remark.check, remark.level, remark.advice), []).append(remark)
+    for alike in kinds.values():
+        *others, last = alike[:_ALIKE]
+        for remark in others:
+            yield from _remark_lines(replace(remark, advice=""), of=one.method)
+        yield from _remark_lines(last, of=one.method)
+        if len(alike) > _ALIKE:
+            more = len(alike) - _ALIKE
+            yield Text(f"  {more} more of the kind (all: --json)", style=_LEVELS[last.level])
 
 
 def _remark_lines(remark: Remark, *, of: str = "") -> Iterator[Text]:

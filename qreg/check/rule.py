@@ -17,6 +17,8 @@ from qreg.diagnosis.rule import untried as methods_to_try
 NEIGHBOURS = 1e-3
 #: Two tensors joined with scales further apart than this: one has less than 6 of 8 bits left.
 SCALES_APART = 4.0
+#: Below it, what is clipped or lost is less than the rounding of 8 bits.
+SAME_SCALE = 1.01
 #: An accuracy is above chance where it has less than this probability by guessing.
 CHANCE_LEVEL = 0.01
 _SHOWN = 4
@@ -40,7 +42,17 @@ def _broken(seen: ObservedModel) -> list[Remark]:
                 seen.quantized[0],
             )
         )
-    if seen.alone:
+    if seen.shape:
+        found.append(
+            Remark(
+                "samples first",
+                RemarkLevel.BROKEN,
+                f"the output of {seen.samples} samples has shape {seen.shape}: the samples are "
+                "not its first dimension",
+                "put them first: output.transpose(0, 1), or a factory that wraps the model so",
+            )
+        )
+    elif seen.alone:
         found.append(
             Remark(
                 "batch of one",
@@ -189,7 +201,7 @@ def joined(operator: str, scales: Sequence[float], *, where: str, own: bool) -> 
         own: the result has a scale of its own, from calibration; else it takes the first one's.
     """
     apart = max(scales) / min(scales) if scales and min(scales) > 0 else 1.0
-    if (own and apart < SCALES_APART) or apart == 1.0:
+    if apart < (SCALES_APART if own else SAME_SCALE):
         return None
     if own:
         text = f"{operator} joins tensors whose scales are {apart:.1f} times apart"

@@ -267,7 +267,7 @@ def _judged(found: dict[str, Any], tracing: dict[str, Any]) -> tuple[Remark, ...
         advice = found.get("hint", "")
         return (Remark("runs", RemarkLevel.BROKEN, text, advice, found.get("where", "")),)
     traced = {key: tracing.get(key, "") for key in ("fx", "export")}
-    lists = {key: tuple(found[key]) for key in ("quantized", "fitting")}
+    lists = {key: tuple(found[key]) for key in ("quantized", "fitting", "shape")}
     repeated = tuple((name, count) for name, count in found["repeated"])
     return contract_remarks(ObservedModel(**{**found, **lists, "repeated": repeated, **traced}))
 

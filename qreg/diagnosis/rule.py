@@ -197,11 +197,11 @@ def _control_flow(raised: Raised) -> Found:
     name = called(raised.code)
     if "inputs to control flow" in raised.message:
         name = "if"
-        what = "a branch depends on the input's values, which torch.fx cannot trace"
+        what = "a branch depends on the input's values or shape, which torch.fx cannot trace"
     elif "iterated" in raised.message:
         what = "a tensor is unpacked or looped over, which torch.fx cannot trace"
     elif "Proxy" in raised.message:
-        what = "a number is taken out of a tensor, which torch.fx cannot trace"
+        what = "a number is taken out of a tensor or its shape, which torch.fx cannot trace"
     else:
         return None
     remedy = "keep that function out of the graph: torch.fx.wrap"

@@ -179,7 +179,8 @@ def _called(name: str, *, seed: int) -> object:
     except TypeError as error:
         if "argument" not in str(error):
             raise
-        raise ContractError(f"model '{name}': {error}", hint=_HINT) from error
+        hint = _HINT if name in MODELS.names() or MODELS.defines(name) else _arguments_hint(name)
+        raise ContractError(f"model '{name}': {error}", hint=hint) from error
     try:
         kept = copy.deepcopy(returned)
     except Exception:  # what cannot be copied is built again each time
@@ -188,6 +189,11 @@ def _called(name: str, *, seed: int) -> object:
         del _RETURNED[next(iter(_RETURNED))]
     _RETURNED[key] = kept
     return returned
+
+
+def _arguments_hint(name: str) -> str:
+    table = f'models = [{{ factory = "{name}", ARGUMENT = VALUE }}]'
+    return f"name a function that needs no arguments, or give them in [tool.qreg]: {table}"
 
 
 def _key(factory: ModelFactory, seed: int) -> tuple[object, ...]:

@@ -70,6 +70,13 @@ def test_a_batch_of_one() -> None:
     assert fails.alone
 
 
+def test_an_output_whose_samples_come_second() -> None:
+    """As a recurrent network's, (time, N, classes)."""
+    found = _observed(lambda net, x: net.fc(_pooled(net, x)).expand(26, -1, -1))
+    assert (found.shape, found.samples) == ((26, len(IMAGES), 3), len(IMAGES))
+    assert _observed(lambda net, x: net.fc(_pooled(net, x))).shape == ()
+
+
 def test_an_output_that_depends_on_the_batch() -> None:
     found = _observed(lambda net, x: net.fc(_pooled(net, x) - _pooled(net, x).mean(0)))
     assert found.neighbours > 0.01

@@ -31,6 +31,12 @@ def test_nothing_is_reported_for_a_fine_model() -> None:
     [
         ({"quantized": ("fc",)}, "quantized", RemarkLevel.BROKEN, "quantized: fc"),
         ({"alone": "it fails"}, "batch of one", RemarkLevel.BROKEN, "it fails"),
+        (
+            {"shape": (26, 4, 37), "samples": 4, "alone": "(26, 1, 37)"},
+            "samples first",
+            RemarkLevel.BROKEN,
+            "the output of 4 samples has shape (26, 4, 37)",
+        ),
         ({"not_finite": "bn"}, "finite", RemarkLevel.BROKEN, "bn outputs NaN"),
         ({"random": "drop"}, "deterministic", RemarkLevel.BROKEN, "first in drop"),
         ({"outputs": 2}, "classes", RemarkLevel.BROKEN, "2 outputs for 3 classes"),
@@ -89,6 +95,7 @@ def test_chance(correct: int, total: int, chance: int, above: bool) -> None:
 def test_scales_that_meet() -> None:
     assert joined("+", [0.1, 0.2], where="a", own=True) is None
     assert joined("cat", [0.1, 0.1], where="a", own=False) is None
+    assert joined("cat", [0.1, 0.1004], where="a", own=False) is None
     wide = joined("+", [0.1, 1.0], where="a", own=True)
     assert wide is not None
     assert (wide.level, wide.where) == (RemarkLevel.NOTE, "a")

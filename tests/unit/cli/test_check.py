@@ -147,6 +147,18 @@ def test_a_module_that_speaks_or_ends_when_it_is_imported(
     assert "the float model does not run: SystemExit: 3" in capsys.readouterr().out
 
 
+def test_a_factory_that_needs_arguments_is_told_where_to_give_them(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with project.open("a") as file:
+        file.write("\ndef sized(width):\n    return tiny()\n")
+    assert _check(project, "sized", "--methods", "dynamic") == 2
+    shown = " ".join(capsys.readouterr().out.split())
+    advice = f'models = [{{ factory = "{project.stem}:sized", ARGUMENT = VALUE }}]'
+    assert shown.count(advice) == 2  # of the contract, and of the method
+    assert "traceback" not in shown
+
+
 HOUSES = """
 import torch
 from torch import nn
