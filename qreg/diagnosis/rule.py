@@ -28,6 +28,7 @@ _FUNCTIONAL = {
 _MODULES = {"hardswish": "Hardswish", "layer_norm": "LayerNorm", "group_norm": "GroupNorm",
             "instance_norm": "InstanceNorm2d", "batch_norm": "BatchNorm2d"}  # fmt: skip
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "matmul": "@", "bmm": "@", "mm": "@"}
+_NAMES = {"+": "add", "*": "mul"}
 _ATEN = {"native_batch_norm": "batch_norm", "native_layer_norm": "layer_norm",
          "native_group_norm": "group_norm", "_softmax": "softmax",
          "_native_batch_norm_legit": "batch_norm"}  # fmt: skip
@@ -59,7 +60,7 @@ def untried(instead: tuple[str, ...], works: Mapping[str, bool]) -> tuple[str, .
 
 def that_work(instead: tuple[str, ...], works: Mapping[str, bool]) -> tuple[tuple[str, ...], bool]:
     """The methods to use instead, and whether they are known to work."""
-    for names in (instead, REWRITING):
+    for names in (instead, REWRITING) if instead else ():
         if found := tuple(name for name in names if works.get(name)):
             return found, True
     return tuple(name for name in instead if name not in works), False
@@ -103,6 +104,17 @@ def _calls(code: str, name: str) -> bool:
         return any(_called_by(node) == name for node in ast.walk(ast.parse(code)))
     except SyntaxError:
         return False
+
+
+def _takes_number(code: str) -> bool:
+    """Whether one operand of an operator is a number, as far as its code shows."""
+    try:
+        nodes = list(ast.walk(ast.parse(code)))
+    except SyntaxError:
+        return False
+    operands = [x for n in nodes if isinstance(n, ast.BinOp) for x in (n.left, n.right)]
+    operands += [n.value for n in nodes if isinstance(n, ast.AugAssign)]
+    return any(isinstance(one, ast.Constant) for one in operands)
 
 
 # operator, reason, remedy, and the methods to use instead
@@ -174,7 +186,8 @@ def _scalar(raised: Raised) -> Found:
     name = _operator(raised)
     reason = f"{name} has no kernel for quantized tensors{_quote(raised)}"
     if "empty_strided not supported on quantized tensors" in raised.message:
-        method = {"+": "add_scalar", "*": "mul_scalar"}.get(name, "")
+        scalar = "_scalar" if _takes_number(raised.code) else ""
+        method = f"{_NAMES[name]}{scalar}" if name in _NAMES else ""
         return name, reason, _functional(method), REWRITING
     if "promoteTypes with quantized numbers" in raised.message:
         mixed = f"{name} of a quantized and a float tensor{_quote(raised)}"
@@ -188,7 +201,8 @@ def _view(raised: Raised) -> Found:
     if "view size is not compatible" not in raised.message:
         return None
     reason = f"view needs another memory order than channels_last{_quote(raised)}"
-    return "view", reason, "write reshape (or flatten) for view: it copies only where it must", ()
+    remedy = "write reshape (or flatten) for view: it copies only where it must"
+    return "view", reason, remedy, REWRITING
 
 
 def _control_flow(raised: Raised) -> Found:
@@ -255,7 +269,7 @@ def _other(raised: Raised) -> Found:
     reason = f"{raised.kind[0]}: {text}" if text else raised.kind[0]
     if raised.code.startswith("raise"):  # the author's own message suffices
         return "", reason, _LOOK, ()
-    return _operator(raised), f"{reason}{_quote(raised)}", _LOOK, ()
+    return _operator(raised), f"{reason}{_quote(raised)}", _LOOK, REWRITING if raised.layer else ()
 
 
 _EAGER, _GRAPH = ("static", "dynamic"), ("fx-static", "static")

@@ -77,7 +77,12 @@ def make_checkpoint(
     rehearse(model, split, recipe, classes=len(dataset.classes), method=method)
     path = checkpoint_path(out, recipe.model, recipe.dataset, recipe.kind)
     state_file = path.with_suffix(".partial")
-    train(model, split, recipe, state_file=state_file, report=report)
+    try:
+        train(model, split, recipe, state_file=state_file, report=report)
+    except (QregError, OSError):
+        raise
+    except Exception as error:
+        raise _cannot_be("trained", recipe, error) from error
     model.apply(ao.disable_observer)
     model.load_state_dict(unpack(pack(model)))
     for name, one in model.named_parameters():
@@ -139,11 +144,14 @@ def rehearse(
     except QregError:
         raise
     except Exception as error:
-        found = diagnosis_of(error)
-        where = f"{found.where}: " if found.where else ""
-        raise ContractError(
-            f"model '{recipe.model}' cannot be {stage}: {where}{found.reason}", hint=found.advice
-        ) from error
+        raise _cannot_be(stage, recipe, error) from error
+
+
+def _cannot_be(stage: str, recipe: Recipe, error: Exception) -> ContractError:
+    found = diagnosis_of(error)
+    where = f"{found.where}: " if found.where else ""
+    text = f"model '{recipe.model}' cannot be {stage}: {where}{found.reason}"
+    return ContractError(text, hint=found.advice)
 
 
 def _check_targets(batch: Batch, recipe: Recipe) -> None:

@@ -35,6 +35,8 @@ def _raised(message: str, **facts: str) -> Raised:
         ),
         (_raised("empty_strided not supported on quantized tensors yet", code="x + 3"), "+",
          "no kernel", "add_scalar"),
+        (_raised("empty_strided not supported on quantized tensors yet", code="x + self.net(x)"),
+         "+", "no kernel", "self.f.add(...)"),
         (_raised("promoteTypes with quantized numbers is not handled", code="x + y"), "+",
          "a quantized and a float", "QuantStub"),
         (_raised("view size is not compatible with input", code="x.view(2, -1)"), "view",

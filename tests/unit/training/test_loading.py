@@ -30,6 +30,16 @@ from torch import nn
 
 VALUE = 0.01
 
+class Late(nn.Linear):
+    def forward(self, x):
+        if self.training and len(x) > 8:
+            raise ValueError("too many")
+        return super().forward(x)
+
+def late():
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Flatten(), Late(3072, 4))
+
 def brings():
     torch.manual_seed(5)
     model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 4))
@@ -73,6 +83,17 @@ def view():
             return self.fc(self.conv(x).view(-1, 256))
     torch.manual_seed(5)
     return Net()
+
+def grey_view():
+    # images of one channel are in both orders: the weights decide
+    class Grey(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(1, 4, 3, stride=4), nn.Linear(256, 4)
+        def forward(self, x):
+            return self.fc(self.conv(x[:, :1].contiguous()).view(-1, 256))
+    torch.manual_seed(5)
+    return Grey()
 """
 
 
@@ -205,9 +226,17 @@ def test_a_plain_sum_is_trained_with_a_range_of_its_own(
     assert torch.equal(*found)
 
 
+def test_what_fails_in_an_epoch_is_named(train: Callable[..., Recipe]) -> None:
+    with pytest.raises(
+        ContractError, match=r"cannot be trained: 1 \(own_nets.py:\d+\): .*too many"
+    ):
+        train("fp32", "late")
+
+
 def test_a_last_batch_of_one_joins_the_one_before_it(train: Callable[..., Recipe]) -> None:
     assert train("fp32", "norm_in_head", batch_size=19).train_images == 96  # 5 x 19 + 1
 
 
 def test_a_model_that_flattens_with_view_trains(train: Callable[..., Recipe]) -> None:
     assert train("fp32", "view").test_correct > 0
+    assert train("fp32", "grey_view").test_correct > 0
