@@ -45,9 +45,13 @@ def attempt(method: str, build: Build, engine: str, batches: Sequence[Inputs]) -
         with use_engine(engine), torch.no_grad():
             found = _attempt(get_method(method), build, engine, batches)
     except UnavailableError as error:
-        found = partial(Attempt, outcome=AttemptOutcome.UNAVAILABLE, reason=str(error), remedy=error.hint)
+        found = partial(
+            Attempt, outcome=AttemptOutcome.UNAVAILABLE, reason=str(error), remedy=error.hint
+        )
     except QregError as error:
-        found = partial(Attempt, outcome=AttemptOutcome.BLOCKED, reason=str(error), remedy=error.hint)
+        found = partial(
+            Attempt, outcome=AttemptOutcome.BLOCKED, reason=str(error), remedy=error.hint
+        )
     except Exception as error:
         found = partial(_blocked, error=error)
     return found(method=method, seconds=round(time.monotonic() - start, 2))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from qreg.check.records import Attempt, CheckReport, RemarkLevel, AttemptOutcome, Remark
+from qreg.check.records import Attempt, AttemptOutcome, CheckReport, Remark, RemarkLevel
 from qreg.check.report import attempt_lines, report_record
 
 
 def test_of_many_remarks_of_a_kind_the_first_are_shown() -> None:
-    cats = [Remark("scales", RemarkLevel.WARNING, f"cat {n}", "use a module", f"b{n}") for n in range(9)]
+    cats = [
+        Remark("scales", RemarkLevel.WARNING, f"cat {n}", "use a module", f"b{n}") for n in range(9)
+    ]
     other = Remark("observers", RemarkLevel.WARNING, "never reached", "calibrate it", "head")
     works = Attempt("static", AttemptOutcome.WORKS, remarks=(*cats, other))
     report = CheckReport("net", "x86", "3x8x8", (), (works,))
