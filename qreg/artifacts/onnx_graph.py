@@ -327,19 +327,19 @@ class OnnxGraph:
             name, node = node.input[0], self.producer.get(node.input[0])
             if name in self.stored:
                 return name, None
-        if node is None or node.op_type not in _CONVERTING or node.input[0] not in self.stored:
-            return self._quantized_at_run_time(node)
+        if node is None or node.op_type != _DEQUANTIZE or node.input[0] not in self.stored:
+            return self._quantized_at_run_time(node), None
         codes = str(node.input[0])
         dtype = dtype_name(self.stored[codes])
         return codes, self.parameters(node.input[1], _input(node, 2), dtype)
 
-    def _quantized_at_run_time(self, node: Any) -> tuple[str, Quantizer | None]:
-        """A float weight that is quantized and dequantized in the graph: stored as float."""
+    def _quantized_at_run_time(self, node: Any) -> str:
+        """A float weight that the graph quantizes at each run: stored as float."""
         if node is not None and node.op_type == _DEQUANTIZE:
-            before = self.producer.get(node.input[0])
-            if before is not None and before.op_type == _QUANTIZE:
-                return (before.input[0], None) if before.input[0] in self.stored else ("", None)
-        return "", None
+            node = self.producer.get(node.input[0])
+        if node is None or node.op_type not in (_QUANTIZE, _DYNAMIC):
+            return ""
+        return node.input[0] if node.input[0] in self.stored else ""
 
     def _kind(self, node: Any, weight: str) -> str:
         """``qdq.Conv`` where data and weight come from dequantizing nodes, ``weight-dq.Conv``."""

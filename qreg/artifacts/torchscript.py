@@ -170,7 +170,8 @@ def _packed(module: Any) -> tuple[torch.Tensor, torch.Tensor | None] | None:
     if kind not in _UNPACK:
         return None
     weight, bias = getattr(torch.ops.quantized, _UNPACK[kind])(held)
-    return weight, bias
+    # a model that was traced with gradients packs a bias that requires them
+    return weight.detach(), None if bias is None else bias.detach()
 
 
 def script_size(model: Any, file_bytes: int) -> Size:

@@ -37,6 +37,7 @@ from qreg.models import MODELS, build_model, is_file
 from qreg.processes.forked import run_together
 from qreg.processes.temporary import temporary_folder
 from qreg.quantization import METHODS, Method
+from qreg.quantization.engines import engines_for
 from qreg.quantization.needs import logging_silenced, need_torchao
 from qreg.records.method import CheckpointKind, Need
 from qreg.training.checkpoints import find_checkpoint, load_checkpoint
@@ -257,7 +258,8 @@ def _try(
     name: str, build: Callable[[Method], nn.Module], request: CheckRequest, given: Labelled
 ) -> dict[str, Any]:
     with logging_silenced():
-        return plain(attempt(name, build, request.engine, given.batches[:_BATCHES]))
+        (engine,) = engines_for(METHODS.info(name), (request.engine,))
+        return plain(attempt(name, build, engine, given.batches[:_BATCHES]))
 
 
 def _judged(found: dict[str, Any], tracing: dict[str, Any]) -> tuple[Remark, ...]:

@@ -96,6 +96,34 @@ def test_dynamic_quantization_is_read(tmp_path: Path) -> None:
     assert model.size().float_layers == ()
 
 
+def test_a_stored_weight_that_is_quantized_at_each_run_is_float(tmp_path: Path) -> None:
+    """As `quantize_dynamic` leaves weights that are values of Constant nodes (PaddlePaddle's)."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = numpy_helper.from_array(np.ones((4, 2), np.float32), "w")
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=weight),
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["xq", "xs", "xz"]),
+        helper.make_node("DynamicQuantizeLinear", ["w"], ["wq", "ws", "wz"]),
+        helper.make_node("MatMulInteger", ["xq", "wq", "xz", "wz"], ["sum"], name="fc"),
+        helper.make_node("Cast", ["sum"], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["xs", "ws"], ["scale"]),
+        helper.make_node("Mul", ["cast", "scale"], ["y"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", k])
+        for n, k in (("x", 4), ("y", 2))
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "net.onnx")
+    model = _load(tmp_path / "net.onnx")
+    assert model.size().float_layers == ("fc",)
+    (layer,) = model.graph.layers
+    assert (layer.name, layer.output, layer.weight_quantizer) == ("fc", "y", None)
+
+
 def _four_bits(path: Path, *, blocks: bool) -> OnnxModel:
     """A layer of 64 x 32 weights of four bits, in blocks of 32: MatMulNBits, or QDQ."""
     import onnx

@@ -26,7 +26,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The network, quantized statically and traced."""
     path = tmp_path_factory.mktemp("script") / "net_int8.pt"
     context = Context("x86", lambda: iter([IMAGES]), IMAGES)
-    with use_engine("x86"), warnings.catch_warnings(), torch.no_grad():
+    # with gradients, as a user traces it: biases that are packed then require them
+    with use_engine("x86"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = get_method("dynamic").quantize(with_stubs(net()).eval(), context)
         torch.jit.save(torch.jit.trace(made.eval(), IMAGES), path)
@@ -43,6 +44,7 @@ def test_its_layers_have_the_models_names_and_codes(
     by_name = {layer.name: layer for layer in layers}
     head = by_name["model.head"]
     assert head.kind == "quantized.linear_dynamic"
+    assert head.bias_digest
     assert head.weight is not None
     assert head.weight.dtype == "qint8"
     assert head.sqnr_db is not None
