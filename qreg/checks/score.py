@@ -19,6 +19,7 @@ from qreg.records.score import Score
 from qreg.records.verdict import Check, Finding, Outcome, ScoreChange
 from qreg.stats.intervals import paired_change
 from qreg.stats.mcnemar import POWER, critical_losses, detectable_drop, lost_more
+from qreg.stats.of_sums import OfSums
 from qreg.stats.permutation import permutation, spread_of_a_sample
 from qreg.stats.sign_flip import critical_fall, detectable_fall, mean_interval, sign_flip
 from qreg.stats.signed_rank import typical_change
@@ -223,12 +224,15 @@ def _of_mean(now: Score, pair: _Pair, *, alpha: float, tolerance: float) -> Scor
     )
 
 
+def _oriented(pair: _Pair) -> Summarize:
+    """The summary, turned so that more is better."""
+    if isinstance(pair.summarize, OfSums):
+        return pair.summarize.times(pair.sign)
+    return lambda rows: pair.sign * pair.summarize(rows)
+
+
 def _of_set(now: Score, pair: _Pair, *, alpha: float, tolerance: float) -> ScoreChange:
-    found = _described(now, pair)
-
-    def oriented(rows: Array) -> float:
-        return pair.sign * pair.summarize(rows)
-
+    found, oriented = _described(now, pair), _oriented(pair)
     tested = permutation(pair.now_rows, pair.before_rows, oriented)
     floor = tolerance * spread_of_a_sample(pair.before_rows, oriented) if tolerance else 0.0
     half = float(special.ndtri(0.5 + _PASS_LEVEL / 2)) * tested.spread

@@ -18,9 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from qreg.stats.of_sums import OfSums
+
 Array = npt.NDArray[np.float64]
 #: Turns rows of statistics (N, K), one row per sample, into the summary of the set.
 Summarize = Callable[[Array], float]
+#: Which of the changed samples are exchanged (M, N), in each of M sets.
+Masks = npt.NDArray[np.bool_]
 
 #: Up to this number of changed samples, all exchanges are enumerated.
 EXACT = 10
@@ -76,12 +80,11 @@ def permutation(now: Array, before: Array, summarize: Summarize, *, seed: int = 
     if len(moved) == 0:
         return Permuted(0.0, 1.0, 1.0, 0.0, 0)
 
-    def exchanged(mask: npt.NDArray[np.bool_]) -> float:
-        rows = moved[mask]
-        first, second = now.copy(), before.copy()
-        first[rows], second[rows] = before[rows], now[rows]
-        return summarize(first) - summarize(second)
+    def exchanged(masks: Masks) -> Array:
+        return np.array([_exchanged(now, before, moved[mask], summarize) for mask in masks])
 
+    if isinstance(summarize, OfSums):
+        exchanged = _sums_exchanged(now, before, moved, summarize)
     if len(moved) <= EXACT:
         found = _all_exchanges(exchanged, len(moved))
         near = _ROUNDING * max(1.0, abs(change))
@@ -96,26 +99,48 @@ def permutation(now: Array, before: Array, summarize: Summarize, *, seed: int = 
     return Permuted(change, worse, better, spread, len(moved))
 
 
-def _all_exchanges(exchanged: Callable[[npt.NDArray[np.bool_]], float], count: int) -> Array:
+def _exchanged(now: Array, before: Array, rows: npt.NDArray[np.int64], of: Summarize) -> float:
+    first, second = now.copy(), before.copy()
+    first[rows], second[rows] = before[rows], now[rows]
+    return of(first) - of(second)
+
+
+def _sums_exchanged(
+    now: Array, before: Array, moved: npt.NDArray[np.int64], of: OfSums
+) -> Callable[[Masks], Array]:
+    """The same for all masks at once: what a sample adds to one set it takes from the other."""
+    first, second, step = now.sum(axis=0), before.sum(axis=0), before[moved] - now[moved]
+
+    def exchanged(masks: Masks) -> Array:
+        steps = masks.astype(np.float64) @ step
+        return of.many(first + steps) - of.many(second - steps)
+
+    return exchanged
+
+
+def _all_exchanges(exchanged: Callable[[Masks], Array], count: int) -> Array:
     numbers = np.arange(2**count)[:, None] >> np.arange(count)
     # exchanging the others instead gives the same change with the other sign
-    half = np.array(
-        [exchanged(mask) for mask in (numbers & 1).astype(np.bool_)[: 2 ** (count - 1)]]
-    )
+    half = exchanged((numbers & 1).astype(np.bool_)[: 2 ** (count - 1)])
     return np.concatenate([half, -half])
 
 
 def _by_chance(
-    exchanged: Callable[[npt.NDArray[np.bool_]], float], count: int, change: float, *, seed: int
+    exchanged: Callable[[Masks], Array], count: int, change: float, *, seed: int
 ) -> tuple[float, float, float]:
     """Both one-sided p-values, and the spread."""
     rng = np.random.default_rng(seed)
     near, hits = _ROUNDING * max(1.0, abs(change)), 0
     found: list[float] = []
     while len(found) < DRAWS and (hits < ENOUGH or len(found) < FEWEST):
-        found.append(exchanged(rng.integers(0, 2, size=count).astype(np.bool_)))
+        # never beyond the draw at which the last hit that is needed may come
+        most = FEWEST - len(found) if len(found) < FEWEST else ENOUGH - hits
+        masks = [rng.integers(0, 2, size=count) for _ in range(min(most, DRAWS - len(found)))]
+        drawn = exchanged(np.array(masks, dtype=np.bool_))
+        found += drawn.tolist()
         # the tail on the side of the change; the distribution is symmetric
-        hits += (found[-1] <= change + near) if change < 0 else (found[-1] >= change - near)
+        tail_of = (drawn <= change + near) if change < 0 else (drawn >= change - near)
+        hits += int(tail_of.sum())
     spread = float(np.sqrt(np.mean(np.square(found))))
     if hits == ENOUGH and len(found) > FEWEST:
         tail = hits / len(found)

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from qreg.stats.of_sums import OfSums
 from qreg.stats.permutation import EXACT, permutation
 from qreg.stats.sign_flip import sign_flip
+from qreg.tasks.summaries import f1, mean_iou, ratio_of_sums
 
 Array = npt.NDArray[np.float64]
 ROWS = st.lists(st.tuples(*[st.integers(0, 5).map(float)] * 4), min_size=1, max_size=EXACT - 4)
@@ -108,3 +110,20 @@ def test_rows_of_different_lengths_are_padded() -> None:
 def test_rows_that_cannot_be_paired(shapes: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(ValueError, match="rows of shapes"):
         permutation(np.zeros(shapes[0]), np.zeros(shapes[1]), _mean)
+
+
+@pytest.mark.parametrize("summarize", [f1, mean_iou, ratio_of_sums], ids=["F1", "IoU", "ratio"])
+@pytest.mark.parametrize("count", [5, 60])
+def test_sums_of_all_exchanged_sets_at_once_give_the_same(summarize: OfSums, count: int) -> None:
+    rng = np.random.default_rng(count)
+    width = {f1: 3, mean_iou: 6, ratio_of_sums: 2}[summarize]
+    before = rng.integers(0, 20, (count, width)).astype(np.float64)
+    now = before + rng.integers(-1, 2, (count, width))
+    fast = permutation(now, before, summarize)
+    plain = permutation(now, before, lambda rows: summarize(rows))
+    assert (fast.change, fast.p_value, fast.better) == (plain.change, plain.p_value, plain.better)
+    assert fast.spread == pytest.approx(plain.spread, rel=1e-9)
+    sums = np.stack([before.sum(axis=0), now.sum(axis=0), np.zeros(width)])
+    one_by_one = [summarize.one(each) for each in sums]
+    assert summarize.many(sums) == pytest.approx(one_by_one, rel=1e-12)
+    assert summarize.times(-1.0)(now) == -summarize(now)
