@@ -80,9 +80,10 @@ def permutation(now: Array, before: Array, summarize: Summarize, *, seed: int = 
     if len(moved) == 0:
         return Permuted(0.0, 1.0, 1.0, 0.0, 0)
 
-    def exchanged(masks: Masks) -> Array:
+    def one_by_one(masks: Masks) -> Array:
         return np.array([_exchanged(now, before, moved[mask], summarize) for mask in masks])
 
+    exchanged: Callable[[Masks], Array] = one_by_one
     if isinstance(summarize, OfSums):
         exchanged = _sums_exchanged(now, before, moved, summarize)
     if len(moved) <= EXACT:

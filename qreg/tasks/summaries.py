@@ -31,7 +31,8 @@ def _ratio(sums: Array) -> float:
 
 def _ratios(sums: Array) -> Array:
     parts, wholes = sums.T
-    return np.divide(parts, wholes, out=np.zeros_like(parts), where=wholes != 0)
+    found: Array = np.divide(parts, wholes, out=np.zeros_like(parts), where=wholes != 0)
+    return found
 
 
 #: Sum of the first column over sum of the second, 0 where that is 0. A word error rate, for
@@ -48,7 +49,8 @@ def _f1(sums: Array) -> float:
 def _f1s(sums: Array) -> Array:
     true, false, missed = sums.T
     claimed = 2 * true + false + missed
-    return np.divide(2 * true, claimed, out=np.ones_like(true), where=claimed != 0)
+    found: Array = np.divide(2 * true, claimed, out=np.ones_like(true), where=claimed != 0)
+    return found
 
 
 #: 2 TP / (2 TP + FP + FN), of rows (TP, FP, FN); 1 where there is nothing to find or claim.
