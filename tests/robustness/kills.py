@@ -48,6 +48,7 @@ _SIGNALS = (*[signal.SIGKILL] * 3, *_STOPPING)
 # How long a command may take on a busy machine, as a multiple of what it took undisturbed and at
 # least so many seconds; how long after a signal, and how long its children, may take to end.
 _TIMES, _AT_LEAST_S, _ENDS_S, _FOLLOWS_S = 20.0, 300.0, 120.0, 20.0
+_SHORT_S = 5.0
 _GUARD = 6 << 30
 # Imported once, and not in every fork; what is not installed is left out.
 _HEAVY = (
@@ -603,12 +604,17 @@ def _prepared(name: str, side: str, template: Path) -> float:
     command = next(one for one in commands(side) if one.name == name)
     (template / "tmp").mkdir(parents=True)
     command.prepare(template)
-    with tempfile.TemporaryDirectory(prefix="kill-") as work:
-        folder = Path(work, "project")
-        shutil.copytree(template, folder, symlinks=True)
-        took = _undisturbed(command.run, folder, command.prints)
-        if wrong := list(_faults(command, folder, 0, signal.SIGKILL)):
-            raise RuntimeError(f"{name}, undisturbed: {wrong}")
+    took = 0.0
+    for _ in range(2):
+        with tempfile.TemporaryDirectory(prefix="kill-") as work:
+            folder = Path(work, "project")
+            shutil.copytree(template, folder, symlinks=True)
+            again = _undisturbed(command.run, folder, command.prints)
+            if wrong := list(_faults(command, folder, 0, signal.SIGKILL)):
+                raise RuntimeError(f"{name}, undisturbed: {wrong}")
+        took = min(again, took or again)
+        if took > _SHORT_S:  # of shorter ones the first run takes longer
+            break
     return took
 
 

@@ -327,9 +327,10 @@ def _detail() -> Files:
 
 def _read_detail(folder: Path) -> Any:
     """As the page of the gate is made of it."""
-    from qreg.gate.pool import _read_detail as read
+    from qreg.gate.pool import _read_detail
+    from qreg.processes.local import _read
 
-    found = read(build.CASE, folder / "detail.json")
+    found = _read_detail(build.CASE, _read(folder / "detail.json"))
     if found.notes[:1] != ("a",):
         raise QregError(" ".join(found.notes) or "no notes")
     return found
