@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qreg.cli.options import options_of
+from qreg.cli.options import add_ray_option, executor_of, options_of
 from qreg.cli.speed.options import add_selection
 from qreg.errors import QregError
 from qreg.names import output_file, positive
@@ -52,6 +52,7 @@ examples:
   qreg upgrade --from 2.14.1 --to 2.15.0
   qreg upgrade --from . --to ../venv-new --model simple_cnn --markdown upgrade.md
   qreg upgrade --from 2.9.1 --to 2.15.0 --methods static,dynamic --html upgrade.html --speed
+  qreg upgrade --from 2.14.1 --to 2.15.0 --ray auto
   qreg upgrade --from onnxruntime==1.20.1 --to . --methods file:net_int8.onnx
 
 exit status: 0 safe, or different within noise (with --strict: safe only); 1 do not upgrade, or no
@@ -85,6 +86,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="N",
         help="seconds that one case may take (default: %(default)s)",
     )
+    add_ray_option(parser)
     parser.add_argument("--speed", action="store_true", help="compare speed too (takes minutes)")
     for kind in ("json", "markdown", "html"):
         parser.add_argument(
@@ -113,17 +115,21 @@ def _report(args: argparse.Namespace) -> UpgradeReport:
 
         settings = project_settings()
         cases = chosen_cases(args, settings)
-        return check_upgrade(
-            UpgradeRequest(
-                cases=cases,
-                baseline=args.baseline,
-                candidate=args.candidate,
-                project=settings.root,
-                options=options_of(args, show),
-                timeout=args.timeout,
-                speed=_speed(args, cases, settings, show) if args.speed else None,
-            )
+        request = UpgradeRequest(
+            cases=cases,
+            baseline=args.baseline,
+            candidate=args.candidate,
+            project=settings.root,
+            options=options_of(args, show),
+            timeout=args.timeout,
+            speed=_speed(args, cases, settings, show) if args.speed else None,
         )
+        with executor_of(args, cases) as executor:
+            if executor is None:
+                return check_upgrade(request)
+            from qreg.upgrade.clustered import check_on_cluster
+
+            return check_on_cluster(executor, request, settings)
 
 
 def _speed(

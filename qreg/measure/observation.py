@@ -68,6 +68,18 @@ class Observation:
         return hashlib.sha256(np.ascontiguousarray(self.rows, "<f4").tobytes()).hexdigest()
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What an observer has taken: joined with other parts, it is as if one had taken all."""
+
+    rows: Array
+    index: Rows
+    labels: Rows | None
+    scores: Scores | None
+    elements: int
+    cut: int
+
+
 class Observer:
     """Takes a model's outputs batch by batch, in any order of samples.
 
@@ -128,6 +140,28 @@ class Observer:
         self._rows.append(logits.float().numpy())
         self._elements = logits.shape[1]
         self._labels.append(labels)
+
+    def part(self) -> Part:
+        """What was taken, for an observer in another process."""
+        return Part(
+            rows=_same_width(self._rows),
+            index=np.concatenate(self._index),
+            labels=np.concatenate(self._labels) if self._labels else None,
+            scores=Scores.join(self._scores) if self._scores else None,
+            elements=self._elements,
+            cut=self._cut,
+        )
+
+    def add_part(self, part: Part) -> None:
+        """Take what another observer of the same dataset has taken, of other samples."""
+        self._rows.append(part.rows)
+        self._index.append(part.index)
+        if part.labels is not None:
+            self._labels.append(part.labels)
+        if part.scores is not None:
+            self._scores.append(part.scores)
+        self._elements = max(self._elements, part.elements)
+        self._cut = max(self._cut, part.cut)
 
     def result(self) -> Observation:
         """What was seen, in canonical order."""

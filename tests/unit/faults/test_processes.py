@@ -15,6 +15,7 @@ from qreg.faults.results import ObservedCase, TierVerdict
 from qreg.faults.settings import SETTINGS, true_loss
 from qreg.measure.options import Options
 from qreg.processes.jobs import LostError
+from qreg.processes.local import LocalExecutor
 from qreg.processes.sides import Side
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
@@ -89,9 +90,15 @@ def test_limits_are_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_real_processes_record_judge_and_promise(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pieces", [False, True])
+def test_real_processes_record_judge_and_promise(
+    tmp_path: Path, pieces: bool, request: pytest.FixtureRequest
+) -> None:
+    executor = LocalExecutor(jobs=2) if pieces else None
+    if executor:
+        request.addfinalizer(executor.close)
     case = Case("shapes10", "linear_100", "dynamic", "x86")
-    real = Launcher(Options(threads=1))
+    real = Launcher(Options(threads=1), executor)
     real.record([case], tmp_path)
     (clean,) = real.clean([case], tmp_path)
     assert clean.exact.outcome is Outcome.PASS

@@ -1,0 +1,168 @@
+"""A case run on a large set of samples in shards, by index, each in any process or machine.
+
+Shards are cut where batches are, so that every batch is the same as in one process, and with it
+every bit of what is computed; what the shards found is joined sample by sample, and only then
+summarized.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from qreg.data.dataset import Dataset
+from qreg.errors import QregError
+from qreg.measure.comparison import BATCH
+from qreg.measure.observation import Observation, Observer, Part
+from qreg.measure.options import Options, load_test
+from qreg.measure.subject import Subject, case_setup, prepare
+from qreg.processes.executor import HERE, Executor, Piece, Places, Result, run
+from qreg.processes.sending import options_at, sent_options, settings_at
+from qreg.records.case import Case
+from qreg.selection import gate_options, use_project
+from qreg.settings import Settings
+from qreg.tasks import Scores
+
+
+@dataclass(frozen=True)
+class Sharded:
+    """What was seen on all samples, and the highest resident memory of a process, in bytes."""
+
+    seen: Observation
+    shards: int
+    peak: int
+
+
+def shards_of(count: int, parts: int, *, batch: int = BATCH) -> tuple[tuple[int, int], ...]:
+    """Ranges of sample positions, at most `parts`, of whole batches but for the last batch.
+
+    Raises:
+        ValueError: a number is below 1.
+    """
+    if min(count, parts, batch) < 1:
+        raise ValueError(f"{count} samples in {parts} shards of batches of {batch}")
+    batches = -(-count // batch)
+    parts = min(parts, batches)
+    cuts = [round(number * batches / parts) * batch for number in range(parts)]
+    return tuple(zip(cuts, [*cuts[1:], count], strict=True))
+
+
+def observe_in_shards(
+    case: Case, settings: Settings, options: Options, executor: Executor, *, parts: int
+) -> Sharded:
+    """Run a case on its whole test split, in `parts` shards.
+
+    Raises:
+        QregError: a shard could not be done, or the task needs fp32's outputs.
+    """
+    dataset = options.dataset(case.dataset)
+    count = len(load_test(dataset, options))
+    pieces = list(_pieces(case, settings, options, shards_of(count, parts)))
+    observer, peak = Observer(dataset), 0
+    if observer.needs_reference:
+        raise QregError(
+            f"the task {dataset.task} compares with fp32's outputs, batch by batch",
+            hint="measure it in one process: qreg compare",
+        )
+    for done, (piece, result) in enumerate(run(executor, pieces), 1):
+        for key in ("error", "raised", "died"):
+            if key in result:
+                raise QregError(f"{piece.name}: {result[key]}", hint=str(result.get("hint", "")))
+        observer.add_part(_part(result["part"]))
+        peak = max(peak, result["peak"])
+        options.progress(done, len(pieces), "shards")
+    return Sharded(observer.result(), len(pieces), peak)
+
+
+def _pieces(
+    case: Case, settings: Settings, options: Options, ranges: Sequence[tuple[int, int]]
+) -> Iterator[Piece]:
+    shared = {
+        "root": str(settings.root.resolve()),
+        "case": list(astuple(case)),
+        "options": sent_options(gate_options(settings, options)).plain(),
+    }
+    for first, last in ranges:
+        content = json.dumps({**shared, "range": [first, last]})
+        yield Piece(f"{case} samples {first} to {last}", f"{__name__}:shard_sent", content)
+
+
+def shard_sent(content: dict[str, Any], places: Places = HERE) -> Result:
+    """Run a case on a range of its test samples, read batch by batch."""
+    use_project(settings_at(content["root"], places))
+    options = options_at(content["options"], places)
+    options.apply_threads()
+    case, (first, last) = Case(*content["case"]), content["range"]
+    dataset = options.dataset(case.dataset)
+    test = load_test(dataset, options)
+    try:
+        made = prepare(case, case_setup(dataset, test, options))
+        if not isinstance(made, Subject):
+            return {"error": made.text, "hint": made.hint}
+        part = _observed(made, dataset, test.rows(np.arange(first, last)))
+    except QregError as error:
+        return {"error": str(error), "hint": error.hint}
+    return {"part": _plain(part), "peak": _peak()}
+
+
+@torch.no_grad()
+def _observed(subject: Subject, dataset: Dataset, samples: Any) -> Part:
+    observer = Observer(dataset)
+    for batch in samples.batches(BATCH):
+        observer.add(subject.run(batch.inputs), batch)
+    return observer.part()
+
+
+def _peak() -> int:
+    """The highest resident memory of this process so far, in bytes; source: getrusage(2)."""
+    import resource
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _plain(part: Part) -> dict[str, Any]:
+    scores = part.scores
+    arrays = {"rows": part.rows, "index": part.index, "labels": part.labels}
+    if scores is not None:
+        more = {"values": scores.values, "score_rows": scores.rows, "codes": scores.predictions}
+        arrays |= more
+    packed = {name: _packed(one) for name, one in arrays.items() if one is not None}
+    return {**packed, "elements": part.elements, "cut": part.cut}
+
+
+def _part(found: dict[str, Any]) -> Part:
+    arrays = {name: _unpacked(one) for name, one in found.items() if isinstance(one, dict)}
+    scores = None
+    if "values" in arrays:
+        scores = Scores(arrays["values"], arrays.get("score_rows"), arrays.get("codes"))
+    return Part(
+        rows=arrays["rows"],
+        index=arrays["index"],
+        labels=arrays.get("labels"),
+        scores=scores,
+        elements=int(found["elements"]),
+        cut=int(found["cut"]),
+    )
+
+
+def _packed(array: Any) -> dict[str, Any]:
+    given = np.ascontiguousarray(array)
+    little = given.astype(given.dtype.newbyteorder("<"), copy=False)
+    text = base64.b64encode(little.tobytes()).decode()
+    return {"dtype": little.dtype.str, "shape": list(little.shape), "data": text}
+
+
+def _unpacked(found: dict[str, Any]) -> Any:
+    kind = np.dtype(found["dtype"])
+    if kind.hasobject:
+        raise QregError("an array of a shard holds objects")
+    array = np.frombuffer(base64.b64decode(found["data"]), kind).reshape(found["shape"])
+    return array.astype(kind.newbyteorder("="))

@@ -1,0 +1,58 @@
+"""A large set in shards: the same bits as in one process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import make_npz
+from qreg.measure.comparison import Run, run_cases
+from qreg.measure.options import Options
+from qreg.measure.sharded import observe_in_shards, shards_of
+from qreg.processes.local import LocalExecutor
+from qreg.records.case import Case
+from qreg.selection import gate_options, use_project
+from qreg.settings import read_settings
+
+
+@pytest.mark.parametrize(("count", "parts"), [(1, 1), (100, 3), (1000, 3), (1050, 4), (999, 50)])
+def test_shards_are_whole_batches_and_all_samples(count: int, parts: int) -> None:
+    found = shards_of(count, parts, batch=100)
+    assert [first for first, _ in found] == [0, *(last for _, last in found[:-1])]
+    assert found[-1][1] == count
+    assert all(first % 100 == 0 for first, _ in found)
+    assert len(found) == min(parts, -(-count // 100))
+    assert all(last > first for first, last in found)
+
+
+def test_a_shard_has_samples() -> None:
+    with pytest.raises(ValueError, match="0 samples"):
+        shards_of(0, 1)
+
+
+def test_what_shards_find_is_bit_for_bit_what_one_process_finds(tmp_path: Path, nets: str) -> None:
+    make_npz(tmp_path / "many.npz", train=64, test=730)
+    (tmp_path / "pyproject.toml").write_text(
+        f'[tool.qreg]\nmodels = ["{nets}:make_net"]\ndatasets = ["many.npz"]\n'
+    )
+    settings = read_settings(tmp_path / "pyproject.toml")
+    assert settings is not None
+    use_project(settings)
+    options = gate_options(settings, Options(threads=1))
+    case = Case("many", f"{nets}:make_net", "dynamic", "x86")
+    (whole,) = run_cases([case], options).runs
+    assert isinstance(whole, Run)
+    executor = LocalExecutor(jobs=2)
+    try:
+        found = observe_in_shards(case, settings, replace(options), executor, parts=3)
+    finally:
+        executor.close()
+    assert found.shards == 3
+    assert np.array_equal(found.seen.rows, whole.seen.rows)
+    assert np.array_equal(found.seen.index, whole.seen.index)
+    assert found.seen.digest == whole.seen.digest
+    assert found.seen.correct == whole.seen.correct
+    assert found.peak > 1 << 20
