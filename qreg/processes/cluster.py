@@ -298,7 +298,7 @@ class RayExecutor:
         raise QregError(
             f"machine {group.node[:8] or '(unknown)'} of the cluster cannot do the work: {text}",
             hint="it needs PyTorch and qreg's dependencies in the Python that runs Ray; Ray's "
-            "logs there say more: /tmp/ray/session_latest/logs",
+            "logs there say more",
         ) from error
 
     def _lost(self, group: _Group, error: Any) -> None:
