@@ -39,7 +39,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 @pytest.fixture
 def short() -> Iterator[Path]:
     """A folder whose name is as short as those of sockets must be."""
-    with tempfile.TemporaryDirectory(prefix="q", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="q") as folder:
         yield Path(folder)
 
 
