@@ -237,7 +237,8 @@ def _forked(works: dict[str, Work], *, jobs: int, seconds: float) -> dict[str, A
 
 def report(records: list[dict[str, Any]], wanted: int) -> Iterator[str]:
     """The tables, as Markdown."""
-    checked = [record for record in records if "methods" in record]
+    there = [record for record in records if "methods" in record]
+    checked = [{**r, "methods": [row for row in r["methods"] if not _late(row)]} for r in there]
     yield f"{len(checked)} of {wanted} networks, torch {torch.__version__}.\n"
     revisions = Counter(record.get("revision", "not recorded") for record in checked)
     yield f"By revision: {', '.join(f'{n} of {one}' for one, n in revisions.items())}.\n"
@@ -259,6 +260,9 @@ def report(records: list[dict[str, Any]], wanted: int) -> Iterator[str]:
         yield _row(record)
     yield ""
     yield from _differences(checked)
+    for record in there:
+        for row in filter(_late, record["methods"]):
+            yield f"- {record['model']}, {row['method']} was not finished: {row['reason']}"
     for record in records:
         if "failed" in record:
             yield f"- {record['model']} was not checked: {record['failed']}"
