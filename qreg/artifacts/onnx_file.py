@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import os
 import re
 import tempfile
@@ -22,7 +23,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from qreg.artifacts.names import FileFormat
-from qreg.artifacts.onnx_graph import OnnxGraph, OnnxLayer
+from qreg.artifacts.onnx_graph import OnnxGraph, OnnxLayer, bits_of, dtype_name
 from qreg.data import inputs as model_inputs
 from qreg.data.inputs import Inputs
 from qreg.errors import ModelFileError, UnavailableError
@@ -445,6 +446,7 @@ def _load_hint(text: str) -> str:
 
 # Bytes that a serialized model may have: the limit of protocol buffers.
 _MOST = 1 << 31
+_PIECE = 1 << 24  # of external data, which may be larger than the memory
 
 
 def load_onnx(path: Path, *, name: str) -> OnnxModel:
@@ -463,7 +465,7 @@ def load_onnx(path: Path, *, name: str) -> OnnxModel:
             f"{name}: {error.strerror or error}", hint="larger weights are external data of it"
         ) from error
     model = _parsed(content, name)
-    external = tuple(_external_files(model, path, name))
+    external = _external_files(model, path, name)
     folder = path.resolve().parent if external else None
     return OnnxModel(content, name=name, folder=folder, file=_facts(model, content, path, external))
 
@@ -474,7 +476,7 @@ def model_of(content: bytes, *, name: str) -> OnnxModel:
     Raises:
         ModelFileError: onnxruntime cannot run it.
     """
-    facts = _facts(_parsed(content, name), content, Path(), ())
+    facts = _facts(_parsed(content, name), content, Path(), {})
     return OnnxModel(content, name=name, file=facts)
 
 
@@ -513,29 +515,48 @@ def _stored_tensors(graph: Any) -> Iterator[Any]:
                 yield from _stored_tensors(one.g)
 
 
-def _external_files(model: Any, path: Path, name: str) -> Iterator[Path]:
-    """The files with external data, each once; all must be in the model's own folder."""
+def _external_files(model: Any, path: Path, name: str) -> dict[Path, int]:
+    """The files with external data, and how many bytes of each belong to the model.
+
+    All must be in the model's own folder.
+    """
     (onnx,) = need_onnx("onnx")
-    found: dict[Path, None] = {}
+    found: dict[Path, int] = {}
     for tensor in _stored_tensors(model.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         entry = {one.key: one.value for one in tensor.external_data}
         file = _inside(path, entry.get("location", ""), name, tensor.name)
-        end = _number(entry.get("offset")) + _number(entry.get("length"))
+        end = _number(entry.get("offset")) + (_number(entry.get("length")) or _bytes_of(tensor))
         if file.stat().st_size < end:
             raise ModelFileError(
                 f"{name}: its external data {file.name} has {file.stat().st_size:,} bytes, and "
                 f"{tensor.name} ends at {end:,}",
                 hint="copy the file with its external data again",
             )
-        found[file] = None
-    return iter(found)
+        found[file] = max(found.get(file, 0), end)
+    return found
+
+
+def _bytes_of(tensor: Any) -> int:
+    """Bytes of a tensor that does not say how long its external data are."""
+    try:
+        bits = bits_of(dtype_name(tensor))
+    except ValueError:  # no type that there is: onnxruntime says so
+        return 0
+    elements: int = math.prod(tensor.dims)
+    return math.ceil(elements * bits / 8)
 
 
 def _inside(path: Path, location: str, name: str, tensor: str) -> Path:
     folder = path.resolve().parent
-    file = (folder / location).resolve()
+    try:
+        file = (folder / location).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, no name of a file
+        raise ModelFileError(
+            f"{name}: its external data {location!r} cannot be found: {error}",
+            hint="save the model with its data in one folder",
+        ) from error
     if not location or Path(location).is_absolute() or not file.is_relative_to(folder):
         raise ModelFileError(
             f"{name}: the external data of {tensor} is outside of its folder: {location!r}",
@@ -553,13 +574,15 @@ def _number(text: str | None) -> int:
     return int(text) if text and text.isdigit() else 0
 
 
-def _facts(model: Any, content: bytes, path: Path, external: Sequence[Path]) -> ModelFile:
+def _facts(model: Any, content: bytes, path: Path, external: Mapping[Path, int]) -> ModelFile:
     found = hashlib.sha256(content)
     size = len(content)
-    for file in external:
+    for file, end in external.items():
         found.update(file.name.encode())
-        found.update(file.read_bytes())
-        size += file.stat().st_size
+        with file.open("rb") as data:
+            for start in range(0, end, _PIECE):
+                found.update(data.read(min(_PIECE, end - start)))
+        size += end
     opsets = sorted(f"{one.domain or 'ai.onnx'} {one.version}" for one in model.opset_import)
     return ModelFile(
         format=FileFormat.ONNX.value,

@@ -701,6 +701,19 @@ def _onnx() -> bytes:
     return made
 
 
+def _onnx_with_data() -> Files:
+    """An ONNX file whose weight is external data."""
+    import onnx
+    from onnx.external_data_helper import set_external_data
+
+    model = onnx.load_model_from_string(_onnx())
+    (weight,) = model.graph.initializer
+    data = bytes(weight.raw_data)
+    set_external_data(weight, "m.data", offset=0, length=len(data))
+    weight.ClearField("raw_data")
+    return {"m.onnx": model.SerializeToString(), "m.data": data}
+
+
 def _read_model_file(ending: str) -> Callable[[Path], Any]:
     def read(folder: Path) -> Any:
         import torch
@@ -931,6 +944,11 @@ def kinds() -> tuple[Kind, ...]:
         *(
             _file(f"model: .{one}", _model_file(one), f"m.{one}", _bytes, _read_model_file(one))
             for one in _endings()
+        ),
+        *(
+            _file(f"onnx: {what}", _onnx_with_data, name, _bytes, _read_model_file("onnx"))
+            for what, name in (("external data", "m.data"), ("references to data", "m.onnx"))
+            if "onnx" in _endings()
         ),
         *more_kinds(),
     )  # fmt: skip
