@@ -183,7 +183,7 @@ class Launcher:
         pieces = [
             Piece(
                 name=f"{next(_numbers)} {start.fault or 'clean'} {start.cases[0]}",
-                task=f"{__name__}:launched",
+                task=f"{__name__}:launched_text",
                 content=json.dumps(start.content(options)),
                 seconds=_TIMEOUT_S,
                 folders=(start.against,) if start.against else (),
@@ -231,6 +231,11 @@ def launched(content: dict[str, Any], places: Places) -> dict[str, Any]:
         return found
 
 
+def launched_text(content: dict[str, Any], places: Places) -> dict[str, Any]:
+    """The same for a piece, whose results have no infinite numbers, and noise may be infinite."""
+    return {"text": json.dumps(launched(content, places))}
+
+
 def _packed(folder: Path) -> dict[str, str]:
     """The files of a folder, for JSON."""
     return {
@@ -241,17 +246,20 @@ def _packed(folder: Path) -> dict[str, str]:
 
 
 def _unpacked(found: dict[str, Any], record: Path | None) -> dict[str, Any]:
-    """What was found elsewhere; its recorded baselines are written here."""
+    """What was found elsewhere; its recorded baselines are written here.
+
+    A piece that ended otherwise is no catch of a fault, which is in a process of its own.
+    """
+    for how in ("died", "raised"):
+        if how in found:
+            return {"lost": found[how], "killed": False, "details": found.get("details", "")}
+    found = json.loads(found["text"])
     for name, text in found.pop("recorded", {}).items():
         assert record is not None
         path = (record / name).resolve()
         if record.resolve() not in path.parents:
             raise QregError(f"{name} leads out of {record}")
         write_atomically(path, base64.b64decode(text))
-    if "died" in found:
-        return {"lost": found["died"], "killed": True, "details": found.get("details", "")}
-    if "raised" in found:
-        return {"lost": found["raised"], "killed": False, "details": found.get("details", "")}
     return found
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from qreg.errors import QregError
 from qreg.faults.child import _plain
 from qreg.faults.noise import EnvironmentNoise
-from qreg.faults.processes import Launcher
+from qreg.faults.processes import KilledError, Launcher, _checked, _unpacked
 from qreg.faults.results import ObservedCase, TierVerdict
 from qreg.faults.settings import SETTINGS, true_loss
 from qreg.measure.options import Options
@@ -105,6 +106,7 @@ def test_real_processes_record_judge_and_promise(
     assert clean.unchanged
     broken = real.faulty(case, "one-code", tmp_path)
     assert broken.exact.outcome is Outcome.REGRESSED
+    assert not broken.reason
 
 
 def test_only_onednns_own_activations_lose_without_vnni() -> None:
@@ -113,3 +115,18 @@ def test_only_onednns_own_activations_lose_without_vnni() -> None:
     for method, engine in (("qat", "onednn"), ("dynamic", "onednn"), ("static", "x86")):
         other = Case("shapes10", "simple_cnn", method, engine)
         assert not any(true_loss(other, setting) for setting in SETTINGS)
+
+
+def test_what_a_piece_found_travels_with_infinite_noise_and_its_baselines(tmp_path: Path) -> None:
+    found = {"observed": [{"noise": {"a": math.inf}}], "recorded": {"d/x.json": "e30="}}
+    assert _unpacked({"text": json.dumps(found)}, tmp_path) == {"observed": found["observed"]}
+    assert (tmp_path / "d" / "x.json").read_text() == "{}"
+    with pytest.raises(QregError, match="leads out"):
+        _unpacked({"text": json.dumps({"recorded": {"../x": ""}})}, tmp_path / "d")
+
+
+def test_a_piece_that_is_lost_is_no_catch() -> None:
+    lost = _unpacked({"died": "was lost 5 times", "details": ""}, None)
+    with pytest.raises(QregError, match="was lost 5 times") as caught:
+        _checked(lost)
+    assert not isinstance(caught.value, KilledError)
