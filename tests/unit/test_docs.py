@@ -273,8 +273,13 @@ def test_the_table_of_deviations_is_what_its_command_prints() -> None:
     assert f"\n{deviations.table()}\n<!-- end -->" in page
 
 
-#: these hold the texts of other machines, which is what they are about
-_ABOUT_FOLDERS = {"tests/unit/test_docs.py", "tests/unit/measure/test_recorded_warnings.py"}
+#: these hold the texts of other machines, or the folders that Python looks for on every machine,
+#: which is what they are about
+_ABOUT_FOLDERS = {
+    "tests/unit/test_docs.py",
+    "tests/unit/measure/test_recorded_warnings.py",
+    "tests/robustness/test_places.py",
+}
 _FOLDER = re.compile(r"(?<![\w.~:/-])/(?:tmp|home|root|work|venvs|Users|mnt|scratch)\b(?:/\w+)?")
 
 
