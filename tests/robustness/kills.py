@@ -48,6 +48,7 @@ _SIGNALS = (*[signal.SIGKILL] * 3, *_STOPPING)
 # How long a command may take on a busy machine, as a multiple of what it took undisturbed and at
 # least so many seconds; how long after a signal, and how long its children, may take to end.
 _TIMES, _AT_LEAST_S, _ENDS_S, _FOLLOWS_S = 20.0, 300.0, 120.0, 20.0
+_UNDISTURBED_S = 1800.0
 _SHORT_S = 5.0
 _GUARD = 6 << 30
 # Imported once, and not in every fork; what is not installed is left out.
@@ -404,7 +405,7 @@ def _check_table(folder: Path) -> Sequence[str]:
 def _undisturbed(run: Callable[[Path], int], folder: Path, prints: str) -> float:
     """Run it to its end, which must be as expected; returns its seconds."""
     (folder / "tmp").mkdir(exist_ok=True)
-    status, took, _ = _fork_and_wait(lambda: run(folder), folder)
+    status, took, _ = _fork_and_wait(lambda: run(folder), folder, patience=_UNDISTURBED_S)
     said = (folder / "output").read_text(errors="replace")
     if status not in (0, 1) or prints not in said:
         raise RuntimeError(f"undisturbed it ended with {status}: {said[-2000:]}")
@@ -661,7 +662,7 @@ def main() -> int:
     chosen = [(one.name, one.share) for one in commands() if args.only in one.name]
     started, kills = time.monotonic(), list[Kill]()
     for name, share in chosen:
-        count = round(args.count * share)
+        count = int(args.count * share + 0.5)
         done = [one for one in _kept(args.keep) if (one.command, one.seed) == (name, args.seed)]
         # what had finished before its signal was sent is no kill: others are made in its place
         while (left := count - sum(one.sent for one in done)) > 0:
