@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from qreg.records.baseline import Approval
@@ -194,5 +195,10 @@ def named_alike(record: Any, kind: type) -> dict[str, Any]:
 
     A field that is the same on both sides only needs to be added to the two records.
     """
-    names = {field.name for field in fields(kind)}
+    names = _names(kind)
     return {name: value for name, value in vars(record).items() if name in names}
+
+
+@cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qreg.checks.samples import Shared, logit_rows
+from qreg.checks.samples import Rows, Shared, logit_rows
 from qreg.records.baseline import Snapshot
 from qreg.records.verdict import AccuracyChange, Check, Finding, MovedImage, Outcome
 from qreg.stats.intervals import paired_change
@@ -72,25 +72,28 @@ def moved_images(now: Snapshot, before: Snapshot, shared: Shared) -> tuple[Moved
     """The flips between the two, with margins where logits are stored."""
     observed, expected = shared.observed, shared.expected
     rows = np.flatnonzero(observed != expected)
+    before_margins = _margins(before, shared.before[rows])
+    margins = _margins(now, shared.now[rows])
     return tuple(
         MovedImage(
             index=int(shared.index[row]),
             label=int(shared.labels[row]),
             expected=int(expected[row]),
             observed=int(observed[row]),
-            expected_margin=_margin(before, int(shared.before[row])),
-            observed_margin=_margin(now, int(shared.now[row])),
+            expected_margin=then,
+            observed_margin=here,
         )
-        for row in rows
+        for row, then, here in zip(rows, before_margins, margins, strict=True)
     )
 
 
-def _margin(snapshot: Snapshot, position: int) -> float | None:
+def _margins(snapshot: Snapshot, positions: Rows) -> list[float | None]:
+    """How far the largest logit is above the second, None where no logits are stored."""
     logits = snapshot.numerics.logits
-    row = int(logit_rows(logits, np.array([position]))[0])
-    if row < 0 or snapshot.score is not None:
-        return None
-    width = 4 * logits.classes
-    one = np.frombuffer(logits.values[row * width : (row + 1) * width], dtype="<f4")
-    lower, higher = np.partition(one, -2)[-2:]
-    return float(higher) - float(lower)
+    rows = logit_rows(logits, positions)
+    if snapshot.score is not None or not logits.count or not len(rows):
+        return [None] * len(rows)
+    values = np.frombuffer(logits.values, dtype="<f4").reshape(logits.count, logits.classes)
+    two = np.partition(values[rows.clip(min=0)], -2, axis=1)[:, -2:].astype(np.float64)
+    apart = (two[:, 1] - two[:, 0]).tolist()
+    return [one if row >= 0 else None for one, row in zip(apart, rows, strict=True)]
