@@ -95,6 +95,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write a page about every case that did not pass, as DIR/index.html",
     )
     group.addoption(
+        "--qreg-cache",
+        action="store_true",
+        default=None,
+        help="skip cases that passed and of which nothing has changed since (cache = true)",
+    )
+    group.addoption(
+        "--no-qreg-cache",
+        dest="qreg_cache",
+        action="store_false",
+        default=None,
+        help="judge all cases, also with cache = true; --qreg-record and --qreg-report do so, too",
+    )
+    group.addoption(
         "--qreg-record",
         action="store_true",
         help="append each case's score, size and verdict to the history",
@@ -121,6 +134,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _folder(text: str) -> Path:
     return output_file(str(Path(text) / "index.html")).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Before any conftest.py runs, watch what it reads, where its cases may be skipped later."""
+    known = early_config.known_args_namespace
+    if "regression" in known.markexpr and known.qreg_cache is not False:
+        from qreg.gate.unchanged import watch_files
+
+        watch_files()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -312,6 +335,7 @@ def _request(settings: Settings, config: pytest.Config, tests: int) -> JudgeRequ
         full=config.option.qreg_full,
         timeout=config.option.qreg_timeout,
         details=_details(config),
+        cache=_cached(config, settings),
     )
 
 
@@ -349,6 +373,12 @@ def _on_cluster(request: JudgeRequest, session: pytest.Session) -> Pool:
     config.stash[_BAR] = bar
     kinds = tuple(dict.fromkeys(item.environment for item in items))
     return Pool(request, cases, executor=executor, show=bar.show if bar else None, kinds=kinds)
+
+
+def _cached(config: pytest.Config, settings: Settings) -> bool:
+    """Whether cases may be skipped: not where a night is recorded, or a page says what was seen."""
+    chosen = config.option.qreg_cache
+    return (settings.cache if chosen is None else bool(chosen)) and not _details(config)
 
 
 def _details(config: pytest.Config) -> bool:

@@ -49,6 +49,7 @@ class Settings:
             dataset that does not say so itself; None for each dataset's own way.
         budget: what is allowed, by method or case.
         known_failures: cases whose failure is excused, until a date.
+        cache: whether the gate skips cases that passed and of which nothing has changed.
         definitions: what the table says of models that it defines with arguments or weights.
         dataset_definitions: likewise of datasets: their task, transform, draws.
     """
@@ -66,6 +67,7 @@ class Settings:
     samples: Draw | None = None
     budget: Budget = NO_BUDGET
     known_failures: tuple[KnownFailure, ...] = ()
+    cache: bool = False
     definitions: tuple[ModelSource, ...] = ()
     dataset_definitions: tuple[DatasetSource, ...] = ()
 
@@ -153,6 +155,8 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
     _refuse_one_file(path, "models", models)
     draws = {key: _draw(path, key, table[key]) for key in _DRAWS if key in table}
     datasets, sources = _datasets(path, table.get("datasets", ["shapes10"]), root, draws)
+    if not isinstance(cached := table.get("cache", False), bool):
+        raise QregError(f"{path}: [tool.qreg] cache = {cached!r:.60}", hint="give true or false")
     where = f"{path}: [tool.qreg."
     budget = read_budget(table["budget"], f"{where}budget]") if "budget" in table else NO_BUDGET
     known_failures = read_known_failures(table.get("known-failures", {}), f"{where}known-failures]")
@@ -160,6 +164,7 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
         root=root,
         budget=budget,
         known_failures=known_failures,
+        cache=cached,
         models=models,
         definitions=definitions,
         datasets=datasets,

@@ -19,8 +19,8 @@ from qreg.records.case import Case
 from qreg.records.decode import MismatchError
 from qreg.records.numerics import Images
 
-# Bytes of a file: a hundred environments of a network of a thousand layers have a tenth of it.
-_MOST = 1 << 24
+#: Bytes of a file: a hundred environments of a network of a thousand layers have a tenth of it.
+MOST_BYTES = 1 << 24
 # Of a sidecar: logits of 50,000 samples and 1,000 classes have 200 MB.
 _MOST_ARRAYS = 1 << 28
 
@@ -41,7 +41,7 @@ class BaselineReader:
             CorruptFileError: it is invalid.
         """
         try:
-            content = read_regular(path, most=_MOST)
+            content = read_regular(path, most=MOST_BYTES)
             file, found = decode_file(content)
             if file.case != (case or file.case) or self._misplaced(path, file.case):
                 raise MismatchError("the case that names the file", f"{file.case}", key="case")
@@ -53,7 +53,7 @@ class BaselineReader:
     def _record(self, path: Path, case: Case) -> File:
         """The file as a record; the one that was read last is not decoded twice."""
         with contextlib.suppress(OSError):
-            if self._last and self._last[:2] == (path, read_regular(path, most=_MOST)):
+            if self._last and self._last[:2] == (path, read_regular(path, most=MOST_BYTES)):
                 return self._last[2]
         return self.file(path, case)[0]
 
@@ -68,7 +68,7 @@ class BaselineReader:
             known = self._heads.get(name)
             if known is None or known[0] != _state(os.stat(path)):  # noqa: PTH116
                 # as it is when it is opened: nothing is asked twice of ten thousand files
-                content, found = read_with_state(path, most=_MOST)
+                content, found = read_with_state(path, most=MOST_BYTES)
                 head = decode_head(content)
                 if not _names(name, head.case):
                     raise MismatchError("the case that names the file", f"{head.case}", key="case")

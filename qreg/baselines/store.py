@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from qreg.baselines.decoding import decode_baseline, decode_file
 from qreg.baselines.encoding import Encoded, encode, encode_promise, file_text
 from qreg.baselines.folder import SIDECARS, case_file, writing
 from qreg.baselines.layout import layout
-from qreg.baselines.reading import BaselineReader
+from qreg.baselines.reading import MOST_BYTES, BaselineReader
 from qreg.baselines.sidecar import decode_images
 from qreg.errors import ChangedMeanwhileError, QregError
 from qreg.files import read_regular, write_atomically
@@ -65,6 +66,13 @@ class Store:
         """
         path = self.path(case)
         return self._reading.promises(path, case) if path.exists() else ()
+
+    def digest(self, case: Case) -> str:
+        """sha256 of a case's file, which names its sidecars by their content; "" without one."""
+        path = self.path(case)
+        if not path.exists():
+            return ""
+        return hashlib.sha256(read_regular(path, most=MOST_BYTES)).hexdigest()
 
     def text(self, case: Case) -> str:
         """The JSON of a case's file, without what is not ASCII.

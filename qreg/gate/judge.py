@@ -95,6 +95,16 @@ class Judge:
             return CaseDetail(case)
         return collect(last, self._gate)
 
+    def determinants(self, case: Case) -> tuple[str, ...]:
+        """What determines the result of a case besides code and versions, as digests and texts.
+
+        Raises:
+            QregError, or what the case's own code raises: it cannot be known.
+        """
+        baselines = self._store.read(case)
+        self._gate.draw_as(case.dataset, baselines)
+        return (self._store.digest(case), *self._gate.determinants(case))
+
     def result(self, case: Case) -> CaseResult:
         """The same as what travels to another process: missing data is no error either."""
         try:

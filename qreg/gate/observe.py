@@ -76,6 +76,7 @@ class Gate:
         self._ranges: tuple[tuple[str, str], SharedRanges] | None = None
         self._samples: dict[tuple[str, bool], GateSamples] = {}
         self._first: set[str] = set()
+        self._contents: dict[tuple[str, bool], tuple[str, ...]] = {}
         self._seen: dict[tuple[str, str, bool], Observation] = {}
         self._speed_ups = SpeedUps(self.samples, share=share)
         self._observed: Subject | None = None
@@ -136,6 +137,19 @@ class Gate:
             samples = self.samples(case.dataset)
             made = samples.subject(case, ranges=self._ranges_of(case))
             return made if isinstance(made, Failure) else self.describe(made, samples)
+
+    def determinants(self, case: Case) -> tuple[str, ...]:
+        """The environment, the float model and the samples of a case, as digests and texts.
+
+        Raises:
+            QregError, or what the case's own code raises: it cannot be built or loaded.
+        """
+        samples, key = self.samples(case.dataset), (case.dataset, case.dataset in self._first)
+        if key not in self._contents:
+            self._contents[key] = samples.content()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return (*samples.float_model(case), *self._contents[key])
 
     def _ranges_of(self, case: Case) -> SharedRanges | None:
         """Those of the case's model; a gate judges the cases of a model one after the other."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qreg.errors import MissingDataError
+from qreg.gate.unchanged import Unchanged, entries_folder, known_state
 from qreg.gate.warm import warm_up
 from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.executor import Executor, Piece, Places, Result, tell
@@ -45,6 +46,7 @@ class JudgeRequest:
         full: use the whole test set.
         timeout: the longest that one case may take, in seconds.
         details: collect what a page shows of each case, after it was judged.
+        cache: skip cases of which everything is as when they passed; see `qreg.gate.unchanged`.
     """
 
     settings: Settings
@@ -54,6 +56,7 @@ class JudgeRequest:
     full: bool = False
     timeout: float = TIMEOUT
     details: bool = False
+    cache: bool = False
 
     def judge(self) -> Judge:
         """Create a judge in this process."""
@@ -117,14 +120,17 @@ class Pool:
         self._executor = executor or LocalExecutor(jobs=jobs, meanwhile=lambda: warm_up(cases))
         self._results: dict[str, Result] = {}
         self._attempts: dict[tuple[Case, str], int] = {}
+        if executor is None:
+            for name in HEAVY:
+                importlib.import_module(name)
+        # on other machines all cases are judged: what they have loaded is not known here
+        known = request.cache and executor is None
+        self._known = known_state(request) if known else None
         groups: dict[tuple[str, str, str], list[Piece]] = {}
         for kind in kinds:
             for case in cases:
                 key = (case.dataset, case.model, kind)
                 groups.setdefault(key, []).extend(self._pieces(case, kind))
-        if executor is None:
-            for name in HEAVY:
-                importlib.import_module(name)
         self._executor.add([piece for group in groups.values() for piece in group])
 
     def verdict(self, case: Case, kind: str = "") -> Verdict | Failure:
@@ -183,7 +189,7 @@ class Pool:
             content=content,
             group=group,
             seconds=request.timeout,
-            here=partial(_judge, request, case),
+            here=partial(_judge, request, case, self._known),
             environment=kind,
         )
         yield judging
@@ -212,15 +218,31 @@ def can_fork(threads: int) -> bool:
 
 # This process's judge, of a fork: its parent never has one.
 _judges: list[Judge] = []
+_caches: list[Unchanged] = []
 
 
-def _judge(request: JudgeRequest, case: Case) -> Result:
+def _judge(
+    request: JudgeRequest, case: Case, known: tuple[str, tuple[str, ...]] | None = None
+) -> Result:
     tell(0, 0, f"{case}: building")
     if not _judges:
         request = replace(request, options=replace(request.options, progress=tell))
         _judges.append(request.judge())
-    found: Result = plain(_judges[0].result(case))
+    result = _result(_judges[0], case, known)
+    found: Result = plain(result)
     return found
+
+
+def _result(judge: Judge, case: Case, known: tuple[str, tuple[str, ...]] | None) -> CaseResult:
+    if known is None:
+        return judge.result(case)
+    if not _caches:
+        _caches.append(Unchanged(judge, *known, entries_folder()))
+    if (found := _caches[0].result(case)) is not None:
+        return found
+    result = judge.result(case)
+    _caches[0].keep(case, result)
+    return result
 
 
 def _collect(request: JudgeRequest, case: Case) -> Result:

@@ -169,6 +169,11 @@ class RunSummary:
         no_baseline = len(self._records) - len(self._judged())
         skipped = sum(self._skips.values()) - no_baseline
         yield summary_line([record["outcome"] for record in self._records], skipped)
+        if unchanged := sum(record["unchanged"] for record in self._records):
+            yield (
+                f"unchanged {unchanged}: passed before, and all that determines their results is "
+                "equal; judge them: --no-qreg-cache"
+            )
         if self._known:
             yield f"known failures {len(self._known)}: counted above, and excused"
         if failed := len(self._seen - self._found.keys() - self._skipped.keys()):

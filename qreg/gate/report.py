@@ -97,6 +97,7 @@ def verdict_record(verdict: Verdict) -> dict[str, Any]:
         "data_notes": list(verdict.data_notes),
         "budget": plain(verdict.budget),
         "known_failure": None,
+        "unchanged": verdict.unchanged,
         "checks": sorted({finding.check.value for finding in verdict.findings}),
         "moved": [list(astuple(image)) for image in verdict.moved],
         "short": list(short_lines(verdict)),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import torch
 
 from qreg.data import Dataset, Samples
 from qreg.data.dataset import (
@@ -17,9 +21,10 @@ from qreg.data.dataset import (
 from qreg.data.draw import Draw, missing_classes
 from qreg.data.inputs import Inputs
 from qreg.data.samples import Rows
+from qreg.errors import UnavailableError
 from qreg.measure.observation import Observation
 from qreg.measure.options import Options, load_test
-from qreg.measure.subject import CaseSetup, Subject, case_setup, prepare
+from qreg.measure.subject import CaseSetup, Subject, case_setup, describe_float, prepare
 from qreg.quantization.sharing import SharedRanges
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Images
@@ -85,9 +90,55 @@ class GateSamples:
         """Build the case, ready to run; see `qreg.measure.subject.prepare`."""
         return prepare(case, replace(self._setup, ranges=ranges))
 
+    def float_model(self, case: Case) -> tuple[str, ...]:
+        """What the float model of a case is: method, weights, structure; see `describe_float`."""
+        return describe_float(case, self._setup)
+
+    def content(self) -> tuple[str, ...]:
+        """sha256 of all samples and their targets, and of those that are calibrated on."""
+        found = [content_digest(part) for part in self.parts]
+        try:
+            calibration = self._setup.calibration()
+        except UnavailableError:
+            return (*found, "no calibration samples")
+        return (*found, content_digest(calibration), repr(self.dataset.task), repr(self.notes))
+
     @cached_property
     def _setup(self) -> CaseSetup:
         return case_setup(self.dataset, self.gate, self.options)
+
+
+_CONTENT_BATCH = 64
+
+
+def content_digest(samples: Samples) -> str:
+    """sha256 of index, inputs and targets of samples, as models are given them."""
+    found = hashlib.sha256(np.ascontiguousarray(samples.index, "<i8").tobytes())
+    for batch in samples.batches(_CONTENT_BATCH):
+        for value in (batch.inputs, batch.targets):
+            _add(found, value)
+    return found.hexdigest()
+
+
+def _add(found: Any, value: Any) -> None:
+    """A value of whatever nesting, with its types and shapes."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().contiguous().numpy()
+    if isinstance(value, np.ndarray):
+        found.update(f"{value.dtype.str}{value.shape}".encode())
+        found.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, Mapping):
+        for name in sorted(value, key=str):
+            found.update(f"{name}:".encode())
+            _add(found, value[name])
+    elif isinstance(value, (list, tuple)):
+        found.update(f"{len(value)}[".encode())
+        for each in value:
+            _add(found, each)
+    elif isinstance(value, (str, int, float, bool, bytes, type(None))):
+        found.update(repr(value).encode())
+    else:
+        raise TypeError(f"a {type(value).__name__} has no known content")
 
 
 def load_gate_samples(

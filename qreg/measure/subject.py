@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from qreg.artifacts.load import file_of
-from qreg.artifacts.names import ONNXRUNTIME
+from qreg.artifacts.names import ONNXRUNTIME, is_file_name
 from qreg.artifacts.onnx_file import OnnxModel
 from qreg.check.alternatives import works
 from qreg.data import Dataset, Samples, SplitName, inputs
@@ -27,6 +27,7 @@ from qreg.errors import (
     QregError,
     UnavailableError,
 )
+from qreg.measure.code_state import function_state
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import recorded_warnings, silence_one_time_warnings
@@ -34,6 +35,7 @@ from qreg.metrics.graphs import uncompiled
 from qreg.metrics.operators import count_operators
 from qreg.models import build_model, check_output, is_shipped
 from qreg.models.contract import tried
+from qreg.models.weights import state_digest
 from qreg.quantization import Context, Method, get_method, method_info
 from qreg.quantization.engines import use_engine
 from qreg.quantization.needs import check_needs, check_packing, failed_by_old_torchao
@@ -226,6 +228,33 @@ def _load(case: Case, method: Method, setup: CaseSetup) -> tuple[nn.Module, Weig
         return method.skeleton(model)
 
     return load_trained(case.model, setup.dataset.name, method.checkpoint, setup.folders, build)
+
+
+def describe_float(case: Case, setup: CaseSetup) -> tuple[str, ...]:
+    """The environment, and the method, weights and structure that a case is made of.
+
+    Raises:
+        QregError, or what the model's own code raises: it cannot be built.
+    """
+    if is_file_name(case.method):
+        raise UnavailableError(f"{case.method} is a file", hint="its content is judged each time")
+    method = get_method(case.method)
+    with use_engine(case.engine), recorded_warnings(), torch.no_grad():
+        check_needs(method, case.engine)
+        model, weights = _load(case, method, setup)
+        where = Subject(case, method, model, model, weights, (), ()).environment
+    kinds = [
+        f"{name} {type(m).__module__}.{type(m).__qualname__}" for name, m in model.named_modules()
+    ]
+    state = torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled(), weights.text
+    return (
+        repr(where),
+        repr(state),
+        state_digest(model),
+        repr(kinds),
+        repr(model),
+        function_state(method),
+    )
 
 
 def drawn(draw: Draw, whole: Samples) -> Samples:

@@ -208,6 +208,7 @@ class Verdict(Shown):
         data_notes: what was done to samples and outputs; it holds whatever the outcome, and is
             said of a PASS too.
         budget: the limits of the owner's budget; () where there is none.
+        unchanged: it was not judged now, but when all that determines it was equal.
     """
 
     _html = "qreg.report.notebook:verdict_html"
@@ -227,6 +228,7 @@ class Verdict(Shown):
     layer: str = ""
     data_notes: tuple[str, ...] = ()
     budget: tuple[BudgetCheck, ...] = ()
+    unchanged: bool = False
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,25 @@ def test_the_table_s_file_stands_for_all_cases_and_no_other_test(project: Path) 
     assert printed.endswith("status 0")
 
 
+@pytest.mark.slow
+def test_unchanged_cases_are_skipped_until_their_code_or_data_changes(project: Path) -> None:
+    def run(*options: str) -> str:
+        env = {"QREG_CACHE_DIR": str(project / "cache")}
+        return _gate(project, "pyproject.toml", "--qreg-json=verdicts.json", *options, env=env)
+
+    assert "unchanged" not in run("--qreg-cache")
+    assert "3 cases: 3 PASS\nunchanged 3: passed before" in run("--qreg-cache")
+    records = json.loads((project / "verdicts.json").read_text())
+    assert [record["unchanged"] for record in records] == [True] * 3
+    assert "unchanged" not in run()
+    assert "unchanged" not in run("--qreg-cache", "--qreg-report=report")
+    for entry in (project / "cache" / "verdicts").iterdir():
+        entry.write_text(entry.read_text().replace("PASS", "IMPROVED"))
+    assert "3 cases: 3 PASS\n3 cases" in run("--qreg-cache")
+    _change(project / "nets.py", "    return ao.convert(model, inplace=True)", _SCALED)
+    assert "3 cases: 1 REGRESSED, 2 PASS\n3 cases" in run("--qreg-cache")
+
+
 def test_without_cases_nothing_is_imported(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.qreg]\nmodels = ['simple_cnn']\n")
     (tmp_path / "test_mine.py").write_text(
