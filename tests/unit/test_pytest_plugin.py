@@ -114,17 +114,17 @@ def test_the_table_s_file_stands_for_all_cases_and_no_other_test(project: Path) 
 
 
 @pytest.mark.slow
-def test_unchanged_cases_are_skipped_until_their_code_or_data_changes(project: Path) -> None:
+def test_what_passed_is_skipped_until_its_code_changes(project: Path) -> None:
     def run(*options: str) -> str:
         env = {"QREG_CACHE_DIR": str(project / "cache")}
         return _gate(project, "pyproject.toml", "--qreg-json=verdicts.json", *options, env=env)
 
-    assert "unchanged" not in run("--qreg-cache")
+    assert "passed before" not in run("--qreg-cache")
     assert "3 cases: 3 PASS\nunchanged 3: passed before" in run("--qreg-cache")
     records = json.loads((project / "verdicts.json").read_text())
     assert [record["unchanged"] for record in records] == [True] * 3
-    assert "unchanged" not in run()
-    assert "unchanged" not in run("--qreg-cache", "--qreg-report=report")
+    assert "passed before" not in run()
+    assert "passed before" not in run("--qreg-cache", "--qreg-report=report")
     for entry in (project / "cache" / "verdicts").iterdir():
         entry.write_text(entry.read_text().replace("PASS", "IMPROVED"))
     assert "3 cases: 3 PASS\n3 cases" in run("--qreg-cache")
