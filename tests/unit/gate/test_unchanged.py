@@ -68,7 +68,7 @@ def test_only_passed_cases_are_kept(unchanged: Unchanged) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["static", "dynamic", "qat", "fx-static"])
+@pytest.mark.parametrize("method", ["static", "dynamic", "qat"])
 def test_no_planted_fault_has_the_key_of_the_clean_case(unchanged: Unchanged, method: str) -> None:
     case = Case("shapes10", "simple_cnn", method, ENGINE)
     target = Target(case, Options(threads=1))
