@@ -17,6 +17,8 @@ import torch
 # they run, and nothing that is planted there reaches a result but through these.
 _PACKAGES = ("torch.ao.", "torch.nn.", "torch.backends.", "qreg.")
 _MODULES = ("torch", "torch.nn", "torch.ao", "torch.functional", "torch._tensor")
+# Of qreg, what starts processes and shows their progress: it notes times as it goes.
+_AROUND = ("qreg.processes.", "qreg.progress", "qreg.report.")
 _SCALARS = (int, float, str, bytes, bool, type(None), torch.dtype, torch.qscheme, enum.Enum)
 _DEEPEST = 4
 _UNWATCHED = (ModuleType, dict, list, set, frozenset, torch.Tensor)
@@ -24,7 +26,8 @@ _UNWATCHED = (ModuleType, dict, list, set, frozenset, torch.Tensor)
 
 def watched_modules() -> tuple[str, ...]:
     """The loaded modules whose state counts, sorted."""
-    return tuple(sorted(n for n in sys.modules if n in _MODULES or n.startswith(_PACKAGES)))
+    loaded = (n for n in sys.modules if n in _MODULES or n.startswith(_PACKAGES))
+    return tuple(sorted(n for n in loaded if not n.startswith(_AROUND)))
 
 
 def code_state(modules: Iterable[str]) -> str:
