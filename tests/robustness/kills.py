@@ -584,7 +584,7 @@ def table(kills: Sequence[Kill]) -> str:
     counts: dict[str, Counter[str]] = {}
     for one in kills:
         found = counts.setdefault(one.command, Counter())
-        found.update({"kills": one.sent, "done before": not one.sent})
+        found.update({"kills": int(one.sent), "done before": int(not one.sent)})
         found.update({what for what, _ in one.faults})
     total: Counter[str] = sum(counts.values(), Counter())
     lines = [f"| command | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
