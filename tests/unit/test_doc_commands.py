@@ -232,6 +232,11 @@ _SCRIPTS = {
     "tests.robustness.kills": "--count 2 --only record",
     "tests.robustness.writers": "--count 2",
     "tests/speed/scan_baselines.py": "--count 40",
+    "tests.cluster.large_set": "--count 600 --shards 3",
+    # without Ray they are refused; tests/cluster runs what they are made of
+    "tests.cluster.lost_machines": "--help",
+    "tests.cluster.speed": "--help",
+    "tests.cluster.scaling": "--help",
 }
 
 
