@@ -263,9 +263,10 @@ def _project_modules() -> Iterator[str]:
     """
     for name, module in tuple(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
-        origin = getattr(module, "__file__", None) or getattr(spec, "origin", None)
-        if origin in (None, "built-in", "frozen"):
-            continue  # a namespace, or made by code that is itself in a file
+        located = getattr(spec, "has_location", False)  # torch's generated module has a mere name
+        origin = getattr(module, "__file__", None) or (spec.origin if spec and located else None)
+        if origin is None:
+            continue  # built in, a namespace, or made by code that is itself in a file
         path = os.path.abspath(str(origin))  # noqa: PTH100
         if path.startswith(_ignored()) or _installed(name):
             continue

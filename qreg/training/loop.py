@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from torch import nn
 from qreg.data import Batch, Samples, inputs
 from qreg.data.images import ImageSamples
 from qreg.data.samples import Rows
-from qreg.errors import QregError
+from qreg.diagnosis.run import diagnosis_of
+from qreg.errors import ContractError, QregError
 from qreg.files import open_regular, write_atomically
 from qreg.models.stubs import is_contiguous
 from qreg.training.losses import Loss, loss_of
@@ -71,8 +73,10 @@ def train(
 
     Raises:
         QregError: the loss is not finite.
+        ContractError: the model or its data failed; what `report` raises is passed on as it is.
     """
-    _to_fastest_order(model, split)
+    with _errors_named(recipe):
+        _to_fastest_order(model, split)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -118,20 +122,39 @@ def _train_epoch(
     batches = len(cuts)
     for batch, (start, stop) in enumerate(cuts):
         rows = order[start:stop]
-        given = _augmented(split, rows, rng) if recipe.augment else split.read(rows)
         rate = learning_rate(recipe, epoch * batches + batch, recipe.epochs * batches)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.zero_grad()
-        loss = loss_of_batch(inputs.call(model, given.inputs), given.targets)
-        step = Step(epoch=epoch, batch=batch + 1, batches=batches, loss=loss.item())
-        if not math.isfinite(step.loss):
-            raise diverged(
-                recipe, f"the loss is {step.loss} in epoch {epoch + 1}, {batch + 1}. batch"
-            )
-        loss.backward()
-        optimizer.step()
+        with _errors_named(recipe):
+            given = _augmented(split, rows, rng) if recipe.augment else split.read(rows)
+            optimizer.zero_grad()
+            loss = loss_of_batch(inputs.call(model, given.inputs), given.targets)
+            step = Step(epoch=epoch, batch=batch + 1, batches=batches, loss=loss.item())
+            if not math.isfinite(step.loss):
+                raise diverged(
+                    recipe, f"the loss is {step.loss} in epoch {epoch + 1}, {batch + 1}. batch"
+                )
+            loss.backward()
+            optimizer.step()
         report(step)
+
+
+@contextmanager
+def _errors_named(recipe: Recipe) -> Iterator[None]:
+    try:
+        yield
+    except (QregError, OSError):
+        raise
+    except Exception as error:
+        raise cannot_be("trained", recipe, error) from error
+
+
+def cannot_be(stage: str, recipe: Recipe, error: Exception) -> ContractError:
+    """The error of a model that failed at a stage of its training."""
+    found = diagnosis_of(error)
+    where = f"{found.where}: " if found.where else ""
+    text = f"model '{recipe.model}' cannot be {stage}: {where}{found.reason}"
+    return ContractError(text, hint=found.advice)
 
 
 def diverged(recipe: Recipe, how: str) -> QregError:

@@ -14,8 +14,7 @@ from torch import nn
 from torch.ao import quantization as ao
 
 from qreg.data import CLASSIFICATION, Batch, Dataset, Samples, inputs
-from qreg.diagnosis.run import diagnosis_of
-from qreg.errors import ContractError, QregError
+from qreg.errors import QregError
 from qreg.measure.observation import Observer, class_labels
 from qreg.measure.options import Options
 from qreg.models import build_model, check_output, is_shipped
@@ -31,7 +30,7 @@ from qreg.training.checkpoints import (
     save_checkpoint,
 )
 from qreg.training.loading import load_trained, own_weights, starting_weights
-from qreg.training.loop import Step, diverged, train
+from qreg.training.loop import Step, cannot_be, diverged, train
 from qreg.training.losses import loss_of
 from qreg.training.recipe import Recipe
 from qreg.training.storage import pack, unpack
@@ -77,12 +76,7 @@ def make_checkpoint(
     rehearse(model, split, recipe, classes=len(dataset.classes), method=method)
     path = checkpoint_path(out, recipe.model, recipe.dataset, recipe.kind)
     state_file = path.with_suffix(".partial")
-    try:
-        train(model, split, recipe, state_file=state_file, report=report)
-    except (QregError, OSError):
-        raise
-    except Exception as error:
-        raise _cannot_be("trained", recipe, error) from error
+    train(model, split, recipe, state_file=state_file, report=report)
     model.apply(ao.disable_observer)
     model.load_state_dict(unpack(pack(model)))
     for name, one in model.named_parameters():
@@ -144,14 +138,7 @@ def rehearse(
     except QregError:
         raise
     except Exception as error:
-        raise _cannot_be(stage, recipe, error) from error
-
-
-def _cannot_be(stage: str, recipe: Recipe, error: Exception) -> ContractError:
-    found = diagnosis_of(error)
-    where = f"{found.where}: " if found.where else ""
-    text = f"model '{recipe.model}' cannot be {stage}: {where}{found.reason}"
-    return ContractError(text, hint=found.advice)
+        raise cannot_be(stage, recipe, error) from error
 
 
 def _check_targets(batch: Batch, recipe: Recipe) -> None:

@@ -77,6 +77,8 @@ def test_here_it_is_seen_that_a_fork_is_one() -> None:
 
 def _program(code: str) -> str:
     return (
+        # started in the background of a shell without job control, it would ignore Ctrl-C
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys\nfrom qreg.processes.guarded import guarded\n"
         f"def work():\n    {code}\n"
         "def lost(how):\n    print(how, file=sys.stderr)\n    return 2\n"
