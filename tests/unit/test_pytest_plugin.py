@@ -70,6 +70,7 @@ def project(approved: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(approved, tmp_path / "project", dirs_exist_ok=True))
 
 
+@pytest.mark.slow
 def test_the_documented_project_passes_in_two_processes(project: Path) -> None:
     printed = _gate(project, "-n2", "--qreg-json=verdicts.json")
     assert "3 cases: 3 PASS" in printed
@@ -105,6 +106,7 @@ def test_a_changed_quantization_is_named_with_its_layer(project: Path) -> None:
     assert junit.count('<property name="qreg_outcome" value="PASS"') == 2
 
 
+@pytest.mark.slow
 def test_the_table_s_file_stands_for_all_cases_and_no_other_test(project: Path) -> None:
     (project / "test_mine.py").write_text("raise SystemExit('imported')\n")
     printed = _gate(project, "pyproject.toml", "--collect-only", "-q")

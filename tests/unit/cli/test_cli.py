@@ -202,6 +202,7 @@ def test_cifar10_that_is_not_there_exits_with_2(
     assert "QREG_DATA_DIR" in said
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_ends_the_command_as_a_shell_expects() -> None:
     """rich turns the closed pipe into `sys.exit(1)`, which is no exit of a model's code."""
     code = (
