@@ -47,6 +47,14 @@ def _mode(path: Path) -> int:
         return 0o666 & ~umask
 
 
+def resolved(path: Path) -> Path:
+    """The absolute path that links lead to; of links in a circle one of them.
+
+    `Path.resolve` ends them, before Python 3.13, in a RuntimeError.
+    """
+    return Path(os.path.realpath(path))
+
+
 def write_output(path: Path, content: bytes) -> None:
     """Write a file that the user named: replaced as a whole, where it is a regular file.
 
@@ -61,7 +69,7 @@ def write_output(path: Path, content: bytes) -> None:
             with path.open("ab") as stream:
                 stream.write(content)
         else:
-            write_atomically(path.resolve(), content)
+            write_atomically(_target(path), content)
     except OSError as error:
         raise _not_written(path, error.strerror or str(error)) from error
 
@@ -76,7 +84,7 @@ def check_output(path: Path) -> None:
         raise _not_written(path, "it is a folder")
     if is_stream(path) and not path.exists():
         raise _not_written(path, "there is no such device")
-    target = path if is_stream(path) else path.resolve()
+    target = path if is_stream(path) else _target(path)
     if target.exists() and not os.access(target, os.W_OK):
         raise _not_written(path, "it may not be written")
     if not is_stream(path):
@@ -86,6 +94,13 @@ def check_output(path: Path) -> None:
         except OSError as error:
             text = f"{folder} is no folder that may be written ({error.strerror})"
             raise _not_written(path, text) from error
+
+
+def _target(path: Path) -> Path:
+    target = resolved(path)
+    if target.is_symlink():
+        raise _not_written(path, os.strerror(errno.ELOOP))
+    return target
 
 
 def is_stream(path: Path) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from qreg.errors import ContractError, UnknownNameError
+from qreg.files import resolved
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ _ROOTS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 
 def module_folders(start: Path) -> tuple[Path, ...]:
     """The folders searched for a user's modules: `start`, the project's root, and their ``src``."""
-    start = start.resolve()
+    start = resolved(start)
     parents = (start, *start.parents)
     root = next((p for p in parents if any((p / name).exists() for name in _ROOTS)), start)
     found = dict.fromkeys((start, start / "src", root, root / "src"))

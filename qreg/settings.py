@@ -14,7 +14,7 @@ from qreg.data import DATASETS
 from qreg.data.draw import Draw
 from qreg.data.source import DatasetSource
 from qreg.errors import QregError, UnknownNameError
-from qreg.files import read_regular
+from qreg.files import read_regular, resolved
 from qreg.models import MODELS
 from qreg.models.source import ModelSource, source_name
 from qreg.quantization import DEFAULT_METHODS
@@ -121,7 +121,7 @@ def find_settings(start: Path) -> Settings | None:
 
     Raises: as `read_settings`.
     """
-    start = start.resolve()
+    start = resolved(start)
     for folder in (start, *start.parents):
         found = read_settings(folder / "pyproject.toml")
         if found is not None or (folder / ".git").exists():
@@ -141,7 +141,7 @@ def _settings(path: Path, table: dict[str, Any]) -> Settings:
     if "models" not in table:
         hint = f'say which: models = ["package.module:factory"], or of {", ".join(MODELS.names())}'
         raise QregError(f"{path}: [tool.qreg] names no models", hint=hint)
-    root = path.resolve().parent
+    root = resolved(path).parent
     models, definitions = _models(path, table["models"], root)
     lists = {key.replace("-", "_"): _names(path, key, table[key]) for key in _LISTS if key in table}
     if "methods" in lists:

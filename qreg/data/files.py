@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qreg.errors import CorruptFileError, DataError, QregError
-from qreg.files import open_regular, read_regular
+from qreg.files import open_regular, read_regular, resolved
 
 #: Shape and dtype of each array.
 Headers = dict[str, tuple[tuple[int, ...], "np.dtype[Any]"]]
@@ -51,7 +51,7 @@ def stat_key(*paths: Path, also: str = "") -> str:
 def _stat(path: Path) -> tuple[str, int, int, int, int]:
     found = path.stat()
     times = (found.st_mtime_ns, found.st_ctime_ns)
-    return (str(path.resolve()), found.st_size, found.st_ino, *times)
+    return (str(resolved(path)), found.st_size, found.st_ino, *times)
 
 
 def read_npz(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qreg.errors import MissingDataError
+from qreg.files import resolved
 from qreg.gate.unchanged import Unchanged, entries_folder, known_state
 from qreg.gate.warm import warm_up
 from qreg.measure.options import ONE_THREAD, Options
@@ -258,7 +259,7 @@ def sent_request(request: JudgeRequest, case: Case) -> str:
     options = sent_options(gate_options(request.settings, request.options))
     found = {
         "root": str(request.settings.root),
-        "baselines": str(request.baselines.resolve()),
+        "baselines": str(resolved(request.baselines)),
         "alpha": request.alpha,
         "options": options.plain(),
         "full": request.full,

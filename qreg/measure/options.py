@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qreg.data import Dataset, get_dataset, load_split
+from qreg.files import resolved
 from qreg.progress import Progress, no_progress
 from qreg.records.decode import MismatchError, decoder
 
@@ -138,7 +139,7 @@ class _Plain:
 
 
 def _text(path: Path | None) -> str:
-    return str(path.resolve()) if path else ""
+    return str(resolved(path)) if path else ""
 
 
 def load_test(dataset: Dataset, options: Options) -> Samples:

@@ -14,7 +14,7 @@ from torch import nn
 
 from qreg.data.files import file_sha256
 from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
-from qreg.files import folder_locked, read_regular, shipped_folder, write_atomically
+from qreg.files import folder_locked, read_regular, resolved, shipped_folder, write_atomically
 from qreg.records.case import file_part
 from qreg.records.method import CheckpointKind
 from qreg.training.recipe import Recipe, read_recipe, recipe_text
@@ -31,7 +31,7 @@ def checkpoint_folders(chosen: Path | None = None) -> tuple[Path, ...]:
     """
     own = chosen or Path(os.environ.get("QREG_CHECKPOINTS") or "baselines/checkpoints")
     shipped = shipped_folder() / "checkpoints"
-    return (own,) if own.resolve() == shipped.resolve() else (own, shipped)
+    return (own,) if resolved(own) == resolved(shipped) else (own, shipped)
 
 
 def checkpoint_path(folder: Path, model: str, dataset: str, kind: CheckpointKind) -> Path:

@@ -118,8 +118,9 @@ tree_changes = st.builds(
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    for key, value in list(items) if isinstance(tree, dict | list) else ():
+    if not isinstance(tree, dict | list):  # an earlier change put a value in the tree's place
+        return
+    for key, value in list(tree.items() if isinstance(tree, dict) else enumerate(tree)):
         yield tree, key
         if isinstance(value, dict | list):
             yield from _places(value)

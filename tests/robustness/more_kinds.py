@@ -59,9 +59,12 @@ class LineChange:
     def of(self, content: bytes) -> bytes:
         from tests.robustness.changes import json_text
 
-        lines = content.splitlines()
+        lines = content.splitlines() or [b""]
         number = self.at % len(lines)
-        tree = json.loads(lines[number])
+        try:
+            tree = json.loads(lines[number])
+        except ValueError:  # an earlier change of its bytes left no JSON
+            return content
         for one in self.changes:
             tree = one.of(tree)
         lines[number] = json_text(tree).replace(b"\n", b" ")

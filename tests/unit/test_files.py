@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qreg.errors import QregError
-from qreg.files import check_output, write_atomically, write_output
+from qreg.files import check_output, resolved, write_atomically, write_output
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -118,3 +118,13 @@ def test_what_cannot_be_written_is_reported(tmp_path: Path) -> None:
         check_output(tmp_path)
     with pytest.raises(QregError, match="cannot be written"):
         write_output(Path("/proc/none/x"), b"")
+
+
+def test_links_in_a_circle_are_said(tmp_path: Path) -> None:
+    circle = tmp_path / "circle.json"
+    circle.symlink_to(circle.name)
+    for write in (check_output, lambda path: write_output(path, b"x")):
+        with pytest.raises(QregError, match=r"circle\.json cannot be written: Too many levels"):
+            write(circle)
+    assert circle.is_symlink()
+    assert resolved(circle) == resolved(tmp_path) / circle.name
