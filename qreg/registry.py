@@ -7,6 +7,7 @@ nothing (``qreg --help`` must not import torch). Only the standard library may b
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from qreg.errors import ContractError, UnknownNameError
-from qreg.files import resolved
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ _ROOTS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 
 def module_folders(start: Path) -> tuple[Path, ...]:
     """The folders searched for a user's modules: `start`, the project's root, and their ``src``."""
-    start = resolved(start)
+    start = Path(os.path.realpath(start))  # of links in a circle, `resolve` raises
     parents = (start, *start.parents)
     root = next((p for p in parents if any((p / name).exists() for name in _ROOTS)), start)
     found = dict.fromkeys((start, start / "src", root, root / "src"))
