@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from qreg.gate.clustered import gate_executor
@@ -61,17 +61,15 @@ def main() -> None:
         warm(gate_executor(request, cases, cluster.address))
         executor = gate_executor(request, cases, cluster.address)
 
-        def lose() -> None:
-            cluster.kill(first)
-            cluster.add()
-
-        killing = threading.Timer(one_core / 4, lose)
         start = time.monotonic()
-        if args.kill:
-            killing.start()
-        there, _ = judged(Pool(request, cases, executor=executor), cases)
+        with ThreadPoolExecutor(1) as judging:  # Ray adds machines from the main thread only
+            there_later = judging.submit(judged, Pool(request, cases, executor=executor), cases)
+            if args.kill:
+                wait([there_later], timeout=one_core / 4)
+                cluster.kill(first)
+                cluster.add()
+            there, _ = there_later.result()
         clustered = time.monotonic() - start
-        killing.cancel()
         counts = executor.counts
     lost = f", with {counts.nodes + counts.workers} lost on the way" if args.kill else ""
     print(f"{len(cases)} cases, two machines{lost}: {clustered:.1f} s")
