@@ -121,3 +121,17 @@ def set_qconfig(model: nn.Module, qconfig: ao.QConfig) -> nn.Module:
     """Set one qconfig for the whole model."""
     model.qconfig = qconfig  # type: ignore[assignment]
     return model
+
+
+def set_qconfigs(model: Any, qconfig: ao.QConfig) -> None:
+    """Say how each module of a model is quantized, before it is prepared: `static`, `qat` alike."""
+    model.qconfig = qconfig
+    # PyTorch has no weights with a scale a channel for these; its quantized PReLU
+    # multiplies positive values by the slope, too (2.14.1), and so stays float
+    per_tensor = ao.QConfig(activation=qconfig.activation, weight=ao.default_weight_observer)
+    for module in model.modules():
+        if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
+            module.qconfig = per_tensor  # type: ignore[assignment]
+        # nor has it activations of embeddings: they need a qconfig of their own
+        if isinstance(module, (nn.PReLU, nn.Embedding, nn.EmbeddingBag)):
+            module.qconfig = None  # type: ignore[assignment]

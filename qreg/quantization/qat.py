@@ -14,7 +14,7 @@ from torch import nn
 from torch.ao import quantization as ao
 
 from qreg.quantization import METHODS
-from qreg.quantization.eager import Weights, qat_qconfig
+from qreg.quantization.eager import Weights, qat_qconfig, set_qconfigs
 from qreg.quantization.leaving import leave_float
 from qreg.quantization.method import Context, Method
 from qreg.quantization.rewriting import ready_for_training
@@ -22,16 +22,7 @@ from qreg.quantization.rewriting import ready_for_training
 
 def prepare_eager_qat(model: Any, qconfig: ao.QConfig) -> nn.Module:
     """Insert fake quantization into a model with stubs and fused layers, for training."""
-    model.qconfig = qconfig
-    # PyTorch has no weights with a scale a channel for these; its quantized PReLU
-    # multiplies positive values by the slope, too (2.14.1), and so stays float
-    per_tensor = ao.QConfig(activation=qconfig.activation, weight=ao.default_weight_observer)
-    for module in model.modules():
-        if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
-            module.qconfig = per_tensor  # type: ignore[assignment]
-        # nor has it activations of embeddings: they need a qconfig of their own
-        if isinstance(module, (nn.PReLU, nn.Embedding, nn.EmbeddingBag)):
-            module.qconfig = None  # type: ignore[assignment]
+    set_qconfigs(model, qconfig)
     prepared: nn.Module = ao.prepare_qat(model.train(), inplace=True)
     return prepared
 

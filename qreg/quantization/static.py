@@ -12,7 +12,7 @@ from torch.ao import quantization as ao
 
 from qreg.data.inputs import call
 from qreg.quantization import METHODS
-from qreg.quantization.eager import Weights, fuse, static_qconfig
+from qreg.quantization.eager import Weights, fuse, set_qconfigs, static_qconfig
 from qreg.quantization.leaving import leave_float
 from qreg.quantization.method import Context, Method
 from qreg.quantization.rewriting import place_stubs, rewritten
@@ -29,16 +29,7 @@ def calibrate_eager(model: Any, qconfig: ao.QConfig, calibration: Iterable[Any])
 
 def prepare_eager(model: Any, qconfig: ao.QConfig) -> nn.Module:
     """Put observers into a model with stubs and fused layers."""
-    model.qconfig = qconfig
-    # PyTorch has no weights with a scale a channel for these; its quantized PReLU
-    # multiplies positive values by the slope, too (2.14.1), and so stays float
-    per_tensor = ao.QConfig(activation=qconfig.activation, weight=ao.default_weight_observer)
-    for module in model.modules():
-        if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
-            module.qconfig = per_tensor  # type: ignore[assignment]
-        # nor has it activations of embeddings: they need a qconfig of their own
-        if isinstance(module, (nn.PReLU, nn.Embedding, nn.EmbeddingBag)):
-            module.qconfig = None  # type: ignore[assignment]
+    set_qconfigs(model, qconfig)
     prepared: nn.Module = ao.prepare(model, inplace=True)
     return prepared
 
