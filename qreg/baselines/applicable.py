@@ -64,9 +64,11 @@ def choose_promise(
 def _under_torchao(
     chosen: Baseline, basis: Basis, environment: Environment
 ) -> tuple[Baseline, Basis]:
-    then = chosen.snapshot.environment
-    if then.torchao != environment.torchao:
-        versions = f"recorded with torchao {then.torchao or 'absent'}, now {environment.torchao}"
+    recorded = chosen.snapshot.environment
+    if recorded.torchao != environment.torchao:
+        versions = (
+            f"recorded with torchao {recorded.torchao or 'absent'}, now {environment.torchao}"
+        )
         basis = Basis(exact=False, reason=f"{versions}: judged statistically")
     return chosen, basis
 
@@ -77,8 +79,8 @@ def _closest(
     if not baselines:
         return None
     latest_first = sorted(baselines, key=lambda one: one[1][-1].date, reverse=True)
-    then, _, closest = min(latest_first, key=lambda one: _distance(one[0], environment))
-    return closest, _basis(then, environment)
+    recorded, _, closest = min(latest_first, key=lambda one: _distance(one[0], environment))
+    return closest, _basis(recorded, environment)
 
 
 def torch_version(environment: Environment) -> str:
@@ -94,24 +96,24 @@ def _differences(one: Environment, other: Environment) -> tuple[str, ...]:
     return tuple(field for field in SAME if _value(one, field) != _value(other, field))
 
 
-def _distance(then: Environment, now: Environment) -> tuple[object, ...]:
-    differ = _differences(then, now)
+def _distance(recorded: Environment, current: Environment) -> tuple[object, ...]:
+    differ = _differences(recorded, current)
     arithmetic = sum(field in differ for field in ("vnni", "limits", "cpu_capability"))
     rest = (field in differ for field in ("torch", "system", "arch", "cpu", "threads"))
-    return (arithmetic, _release_distance(then, now), *rest)
+    return (arithmetic, _release_distance(recorded, current), *rest)
 
 
-def _release_distance(then: Environment, now: Environment) -> tuple[int, ...]:
-    releases = (_RELEASE.match(environment.torch) for environment in (then, now))
+def _release_distance(recorded: Environment, current: Environment) -> tuple[int, ...]:
+    releases = (_RELEASE.match(environment.torch) for environment in (recorded, current))
     one, other = (tuple(int(n or 0) for n in r.groups()) if r else (0, 0, 0) for r in releases)
     return tuple(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
-def _basis(then: Environment, now: Environment) -> Basis:
-    differ = _differences(then, now)
+def _basis(recorded: Environment, current: Environment) -> Basis:
+    differ = _differences(recorded, current)
     if not differ:
         return Basis(exact=True, reason="same environment: judged bit by bit")
-    before, after = (_described(environment, differ) for environment in (then, now))
+    before, after = (_described(environment, differ) for environment in (recorded, current))
     reason = f"recorded on {before}, now {after.removeprefix('torch ')}: judged statistically"
     return Basis(exact=False, reason=reason)
 

@@ -35,9 +35,9 @@ class Proposal:
         case: None where an orphan is removed.
         reason: why it is proposed.
         verdict: on the new measurement; None for a removal.
-        now: the new measurement.
-        before: the baseline it was judged by.
-        replaces: whether `before` is of this environment and is replaced.
+        observed: the new measurement.
+        baseline: the baseline it was judged by.
+        replaces: whether `baseline` is of this environment and is replaced.
         orphan: the unused file to remove.
     """
 
@@ -45,8 +45,8 @@ class Proposal:
     case: Case | None
     reason: str
     verdict: Verdict | None = None
-    now: Snapshot | None = None
-    before: Baseline | None = None
+    observed: Snapshot | None = None
+    baseline: Baseline | None = None
     replaces: bool = False
     orphan: Path | None = None
 
@@ -61,23 +61,23 @@ class Proposal:
         return worse or self.verdict.outcome is Outcome.REGRESSED
 
 
-def propose(now: Snapshot, before: Baseline | None, verdict: Verdict) -> Proposal | None:
-    """The change that makes `now` the baseline of its environment; None where nothing differs.
+def propose(observed: Snapshot, baseline: Baseline | None, verdict: Verdict) -> Proposal | None:
+    """The change that makes `observed` the baseline of its environment; None where nothing differs.
 
     Args:
-        before: the baseline of `verdict`, None where the case has none.
+        baseline: that of `verdict`, None where the case has none.
     """
-    if before is None:
-        return Proposal(Category.CREATE, now.case, "no baseline yet", verdict, now)
-    if not same_environment(before.snapshot.environment, now.environment):
+    if baseline is None:
+        return Proposal(Category.CREATE, observed.case, "no baseline yet", verdict, observed)
+    if not same_environment(baseline.snapshot.environment, observed.environment):
         reason = verdict.basis.reason if verdict.basis else "none of this environment"
-        return Proposal(Category.CREATE, now.case, reason, verdict, now, before)
+        return Proposal(Category.CREATE, observed.case, reason, verdict, observed, baseline)
     category, reason = Category.FIX, _worst(verdict)
     if verdict.outcome is Outcome.PASS:
-        category, reason = Category.UPDATE, _provenance(before, now.environment)
+        category, reason = Category.UPDATE, _provenance(baseline, observed.environment)
     if not reason:
         return None
-    return Proposal(category, now.case, reason, verdict, now, before, replaces=True)
+    return Proposal(category, observed.case, reason, verdict, observed, baseline, replaces=True)
 
 
 def trims(
@@ -90,14 +90,14 @@ def trims(
     return (*gone, *(Proposal(Category.TRIM, None, unused, orphan=path) for path in orphans))
 
 
-def replaced(now: Snapshot, before: Baseline, outcome: Outcome) -> Replaced:
-    """What an approval of `now` replaces, on the samples with identical content."""
+def replaced(observed: Snapshot, baseline: Baseline, outcome: Outcome) -> Replaced:
+    """What an approval of `observed` replaces, on the samples with identical content."""
     # imports scipy, which showing baselines does not need
     from qreg.stats.mcnemar import mcnemar
 
-    if now.score is not None and before.snapshot.score is not None:
-        return _replaced_score(now.score, before.snapshot.score, outcome)
-    new, old = _by_image(now), _by_image(before.snapshot)
+    if observed.score is not None and baseline.snapshot.score is not None:
+        return _replaced_score(observed.score, baseline.snapshot.score, outcome)
+    new, old = _by_image(observed), _by_image(baseline.snapshot)
     both = [(key[1], old[key], new[key]) for key in old if key in new]
     won = sum(then != label == after for label, then, after in both)
     lost = sum(after != label == then for label, then, after in both)
@@ -112,14 +112,14 @@ def replaced(now: Snapshot, before: Baseline, outcome: Outcome) -> Replaced:
     )
 
 
-def _replaced_score(now: Score, before: Score, outcome: Outcome) -> Replaced:
+def _replaced_score(observed: Score, baseline: Score, outcome: Outcome) -> Replaced:
     """Of a task: no sample is right or wrong, and flips are scores that moved."""
     from qreg.checks.score import score_change
     from qreg.tasks import whole_set_summary
 
-    if now.task != before.task or not set(now.index) & set(before.index):
+    if observed.task != baseline.task or not set(observed.index) & set(baseline.index):
         return Replaced(outcome, correct=0, new_correct=0, total=0, flips=0, p_value=1.0)
-    found = score_change(now, before, alpha=0.05, summarize=whole_set_summary(now))
+    found = score_change(observed, baseline, alpha=0.05, summarize=whole_set_summary(observed))
     return Replaced(
         outcome=outcome,
         correct=0,
@@ -136,18 +136,18 @@ def approved(change: Proposal, *, reason: str, date: str, commit: str) -> Baseli
     Raises:
         ValueError: it removes something, or the reason is blank.
     """
-    if change.now is None or change.verdict is None or not reason.strip():
+    if change.observed is None or change.verdict is None or not reason.strip():
         raise ValueError(f"{change.category.value} of {change.case} for the reason {reason!r}")
-    before, outcome = change.before, change.verdict.outcome
+    baseline, outcome = change.baseline, change.verdict.outcome
     approval = Approval(
         reason=reason.strip(),
         date=date,
         commit=commit,
         qreg=__version__,
-        replaced=replaced(change.now, before, outcome) if before else None,
+        replaced=replaced(change.observed, baseline, outcome) if baseline else None,
     )
-    earlier = before.history if before and change.replaces else ()
-    return Baseline(change.now, (*earlier, approval))
+    earlier = baseline.history if baseline and change.replaces else ()
+    return Baseline(change.observed, (*earlier, approval))
 
 
 def _by_image(snapshot: Snapshot) -> dict[tuple[int, int, int], int]:
@@ -165,11 +165,11 @@ def _worst(verdict: Verdict) -> str:
     return verdict.outcome.value
 
 
-def _provenance(before: Baseline, now: Environment) -> str:
+def _provenance(baseline: Baseline, observed: Environment) -> str:
     """The versions that differ from the recorded ones, as text; "" where none do."""
-    then = before.snapshot.environment
-    pairs = [("qreg", before.history[-1].qreg, __version__)]
-    pairs += [(name, getattr(then, name), getattr(now, name)) for name in PROVENANCE]
+    then = baseline.snapshot.environment
+    pairs = [("qreg", baseline.history[-1].qreg, __version__)]
+    pairs += [(name, getattr(then, name), getattr(observed, name)) for name in PROVENANCE]
     return ", ".join(
         f"recorded with {name} {old or 'absent'}, now {new or 'absent'}"
         for name, old, new in pairs

@@ -130,7 +130,7 @@ def _non_inferior(evidence: Evidence, pair: Pair, max_drop: float) -> NonInferio
 
 
 def judge_drop(
-    now: Score, before: Score, *, max_drop: float, summarize: Summarize | None
+    candidate: Score, reference: Score, *, max_drop: float, summarize: Summarize | None
 ) -> NonInferiority:
     """Whether these samples show that the summary of a score drops by at most `max_drop`.
 
@@ -138,21 +138,21 @@ def judge_drop(
         max_drop: in the unit of the summary, 0.005 for half a point of a share.
         summarize: for a summary of the whole set; see `qreg.checks.score.score_change`.
     """
-    sign = 1.0 if now.higher_is_better else -1.0
+    sign = 1.0 if candidate.higher_is_better else -1.0
     if summarize is not None:
-        return _of_whole_set(now, before, summarize, sign, max_drop)
-    differences = sign * (np.array(now.values) - np.array(before.values))
-    if now.binary and before.binary:
+        return _of_whole_set(candidate, reference, summarize, sign, max_drop)
+    differences = sign * (np.array(candidate.values) - np.array(reference.values))
+    if candidate.binary and reference.binary:
         won, lost = int((differences > 0).sum()), int((differences < 0).sum())
         return non_inferior(won, lost, len(differences), max_drop=max_drop)
-    return non_inferior_scores(differences, max_drop=max_drop, span=now.span)
+    return non_inferior_scores(differences, max_drop=max_drop, span=candidate.span)
 
 
 def _of_whole_set(
-    now: Score, reference: Score, summarize: Summarize, sign: float, max_drop: float
+    candidate: Score, reference: Score, summarize: Summarize, sign: float, max_drop: float
 ) -> NonInferiority:
     """By the interval with which qreg reports the change of such a summary."""
-    found = score_change(now, reference, alpha=1 - LEVEL, summarize=summarize)
+    found = score_change(candidate, reference, alpha=1 - LEVEL, summarize=summarize)
     low, high = sorted((sign * found.low, sign * found.high))
     change, total = sign * found.change, found.total
     outcome = by_interval(low, high, max_drop)

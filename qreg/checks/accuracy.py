@@ -68,18 +68,17 @@ def _finding(change: AccuracyChange, outcome: Outcome, p_value: float) -> Findin
     )
 
 
-def moved_images(now: Snapshot, before: Snapshot, shared: Shared) -> tuple[MovedImage, ...]:
+def moved_images(observed: Snapshot, baseline: Snapshot, shared: Shared) -> tuple[MovedImage, ...]:
     """The flips between the two, with margins where logits are stored."""
-    observed, expected = shared.observed, shared.expected
-    rows = np.flatnonzero(observed != expected)
-    before_margins = _margins(before, shared.before[rows])
-    margins = _margins(now, shared.now[rows])
+    rows = np.flatnonzero(shared.observed != shared.expected)
+    before_margins = _margins(baseline, shared.baseline_rows[rows])
+    margins = _margins(observed, shared.observed_rows[rows])
     return tuple(
         MovedImage(
             index=int(shared.index[row]),
             label=int(shared.labels[row]),
-            expected=int(expected[row]),
-            observed=int(observed[row]),
+            expected=int(shared.expected[row]),
+            observed=int(shared.observed[row]),
             expected_margin=then,
             observed_margin=here,
         )

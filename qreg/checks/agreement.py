@@ -16,17 +16,17 @@ from qreg.stats.mcnemar import lost_more
 
 
 def judge_agreement(
-    now: Snapshot, before: Snapshot, shared: Shared, *, exact: bool, alpha: float
+    observed: Snapshot, baseline: Snapshot, shared: Shared, *, exact: bool, alpha: float
 ) -> Iterator[Finding]:
     """REGRESSED where predictions follow fp32 less than before, or equal it bit by bit.
 
     If `exact`, fp32 itself must be unchanged and followed on the same samples.
     """
-    if exact and _other_reference(now, before):
+    if exact and _other_reference(observed, baseline):
         yield _exactly("unchanged fp32 logits", "different ones", "the same samples")
-    if now.numerics.reference == "":
+    if observed.numerics.reference == "":
         return
-    if _is_fp32(now) and not _is_fp32(before):
+    if _is_fp32(observed) and not _is_fp32(baseline):
         yield Finding(
             check=Check.AGREEMENT,
             outcome=Outcome.REGRESSED,
@@ -35,7 +35,7 @@ def judge_agreement(
             allowed="not allowed",
         )
         return
-    here, there = shared.unlike_now, shared.unlike_before
+    here, there = shared.observed_unlike, shared.baseline_unlike
     more, fewer = _moved(shared)
     worse, better = lost_more(fewer, more), lost_more(more, fewer)
     if min(worse, better) <= alpha:
@@ -61,9 +61,9 @@ def _exactly(expected: str, observed: str, where: str) -> Finding:
     return Finding(Check.AGREEMENT, Outcome.REGRESSED, expected, observed, "equal bits", where)
 
 
-def _other_reference(now: Snapshot, before: Snapshot) -> bool:
+def _other_reference(observed: Snapshot, baseline: Snapshot) -> bool:
     """Whether fp32 gave other logits on the same samples; False where the samples differ."""
-    a, b = now.numerics, before.numerics
+    a, b = observed.numerics, baseline.numerics
     same = _with_logits(a) == _with_logits(b)
     return same and a.reference != b.reference
 
@@ -80,7 +80,7 @@ def agreement_p_value(shared: Shared) -> float:
 
 def _moved(shared: Shared) -> tuple[int, int]:
     """Number of samples that no longer follow fp32, and that do again."""
-    here, there = shared.unlike_now, shared.unlike_before
+    here, there = shared.observed_unlike, shared.baseline_unlike
     return int((here & ~there).sum()), int((there & ~here).sum())
 
 

@@ -32,8 +32,8 @@ def divergence(layers: Sequence[LayerSqnr]) -> Divergence | None:
     if first is None:
         return None
     falls = [
-        (before - now, name, before, now)
-        for (_, before), (name, now) in pairwise(known)
-        if before < ROUNDING_DB and before > now
+        (baseline - observed, name, baseline, observed)
+        for (_, baseline), (name, observed) in pairwise(known)
+        if baseline < ROUNDING_DB and baseline > observed
     ]
     return Divergence(first, max(falls)[1:] if falls else None)

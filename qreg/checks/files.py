@@ -8,16 +8,16 @@ from qreg.records.model_file import ModelFile
 from qreg.records.verdict import Check, Finding, Outcome
 
 
-def judge_file(now: ModelFile | None, before: ModelFile | None) -> Iterator[Finding]:
+def judge_file(observed: ModelFile | None, baseline: ModelFile | None) -> Iterator[Finding]:
     """Format, operator sets and external files must be the same; the content is judged as run."""
-    if now is None or before is None:
-        if now != before:
-            yield _finding("file", str(before or "no file"), str(now or "no file"))
+    if observed is None or baseline is None:
+        if observed != baseline:
+            yield _finding("file", str(baseline or "no file"), str(observed or "no file"))
         return
     for what, here, there in (
-        ("format", now.format, before.format),
-        ("operator sets", ", ".join(now.opsets), ", ".join(before.opsets)),
-        ("files of external data", ", ".join(now.external), ", ".join(before.external)),
+        ("format", observed.format, baseline.format),
+        ("operator sets", ", ".join(observed.opsets), ", ".join(baseline.opsets)),
+        ("files of external data", ", ".join(observed.external), ", ".join(baseline.external)),
     ):
         if here != there:
             yield _finding(what, there or "none", here or "none")
@@ -34,12 +34,16 @@ def _finding(what: str, expected: str, observed: str) -> Finding:
     )
 
 
-def file_note(now: ModelFile | None, before: ModelFile | None) -> str:
+def file_note(observed: ModelFile | None, baseline: ModelFile | None) -> str:
     """That the file's bytes are others, whatever its numbers are; "" where they are the same."""
-    if now is None or before is None or now.sha256 == before.sha256:
+    if observed is None or baseline is None or observed.sha256 == baseline.sha256:
         return ""
-    by = f", written by {now.producer}" if now.producer and now.producer != before.producer else ""
+    by = (
+        f", written by {observed.producer}"
+        if observed.producer and observed.producer != baseline.producer
+        else ""
+    )
     return (
-        f"another file: sha256 {now.sha256[:16]}{by}; approved {before.sha256[:16]}: what it holds "
-        "and computes was judged"
+        f"another file: sha256 {observed.sha256[:16]}{by}; approved {baseline.sha256[:16]}: "
+        "what it holds and computes was judged"
     )

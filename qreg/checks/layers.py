@@ -24,13 +24,15 @@ class _Moved:
 
 
 def judge_parameters(
-    now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances
+    observed: Sequence[Layer], baseline: Sequence[Layer], allowed: Tolerances
 ) -> Iterator[Finding]:
     """Report the first layer whose quantization parameters or stored weights changed.
 
     Even if not exact, weight codes must be equal where their scales are.
     """
-    moved = [(here, _moved_parameter(here, there, allowed)) for here, there in _pairs(now, before)]
+    moved = [
+        (here, _moved_parameter(here, there, allowed)) for here, there in _pairs(observed, baseline)
+    ]
     found = [(layer, what) for layer, what in moved if what is not None]
     if found:
         first, what = found[0]
@@ -45,10 +47,10 @@ def judge_parameters(
 
 
 def judge_layers(
-    now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances
+    observed: Sequence[Layer], baseline: Sequence[Layer], allowed: Tolerances
 ) -> Iterator[Finding]:
     """Report the first layer whose output changed: in any bit, or in SQNR beyond tolerance."""
-    moved = [(a, b) for a, b in _pairs(now, before) if _moved_output(a, b, allowed)]
+    moved = [(a, b) for a, b in _pairs(observed, baseline) if _moved_output(a, b, allowed)]
     worse = [(a, b) for a, b in moved if allowed.exact or _sqnr_change(a, b) < 0]
     if not moved:
         return
@@ -63,13 +65,13 @@ def judge_layers(
     )
 
 
-def first_moved(now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances) -> str:
+def first_moved(observed: Sequence[Layer], baseline: Sequence[Layer], allowed: Tolerances) -> str:
     """The first layer, in execution order, that changed in any way; "" where none did."""
-    return next((name for name, _ in moved_layers(now, before, allowed)), "")
+    return next((name for name, _ in moved_layers(observed, baseline, allowed)), "")
 
 
 def moved_layers(
-    now: Sequence[Layer], before: Sequence[Layer], allowed: Tolerances
+    observed: Sequence[Layer], baseline: Sequence[Layer], allowed: Tolerances
 ) -> tuple[tuple[str, bool], ...]:
     """All layers that changed in any way, in execution order, and whether their parameters did.
 
@@ -77,15 +79,15 @@ def moved_layers(
     """
     return tuple(
         (here.name, own)
-        for here, there in _pairs(now, before)
+        for here, there in _pairs(observed, baseline)
         if (own := _moved_parameter(here, there, allowed) is not None)
         or _moved_output(here, there, allowed)
     )
 
 
-def _pairs(now: Sequence[Layer], before: Sequence[Layer]) -> Pairs:
-    there = {layer.name: layer for layer in before}
-    return [(layer, there[layer.name]) for layer in now if layer.name in there]
+def _pairs(observed: Sequence[Layer], baseline: Sequence[Layer]) -> Pairs:
+    there = {layer.name: layer for layer in baseline}
+    return [(layer, there[layer.name]) for layer in observed if layer.name in there]
 
 
 def _moved_output(here: Layer, there: Layer, allowed: Tolerances) -> bool:

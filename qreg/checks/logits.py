@@ -18,20 +18,20 @@ Array = npt.NDArray[np.float32]
 
 
 def judge_logits(
-    now: Snapshot, before: Snapshot, shared: Shared, allowed: Tolerances
+    observed: Snapshot, baseline: Snapshot, shared: Shared, allowed: Tolerances
 ) -> Iterator[Finding]:
     """If exact, bit-equal in batches and alone; else within `nearest_allowed`.
 
     NaN logits are always REGRESSED, even if the baseline has them too.
     """
-    here, there = _paired(now.numerics.logits, before.numerics.logits, shared)
-    not_numbers = tuple(judge_numbers(now, infinite=False))
+    here, there = _paired(observed.numerics.logits, baseline.numerics.logits, shared)
+    not_numbers = tuple(judge_numbers(observed, infinite=False))
     yield from not_numbers
     if not_numbers:
         return
     if allowed.exact:
-        yield from _bits(now, before, shared)
-    elif len(here) and (_db(here, there) < (least := nearest_allowed(before.numerics, allowed))):
+        yield from _bits(observed, baseline, shared)
+    elif len(here) and (_db(here, there) < (least := nearest_allowed(baseline.numerics, allowed))):
         yield Finding(
             check=Check.LOGITS,
             outcome=Outcome.REGRESSED,
@@ -42,13 +42,13 @@ def judge_logits(
         )
 
 
-def judge_numbers(now: Snapshot, *, infinite: bool) -> Iterator[Finding]:
+def judge_numbers(observed: Snapshot, *, infinite: bool) -> Iterator[Finding]:
     """Logits that are no numbers, which needs no baseline.
 
     Args:
         infinite: whether infinite ones are none either, as where nobody has approved any yet.
     """
-    values = _array(now.numerics.logits)
+    values = _array(observed.numerics.logits)
     nan = np.isnan(values).any(axis=1)
     wrong = ~np.isfinite(values).all(axis=1) if infinite else nan
     if wrong.any():
@@ -58,7 +58,7 @@ def judge_numbers(now: Snapshot, *, infinite: bool) -> Iterator[Finding]:
             expected="finite logits",
             observed="NaN" if nan.any() else "infinity",
             allowed="none",
-            where=f"{int(wrong.sum())} of {now.numerics.logits.count} samples",
+            where=f"{int(wrong.sum())} of {observed.numerics.logits.count} samples",
         )
 
 
@@ -68,20 +68,20 @@ def nearest_allowed(numerics: Numerics, allowed: Tolerances) -> float:
     return min(measured[-1] + allowed.logits_db, FLOAT_DB) if measured else allowed.logits_db
 
 
-def distance_db(now: Logits, before: Logits, shared: Shared) -> float:
+def distance_db(observed: Logits, baseline: Logits, shared: Shared) -> float:
     """Signal-to-difference ratio of two measurements' logits in dB; infinite if equal."""
-    return _db(*_paired(now, before, shared))
+    return _db(*_paired(observed, baseline, shared))
 
 
-def _bits(now: Snapshot, before: Snapshot, shared: Shared) -> Iterator[Finding]:
-    a, b = now.numerics.logits, before.numerics.logits
+def _bits(observed: Snapshot, baseline: Snapshot, shared: Shared) -> Iterator[Finding]:
+    a, b = observed.numerics.logits, baseline.numerics.logits
     here, there = _paired(a, b, shared)
     counts = {
         f"of {len(here)} samples": _moved_rows(here, there),
         "predictions": int((shared.observed != shared.expected).sum()),
         "samples have logits on one side only": _one_sided(a, b, shared),
         "numbers more or fewer a sample": abs(a.elements - b.elements),
-        "digest of samples run alone": int(now.numerics.single != before.numerics.single),
+        "digest of samples run alone": int(observed.numerics.single != baseline.numerics.single),
     }
     if any(counts.values()):
         yield Finding(
@@ -101,16 +101,22 @@ def _moved_rows(here: Array, there: Array) -> int:
     return int((here.view(np.uint32) != there.view(np.uint32)).any(axis=1).sum())
 
 
-def _one_sided(now: Logits, before: Logits, shared: Shared) -> int:
-    here, there = logit_rows(now, shared.now) >= 0, logit_rows(before, shared.before) >= 0
+def _one_sided(observed: Logits, baseline: Logits, shared: Shared) -> int:
+    here, there = (
+        logit_rows(observed, shared.observed_rows) >= 0,
+        logit_rows(baseline, shared.baseline_rows) >= 0,
+    )
     return int((here != there).sum())
 
 
-def _paired(now: Logits, before: Logits, shared: Shared) -> tuple[Array, Array]:
+def _paired(observed: Logits, baseline: Logits, shared: Shared) -> tuple[Array, Array]:
     """The stored logits of the common samples, each (N, classes)."""
-    here, there = logit_rows(now, shared.now), logit_rows(before, shared.before)
+    here, there = (
+        logit_rows(observed, shared.observed_rows),
+        logit_rows(baseline, shared.baseline_rows),
+    )
     both = (here >= 0) & (there >= 0)
-    return _array(now)[here[both]], _array(before)[there[both]]
+    return _array(observed)[here[both]], _array(baseline)[there[both]]
 
 
 def _array(logits: Logits) -> Array:

@@ -37,12 +37,12 @@ _INT8_WORK = tuple(name for name in _QUANTIZED if name != _CONVERTING)
 _COMPILED_FLOAT_WORK = ("mkldnn::_convolution_pointwise", "mkldnn::_linear_pointwise")
 
 
-def judge_quantized(method: MethodInfo, now: Numerics) -> Iterator[Finding]:
+def judge_quantized(method: MethodInfo, observed: Numerics) -> Iterator[Finding]:
     """A quantizing method must leave something quantized, independently of any baseline.
 
     A user's own method without such facts may be a float one, and is not judged by this.
     """
-    if not method.quantizes or quantizes(now.operators, now.layers):
+    if not method.quantizes or quantizes(observed.operators, observed.layers):
         return
     yield Finding(
         check=Check.OPERATORS,
@@ -63,10 +63,10 @@ def quantizes(operators: Sequence[OperatorCount], layers: Sequence[Layer]) -> bo
 
 
 def judge_operators(
-    now: Sequence[OperatorCount], before: Sequence[OperatorCount], *, same_version: bool
+    observed: Sequence[OperatorCount], baseline: Sequence[OperatorCount], *, same_version: bool
 ) -> Iterator[Finding]:
     """Under the same PyTorch all operators must match, otherwise those that compute layers."""
-    here, there = _counts(now, same_version), _counts(before, same_version)
+    here, there = _counts(observed, same_version), _counts(baseline, same_version)
     changed = [name for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
     if changed:
         yield Finding(
@@ -78,9 +78,9 @@ def judge_operators(
         )
 
 
-def judge_kinds(now: Sequence[Layer], before: Sequence[Layer]) -> Iterator[Finding]:
+def judge_kinds(observed: Sequence[Layer], baseline: Sequence[Layer]) -> Iterator[Finding]:
     """Layers must have the same kinds in the same order; reports layers that stayed float."""
-    here, there = {x.name: x.kind for x in now}, {x.name: x.kind for x in before}
+    here, there = {x.name: x.kind for x in observed}, {x.name: x.kind for x in baseline}
     changed = [name for name in {**there, **here} if here.get(name) != there.get(name)]
     if changed:
         yield Finding(
@@ -92,14 +92,14 @@ def judge_kinds(now: Sequence[Layer], before: Sequence[Layer]) -> Iterator[Findi
             where=", ".join(changed[:4]) + (" ..." if len(changed) > 4 else ""),
         )
     elif list(here) != list(there):
-        expected, observed = next((a, b) for a, b in zip(there, here, strict=True) if a != b)
+        old, new = next((a, b) for a, b in zip(there, here, strict=True) if a != b)
         yield Finding(
             check=Check.OPERATORS,
             outcome=Outcome.REGRESSED,
-            expected=f"{expected} first",
-            observed=f"{observed} first",
+            expected=f"{old} first",
+            observed=f"{new} first",
             allowed="layers in the same order",
-            where=observed,
+            where=new,
         )
 
 

@@ -23,21 +23,20 @@ class Shared:
 
     Attributes:
         index, labels: canonical index and label (N,).
-        now, before: their rows in each snapshot (N,).
-        observed, expected: predicted classes now and in the baseline (N,).
-        unlike_now, unlike_before: whether fp32 predicts another class, now and in the baseline
-            (N,).
+        observed_rows, baseline_rows: their rows in each snapshot (N,).
+        observed, expected: classes predicted in the observed snapshot and in the baseline (N,).
+        observed_unlike, baseline_unlike: whether fp32 predicts another class in each snapshot (N,).
         altered: number of samples with other content or another label in the baseline.
     """
 
     index: Rows
     labels: Rows
-    now: Rows
-    before: Rows
+    observed_rows: Rows
+    baseline_rows: Rows
     observed: Rows
     expected: Rows
-    unlike_now: Mask
-    unlike_before: Mask
+    observed_unlike: Mask
+    baseline_unlike: Mask
     altered: int
 
 
@@ -56,23 +55,26 @@ def _column(numbers: tuple[int, ...]) -> Rows:
     return np.fromiter(numbers, dtype=np.int64, count=len(numbers))
 
 
-def shared_images(now: Snapshot, before: Snapshot) -> Shared:
+def shared_images(observed: Snapshot, baseline: Snapshot) -> Shared:
     """The N samples with the same canonical index in both."""
-    index, labels, digests = _columns(now.numerics.images)
-    old_index, old_labels, old_digests = _columns(before.numerics.images)
+    index, labels, digests = _columns(observed.numerics.images)
+    old_index, old_labels, old_digests = _columns(baseline.numerics.images)
     # where there are no predictions, or no labels, they are equal
-    seen, expected = _or_zeros(now.predictions, index), _or_zeros(before.predictions, old_index)
+    seen, expected = (
+        _or_zeros(observed.predictions, index),
+        _or_zeros(baseline.predictions, old_index),
+    )
     common, here, there = np.intersect1d(index, old_index, assume_unique=True, return_indices=True)
     altered = (labels[here] != old_labels[there]) | (digests[here] != old_digests[there])
     return Shared(
         index=common,
         labels=labels[here],
-        now=here,
-        before=there,
+        observed_rows=here,
+        baseline_rows=there,
         observed=seen[here],
         expected=expected[there],
-        unlike_now=_among(common, now.numerics.disagreements),
-        unlike_before=_among(common, before.numerics.disagreements),
+        observed_unlike=_among(common, observed.numerics.disagreements),
+        baseline_unlike=_among(common, baseline.numerics.disagreements),
         altered=int(altered.sum()),
     )
 
@@ -96,9 +98,9 @@ def logit_rows(logits: Logits, positions: Rows) -> Rows:
     return np.where(kept[found] == positions, found, -1)
 
 
-def judge_images(shared: Shared, now: Snapshot, before: Snapshot) -> Iterator[Finding]:
+def judge_images(shared: Shared, observed: Snapshot, baseline: Snapshot) -> Iterator[Finding]:
     """INCOMPARABLE if the samples differ, INCONCLUSIVE if some are missing."""
-    total = len(now.numerics.images.index)
+    total = len(observed.numerics.images.index)
     if len(shared.index) == 0:
         yield Finding(
             check=Check.IMAGES,
@@ -115,7 +117,7 @@ def judge_images(shared: Shared, now: Snapshot, before: Snapshot) -> Iterator[Fi
             observed=f"{shared.altered} of {len(shared.index)} samples differ",
             allowed="none",
         )
-    elif missing := _missing(shared, now, before):
+    elif missing := _missing(shared, observed, baseline):
         yield Finding(
             check=Check.IMAGES,
             outcome=Outcome.INCONCLUSIVE,
@@ -125,15 +127,15 @@ def judge_images(shared: Shared, now: Snapshot, before: Snapshot) -> Iterator[Fi
         )
 
 
-def _missing(shared: Shared, now: Snapshot, before: Snapshot) -> int:
+def _missing(shared: Shared, observed: Snapshot, baseline: Snapshot) -> int:
     """Number of missing samples, among those with logits and those up to the last one observed.
 
     Later ones belong to the rest of a whole test set, which a run of the gate omits.
     """
-    index = _columns(before.numerics.images)[0]
+    index = _columns(baseline.numerics.images)[0]
     gone = np.ones(len(index), dtype=np.bool_)
-    gone[shared.before] = False
-    expected = logit_rows(before.numerics.logits, np.arange(len(index))) >= 0
-    if not before.draw:
-        expected |= index < now.numerics.images.index[-1]
+    gone[shared.baseline_rows] = False
+    expected = logit_rows(baseline.numerics.logits, np.arange(len(index))) >= 0
+    if not baseline.draw:
+        expected |= index < observed.numerics.images.index[-1]
     return int((gone & expected).sum())

@@ -36,17 +36,17 @@ MCNEMAR, SIGN_FLIP, PERMUTATION = "exact McNemar", "sign-flip", "permutation"
 class _Pair:
     """Both scores on the samples they share, N of them, turned so that more is better."""
 
-    now: Array
-    before: Array
-    now_rows: Array
-    before_rows: Array
+    observed: Array
+    baseline: Array
+    observed_rows: Array
+    baseline_rows: Array
     summarize: Summarize
     sign: float
 
 
 def judge_scores(
-    now: Score | None,
-    before: Score | None,
+    observed: Score | None,
+    baseline: Score | None,
     *,
     exact: bool,
     alpha: float,
@@ -54,31 +54,31 @@ def judge_scores(
     summarize: Summarize | None,
 ) -> tuple[ScoreChange | None, tuple[Finding, ...]]:
     """The comparison, None where it cannot be made, and all findings; see `score_change`."""
-    if now is None or before is None:
-        if now is before:
+    if observed is None or baseline is None:
+        if observed is baseline:
             return None, ()
-        texts = (f"task {one.task}" if one else "no scores" for one in (before, now))
+        texts = (f"task {one.task}" if one else "no scores" for one in (baseline, observed))
         return None, (_incomparable(*texts),)
-    if findings := tuple(judge_task(now, before)):
+    if findings := tuple(judge_task(observed, baseline)):
         return None, findings
-    change = score_change(now, before, alpha=alpha, tolerance=tolerance, summarize=summarize)
+    change = score_change(observed, baseline, alpha=alpha, tolerance=tolerance, summarize=summarize)
     found = tuple(judge_score(change, alpha=alpha))
     if exact and not any(one.outcome is Outcome.REGRESSED for one in found):
-        found += tuple(judge_same_scores(now, before))
+        found += tuple(judge_same_scores(observed, baseline))
     return change, found
 
 
-def judge_task(now: Score, before: Score) -> Iterator[Finding]:
+def judge_task(observed: Score, baseline: Score) -> Iterator[Finding]:
     """Scores of another task, or none of the same samples, cannot be compared."""
-    for expected, observed in (
-        (f"task {before.task}", f"task {now.task}"),
-        (_description(before), _description(now)),
+    for old, new in (
+        (f"task {baseline.task}", f"task {observed.task}"),
+        (_description(baseline), _description(observed)),
     ):
-        if expected != observed:
-            yield _incomparable(expected, observed)
+        if old != new:
+            yield _incomparable(old, new)
             return
-    if not set(now.index) & set(before.index):
-        yield _incomparable("samples that the baseline has", f"none of {len(now.index)}")
+    if not set(observed.index) & set(baseline.index):
+        yield _incomparable("samples that the baseline has", f"none of {len(observed.index)}")
 
 
 def _description(score: Score) -> str:
@@ -99,8 +99,8 @@ def _incomparable(expected: str, observed: str) -> Finding:
 
 
 def score_change(
-    now: Score,
-    before: Score,
+    observed: Score,
+    baseline: Score,
     *,
     alpha: float,
     tolerance: float = 0.0,
@@ -121,30 +121,30 @@ def score_change(
     Raises:
         ValueError: no sample in common, or a summary of the whole set without its function.
     """
-    pair = _paired(now, before, summarize)
-    if now.binary and before.binary and summarize is None:
-        return _of_binary(now, pair, alpha=alpha)
+    pair = _paired(observed, baseline, summarize)
+    if observed.binary and baseline.binary and summarize is None:
+        return _of_binary(observed, pair, alpha=alpha)
     made = _of_mean if summarize is None else _of_set
-    return made(now, pair, alpha=alpha, tolerance=tolerance)
+    return made(observed, pair, alpha=alpha, tolerance=tolerance)
 
 
-def _paired(now: Score, before: Score, summarize: Summarize | None) -> _Pair:
-    _, here, there = np.intersect1d(now.index, before.index, return_indices=True)
+def _paired(observed: Score, baseline: Score, summarize: Summarize | None) -> _Pair:
+    _, here, there = np.intersect1d(observed.index, baseline.index, return_indices=True)
     if not len(here):
         raise ValueError("no sample in common")
-    if summarize is None and (now.rows or before.rows):
-        raise ValueError(f"{now.summary} is of the whole set: give its function")
-    sign = 1.0 if now.higher_is_better else -1.0
-    values = [np.asarray(one.values)[rows] for one, rows in ((now, here), (before, there))]
+    if summarize is None and (observed.rows or baseline.rows):
+        raise ValueError(f"{observed.summary} is of the whole set: give its function")
+    sign = 1.0 if observed.higher_is_better else -1.0
+    values = [np.asarray(one.values)[rows] for one, rows in ((observed, here), (baseline, there))]
     if summarize is None:
         rows = [one[:, None] for one in values]
     else:
-        rows = [_rows(one)[kept] for one, kept in ((now, here), (before, there))]
+        rows = [_rows(one)[kept] for one, kept in ((observed, here), (baseline, there))]
     return _Pair(
-        now=sign * values[0],
-        before=sign * values[1],
-        now_rows=rows[0],
-        before_rows=rows[1],
+        observed=sign * values[0],
+        baseline=sign * values[1],
+        observed_rows=rows[0],
+        baseline_rows=rows[1],
         summarize=summarize or _mean,
         sign=sign,
     )
@@ -163,28 +163,28 @@ def _rows(score: Score) -> Array:
     return made
 
 
-def _described(now: Score, pair: _Pair) -> ScoreChange:
+def _described(observed: Score, pair: _Pair) -> ScoreChange:
     """What holds whichever the test is; the rest is filled in."""
-    typical, low, high = typical_change(pair.now - pair.before, level=_PASS_LEVEL)
+    typical, low, high = typical_change(pair.observed - pair.baseline, level=_PASS_LEVEL)
     ends = sorted((pair.sign * low, pair.sign * high))
-    expected, observed = pair.summarize(pair.before_rows), pair.summarize(pair.now_rows)
+    old, new = pair.summarize(pair.baseline_rows), pair.summarize(pair.observed_rows)
     return ScoreChange(
-        task=now.task,
-        summary=now.summary,
-        unit=now.unit,
-        higher_is_better=now.higher_is_better,
+        task=observed.task,
+        summary=observed.summary,
+        unit=observed.unit,
+        higher_is_better=observed.higher_is_better,
         test="",
-        total=len(pair.now),
-        expected=expected,
-        observed=observed,
-        change=observed - expected,
+        total=len(pair.observed),
+        expected=old,
+        observed=new,
+        change=new - old,
         low=0.0,
         high=0.0,
         typical=pair.sign * typical,
         typical_low=ends[0],
         typical_high=ends[1],
-        worse=int((pair.now < pair.before).sum()),
-        better=int((pair.now > pair.before).sum()),
+        worse=int((pair.observed < pair.baseline).sum()),
+        better=int((pair.observed > pair.baseline).sum()),
         p_value=1.0,
         p_better=1.0,
         floor=0.0,
@@ -193,8 +193,8 @@ def _described(now: Score, pair: _Pair) -> ScoreChange:
     )
 
 
-def _of_binary(now: Score, pair: _Pair, *, alpha: float) -> ScoreChange:
-    found = _described(now, pair)
+def _of_binary(observed: Score, pair: _Pair, *, alpha: float) -> ScoreChange:
+    found = _described(observed, pair)
     won, lost, total = found.better, found.worse, found.total
     _, low, high = paired_change(won, lost, total, level=_PASS_LEVEL)
     return replace(
@@ -207,10 +207,10 @@ def _of_binary(now: Score, pair: _Pair, *, alpha: float) -> ScoreChange:
     )
 
 
-def _of_mean(now: Score, pair: _Pair, *, alpha: float, tolerance: float) -> ScoreChange:
-    found, differences = _described(now, pair), pair.now - pair.before
+def _of_mean(observed: Score, pair: _Pair, *, alpha: float, tolerance: float) -> ScoreChange:
+    found, differences = _described(observed, pair), pair.observed - pair.baseline
     low, high = mean_interval(differences, level=_PASS_LEVEL)
-    floor = tolerance * float(pair.before.std())
+    floor = tolerance * float(pair.baseline.std())
     # a fall that the tolerance lets by is none
     forgiven = differences + floor
     return replace(
@@ -231,10 +231,10 @@ def _oriented(pair: _Pair) -> Summarize:
     return lambda rows: pair.sign * pair.summarize(rows)
 
 
-def _of_set(now: Score, pair: _Pair, *, alpha: float, tolerance: float) -> ScoreChange:
-    found, oriented = _described(now, pair), _oriented(pair)
-    tested = permutation(pair.now_rows, pair.before_rows, oriented)
-    floor = tolerance * spread_of_a_sample(pair.before_rows, oriented) if tolerance else 0.0
+def _of_set(observed: Score, pair: _Pair, *, alpha: float, tolerance: float) -> ScoreChange:
+    found, oriented = _described(observed, pair), _oriented(pair)
+    tested = permutation(pair.observed_rows, pair.baseline_rows, oriented)
+    floor = tolerance * spread_of_a_sample(pair.baseline_rows, oriented) if tolerance else 0.0
     half = float(special.ndtri(0.5 + _PASS_LEVEL / 2)) * tested.spread
     critical, beyond = -float(special.ndtri(alpha)), float(special.ndtri(POWER))
     within = abs(tested.change) <= floor
@@ -266,16 +266,18 @@ def judge_score(change: ScoreChange, *, alpha: float) -> Iterator[Finding]:
         yield _finding(change, Outcome.INCONCLUSIVE, change.p_value)
 
 
-def judge_same_scores(now: Score, before: Score) -> Iterator[Finding]:
+def judge_same_scores(observed: Score, baseline: Score) -> Iterator[Finding]:
     """In the same environment every score is what it was, to the bit, and what it is made of."""
-    found, old = _by_sample(now), _by_sample(before)
-    shared = [index for index in now.index if index in old]
+    found, old = _by_sample(observed), _by_sample(baseline)
+    shared = [index for index in observed.index if index in old]
     other = [index for index in shared if found[index] != old[index]]
     if other:
         where = f"sample {other[0]}" + (f" and {len(other) - 1} more" if len(other) > 1 else "")
         yield _exactly(f"{len(shared)} scores", f"{len(other)} of them differ", where)
-    elif now.index == before.index and now.value != before.value:
-        yield _exactly(f"{before.summary} {before.value!r}", f"{now.value!r}", "of the same scores")
+    elif observed.index == baseline.index and observed.value != baseline.value:
+        yield _exactly(
+            f"{baseline.summary} {baseline.value!r}", f"{observed.value!r}", "of the same scores"
+        )
 
 
 def _by_sample(score: Score) -> dict[int, tuple[object, ...]]:

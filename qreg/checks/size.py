@@ -10,9 +10,9 @@ from qreg.records.verdict import Check, Finding, Outcome
 Key = tuple[str, str, str]
 
 
-def judge_size(now: Size, before: Size, *, same_version: bool) -> Iterator[Finding]:
+def judge_size(observed: Size, baseline: Size, *, same_version: bool) -> Iterator[Finding]:
     """Tensor sizes must always be the same; the file's under the same PyTorch."""
-    here, there = _by_key(now), _by_key(before)
+    here, there = _by_key(observed), _by_key(baseline)
     changed = [key for key in sorted({*here, *there}) if here.get(key) != there.get(key)]
     if changed:
         total, expected = sum(here.values()), sum(there.values())
@@ -22,9 +22,9 @@ def judge_size(now: Size, before: Size, *, same_version: bool) -> Iterator[Findi
             f"{total:,} bytes",
             _where(changed, here, there),
         )
-    elif same_version and now != before:
-        smaller = now.file_bytes < before.file_bytes
-        expected, total = before.file_bytes, now.file_bytes
+    elif same_version and observed != baseline:
+        smaller = observed.file_bytes < baseline.file_bytes
+        expected, total = baseline.file_bytes, observed.file_bytes
         where = "the file's container" if total != expected else "order or kinds of the tensors"
         yield _finding(smaller, f"{expected:,} bytes", f"{total:,} bytes", where)
 

@@ -92,13 +92,13 @@ OTHER_FLOAT = Tolerances(
 )
 
 
-def tolerances(now: Snapshot, before: Snapshot, basis: Basis) -> Tolerances:
+def tolerances(observed: Snapshot, baseline: Snapshot, basis: Basis) -> Tolerances:
     """The tolerances: none, for other kernels, or for other float arithmetic too."""
     if basis.exact:
         return EXACT
-    same_vectors = now.environment.cpu_capability == before.environment.cpu_capability
-    observed = bool(now.calibration or before.calibration)
-    if not observed or (same_vectors and _float_digest(now) == _float_digest(before)):
+    same_vectors = observed.environment.cpu_capability == baseline.environment.cpu_capability
+    calibrated = bool(observed.calibration or baseline.calibration)
+    if not calibrated or (same_vectors and _float_digest(observed) == _float_digest(baseline)):
         return SAME_FLOAT
     return OTHER_FLOAT
 

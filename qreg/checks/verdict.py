@@ -33,8 +33,8 @@ from qreg.records.weights import parse_weights
 
 
 def judge(
-    now: Snapshot,
-    before: Baseline,
+    observed: Snapshot,
+    baseline: Baseline,
     basis: Basis,
     method: MethodInfo,
     *,
@@ -48,45 +48,45 @@ def judge(
         alpha: the level of each test with a p-value; see `qreg.stats.holm.family_alpha`.
         summarize: the summary of the case's task, where that is of a whole set.
     """
-    old = before.snapshot
-    shared = shared_images(now, old)
-    findings = list(judge_images(shared, now, old))
+    old = baseline.snapshot
+    shared = shared_images(observed, old)
+    findings = list(judge_images(shared, observed, old))
     if any(finding.outcome is Outcome.INCOMPARABLE for finding in findings):
         return Verdict(
-            now.case,
+            observed.case,
             Outcome.INCOMPARABLE,
             basis=basis,
             findings=tuple(findings),
             notes=(_OTHER_CPU,) if shared.altered and not basis.exact else (),
         )
     scores, found = judge_scores(
-        now.score,
+        observed.score,
         old.score,
         exact=basis.exact,
         alpha=alpha,
-        tolerance=tolerances(now, old, basis).score,
+        tolerance=tolerances(observed, old, basis).score,
         summarize=summarize,
     )
     findings += found
-    change = None if now.score else accuracy_change(shared, alpha=alpha)
+    change = None if observed.score else accuracy_change(shared, alpha=alpha)
     if change:
         findings += judge_accuracy(change, alpha=alpha)
-    findings += judge_agreement(now, old, shared, exact=basis.exact, alpha=alpha)
-    findings += _source(now, old)
-    findings += judge_quantized(method, now.numerics)
-    findings += judge_file(now.file, old.file)
-    findings += _numerics(now, old, shared, basis, method)
+    findings += judge_agreement(observed, old, shared, exact=basis.exact, alpha=alpha)
+    findings += _source(observed, old)
+    findings += judge_quantized(method, observed.numerics)
+    findings += judge_file(observed.file, old.file)
+    findings += _numerics(observed, old, shared, basis, method)
     findings.sort(key=lambda finding: -finding.outcome.severity)
     return Verdict(
-        case=now.case,
+        case=observed.case,
         outcome=_outcome(findings),
         basis=basis,
-        weights=str(parse_weights(now.checkpoint)),
+        weights=str(parse_weights(observed.checkpoint)),
         accuracy=change,
         findings=tuple(findings),
-        moved=() if now.score else moved_images(now, old, shared),
+        moved=() if observed.score else moved_images(observed, old, shared),
         p_values=(_p_value(scores or change), agreement_p_value(shared)),
-        notes=_notes(now, old, shared),
+        notes=_notes(observed, old, shared),
         score=scores,
     )
 
@@ -102,15 +102,18 @@ def _p_value(change: AccuracyChange | ScoreChange | None) -> float:
     return change.p_value if change else 1.0
 
 
-def no_baseline(now: Snapshot, method: MethodInfo) -> Verdict:
+def no_baseline(observed: Snapshot, method: MethodInfo) -> Verdict:
     """The verdict without a baseline: only checks that need none are judged."""
     verdict = Verdict(
-        now.case,
+        observed.case,
         Outcome.NO_BASELINE,
-        weights=str(parse_weights(now.checkpoint)),
+        weights=str(parse_weights(observed.checkpoint)),
         notes=("no baseline: nothing was judged",),
     )
-    for finding in (*judge_quantized(method, now.numerics), *judge_numbers(now, infinite=True)):
+    for finding in (
+        *judge_quantized(method, observed.numerics),
+        *judge_numbers(observed, infinite=True),
+    ):
         verdict = with_finding(verdict, finding)
     return verdict
 
@@ -147,40 +150,40 @@ def _outcome(findings: Sequence[Finding]) -> Outcome:
 
 
 def _numerics(
-    now: Snapshot, old: Snapshot, shared: Shared, basis: Basis, method: MethodInfo
+    observed: Snapshot, old: Snapshot, shared: Shared, basis: Basis, method: MethodInfo
 ) -> Iterator[Finding]:
-    allowed = tolerances(now, old, basis)
+    allowed = tolerances(observed, old, basis)
     # "2.14.1+cpu" and "2.14.1+cu130" are the same environment
-    here, there = now.environment, old.environment
+    here, there = observed.environment, old.environment
     same_versions = (here.torch, here.onnxruntime) == (there.torch, there.onnxruntime)
     same_version = basis.exact or same_versions
-    a, b = now.numerics, old.numerics
+    a, b = observed.numerics, old.numerics
     yield from judge_kinds(a.layers, b.layers)
-    dispatched_alike = basis.exact or (same_version and _dispatched_alike(now, old, method))
+    dispatched_alike = basis.exact or (same_version and _dispatched_alike(observed, old, method))
     yield from judge_operators(a.operators, b.operators, same_version=dispatched_alike)
     yield from judge_parameters(a.layers, b.layers, allowed)
     yield from judge_layers(a.layers, b.layers, allowed)
-    yield from judge_logits(now, old, shared, allowed)
+    yield from judge_logits(observed, old, shared, allowed)
     yield from _storage(a, b, exact=basis.exact)
-    yield from judge_size(now.size, old.size, same_version=same_version)
+    yield from judge_size(observed.size, old.size, same_version=same_version)
     if same_version:
-        yield from judge_warnings(now.warnings, old.warnings)
+        yield from judge_warnings(observed.warnings, old.warnings)
 
 
-def _dispatched_alike(now: Snapshot, old: Snapshot, method: MethodInfo) -> bool:
+def _dispatched_alike(observed: Snapshot, old: Snapshot, method: MethodInfo) -> bool:
     """Whether the same operators must run around those that compute layers.
 
     PyTorch chooses instructions within a kernel, but a method's own Python code may choose
     operators by CPU.
     """
-    here, there = now.environment, old.environment
+    here, there = observed.environment, old.environment
     same_cpu = (here.vnni, here.cpu_capability) == (there.vnni, there.cpu_capability)
     return same_cpu or not method.operators_by_cpu
 
 
-def _source(now: Snapshot, old: Snapshot) -> Iterator[Finding]:
+def _source(observed: Snapshot, old: Snapshot) -> Iterator[Finding]:
     """Compare the weights and calibration samples."""
-    weights, approved = parse_weights(now.checkpoint), parse_weights(old.checkpoint)
+    weights, approved = parse_weights(observed.checkpoint), parse_weights(old.checkpoint)
     if not weights.same(approved):
         yield Finding(
             check=Check.WEIGHTS,
@@ -189,33 +192,33 @@ def _source(now: Snapshot, old: Snapshot) -> Iterator[Finding]:
             observed=f"other weights: {weights}",
             allowed="the same: approve the new weights",
         )
-    if now.draw != old.draw:
+    if observed.draw != old.draw:
         yield Finding(
             check=Check.CALIBRATION,
             outcome=Outcome.REGRESSED,
             expected=f"samples drawn by the rule: {old.draw or 'first'}",
-            observed=f"by the rule: {now.draw or 'first'}",
+            observed=f"by the rule: {observed.draw or 'first'}",
             allowed="the same rule, or approve the new one",
         )
-    if now.calibration != old.calibration:
+    if observed.calibration != old.calibration:
         yield Finding(
             check=Check.CALIBRATION,
             outcome=Outcome.REGRESSED,
             expected=f"{len(old.calibration)} calibration samples",
-            observed=f"{len(now.calibration)}, different ones",
+            observed=f"{len(observed.calibration)}, different ones",
             allowed="the same indices",
         )
 
 
-def _storage(now: Numerics, old: Numerics, *, exact: bool) -> Iterator[Finding]:
+def _storage(observed: Numerics, old: Numerics, *, exact: bool) -> Iterator[Finding]:
     """A model that has loaded its own saved state must compute the same."""
-    kept, could = now.reloaded == now.single, old.reloaded == old.single
-    if kept != could or (exact and not kept and now.reloaded != old.reloaded):
+    kept, could = observed.reloaded == observed.single, old.reloaded == old.single
+    if kept != could or (exact and not kept and observed.reloaded != old.reloaded):
         yield Finding(
             check=Check.STORAGE,
             outcome=Outcome.IMPROVED if kept else Outcome.REGRESSED,
             expected=f"{_loaded(old)} after saving and loading",
-            observed=_loaded(now),
+            observed=_loaded(observed),
             allowed="equal bits",
         )
 
@@ -226,15 +229,17 @@ def _loaded(numerics: Numerics) -> str:
     return f"other logits, digest {numerics.reloaded[:16]}" if numerics.reloaded else "not loadable"
 
 
-def _notes(now: Snapshot, old: Snapshot, shared: Shared) -> tuple[str, ...]:
-    total = len(now.numerics.images.index)
+def _notes(observed: Snapshot, old: Snapshot, shared: Shared) -> tuple[str, ...]:
+    total = len(observed.numerics.images.index)
     notes = []
     if len(shared.index) < total:
         notes.append(f"judged on {len(shared.index)} of {total} images: the others are new")
-    if note := file_note(now.file, old.file):
+    if note := file_note(observed.file, old.file):
         notes.append(note)
-    if now.environment.torch != old.environment.torch and set(now.warnings) != set(old.warnings):
-        more = len(set(now.warnings) - set(old.warnings))
-        fewer = len(set(old.warnings) - set(now.warnings))
+    if observed.environment.torch != old.environment.torch and set(observed.warnings) != set(
+        old.warnings
+    ):
+        more = len(set(observed.warnings) - set(old.warnings))
+        fewer = len(set(old.warnings) - set(observed.warnings))
         notes.append(f"warnings under this PyTorch: {more} new, {fewer} gone")
     return tuple(notes)

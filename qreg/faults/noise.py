@@ -46,13 +46,13 @@ class EnvironmentNoise:
         )
 
 
-def noise(now: Snapshot, before: Snapshot) -> EnvironmentNoise:
+def noise(observed: Snapshot, baseline: Snapshot) -> EnvironmentNoise:
     """The differences between two measurements of the same case."""
-    shared = shared_images(now, before)
-    there = {layer.name: layer for layer in before.numerics.layers}
-    pairs = [(x, there[x.name]) for x in now.numerics.layers if x.name in there]
-    apart = distance_db(now.numerics.logits, before.numerics.logits, shared)
-    quantized = _last_sqnr(before.numerics)
+    shared = shared_images(observed, baseline)
+    there = {layer.name: layer for layer in baseline.numerics.layers}
+    pairs = [(x, there[x.name]) for x in observed.numerics.layers if x.name in there]
+    apart = distance_db(observed.numerics.logits, baseline.numerics.logits, shared)
+    quantized = _last_sqnr(baseline.numerics)
     return EnvironmentNoise(
         sqnr_fall_db=max((_fall(here, old) for here, old in pairs), default=0.0),
         logits_closer_db=math.inf if quantized is None else apart - quantized,

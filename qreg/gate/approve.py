@@ -198,7 +198,7 @@ def _apply(
 
 def _write(change: Proposal, store: Store, request: ApprovalRequest) -> None:
     given = {"reason": request.reason, "date": request.date, "commit": request.commit}
-    if change.now is not None:
+    if change.observed is not None:
         store.write(approved(change, **given), follows=True)
     elif change.case is not None:
         store.remove(change.case)
@@ -235,7 +235,7 @@ def record_promises(request: ApprovalRequest) -> Promises:
     made = [
         _promise(case, measured, store, request.approval) for case in cases if case not in lacking
     ]
-    refused = {one: before for one in made if (before := _fell_short_of(one, store, request))}
+    refused = {one: baseline for one in made if (baseline := _fell_short_of(one, store, request))}
     recorded, failures = list[Promise](), list[Failure]()
     for promise in (one for one in made if one not in refused):
         try:
@@ -267,10 +267,10 @@ def _promise(case: Case, measured: MeasuredSpeedUps, store: Store, approval: App
     return max(found, key=lambda one: lowest(one, exact=False, alpha=PROMISE_LEVEL))
 
 
-def _fell_short_of(now: Promise, store: Store, request: ApprovalRequest) -> Promise | None:
+def _fell_short_of(observed: Promise, store: Store, request: ApprovalRequest) -> Promise | None:
     """The approved promise that it is below, unless that is accepted by name."""
-    chosen = choose_promise(store.promises(now.case), now.environment)
-    if chosen is None or not is_detectable(chosen[0]) or str(now.case) in request.accepted:
+    chosen = choose_promise(store.promises(observed.case), observed.environment)
+    if chosen is None or not is_detectable(chosen[0]) or str(observed.case) in request.accepted:
         return None
     limit = lowest(chosen[0], exact=chosen[1].exact, alpha=PROMISE_LEVEL)
-    return chosen[0] if expected(now) < limit else None
+    return chosen[0] if expected(observed) < limit else None

@@ -63,19 +63,19 @@ Array = npt.NDArray[np.float32]
 
 def collect(judged: Judged, gate: Gate) -> CaseDetail:
     """What a page shows of a case: everything, or of a PASS its figures only. Never raises."""
-    now, verdict = judged.now, judged.verdict
+    observed, verdict = judged.observed, judged.verdict
     notes: list[str] = []
     parts: dict[str, Any] = attempt("figures", notes, lambda: _figures(judged), {})
     if verdict.outcome is not Outcome.PASS:
         with _randomness_kept():
-            samples = gate.samples(now.case.dataset)
+            samples = gate.samples(observed.case.dataset)
             differences = partial(_differences, judged, samples.dataset)
             parts |= attempt("differences", notes, differences, {})
             found = attempt("samples", notes, lambda: _samples(judged, samples), (0, ()))
             parts |= {"changed": found[0], "samples": found[1]}
             histograms = partial(_histograms, judged, samples)
             parts["histograms"] = attempt("histograms", notes, histograms, ())
-    return CaseDetail(now.case, **parts, notes=tuple(notes))
+    return CaseDetail(observed.case, **parts, notes=tuple(notes))
 
 
 @contextmanager
@@ -91,21 +91,29 @@ def _randomness_kept() -> Iterator[None]:
 
 
 def _figures(judged: Judged) -> dict[str, Any]:
-    now, verdict = judged.now, judged.verdict
-    before = judged.before.snapshot if judged.before else None
+    observed, verdict = judged.observed, judged.verdict
+    baseline = judged.baseline.snapshot if judged.baseline else None
     found: dict[str, Any] = {
-        "where": now.environment,
-        "file_bytes": now.size.file_bytes,
-        "file_bytes_before": before.size.file_bytes if before else None,
-        "approvals": judged.before.history if judged.before else (),
+        "where": observed.environment,
+        "file_bytes": observed.size.file_bytes,
+        "file_bytes_before": baseline.size.file_bytes if baseline else None,
+        "approvals": judged.baseline.history if judged.baseline else (),
     }
-    if now.score is not None:
+    if observed.score is not None:
         score = verdict.score
-        found |= {"measure": now.score.summary, "unit": now.score.unit, "value": now.score.value}
+        found |= {
+            "measure": observed.score.summary,
+            "unit": observed.score.unit,
+            "value": observed.score.value,
+        }
         found["value_before"] = score.expected if score else None
-    elif now.predictions:
+    elif observed.predictions:
         change = verdict.accuracy
-        found |= {"measure": "accuracy", "unit": "%", "value": now.correct / len(now.predictions)}
+        found |= {
+            "measure": "accuracy",
+            "unit": "%",
+            "value": observed.correct / len(observed.predictions),
+        }
         if change:
             found["value"] = change.observed / change.total
             found["value_before"] = change.expected / change.total
@@ -116,21 +124,21 @@ def _figures(judged: Judged) -> dict[str, Any]:
 
 
 def _differences(judged: Judged, dataset: Dataset) -> dict[str, Any]:
-    now = judged.now
-    before = judged.before.snapshot if judged.before else None
-    there = {layer.name: layer for layer in before.numerics.layers} if before else {}
+    observed = judged.observed
+    baseline = judged.baseline.snapshot if judged.baseline else None
+    there = {layer.name: layer for layer in baseline.numerics.layers} if baseline else {}
     found: dict[str, Any] = {
         "layers": tuple(
             LayerSqnr(one.name, one.kind, _sqnr(there.get(one.name)), one.sqnr_db)
-            for one in now.numerics.layers[:LAYERS]
+            for one in observed.numerics.layers[:LAYERS]
         ),
-        "sizes": size_rows(now.size, before.size if before else now.size),
+        "sizes": size_rows(observed.size, baseline.size if baseline else observed.size),
     }
-    if before is None:
+    if baseline is None:
         return found
-    found["environment"] = tuple(_environment(before.environment, now.environment))
-    if now.score is None and judged.verdict.accuracy:
-        shared = shared_images(now, before)
+    found["environment"] = tuple(_environment(baseline.environment, observed.environment))
+    if observed.score is None and judged.verdict.accuracy:
+        shared = shared_images(observed, baseline)
         name = partial(class_name, dataset)
         columns = (shared.labels, shared.expected, shared.observed, name)
         found |= {"classes": class_shifts(*columns), "confusions": confusions(*columns)}
@@ -141,9 +149,9 @@ def _sqnr(layer: Layer | None) -> float | None:
     return layer.sqnr_db if layer else None
 
 
-def _environment(before: Environment, now: Environment) -> Iterator[EnvironmentChange]:
+def _environment(baseline: Environment, observed: Environment) -> Iterator[EnvironmentChange]:
     for one in fields(Environment):
-        old, new = getattr(before, one.name), getattr(now, one.name)
+        old, new = getattr(baseline, one.name), getattr(observed, one.name)
         if old != new:
             yield EnvironmentChange(one.name, _said(old), _said(new))
 
@@ -163,10 +171,10 @@ def _samples(judged: Judged, samples: GateSamples) -> tuple[int, tuple[SampleDet
         order = sorted(verdict.moved, key=_order)
         shown = [_flip(one, samples) for one in order[:SAMPLES]]
         return len(verdict.moved), tuple(shown)
-    if verdict.score is None or judged.before is None:
+    if verdict.score is None or judged.baseline is None:
         return 0, ()
-    worse = _worse_scores(judged.now, judged.before.snapshot)
-    shown = [_scored(one, judged.now, samples) for one in worse[:SAMPLES]]
+    worse = _worse_scores(judged.observed, judged.baseline.snapshot)
+    shown = [_scored(one, judged.observed, samples) for one in worse[:SAMPLES]]
     return verdict.score.worse + verdict.score.better, tuple(shown)
 
 
@@ -193,37 +201,37 @@ def _flip(flip: MovedImage, samples: GateSamples) -> SampleDetail:
 @dataclass(frozen=True)
 class _Scored:
     index: int
-    before: float
-    now: float
+    baseline: float
+    observed: float
 
 
-def _worse_scores(now: Snapshot, before: Snapshot) -> list[_Scored]:
+def _worse_scores(observed: Snapshot, baseline: Snapshot) -> list[_Scored]:
     """Samples with a worse score, the worst first."""
-    assert now.score is not None
-    assert before.score is not None
-    old = dict(zip(before.score.index, before.score.values, strict=True))
-    sign = 1 if now.score.higher_is_better else -1
-    pairs = zip(now.score.index, now.score.values, strict=True)
+    assert observed.score is not None
+    assert baseline.score is not None
+    old = dict(zip(baseline.score.index, baseline.score.values, strict=True))
+    sign = 1 if observed.score.higher_is_better else -1
+    pairs = zip(observed.score.index, observed.score.values, strict=True)
     found = [_Scored(index, old[index], value) for index, value in pairs if index in old]
-    worse = [one for one in found if (one.now - one.before) * sign < 0]
-    return sorted(worse, key=lambda one: (one.now - one.before) * sign)
+    worse = [one for one in found if (one.observed - one.baseline) * sign < 0]
+    return sorted(worse, key=lambda one: (one.observed - one.baseline) * sign)
 
 
-def _scored(one: _Scored, now: Snapshot, samples: GateSamples) -> SampleDetail:
-    assert now.score is not None
-    before, after = (f"{now.score.name} {value:.4g}" for value in (one.before, one.now))
+def _scored(one: _Scored, observed: Snapshot, samples: GateSamples) -> SampleDetail:
+    assert observed.score is not None
+    old, new = (f"{observed.score.name} {value:.4g}" for value in (one.baseline, one.observed))
     pictures = sample_views(one.index, samples.parts, samples.dataset)
-    return SampleDetail(one.index, "", before, after, None, None, True, pictures)
+    return SampleDetail(one.index, "", old, new, None, None, True, pictures)
 
 
 @torch.no_grad()
 def _histograms(judged: Judged, samples: GateSamples) -> tuple[Histogram, ...]:
     """The output of the first layer that moved, and its weights where their parameters did."""
     name, subject = _moved_layer(judged), judged.subject
-    layer = next((one for one in judged.now.numerics.layers if one.name == name), None)
+    layer = next((one for one in judged.observed.numerics.layers if one.name == name), None)
     if subject is None or layer is None:
         return ()
-    old = judged.before.snapshot.numerics.layers if judged.before else ()
+    old = judged.baseline.snapshot.numerics.layers if judged.baseline else ()
     there = next((one for one in old if one.name == name), None)
     with use_engine(subject.case.engine):
         output, floating = _outputs(subject, name, samples)
@@ -243,7 +251,7 @@ def _moved_layer(judged: Judged) -> str:
     """The first diverging layer; where none was located, the first one of a finding."""
     if judged.verdict.layer:
         return judged.verdict.layer
-    names = {one.name for one in judged.now.numerics.layers}
+    names = {one.name for one in judged.observed.numerics.layers}
     told = [f.where for f in judged.verdict.findings if f.check in (Check.PARAMETERS, Check.LAYERS)]
     parts = (part for text in told for part in (text.partition(":")[0], text.partition(",")[0]))
     return next((part for part in parts if part in names), "")
@@ -275,8 +283,8 @@ def _histogram(
     what: str,
     floating: torch.Tensor | None,
     quantized: torch.Tensor | None,
-    now: Quantizer | None,
-    before: Quantizer | None,
+    observed: Quantizer | None,
+    baseline: Quantizer | None,
 ) -> Histogram | None:
     if floating is None or quantized is None:
         return None
@@ -294,10 +302,10 @@ def _histogram(
         stop=stop,
         floating=tuple(np.histogram(a, edges)[0].tolist()),
         quantized=tuple(np.histogram(b, edges)[0].tolist()),
-        range_now=_range(now),
-        range_before=_range(before),
-        clipped_now=_clipped(floating, now),
-        clipped_before=_clipped(floating, before),
+        range_now=_range(observed),
+        range_before=_range(baseline),
+        clipped_now=_clipped(floating, observed),
+        clipped_before=_clipped(floating, baseline),
     )
 
 

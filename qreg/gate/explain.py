@@ -47,7 +47,7 @@ _TRIED_LAYERS, _SMALLEST_SHARE = 8, 0.05
 Restore = Callable[[Layer], AbstractContextManager[Subject | None]]
 
 
-def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Verdict:
+def explain(verdict: Verdict, observed: Snapshot, baseline: Snapshot, gate: Gate) -> Verdict:
     """Add to a verdict the first diverging layer, confirmed by restoring only that layer.
 
     Where the CPU now adds int8 products in saturating pairs, overflows in that layer are counted
@@ -57,21 +57,21 @@ def explain(verdict: Verdict, now: Snapshot, before: Snapshot, gate: Gate) -> Ve
         return verdict
     if any(finding.outcome is Outcome.INCOMPARABLE for finding in verdict.findings):
         return verdict  # other weights or samples: every layer differs
-    allowed = tolerances(now, before, verdict.basis)
-    moved = moved_layers(now.numerics.layers, before.numerics.layers, allowed)
+    allowed = tolerances(observed, baseline, verdict.basis)
+    moved = moved_layers(observed.numerics.layers, baseline.numerics.layers, allowed)
     name = moved[0][0] if moved else ""
     if not name:  # every layer is within its tolerance, but the logits are not
-        return _saturation(verdict, now, before, name, gate)
+        return _saturation(verdict, observed, baseline, name, gate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        layer, located = _located(moved, before, gate.samples(now.case.dataset))
+        layer, located = _located(moved, baseline, gate.samples(observed.case.dataset))
     note = f"first diverging layer: {located}"
     verdict = replace(verdict, notes=(*verdict.notes, note), layer=layer)
-    return _saturation(verdict, now, before, name, gate)
+    return _saturation(verdict, observed, baseline, name, gate)
 
 
 def _located(
-    moved: Sequence[tuple[str, bool]], before: Snapshot, samples: GateSamples
+    moved: Sequence[tuple[str, bool]], baseline: Snapshot, samples: GateSamples
 ) -> tuple[str, str]:
     """The first layer whose parameters moved, or whose restoring has an effect; "" if none has.
 
@@ -81,7 +81,7 @@ def _located(
     Returns:
         Its name, and what was found as text.
     """
-    subject = samples.subject(before.case)
+    subject = samples.subject(baseline.case)
     if not isinstance(subject, Subject):
         return moved[0][0], moved[0][0]
     if is_script(subject.model):
@@ -89,7 +89,7 @@ def _located(
         return name, f"{name} ({'its parameters' if own else 'only its output'} changed)"
     restore = _restoring(subject)
     for name, own in moved[:_TRIED_LAYERS]:
-        note, share = _confirmed(name, subject, restore, before, samples)
+        note, share = _confirmed(name, subject, restore, baseline, samples)
         if own or share is None or share >= _SMALLEST_SHARE:
             return name, f"{name} ({note})"
     tried = ", ".join(name for name, _ in moved[:_TRIED_LAYERS])
@@ -119,12 +119,12 @@ def _restoring(subject: Subject) -> Restore:
 
 
 def _confirmed(
-    name: str, subject: Subject, restore: Restore, before: Snapshot, samples: GateSamples
+    name: str, subject: Subject, restore: Restore, baseline: Snapshot, samples: GateSamples
 ) -> tuple[str, float | None]:
     """The effect of restoring a layer as text, and its share; None where there is no number."""
-    layer = next(layer for layer in before.numerics.layers if layer.name == name)
+    layer = next(layer for layer in baseline.numerics.layers if layer.name == name)
     try:
-        share = _share(subject, restore, layer, before, samples)
+        share = _share(subject, restore, layer, baseline, samples)
     except Exception as error:
         return f"restoring it failed: {type(error).__name__}: {error}", None
     if share is None:
@@ -136,7 +136,7 @@ def _confirmed(
 
 @torch.no_grad()
 def _share(
-    subject: Subject, restore: Restore, layer: Layer, before: Snapshot, samples: GateSamples
+    subject: Subject, restore: Restore, layer: Layer, baseline: Snapshot, samples: GateSamples
 ) -> float | None:
     """The share of the logits' squared difference from the baseline that one layer causes.
 
@@ -144,10 +144,10 @@ def _share(
         A share, not finite where there is no difference; None for a layer that cannot be
         restored.
     """
-    images, (rows, wanted) = samples.first(_RESTORE_SAMPLES), _wanted(before, samples)
+    images, (rows, wanted) = samples.first(_RESTORE_SAMPLES), _wanted(baseline, samples)
     count, classes = inputs.count(images), wanted.shape[1]
     # of a classifier all logits are kept, however many
-    most = KEPT_ELEMENTS if before.numerics.logits.elements else WHOLE
+    most = KEPT_ELEMENTS if baseline.numerics.logits.elements else WHOLE
 
     def outputs(of: Subject) -> npt.NDArray[np.float32]:
         return kept_elements(of.run(images), count, most=most)[0][rows, :classes]
@@ -162,9 +162,9 @@ def _share(
     return 1 - float(np.square(left, dtype=np.float64).sum()) / whole if whole else math.nan
 
 
-def _wanted(before: Snapshot, samples: GateSamples) -> tuple[list[int], npt.NDArray[np.float32]]:
+def _wanted(baseline: Snapshot, samples: GateSamples) -> tuple[list[int], npt.NDArray[np.float32]]:
     """The rows of the first samples of which the baseline has logits, and those logits."""
-    logits, images = before.numerics.logits, before.numerics.images
+    logits, images = baseline.numerics.logits, baseline.numerics.images
     kept = {images.index[position]: row for row, position in enumerate(logits.positions)}
     first = samples.gate.index[:_RESTORE_SAMPLES].tolist()
     rows = [row for row, index in enumerate(first) if index in kept]
@@ -173,14 +173,14 @@ def _wanted(before: Snapshot, samples: GateSamples) -> tuple[list[int], npt.NDAr
 
 
 def _saturation(
-    verdict: Verdict, now: Snapshot, before: Snapshot, name: str, gate: Gate
+    verdict: Verdict, observed: Snapshot, baseline: Snapshot, name: str, gate: Gate
 ) -> Verdict:
-    here, there = now.environment, before.environment
-    if now.case.engine not in KERNELS or not _in_pairs(here) or _in_pairs(there):
+    here, there = observed.environment, baseline.environment
+    if observed.case.engine not in KERNELS or not _in_pairs(here) or _in_pairs(there):
         return verdict
-    options = replace(gate.samples(now.case.dataset).options, limit=_AUDIT_SAMPLES)
+    options = replace(gate.samples(observed.case.dataset).options, limit=_AUDIT_SAMPLES)
     try:
-        counted = audit_case(now.case, options)
+        counted = audit_case(observed.case, options)
     except QregError:
         return verdict
     hit = [c for c in counted if not c.halved and c.overflows and name in ("", c.layer)]

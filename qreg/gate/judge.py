@@ -30,8 +30,8 @@ class Judged:
     """A judged case, with what its verdict came from."""
 
     verdict: Verdict
-    now: Snapshot
-    before: Baseline | None
+    observed: Snapshot
+    baseline: Baseline | None
     subject: Subject | None
 
 
@@ -91,7 +91,7 @@ class Judge:
         from qreg.gate.detail import collect
 
         last, self._last = self._last, None
-        if last is None or last.now.case != case:
+        if last is None or last.observed.case != case:
             return CaseDetail(case)
         return collect(last, self._gate)
 
@@ -116,45 +116,45 @@ class Judge:
 
     def _verdict(self, case: Case, baselines: tuple[Baseline, ...]) -> Verdict | Failure:
         self._gate.draw_as(case.dataset, baselines)
-        now = self._gate.observe(case)
-        if isinstance(now, Failure):
-            return now if now.unavailable else failed(now)
-        before, verdict = judged(now, baselines, alpha=self._alpha)
+        observed = self._gate.observe(case)
+        if isinstance(observed, Failure):
+            return observed if observed.unavailable else failed(observed)
+        baseline, verdict = judged(observed, baselines, alpha=self._alpha)
         if self._details:
-            self._last = Judged(verdict, now, before, self._gate.observed)
+            self._last = Judged(verdict, observed, baseline, self._gate.observed)
         notes = (*self._gate.notes(case.dataset), *self._gate.qat.notes)
         verdict = replace(verdict, data_notes=notes)
-        if before is not None:
-            verdict = explain(verdict, now, before.snapshot, self._gate)
+        if baseline is not None:
+            verdict = explain(verdict, observed, baseline.snapshot, self._gate)
         for finding in judge_qat(self._gate.qat):
             verdict = with_finding(verdict, finding)
         limits = self._budget.of(case, float_only=method_info(case.method).float_only)
         if limits:
-            verdict = with_budget(verdict, self._gate.judge_limits(now, limits))
-        if before is None:
+            verdict = with_budget(verdict, self._gate.judge_limits(observed, limits))
+        if baseline is None:
             return verdict
-        return with_promise(verdict, self._observed_promise(now), alpha=self._alpha)
+        return with_promise(verdict, self._observed_promise(observed), alpha=self._alpha)
 
-    def _observed_promise(self, now: Snapshot) -> PromiseObservation | None:
+    def _observed_promise(self, observed: Snapshot) -> PromiseObservation | None:
         """Check the speed-up promise with the observed model, even where its numbers moved."""
-        promises = self._store.promises(now.case)
-        enough = kept_from(promises, now.environment, alpha=self._alpha)
+        promises = self._store.promises(observed.case)
+        enough = kept_from(promises, observed.environment, alpha=self._alpha)
         return observe_promise(
             promises,
-            now.environment,
-            lambda batch: self._gate.log_speed_up(now.case, batch, enough=enough),
+            observed.environment,
+            lambda batch: self._gate.log_speed_up(observed.case, batch, enough=enough),
             alpha=self._alpha,
         )
 
 
 def judged(
-    now: Snapshot, baselines: Sequence[Baseline], *, alpha: float
+    observed: Snapshot, baselines: Sequence[Baseline], *, alpha: float
 ) -> tuple[Baseline | None, Verdict]:
     """The applicable baseline, None where there is none, and the verdict by it."""
-    method = method_info(now.case.method)
-    chosen = choose(baselines, now.environment, method)
+    method = method_info(observed.case.method)
+    chosen = choose(baselines, observed.environment, method)
     if chosen is None:
-        return None, no_baseline(now, method)
-    before, basis = chosen
-    summarize = whole_set_summary(now.score)
-    return before, judge(now, before, basis, method, alpha=alpha, summarize=summarize)
+        return None, no_baseline(observed, method)
+    baseline, basis = chosen
+    summarize = whole_set_summary(observed.score)
+    return baseline, judge(observed, baseline, basis, method, alpha=alpha, summarize=summarize)

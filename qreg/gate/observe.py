@@ -174,19 +174,19 @@ class Gate:
         made = made if same else None
         return self._speed_ups.log_speed_up(case, batch=batch, made=made, enough=enough)
 
-    def judge_limits(self, now: Snapshot, limits: Limits) -> tuple[BudgetCheck, ...]:
+    def judge_limits(self, observed: Snapshot, limits: Limits) -> tuple[BudgetCheck, ...]:
         """Judge a budget's limits of the case that was observed last.
 
         Raises:
             QregError: fp32 or the control can no longer be built.
         """
         assert self._last is not None
-        case, seen = now.case, self._last
+        case, seen = observed.case, self._last
         control = method_info(case.method).control
         names = {"fp32"} | ({control} if limits.against is Against.CONTROL else set())
         evidence = Evidence(
             score=seen.score,
-            file_bytes=now.size.file_bytes,
+            file_bytes=observed.size.file_bytes,
             pairs={name: self._pair(case, name, seen, limits) for name in names},
             control=control,
             log_speed_ups=self._budget_logs(case, limits.min_speed_up),
@@ -369,8 +369,8 @@ def _paired(seen: Observation, other: Observation, file_bytes: int) -> Pair:
     if seen.predictions is not None and other.predictions is not None:
         flips = int((seen.predictions != other.predictions).sum())
         if seen.score is None:
-            right, before = seen.predictions == seen.labels, other.predictions == other.labels
-            won, lost = int((right & ~before).sum()), int((before & ~right).sum())
+            right, baseline = seen.predictions == seen.labels, other.predictions == other.labels
+            won, lost = int((right & ~baseline).sum()), int((baseline & ~right).sum())
     return Pair(len(seen.index), won, lost, flips, other.score, file_bytes)
 
 

@@ -245,9 +245,9 @@ def _accuracy(seen: Observation, dataset: Dataset) -> Accuracy | None:
     return accuracy(seen.predictions, seen.labels, seen.index, classes=classes)
 
 
-def _score_change(now: Score, reference: Score) -> ScoreChange:
-    summarize = whole_set_summary(now)
-    return score_change(now, reference, alpha=COMPARED_LEVEL, summarize=summarize)
+def _score_change(candidate: Score, reference: Score) -> ScoreChange:
+    summarize = whole_set_summary(candidate)
+    return score_change(candidate, reference, alpha=COMPARED_LEVEL, summarize=summarize)
 
 
 def latencies(run: Run, reference: Run, threads: int) -> tuple[Latency, ...]:
@@ -260,8 +260,8 @@ def latencies(run: Run, reference: Run, threads: int) -> tuple[Latency, ...]:
 
 @contextmanager
 def _engine_kept() -> Iterator[None]:
-    before = torch.backends.quantized.engine
+    reference = torch.backends.quantized.engine
     try:
         yield
     finally:
-        torch.backends.quantized.engine = before
+        torch.backends.quantized.engine = reference

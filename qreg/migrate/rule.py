@@ -55,14 +55,14 @@ def detectable_change(change: Agreement, total: int, *, level: float) -> float:
     return detectable_drop(change.won + change.lost, total, alpha=level / 2)
 
 
-def moved_layer(now: Sequence[Layer], before: Sequence[Layer]) -> str:
+def moved_layer(successor: Sequence[Layer], deprecated: Sequence[Layer]) -> str:
     """The first common layer whose weight or output is quantized differently; "" if none is.
 
     Tensors that only one of the two quantizes, such as dynamically quantized activations, are
     ignored: they are a difference of method, not of scales.
     """
-    there = {layer.name: layer for layer in before}
-    for layer in now:
+    there = {layer.name: layer for layer in deprecated}
+    for layer in successor:
         if old := there.get(layer.name):
             if text := _moved(old.weight, layer.weight):
                 return f"{layer.name}: weights, {text}"
@@ -71,10 +71,10 @@ def moved_layer(now: Sequence[Layer], before: Sequence[Layer]) -> str:
     return ""
 
 
-def _moved(before: Quantizer | None, now: Quantizer | None) -> str:
-    if before is None or now is None:
+def _moved(deprecated: Quantizer | None, successor: Quantizer | None) -> str:
+    if deprecated is None or successor is None:
         return ""
-    old, new = _parameters(before), _parameters(now)
+    old, new = _parameters(deprecated), _parameters(successor)
     if len(old) != len(new):
         return f"per-channel scales ({len(new)}) instead of {len(old)}"
     different = np.flatnonzero((old != new).any(axis=1))

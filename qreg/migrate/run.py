@@ -140,13 +140,13 @@ def _described(run: Run, measured: Measurement, seen: CaseRuns) -> _Measured:
 def _replacement(
     pair: MethodPair, made: dict[Case, _Measured | Failure], seen: CaseRuns, *, level: float
 ) -> Replacement:
-    before, now = (made[case] for case in pair)
-    for one in (now, before):
+    deprecated, successor = (made[case] for case in pair)
+    for one in (successor, deprecated):
         if isinstance(one, Failure):
             return _missing(pair, one)
-    assert isinstance(before, _Measured)
-    assert isinstance(now, _Measured)
-    return _judged(pair, before, now, seen, level=level)
+    assert isinstance(deprecated, _Measured)
+    assert isinstance(successor, _Measured)
+    return _judged(pair, deprecated, successor, seen, level=level)
 
 
 def _missing(pair: MethodPair, failure: Failure) -> Replacement:
@@ -158,26 +158,26 @@ def _missing(pair: MethodPair, failure: Failure) -> Replacement:
 
 
 def _judged(
-    pair: MethodPair, before: _Measured, now: _Measured, seen: CaseRuns, *, level: float
+    pair: MethodPair, deprecated: _Measured, successor: _Measured, seen: CaseRuns, *, level: float
 ) -> Replacement:
     old, new = pair
-    work, same = now.candidate.work, now.run.seen.digest == before.run.seen.digest
-    threads = now.candidate.measurement.environment.threads
+    work, same = successor.candidate.work, successor.run.seen.digest == deprecated.run.seen.digest
+    threads = successor.candidate.measurement.environment.threads
     found: dict[str, Any] = {
         "level": level,
-        "latencies": latencies(now.run, before.run, threads),
-        "moved": moved_layer(now.layers, before.layers),
+        "latencies": latencies(successor.run, deprecated.run, threads),
+        "moved": moved_layer(successor.layers, deprecated.layers),
     }
-    if now.run.seen.labels is None:
-        score = _score_change(now.run, before.run, level=level)
+    if successor.run.seen.labels is None:
+        score = _score_change(successor.run, deprecated.run, level=level)
         fate = judge_score_change(score, work, same_bits=same, level=level)
         found |= {"score": score, "detectable": score.detectable}
     else:
         change = agreement(
-            now.run.predictions,
-            before.run.predictions,
-            now.run.seen.labels,
-            now.run.seen.index,
+            successor.run.predictions,
+            deprecated.run.predictions,
+            successor.run.seen.labels,
+            successor.run.seen.index,
             name=old.method,
         )
         fate = judge_replacement(change, work, same_bits=same, level=level)
@@ -187,9 +187,9 @@ def _judged(
     return Replacement(new, old, fate, reason, *_code(pair), **found)
 
 
-def _score_change(now: Run, before: Run, *, level: float) -> ScoreChange:
+def _score_change(successor: Run, deprecated: Run, *, level: float) -> ScoreChange:
     """Of a task other than classification; a two-sided test at `level`."""
-    here, there = now.seen.score, before.seen.score
+    here, there = successor.seen.score, deprecated.seen.score
     assert here is not None
     assert there is not None
     return score_change(here, there, alpha=level / 2, summarize=whole_set_summary(here))
@@ -198,6 +198,6 @@ def _score_change(now: Run, before: Run, *, level: float) -> ScoreChange:
 def _code(pair: MethodPair) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
     """The old code, the new code, and the calls of both codes' functions."""
     recipes = [get_method(case.method).recipe for case in pair]
-    before, after = (snippet(recipe) for recipe in recipes)
+    old, new = (snippet(recipe) for recipe in recipes)
     calls, new_calls = (tuple(map(call, recipe)) for recipe in recipes)
-    return before, after, calls, new_calls
+    return old, new, calls, new_calls

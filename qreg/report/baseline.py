@@ -56,7 +56,7 @@ def _promised(promises: Sequence[Promise]) -> list[RenderableType]:
 def changes_table(changes: Sequence[Proposal], *, applied: bool) -> Table:
     """A row per change, by category."""
     table = _table("applied" if applied else "proposed", "category", "case", "verdict")
-    scored = any(change.now and change.now.score for change in changes)
+    scored = any(change.observed and change.observed.score for change in changes)
     for header in ("score" if scored else "accuracy %", "why"):
         table.add_column(header, overflow="fold")
     order = sorted(changes, key=lambda c: (c.category.value, str(c.case), str(c.orphan)))
@@ -102,10 +102,10 @@ def _quality(found: Snapshot) -> str:
 
 
 def _accuracy(change: Proposal) -> str:
-    if change.now is None:
+    if change.observed is None:
         return ""
-    now = _quality(change.now)
-    return now if change.before is None else f"{_quality(change.before.snapshot)} -> {now}"
+    now = _quality(change.observed)
+    return now if change.baseline is None else f"{_quality(change.baseline.snapshot)} -> {now}"
 
 
 def _environment(where: Environment) -> Text:

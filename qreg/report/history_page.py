@@ -89,35 +89,36 @@ def _scores(case: Case, gate: Sequence[GateEntry]) -> Markup:
     if not kept:
         return Markup("")
     factor = 100 if kept[-1].unit == "%" else 1
-    before = [kept[0], *kept[:-1]]
+    previous = [kept[0], *kept[:-1]]
     points = [
         TrendPoint((one.value or 0.0) * factor, _said(one, old), TONES[one.outcome],
                    marked=one.environment != old.environment)
-        for one, old in zip(kept, before, strict=True)
+        for one, old in zip(kept, previous, strict=True)
     ]  # fmt: skip
     unit = f"{kept[-1].measure} {kept[-1].unit}".strip()
     ends = (kept[0].time[:10], kept[-1].time[:10])
     return trend_chart(Trend(f"{unit} of {case}", unit, tuple(points), score_changes(kept), ends))
 
 
-def _said(one: GateEntry, before: GateEntry) -> str:
+def _said(one: GateEntry, previous: GateEntry) -> str:
     value = "" if one.value is None else f"{number(one.value, one.unit)} {one.unit}".strip()
     size = "" if one.file_bytes is None else f"{one.file_bytes / 1e6:.3f} MB"
     parts = [f"{one.time[:16]} {short_commit(one.commit)}", one.outcome.value, value, size]
     if one.environment:
-        parts.append(environment_text(one.environment, before.environment))
+        parts.append(environment_text(one.environment, previous.environment))
     return "; ".join(filter(None, parts))
 
 
-def environment_text(now: Environment, before: Environment | None) -> str:
-    """The environment in short; where the one before was another, what changed."""
-    text = f"torch {now.torch}, {now.cpu_capability}{' with VNNI' if now.vnni else ''}"
-    if before is None or before == now:
+def environment_text(environment: Environment, previous: Environment | None) -> str:
+    """The environment in short; what changed since the previous one, if anything did."""
+    vnni = " with VNNI" if environment.vnni else ""
+    text = f"torch {environment.torch}, {environment.cpu_capability}{vnni}"
+    if previous is None or previous == environment:
         return text
     changed = [
-        f"{one.name} {getattr(before, one.name)} → {getattr(now, one.name)}"
+        f"{one.name} {getattr(previous, one.name)} → {getattr(environment, one.name)}"
         for one in fields(Environment)
-        if getattr(before, one.name) != getattr(now, one.name)
+        if getattr(previous, one.name) != getattr(environment, one.name)
     ]
     return f"{text}; environment changed: {', '.join(changed)}"
 

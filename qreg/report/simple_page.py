@@ -39,7 +39,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Section:
+class Details:
     """Folded lines; those indented by two blanks belong to the line above."""
 
     title: str
@@ -56,7 +56,7 @@ def simple_page(
     points: Sequence[str] = (),
     charts: Sequence[Chart] = (),
     tables: Sequence[PageTable] = (),
-    sections: Sequence[Section] = (),
+    sections: Sequence[Details] = (),
 ) -> str:
     """The whole page.
 

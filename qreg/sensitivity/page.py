@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qreg.report.charts import Interval, interval_chart
-from qreg.report.simple_page import Chart, Section, page_table, simple_page
+from qreg.report.simple_page import Chart, Details, page_table, simple_page
 from qreg.sensitivity.records import Sensitivity
 from qreg.sensitivity.report import headline, sensitivity_notes, sensitivity_table
 
@@ -36,7 +36,7 @@ def sensitivity_page(result: Sensitivity, *, created: str) -> str:
         ],
         tables=[page_table(sensitivity_table(result, everything=True), tones=tones)],
         sections=[
-            Section("The columns", tuple(sensitivity_notes(result, everything=True)), opened=True)
+            Details("The columns", tuple(sensitivity_notes(result, everything=True)), opened=True)
         ],
     )
 

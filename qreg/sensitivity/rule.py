@@ -24,14 +24,14 @@ LEVEL = 0.05
 SMALLEST_NOISE = 0.02
 
 
-def score_effect(now: Score, before: Score, summarize: Summarize) -> ScoreEffect:
+def score_effect(candidate: Score, reference: Score, summarize: Summarize) -> ScoreEffect:
     """The paired change between two scores of the same samples.
 
     Args:
         summarize: for a summary of the whole set; see `qreg.checks.score.score_change`.
     """
-    change = score_change(now, before, alpha=LEVEL, summarize=summarize)
-    return ScoreEffect(change, two_sided(change), flips(now, before))
+    change = score_change(candidate, reference, alpha=LEVEL, summarize=summarize)
+    return ScoreEffect(change, two_sided(change), flips(candidate, reference))
 
 
 def two_sided(change: ScoreChange) -> float:
@@ -39,11 +39,11 @@ def two_sided(change: ScoreChange) -> float:
     return min(1.0, 2 * min(change.p_value, change.p_better))
 
 
-def flips(now: Score, before: Score) -> int | None:
+def flips(candidate: Score, reference: Score) -> int | None:
     """The number of samples whose prediction differs; None where there are no predictions."""
-    if now.predictions is None or before.predictions is None:
+    if candidate.predictions is None or reference.predictions is None:
         return None
-    return sum(a != b for a, b in zip(now.predictions, before.predictions, strict=True))
+    return sum(a != b for a, b in zip(candidate.predictions, reference.predictions, strict=True))
 
 
 def noise_shares(errors: Sequence[float]) -> tuple[float, ...]:
@@ -94,15 +94,17 @@ def ties(scores: Sequence[Score], summarize: Summarize) -> tuple[bool, ...]:
     return tuple(found)
 
 
-def verified(now: Score, before: Score, *, max_drop: float, summarize: Summarize) -> Verified:
+def verified(
+    candidate: Score, reference: Score, *, max_drop: float, summarize: Summarize
+) -> Verified:
     """Whether these samples show that the summary drops by at most `max_drop`.
 
     Judged as a budget is; see `qreg.budget.rule.judge_drop`.
     """
-    judged = judge_drop(now, before, max_drop=max_drop, summarize=summarize)
+    judged = judge_drop(candidate, reference, max_drop=max_drop, summarize=summarize)
     return Verified(
         judged.outcome,
-        now.value,
+        candidate.value,
         drop=-judged.change,
         low=-judged.high,
         high=-judged.low,

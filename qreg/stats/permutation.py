@@ -42,7 +42,7 @@ class Permuted:
     """The result of the permutation test.
 
     Attributes:
-        change: summary now minus before.
+        change: the candidate's summary minus the reference's.
         p_value: one-sided, for a fall of the summary.
         better: one-sided, for a rise of the summary.
         spread: standard deviation of the change under random exchanges.
@@ -56,7 +56,9 @@ class Permuted:
     changed: int
 
 
-def permutation(now: Array, before: Array, summarize: Summarize, *, seed: int = 0) -> Permuted:
+def permutation(
+    candidate: Array, reference: Array, summarize: Summarize, *, seed: int = 0
+) -> Permuted:
     """Test whether a summary, of which more is better, has fallen.
 
     Exact for at most `EXACT` samples whose rows differ; a sample whose outcome is the same cannot
@@ -67,25 +69,27 @@ def permutation(now: Array, before: Array, summarize: Summarize, *, seed: int = 
     alarms. `scipy.stats.permutation_test` gives the same p-values without stopping early.
 
     Args:
-        now, before: rows of statistics (N, K), the same samples in the same order, padded with
-            NaN where they have different lengths.
+        candidate, reference: rows of statistics (N, K), the same samples in the same order,
+            padded with NaN where they have different lengths.
 
     Raises:
         ValueError: not as many rows of both, or none.
     """
-    now, before = paired_rows(now, before)
-    change = summarize(now) - summarize(before)
-    same = (now == before) | (np.isnan(now) & np.isnan(before))
+    candidate, reference = paired_rows(candidate, reference)
+    change = summarize(candidate) - summarize(reference)
+    same = (candidate == reference) | (np.isnan(candidate) & np.isnan(reference))
     moved = np.flatnonzero(~same.all(axis=1))
     if len(moved) == 0:
         return Permuted(0.0, 1.0, 1.0, 0.0, 0)
 
     def one_by_one(masks: Masks) -> Array:
-        return np.array([_exchanged(now, before, moved[mask], summarize) for mask in masks])
+        return np.array(
+            [_exchanged(candidate, reference, moved[mask], summarize) for mask in masks]
+        )
 
     exchanged: Callable[[Masks], Array] = one_by_one
     if isinstance(summarize, OfSums):
-        exchanged = _sums_exchanged(now, before, moved, summarize)
+        exchanged = _sums_exchanged(candidate, reference, moved, summarize)
     if len(moved) <= EXACT:
         found = _all_exchanges(exchanged, len(moved))
         near = _ROUNDING * max(1.0, abs(change))
@@ -100,17 +104,23 @@ def permutation(now: Array, before: Array, summarize: Summarize, *, seed: int = 
     return Permuted(change, worse, better, spread, len(moved))
 
 
-def _exchanged(now: Array, before: Array, rows: npt.NDArray[np.int64], of: Summarize) -> float:
-    first, second = now.copy(), before.copy()
-    first[rows], second[rows] = before[rows], now[rows]
+def _exchanged(
+    candidate: Array, reference: Array, rows: npt.NDArray[np.int64], of: Summarize
+) -> float:
+    first, second = candidate.copy(), reference.copy()
+    first[rows], second[rows] = reference[rows], candidate[rows]
     return of(first) - of(second)
 
 
 def _sums_exchanged(
-    now: Array, before: Array, moved: npt.NDArray[np.int64], of: OfSums
+    candidate: Array, reference: Array, moved: npt.NDArray[np.int64], of: OfSums
 ) -> Callable[[Masks], Array]:
     """The same for all masks at once: what a sample adds to one set it takes from the other."""
-    first, second, step = now.sum(axis=0), before.sum(axis=0), before[moved] - now[moved]
+    first, second, step = (
+        candidate.sum(axis=0),
+        reference.sum(axis=0),
+        reference[moved] - candidate[moved],
+    )
 
     def exchanged(masks: Masks) -> Array:
         steps = masks.astype(np.float64) @ step
@@ -153,13 +163,13 @@ def _by_chance(
     return (tail, other, spread) if change < 0 else (other, tail, spread)
 
 
-def paired_rows(now: Array, before: Array) -> tuple[Array, Array]:
+def paired_rows(candidate: Array, reference: Array) -> tuple[Array, Array]:
     """Both as float64 (N, K), the shorter rows padded with NaN.
 
     Raises:
         ValueError: not as many rows of both, or none.
     """
-    both = [np.asarray(rows, dtype=np.float64) for rows in (now, before)]
+    both = [np.asarray(rows, dtype=np.float64) for rows in (candidate, reference)]
     if any(rows.ndim != 2 for rows in both) or len(both[0]) != len(both[1]) or not len(both[0]):
         raise ValueError(f"rows of shapes {both[0].shape} and {both[1].shape}")
     width = max(rows.shape[1] for rows in both)

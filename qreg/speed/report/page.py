@@ -7,7 +7,7 @@ from collections import Counter
 from qreg.records.verdict import Outcome
 from qreg.report.charts import Interval, interval_chart
 from qreg.report.gate_page import TONES, headline
-from qreg.report.simple_page import Chart, Section, page_table, simple_page
+from qreg.report.simple_page import Chart, Details, page_table, simple_page
 from qreg.speed.compare.rule import SequentialPlan
 from qreg.speed.records import SpeedRun
 from qreg.speed.report.check import speed_lines, speed_notes, speed_table
@@ -39,5 +39,5 @@ def speed_page(run: SpeedRun, plan: SequentialPlan, *, created: str) -> str:
             )
         ],
         tables=[page_table(speed_table(run), tones=[TONES[one.outcome] for one in ordered])],
-        sections=[Section("How it was measured", speed_notes(run, plan), opened=True)],
+        sections=[Details("How it was measured", speed_notes(run, plan), opened=True)],
     )

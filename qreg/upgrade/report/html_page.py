@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qreg.report.simple_page import PageTable, Row, Section, simple_page
+from qreg.report.simple_page import Details, PageTable, Row, simple_page
 from qreg.upgrade.records import UpgradeLevel, UpgradeReport
 from qreg.upgrade.report.sections import sections
 from qreg.upgrade.report.words import LEGEND, SHORT, header, headline, other_reasons, rows, title
@@ -21,7 +21,7 @@ def upgrade_html(report: UpgradeReport, *, created: str) -> str:
         headline=headline(report),
         points=other_reasons(report),
         tables=[PageTable("Cases", header(report), body, LEGEND)],
-        sections=[Section(s.title, s.lines, s.title in _OPENED) for s in sections(report)],
+        sections=[Details(s.title, s.lines, s.title in _OPENED) for s in sections(report)],
     )
 
 

@@ -26,7 +26,7 @@ def test_rows_point_at_the_same_images_in_both() -> None:
     assert shared.index.tolist() == [4, 6]
     assert shared.labels.tolist() == [4, 6]
     assert (shared.observed.tolist(), shared.expected.tolist()) == ([5, 6], [5, 6])
-    assert (shared.now.tolist(), shared.before.tolist()) == ([1, 2], [1, 2])
+    assert (shared.observed_rows.tolist(), shared.baseline_rows.tolist()) == ([1, 2], [1, 2])
     assert shared.altered == 0
 
 
@@ -83,4 +83,4 @@ def test_images_are_found_by_canonical_index_not_by_position() -> None:
     images = replace(build.images(), index=tuple(index.tolist()))
     before = given.with_numerics(BEFORE, images=images, disagreements=())
     assert given.shared(BEFORE, before).index.tolist() == [3, 10, 17, 24, 31, 38]
-    assert given.shared(BEFORE, before).before.tolist() == [0, 1, 2, 3, 4, 5]
+    assert given.shared(BEFORE, before).baseline_rows.tolist() == [0, 1, 2, 3, 4, 5]

@@ -7,7 +7,7 @@ from rich.table import Table
 from qreg.measure.options import Options
 from qreg.records.case import Case
 from qreg.report.charts import Interval, interval_chart
-from qreg.report.simple_page import Chart, Section, page_table, simple_page
+from qreg.report.simple_page import Chart, Details, page_table, simple_page
 from qreg.sensitivity.page import sensitivity_page
 from qreg.sensitivity.run import Extent, measure_sensitivity
 from tests.unit.report import pages
@@ -26,7 +26,7 @@ def test_a_table_of_the_terminal_is_the_same_on_a_page() -> None:
     text = simple_page(
         title=pages.HOSTILE, created=CREATED, tone="bad", headline=pages.HOSTILE,
         points=[pages.HOSTILE], charts=[Chart("c", picture)], tables=[found],
-        sections=[Section("s", ("a line", "  deeper"))],
+        sections=[Details("s", ("a line", "  deeper"))],
     )  # fmt: skip
     assert "<script>alert" not in text
     assert 'class="pre toned bad"' in text
