@@ -572,10 +572,11 @@ def _faults(
     expected = (*command.statuses, -by) if by is not signal.SIGKILL else (*command.statuses, -9)
     if status not in expected:
         yield "status", f"{status}: {output[-300:]}"
-    for text in command.check(folder):
-        yield text.partition(":")[0], text
+    # first, as the next run does it: git forgets only trees whose folders are gone
     if left := _left_behind(folder):
         yield "left behind", ", ".join(one.name for one in left)
+    for text in command.check(folder):
+        yield text.partition(":")[0], text
 
 
 def table(kills: Sequence[Kill]) -> str:
