@@ -52,7 +52,7 @@ def check_upgrade(request: UpgradeRequest) -> UpgradeReport:
             pairs = with_inspections(pairs, folders)
         speed = request.speed(sides[0].python, sides[1].python) if request.speed else None
         records = tuple(map(_record, sides, environments))
-        return _report((records[0], records[1]), folders, pairs, speed, start)
+        return _report((records[0], records[1]), folders, pairs, speed, start, request.family)
 
 
 @contextlib.contextmanager
@@ -105,10 +105,11 @@ def _report(
     pairs: Sequence[CasePair],
     speed: SpeedRun | None,
     start: float,
+    family: int,
 ) -> UpgradeReport:
     asked = [[read_answers(files, kind) for files in folders] for kind in AnswerKind]
     before, after = ((*asked[0][n], *warning_answers(pairs, n)) for n in (0, 1))
-    cases = judge_pairs(pairs)
+    cases = judge_pairs(pairs, family)
     interface = interface_changes(before, after)
     invariants = tuple(change for pair in asked[1:] for change in property_changes(*pair))
     level, reasons = verdict_of(cases, interface, invariants, speed)

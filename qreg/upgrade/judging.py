@@ -52,9 +52,9 @@ def with_inspections(pairs: Sequence[CasePair], folders: Sequence[Path]) -> tupl
     )
 
 
-def judge_pairs(pairs: Sequence[CasePair]) -> tuple[CaseUpgrade, ...]:
-    """Judge all cases as one run of the gate."""
-    alpha = family_alpha(len(pairs))
+def judge_pairs(pairs: Sequence[CasePair], family: int = 0) -> tuple[CaseUpgrade, ...]:
+    """Judge all cases as one run of the gate, or as a part of one of `family` cases."""
+    alpha = family_alpha(family or len(pairs))
     return tuple(judge_case(pair, _verdict(pair, alpha)) for pair in pairs)
 
 

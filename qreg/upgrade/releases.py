@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePath
 
 #: torch to torchvision and torchao versions tested together; pip resolves other releases itself.
 _TESTED = {
@@ -21,8 +22,9 @@ NEEDS = (
     "tomli>=2; python_version < '3.11'",
     "filelock>=3.13",
     "jinja2>=3.1",
+    "packaging>=22",
 )
-_VERSION = re.compile(r"\d+\.\d+(\.\d+)?((a|b|rc)\d+)?(\.dev\d+)?(\+\w+)?")
+_VERSION = re.compile(r"\d+\.\d+(\.\d+)?((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+\w+)?")
 
 
 #: Packages whose versions may be sides, on top of this interpreter's other packages.
@@ -51,3 +53,12 @@ def optional_requirements(version: str) -> tuple[str, ...]:
     """Requirements that are installed if possible: torchao, where a version is known to work."""
     torchao = _TESTED.get(version, ("", ""))[1]
     return (f"torchao=={torchao}",) if torchao else ()
+
+
+def short_side(text: str) -> str:
+    """A side in few letters: of an interpreter, the folder of its environment."""
+    if overlay_packages(text) or "/" not in text:
+        return text
+    parts = PurePath(text).parts
+    named = [one for one in parts if one not in ("bin", "/") and not one.startswith("python")]
+    return named[-1] if named else text

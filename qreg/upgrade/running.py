@@ -42,6 +42,7 @@ class UpgradeRequest:
         project: working directory of both sides.
         timeout: seconds that one piece of work may take; a side may take 20 times that.
         speed: compares the speed of two interpreters; None to skip it.
+        family: number of cases that are one family of tests; 0 for these cases alone.
     """
 
     cases: tuple[Case, ...]
@@ -51,6 +52,7 @@ class UpgradeRequest:
     options: Options = ONE_THREAD
     timeout: int = 120
     speed: Speed | None = None
+    family: int = 0
 
 
 def run_task(

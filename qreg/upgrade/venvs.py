@@ -118,8 +118,7 @@ def overlay_python(packages: Sequence[str], *, show: Progress = no_progress) -> 
 
 def _build_overlay(venv: Venv, packages: Sequence[str], parent: Path, show: Progress) -> None:
     show(0, 2, f"{venv.version}: creating an environment")
-    command = [sys.executable, "-m", "venv", str(venv.half)]
-    _run(command, f"cannot create an environment for {venv.version}")
+    _create(venv.half, venv.version)
     python = _python(venv.half)
     only = ("--no-deps", *packages)
     pip_install(python, only, report=lambda text: show(1, 2, f"{venv.version}: {text}"))
@@ -167,7 +166,7 @@ def _make(venv: Venv, build: Callable[[], None], *, name: str, hint: str) -> Non
 def _build(venv: Venv, show: Progress) -> None:
     name = f"torch {venv.version}"
     show(0, _STEPS, f"{name}: creating an environment")
-    _run([sys.executable, "-m", "venv", str(venv.half)], f"cannot create an environment for {name}")
+    _create(venv.half, name)
     python = _python(venv.half)
     wanted = requirements(venv.version)
     pip_install(python, wanted, report=lambda text: show(1, _STEPS, f"{name}: {text}"))
@@ -181,6 +180,16 @@ def _build(venv: Venv, show: Progress) -> None:
     found = json.loads(_run([str(python), "-c", _ASK], f"{name} does not work"))
     if found.partition("+")[0] != venv.version.partition("+")[0]:
         raise QregError(f"pip installed torch {found} instead of {venv.version}")
+
+
+def _create(folder: Path, name: str) -> None:
+    """Create an environment of this interpreter, with pip in it: by uv where it is on PATH."""
+    if uv := shutil.which("uv"):
+        command = [uv, "venv", "--quiet", "--seed", "--python", sys.executable, str(folder)]
+        if subprocess.run(following(command), capture_output=True, check=False).returncode == 0:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(folder)], f"cannot create an environment for {name}")
 
 
 def _run(command: list[str], what: str) -> str:
@@ -198,15 +207,31 @@ _NOTHING_FOUND = "from versions: none"
 def pip_install(
     python: Path, requirements: Sequence[str], *, report: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Install with the pip of an interpreter; `report` is called with its progress.
+    """Install with uv where it is on PATH, else or where that fails with the interpreter's pip.
+
+    uv does not read pip's settings, which may name the only index that has the packages.
+
+    Args:
+        report: called with the progress.
 
     Raises:
         QregError: it fails; with pip's message.
     """
+    if uv := shutil.which("uv"):
+        command = [uv, "pip", "install", "--python", str(python), *requirements]
+        if _installed(command, report)[0] == 0:
+            return
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    status, lines = _installed([*command, *requirements], report)
+    if status:
+        raise _failure(requirements[0], lines)
+
+
+def _installed(command: list[str], report: Callable[[str], None]) -> tuple[int, tuple[str, ...]]:
+    """The exit status of an installer, and the last lines of its output."""
     lines: deque[str] = deque(maxlen=_KEPT)
     with subprocess.Popen(
-        following([*command, *requirements]),
+        following(command),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -218,8 +243,7 @@ def pip_install(
         except BaseException:
             process.kill()
             raise
-    if process.returncode:
-        raise _failure(requirements[0], tuple(lines))
+    return process.returncode, tuple(lines)
 
 
 def _doing(line: str) -> str:

@@ -88,7 +88,10 @@ _FOR = {
     "history record": [_RECORD],
     "history show": [_RECORD, "history show"],
     "history html": [_RECORD, "history html nights.html"],
-    "upgrade": [f"upgrade --from . --to . --cases {_CASE}"],
+    "upgrade": [
+        f"upgrade --from . --to . --cases {_CASE}",
+        f"upgrade --matrix .,{sys.executable} --cases {_CASE}",
+    ],
 }
 
 

@@ -30,6 +30,8 @@ from qreg.speed import records as timings
 from qreg.speed.report.check import FORMAT as SPEED_FORMAT
 from qreg.tasks import TASKS
 from qreg.upgrade import records as upgrades
+from qreg.upgrade.matrix import records as matrices
+from qreg.upgrade.matrix.report import FORMAT as MATRIX_FORMAT
 from qreg.upgrade.report.text import FORMAT as UPGRADE_FORMAT
 from tests.invariants import deviations
 from tests.unit.baselines import build
@@ -180,6 +182,23 @@ def test_every_key_of_an_upgrade_is_described(record: type) -> None:
         assert f"`{field.name}`" in UPGRADES, field.name
     assert f"Format {UPGRADE_FORMAT} " in UPGRADES
     assert f"\n- {UPGRADE_FORMAT}: " in UPGRADES
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        matrices.MatrixReport,
+        matrices.PairRecord,
+        matrices.Appearance,
+        matrices.Change,
+        matrices.Trial,
+    ],
+    ids=lambda record: record.__name__,
+)
+def test_every_key_of_a_matrix_is_described(record: type) -> None:
+    for field in dataclasses.fields(record):
+        assert f"`{field.name}`" in UPGRADES, field.name
+    assert f"Format {MATRIX_FORMAT} of `--json` with `--matrix`" in UPGRADES
 
 
 @pytest.mark.parametrize("cause", [one for one in upgrades.Cause if one.value])

@@ -20,6 +20,7 @@ RULES = (
     "qreg.checks",
     "qreg.speed.compare",
     "qreg.upgrade.compare",
+    "qreg.upgrade.matrix.rule",
     "qreg.migrate.rule",
     "qreg.diagnosis.rule",
     "qreg.check.rule",

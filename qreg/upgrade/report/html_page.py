@@ -7,7 +7,7 @@ from qreg.upgrade.records import UpgradeLevel, UpgradeReport
 from qreg.upgrade.report.sections import sections
 from qreg.upgrade.report.words import LEGEND, SHORT, header, headline, other_reasons, rows, title
 
-_TONES = {UpgradeLevel.SAFE: "good", UpgradeLevel.DIFFERENT: "warn", UpgradeLevel.UNSAFE: "bad"}
+TONES = {UpgradeLevel.SAFE: "good", UpgradeLevel.DIFFERENT: "warn", UpgradeLevel.UNSAFE: "bad"}
 _OPENED = ("Cases", "Evidence")
 
 
@@ -17,7 +17,7 @@ def upgrade_html(report: UpgradeReport, *, created: str) -> str:
     return simple_page(
         title=title(report),
         created=created,
-        tone=_TONES[report.level],
+        tone=TONES[report.level],
         headline=headline(report),
         points=other_reasons(report),
         tables=[PageTable("Cases", header(report), body, LEGEND)],
@@ -26,5 +26,5 @@ def upgrade_html(report: UpgradeReport, *, created: str) -> str:
 
 
 def _tone(verdict: str) -> str:
-    tones = (tone for level, tone in _TONES.items() if verdict.startswith(SHORT[level]))
+    tones = (tone for level, tone in TONES.items() if verdict.startswith(SHORT[level]))
     return next(tones, "")

@@ -9,7 +9,7 @@ from qreg.upgrade.records import UpgradeLevel, UpgradeReport
 from qreg.upgrade.report.sections import Section, sections
 from qreg.upgrade.report.words import LEGEND, header, headline, other_reasons, rows, title
 
-_MARKS = {UpgradeLevel.SAFE: "✅", UpgradeLevel.DIFFERENT: "🟡", UpgradeLevel.UNSAFE: "❌"}
+MARKS = {UpgradeLevel.SAFE: "✅", UpgradeLevel.DIFFERENT: "🟡", UpgradeLevel.UNSAFE: "❌"}
 
 
 def upgrade_markdown(report: UpgradeReport) -> str:
@@ -17,16 +17,17 @@ def upgrade_markdown(report: UpgradeReport) -> str:
     lines = [
         f"## {markdown(title(report))}",
         "",
-        f"{_MARKS[report.level]} **{markdown(headline(report))}**",
+        f"{MARKS[report.level]} **{markdown(headline(report))}**",
     ]
     lines += ["", *(f"- {markdown(text)}" for text in other_reasons(report)), ""]
-    lines += [*_table(header(report), rows(report)), "", markdown(LEGEND), ""]
+    lines += [*table_lines(header(report), rows(report)), "", markdown(LEGEND), ""]
     for section in sections(report):
-        lines += _folded(section)
+        lines += folded(section)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(names: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+def table_lines(names: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table."""
     yield _line(names)
     yield _line(["---"] * len(names))
     yield from map(_line, body)
@@ -37,7 +38,8 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
 
 
-def _folded(section: Section) -> Iterator[str]:
+def folded(section: Section) -> Iterator[str]:
+    """The lines of a section that opens on a click."""
     yield f"<details><summary>{html(section.title)}</summary>"
     yield ""
     for line in section.lines:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from qreg.cli import main
+from qreg.errors import QregError
 from qreg.upgrade.records import Cause, UpgradeLevel, UpgradeReport
 from tests.unit.upgrade.report.upgrade_report import REPORT, case
 
@@ -98,3 +99,81 @@ def test_the_help_tells_examples_and_statuses(capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().out
     assert "qreg upgrade --from 2.14.1 --to 2.15.0" in said
     assert "exit status: 0 safe" in said
+
+
+@pytest.fixture
+def pairs(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], Any]:
+    """What is answered for a pair of a matrix, REPORT by default; each is there once asked."""
+    found: dict[tuple[str, str], Any] = {}
+
+    def check_upgrade(request: Any) -> UpgradeReport:
+        answer = found.setdefault((request.baseline, request.candidate), REPORT)
+        if isinstance(answer, QregError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("qreg.upgrade.matrix.run.check_upgrade", check_upgrade)
+    return found
+
+
+MATRIX = ["upgrade", "--matrix", "1.0.0,2.0.0,3.0.0"]
+
+
+def test_a_matrix_compares_each_version_with_the_next(
+    pairs: dict[tuple[str, str], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {kind: tmp_path / f"matrix.{kind}" for kind in ("json", "markdown", "html")}
+    assert main([*MATRIX, *(f"--{kind}={path}" for kind, path in files.items())]) == 0
+    assert list(pairs) == [("1.0.0", "2.0.0"), ("2.0.0", "3.0.0")]
+    said = capsys.readouterr().out
+    assert "PyTorch 1.0.0 -> 2.0.0 -> 3.0.0" in said
+    assert said.count("wrote ") == 3
+    assert json.loads(files["json"].read_text())["versions"] == ["1.0.0", "2.0.0", "3.0.0"]
+
+
+def test_the_status_of_a_matrix_is_its_worst_pair_s(pairs: dict[tuple[str, str], Any]) -> None:
+    pairs["2.0.0", "3.0.0"] = replace(REPORT, level=UpgradeLevel.DIFFERENT)
+    assert main(MATRIX) == 0
+    assert main([*MATRIX, "--strict"]) == 1
+    pairs["1.0.0", "2.0.0"] = replace(REPORT, level=UpgradeLevel.UNSAFE, reasons=("kernels",))
+    assert main(MATRIX) == 1
+    pairs["2.0.0", "3.0.0"] = QregError("pip cannot install torch==3.0.0")
+    assert main(MATRIX) == 2
+
+
+def test_a_matrix_is_bisected_among_named_releases(
+    pairs: dict[tuple[str, str], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    worse = replace(
+        REPORT,
+        level=UpgradeLevel.DIFFERENT,
+        cases=(case(UpgradeLevel.DIFFERENT, causes=(Cause.KERNELS,), findings=("why",)),),
+    )
+    pairs["1.0.0", "2.0.0"] = pairs["1.0.0", "1.2.0"] = worse
+    words = ["upgrade", "--matrix", "1.0.0,2.0.0", "--bisect", "--releases", "1.1.0,1.2.0"]
+    assert main(words) == 0
+    assert "kernels: from 1.2.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([*MATRIX, "--from", "1.0.0"], "--matrix with --from"),
+        ([*MATRIX, "--to", "1.0.0"], "--matrix with --to"),
+        ([*ARGUMENTS, "--bisect"], "--bisect without --matrix"),
+        ([*MATRIX, "--releases", "1.5.0"], "--releases without --bisect"),
+        (["upgrade", "--matrix", "1.0.0"], "one version"),
+        (["upgrade", "--matrix", "1.0.0,1.0.0"], "twice"),
+        (["upgrade", "--matrix", "1.0.0,no-such-python"], "not an interpreter"),
+        (["upgrade"], "--from, --to"),
+    ],
+)
+def test_options_that_contradict_each_other_are_one_line(
+    words: list[str],
+    said: str,
+    pairs: dict[tuple[str, str], Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err.splitlines()[0]
+    assert not pairs

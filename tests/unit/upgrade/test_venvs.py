@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,20 @@ def test_packages_of_this_interpreter_are_added_once(index: Path, own_cache: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not on PATH")
+def test_uv_makes_it_where_it_is_on_path(
+    index: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wheels(index, "9.9.1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index / "nothing"))  # so that pip finds nothing
+    with pytest.raises(QregError, match="pip cannot install"):
+        venv_python("9.9.1")
+    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_FIND_LINKS", str(index))
+    assert _version(venv_python("9.9.1")) == "9.9.1"
+
+
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_not_taken_for_whole(index: Path, own_cache: Path) -> None:
     make_wheels(index, "9.9.1")
     name = f"torch-9.9.1-py{sys.version_info[0]}.{sys.version_info[1]}"
@@ -130,7 +145,9 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert "QREG_CACHE_DIR" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["2.14.1", "2.9", "2.15.0rc1", "2.6.0+cpu", "2.16.0.dev20261101"])
+@pytest.mark.parametrize(
+    "text", ["2.14.1", "2.9", "2.15.0rc1", "2.12.0.post1", "2.6.0+cpu", "2.16.0.dev20261101"]
+)
 def test_versions(text: str) -> None:
     assert is_version(text)
 

@@ -1,0 +1,1 @@
+"""Several PyTorch versions compared: what changes from each to the next, and where it appears."""
