@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +13,12 @@ from qreg.errors import QregError
 from qreg.measure.options import ONE_THREAD
 from qreg.records.case import Case
 from qreg.upgrade.matrix import run
-from qreg.upgrade.matrix.run import LocalComparer, MatrixRequest, check_entries, compare_matrix
+from qreg.upgrade.matrix.run import MatrixRequest, check_entries, compare_matrix
 from qreg.upgrade.records import Cause, ChangeKind, InterfaceChange, UpgradeLevel, UpgradeReport
 from qreg.upgrade.running import UpgradeRequest
-from tests.unit.upgrade.doctored import doctored_python
 from tests.unit.upgrade.report.upgrade_report import REPORT, case, side
+from tests.unit.upgrade.test_check import _in_forks
 
-ROOT = Path(__file__).parents[4]
 TEMPLATE = UpgradeRequest((), "", "", Path("project"))
 RELEASES = tuple(f"2.{minor}.0" for minor in range(6, 23))
 Compare = Callable[[str, str], UpgradeReport]
@@ -211,29 +209,27 @@ m.Linear.forward = other_rounding
 """
 
 
+_SIDES = {
+    "2.1.0": {},
+    "2.2.0": {"torch.ao.quantization.observer": _WIDER},
+    "2.3.0": {"torch.ao.quantization.observer": _WIDER},
+    "2.4.0": {
+        "torch.ao.quantization.observer": _WIDER,
+        "torch.ao.nn.quantized.modules.linear": _KERNEL,
+    },
+}
+
+
 @pytest.mark.slow
-def test_real_interpreters_are_bisected(tmp_path: Path) -> None:
-    """Of five that stand for releases, the third observes, and the fifth computes, differently."""
-    observers = {"torch.ao.quantization.observer": _WIDER}
-    both = {**observers, "torch.ao.nn.quantized.modules.linear": _KERNEL}
-    second = doctored_python(tmp_path / "second", {})
-    third = doctored_python(tmp_path / "third", observers)
-    fourth = doctored_python(tmp_path / "fourth", observers)
-    fifth = doctored_python(tmp_path / "fifth", both)
+def test_what_is_changed_in_this_pytorch_is_found_where_it_was_changed() -> None:
+    """Of releases that are this one with changes, one observes and one computes differently."""
     cases = (Case("shapes10", "linear_100", "static", "fbgemm"),)
-    template = UpgradeRequest(
-        cases, "", "", ROOT, options=replace(ONE_THREAD, limit=60), timeout=120
-    )
+    comparer = Recorded(lambda _, candidate: _in_forks(_SIDES[candidate], cases))
     request = MatrixRequest(
-        (sys.executable, str(fifth)),
-        template,
-        bisect=True,
-        releases=tuple(map(str, (second, third, fourth))),
+        ("2.0.0", "2.4.0"), TEMPLATE, bisect=True, releases=("2.1.0", "2.2.0", "2.3.0")
     )
-    check_entries(request)
-    found = compare_matrix(request, LocalComparer())
+    found = compare_matrix(request, comparer)
     first = {one.change.what: (one.first, one.before) for one in found.appearances}
-    assert first["observers"] == (str(third), str(second))
-    assert first["kernels"] == (str(fifth), str(fourth))
-    assert len(found.trials) == 3
+    assert first["observers"] == ("2.2.0", "2.1.0")
+    assert first["kernels"] == ("2.4.0", "2.3.0")
     assert found.level is UpgradeLevel.UNSAFE
