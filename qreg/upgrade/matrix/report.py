@@ -11,8 +11,7 @@ from rich.table import Table
 
 from qreg.report.escape import markdown
 from qreg.report.json_text import enveloped
-from qreg.report.simple_page import PageTable, Row, simple_page
-from qreg.report.simple_page import Section as PageSection
+from qreg.report.simple_page import Details, PageTable, Row, simple_page
 from qreg.upgrade.matrix.records import (
     Appearance,
     Change,
@@ -277,8 +276,7 @@ def matrix_html(report: MatrixReport, *, created: str) -> str:
         points=(*points(report), *_titles(report)),
         tables=[PageTable("Versions", header(report), rows(report), LEGEND)],
         sections=[
-            PageSection(part.title, part.lines, number < opened)
-            for number, part in enumerate(parts)
+            Details(part.title, part.lines, number < opened) for number, part in enumerate(parts)
         ],
     )
 
