@@ -63,7 +63,7 @@ class LineChange:
         number = self.at % len(lines)
         try:
             tree = json.loads(lines[number])
-        except ValueError:  # an earlier change of its bytes left no JSON
+        except (ValueError, RecursionError):  # after an earlier change, no JSON or too deep
             return content
         for one in self.changes:
             tree = one.of(tree)
@@ -444,7 +444,7 @@ class MemberChange:
 
         try:
             tree = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             tree = None
         if isinstance(tree, dict | list):
             return json_text(self.tree.of(tree))

@@ -78,6 +78,15 @@ class Trial:
     baseline_calls: tuple[float, ...]
     candidate_calls: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if not self.ratios:
+            raise ValueError("a trial without pairs")
+        calls = (*self.baseline_calls, *self.candidate_calls)
+        if not self.baseline_calls or not self.candidate_calls or min(calls) <= 0:
+            raise ValueError("a side without calls, or with calls that took no time")
+        if self.threads < 1 or self.batch < 1 or self.load < 0:
+            raise ValueError(f"threads {self.threads}, batch {self.batch}, load {self.load}")
+
 
 def says_slower(trial: Trial) -> dict[str, bool]:
     """For each rule, whether it reports the candidate as slower."""

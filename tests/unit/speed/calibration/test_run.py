@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 from dataclasses import replace
@@ -181,3 +182,28 @@ def test_the_noise_load_ends(tmp_path: Path) -> None:
         pass
     with pytest.raises(KeyboardInterrupt), noise_load(1, seed=1):
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ratios": ()},
+        {"baseline_calls": ()},
+        {"candidate_calls": ()},
+        {"candidate_calls": (0.0,)},
+        {"threads": 0},
+        {"load": -1},
+    ],
+    ids=str,
+)
+def test_a_trial_that_no_rule_can_judge_is_a_damaged_line(
+    changed: dict[str, object], tmp_path: Path
+) -> None:
+    whole = trial(0.0)
+    with pytest.raises(ValueError, match=r"trial|calls|threads"):
+        replace(whole, **changed)  # type: ignore[arg-type]
+    store = tmp_path / "trials.jsonl"
+    append_trials(store, [whole])
+    line = json.dumps({**json.loads(store.read_text()), **changed})
+    store.write_text(f"{store.read_text()}{line}\n")
+    assert read_trials(store) == ((whole,), (2,))
