@@ -106,6 +106,17 @@ def make_branching():
             return (y + y).flatten(1)
     return Net()
 
+def make_of_two_names():
+    """A layer that is registered twice, as published temporal networks register theirs."""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 8, 3, stride=4), nn.Linear(512, 4)
+            self.net = nn.Sequential(self.conv, nn.ReLU(), nn.Flatten(), self.head)
+        def forward(self, x):
+            return self.net(x)
+    return Net()
+
 def make_wrong():
     return nn.Flatten(0)
 

@@ -6,13 +6,12 @@ a `Method` or a function. Nothing here imports torch before a function is called
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from qreg.artifacts.names import ONNXRUNTIME
 from qreg.data import DATASETS, Dataset, get_dataset
@@ -236,7 +235,10 @@ def _factory(model: Model) -> Any:
     if isinstance(model, str):
         return MODELS.get(model)
     if _is_module(model):
-        return lambda: copy.deepcopy(model)
+        from qreg.models.copies import copied
+
+        module = cast("nn.Module", model)
+        return lambda: copied(module)
     if callable(model):
         return model
     raise ContractError(

@@ -48,6 +48,10 @@ class DataError(QregError):
     """A dataset is missing or invalid."""
 
 
+class LabelRangeError(DataError):
+    """A label that is no output of the model: the data, or which labels count, is the matter."""
+
+
 class MissingDataError(DataError):
     """A dataset is not on this machine."""
 

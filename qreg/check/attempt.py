@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.ao import quantization as ao
 from torch.ao.nn.quantized import dynamic as nnqd
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -20,8 +21,11 @@ from qreg.check.records import Attempt, AttemptOutcome, Remark, RemarkLevel
 from qreg.check.rule import joined, listed
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
+from qreg.diagnosis.rule import REWRITING
 from qreg.diagnosis.run import diagnosis_of, layer_running
 from qreg.errors import QregError, UnavailableError
+from qreg.metrics.graphs import exported_graph, uncompiled
+from qreg.metrics.quantized import layers_run, leaves_quantized, quantized_weights
 from qreg.metrics.size import model_size
 from qreg.quantization import Context, Method, alternatives, get_method
 from qreg.quantization.engines import use_engine
@@ -31,6 +35,7 @@ from qreg.records.method import CheckpointKind
 
 Build = Callable[[Method], nn.Module]
 _SUMS = {"add": "+", "cat": "cat"}
+_USUAL = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.LSTM, nn.GRU, nn.Embedding)
 
 
 def attempt(method: str, build: Build, engine: str, batches: Sequence[Inputs]) -> Attempt:
@@ -49,8 +54,13 @@ def attempt(method: str, build: Build, engine: str, batches: Sequence[Inputs]) -
             Attempt, outcome=AttemptOutcome.UNAVAILABLE, reason=str(error), remedy=error.hint
         )
     except QregError as error:
+        instead = REWRITING if isinstance(error, _NothingQuantizedError) else ()
         found = partial(
-            Attempt, outcome=AttemptOutcome.BLOCKED, reason=str(error), remedy=error.hint
+            Attempt,
+            outcome=AttemptOutcome.BLOCKED,
+            reason=str(error),
+            remedy=error.hint,
+            instead=alternatives(method, instead),
         )
     except Exception as error:
         found = partial(_blocked, error=error)
@@ -78,15 +88,25 @@ def _attempt(
     check_needs(method, engine)
     example = inputs.head(batches[0], 2)
     model = build(method)
+    ran = layers_run(model, example) if method.quantizes else []
     if method.checkpoint not in (CheckpointKind.FP32, CheckpointKind.FINETUNED):
         _observe(model, batches)
     made = method.quantize(model.eval(), Context(engine, lambda: iter(batches), example)).eval()
     check_packing(made, engine)
     with _joins() as meetings:
         output = inputs.call(made, example)
-    inputs.call(made, inputs.head(batches[0], 1))
+    single = inputs.head(batches[0], 1)
+    inputs.call(made, single)
     size = model_size(made)
-    remarks = [*_not_finite(output), *meetings, *_unobserved(made), *_left_float(method, size)]
+    if method.quantizes and not leaves_quantized(made, single):
+        raise _nothing_quantized(method, made, size)
+    remarks = [
+        *_not_finite(output),
+        *meetings,
+        *_bypassed(made, ran, example),
+        *_unobserved(made),
+        *_left_float(method, size),
+    ]
     return partial(
         Attempt,
         outcome=AttemptOutcome.WORKS,
@@ -94,6 +114,42 @@ def _attempt(
         weight_bytes=size.weight_bytes,
         float_bytes=sum(one.bytes for one in size.float_weights),
     )
+
+
+class _NothingQuantizedError(QregError):
+    """A method left every layer of a model in float: the gate fails what does."""
+
+
+def _nothing_quantized(method: Method, made: nn.Module, size: Size) -> _NothingQuantizedError:
+    modules = dict(uncompiled(made).named_modules())
+    layers = dict.fromkeys(one.layer for one in size.float_weights)
+    kinds = [type(modules[name]) for name in layers if name in modules]
+    counted = [f"{count} {kind.__name__}" for kind, count in Counter(kinds).most_common()]
+    of = f": its weights are those of {listed(counted)}" if counted else ""
+    own = any(not kind.__module__.startswith("torch.") for kind in kinds)
+    return _NothingQuantizedError(
+        f"no layer of this model is quantized{of}",
+        hint="compute with PyTorch's own layers, nn.Linear(...) for x @ weight"
+        if own and not any(kind in _USUAL for kind in kinds)
+        else f"{method.name} is for other kinds of layers",
+    )
+
+
+def _bypassed(made: nn.Module, ran: Sequence[tuple[str, ...]], given: Inputs) -> Iterator[Remark]:
+    """Layers that were quantized while the model goes on to call the float ones."""
+    if isinstance(made, fx.GraphModule) or uncompiled(made) is not made or exported_graph(made):
+        return
+    quantized = {name for name, _ in quantized_weights(made)}
+    running = {name for names in layers_run(made, given, list(quantized)) for name in names}
+    idle = [
+        own_path_of(names[0])
+        for names in ran
+        if quantized.intersection(names) and not running.intersection(names)
+    ]
+    if idle:
+        text = f"{listed(idle)}: quantized, but the model goes on calling the float layer"
+        advice = "call it by its attribute: a list or another object keeps the float layer"
+        yield Remark("bypassed", RemarkLevel.WARNING, text, advice, idle[0])
 
 
 def _observe(model: nn.Module, batches: Sequence[Inputs]) -> None:

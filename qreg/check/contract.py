@@ -16,7 +16,7 @@ from qreg.check.records import ObservedModel
 from qreg.data import Batch, Dataset, inputs
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import diagnosis_of
-from qreg.errors import QregError
+from qreg.errors import LabelRangeError, QregError
 from qreg.measure.observation import Observer
 from qreg.models.stubs import Stubbed
 from qreg.quantization.pt2e import export_graph
@@ -84,22 +84,31 @@ def _task(model: nn.Module, given: Labelled) -> dict[str, Any]:
         return {}
     batch, dataset = given.scored
     found = inputs.call(model, batch.inputs)
-    misfit = _misfit(found, batch, dataset)
+    misfit, remedy = _misfit(found, batch, dataset)
     if not misfit:
         return {"task": dataset.task}
+    if remedy:
+        return {"task": dataset.task, "misfit": misfit, "remedy": remedy}
     others = (replace(dataset, task=name) for name in TASKS.names())
-    fitting = [one.task for one in others if not _misfit(found, batch, one)]
+    fitting = [one.task for one in others if not _misfit(found, batch, one)[0]]
     # what needs no targets fits everything
     told = [name for name in fitting if not get_task(name).against_reference]
     return {"task": dataset.task, "misfit": misfit, "fitting": tuple(told or fitting)}
 
 
-def _misfit(found: Any, batch: Batch, dataset: Dataset) -> str:
+def _misfit(found: Any, batch: Batch, dataset: Dataset) -> tuple[str, str]:
+    """Why the task cannot score the outputs, and what to do where the task is not the matter."""
     try:
         Observer(dataset).add(found, batch)
+    except LabelRangeError as error:
+        return _without(dataset.task, error), error.hint
     except QregError as error:
-        return str(error)
-    return ""
+        return _without(dataset.task, error), ""
+    return "", ""
+
+
+def _without(task: str, error: QregError) -> str:
+    return str(error).removeprefix(f"task '{task}': ").removeprefix(f"task '{task}' ")
 
 
 def observe_tracing(model: nn.Module, example: Inputs) -> dict[str, str]:

@@ -171,6 +171,7 @@ class ObservedModel:
         repeated: layers that run more than once, and how often.
         task: that scores the outputs; "" where there are no targets.
         misfit: why it cannot, "" if it can.
+        remedy: what to do about it; "" where another task is to be named.
         fitting: the tasks that can, where it cannot.
         fx, export: why torch.fx cannot trace it or torch.export not export it, "" if it can.
     """
@@ -191,6 +192,7 @@ class ObservedModel:
     repeated: tuple[tuple[str, int], ...] = ()
     task: str = ""
     misfit: str = ""
+    remedy: str = ""
     fitting: tuple[str, ...] = ()
     fx: str = ""
     export: str = ""

@@ -90,7 +90,7 @@ def _broken(seen: ObservedModel) -> list[Remark]:
                 "task",
                 RemarkLevel.BROKEN,
                 f"task '{seen.task}' cannot score the outputs: {seen.misfit}",
-                f"name the task: {fitting}{others}",
+                seen.remedy or f"name the task: {fitting}{others}",
             )
         )
     if 0 < seen.outputs < seen.classes:

@@ -142,6 +142,14 @@ def other_weights(case: Case, reason: str, hint: str) -> Verdict:
     return Verdict(case, Outcome.INCOMPARABLE, findings=(finding,), notes=(hint,))
 
 
+def without_findings(verdict: Verdict, known: Sequence[Finding]) -> Verdict:
+    """The verdict without findings that another one has, too."""
+    left = tuple(finding for finding in verdict.findings if finding not in known)
+    if left == verdict.findings:
+        return verdict
+    return replace(verdict, findings=left, outcome=_outcome(left))
+
+
 def _outcome(findings: Sequence[Finding]) -> Outcome:
     """The worst; but of other weights nothing that is measured is comparable."""
     if any(finding.check is Check.WEIGHTS for finding in findings):

@@ -117,6 +117,7 @@ def _takes_number(code: str) -> bool:
     return any(isinstance(one, ast.Constant) for one in operands)
 
 
+_EAGER, _GRAPH = ("static", "dynamic"), ("fx-static", "static")
 # operator, reason, remedy, and the methods to use instead
 Found = tuple[str, str, str, tuple[str, ...]] | None
 
@@ -258,6 +259,19 @@ def _weight_of_a_quantized_layer(raised: Raised) -> Found:
     return name, reason, "call the layer itself, not a function with its weight", REWRITING
 
 
+_COMPUTED = {"weight_g": "weight_norm", "weight_orig": "spectral_norm"}
+
+
+def _computed_weight(raised: Raised) -> Found:
+    """A hook that computes a layer's weight before each call goes with the quantized layer."""
+    found = re.search(r"object has no attribute '(weight_g|weight_v|weight_orig)'", raised.message)
+    if not found or "AttributeError" not in raised.kind:
+        return None
+    name = _COMPUTED.get(found[1], "weight_norm")
+    reason = f"{name} computes the layer's weight at each call, and a quantized layer has none"
+    return name, reason, f"fix it before: torch.nn.utils.remove_{name}(layer)", REWRITING
+
+
 def _memory(raised: Raised) -> Found:
     if "MemoryError" not in raised.kind and "can't allocate memory" not in raised.message:
         return None
@@ -272,7 +286,6 @@ def _other(raised: Raised) -> Found:
     return _operator(raised), f"{reason}{_quote(raised)}", _LOOK, REWRITING if raised.layer else ()
 
 
-_EAGER, _GRAPH = ("static", "dynamic"), ("fx-static", "static")
 _LOOK = "see the traceback: --traceback, or -vv in pytest"
 _KINDS: tuple[Callable[[Raised], Found], ...] = (
     _float_into_quantized,
@@ -284,6 +297,7 @@ _KINDS: tuple[Callable[[Raised], Found], ...] = (
     _export,
     _per_channel,
     _weight_of_a_quantized_layer,
+    _computed_weight,
     _memory,
     _other,
 )

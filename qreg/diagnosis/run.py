@@ -27,6 +27,7 @@ from torch import fx, nn
 from qreg.diagnosis.records import Diagnosis, Raised, Tracer, advice
 from qreg.diagnosis.rule import diagnose, that_work, untried, where
 from qreg.metrics.graphs import layer_of
+from qreg.models.copies import Following
 from qreg.models.stubs import Stubbed
 from qreg.quantization import alternatives
 from qreg.records.case import Case, Failure
@@ -34,7 +35,9 @@ from qreg.records.case import Case, Failure
 Frame = tuple[FrameType, int, int]  # a frame, the line and the instruction where it stood
 # dynamo reports the author's line in the text, because no frame of the author's ran
 _QUOTED = re.compile(r'from user code:.*File "(?P<file>[^"]+)", line (?P<line>\d+)', re.DOTALL)
-_STUBS = inspect.getfile(Stubbed)
+_WRAPPERS = (inspect.getfile(Stubbed), inspect.getfile(Following))
+#: Packages of PyTorch's own requirements, in whose code its functions are wrapped.
+_REQUIRED = ("numpy", "sympy", "networkx", "typing_extensions")
 _EXPORTING = ("torch.export", "torch._export", "torch._dynamo", "torch._functorch")
 
 
@@ -224,15 +227,17 @@ def _carriers() -> tuple[str, ...]:
     """Folders of code that only carries a model: PyTorch's, torchao's, qreg's own."""
     own = Path(__file__).resolve().parents[1]
     folders = [Path(torch.__file__).parent]
-    spec = importlib.util.find_spec("torchao")
-    if spec is not None and spec.origin:
-        folders.append(Path(spec.origin).parent)
+    for name in ("torchao", *_REQUIRED):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin:
+            file = Path(spec.origin)
+            folders.append(file.parent if file.name == "__init__.py" else file)
     folders += [one for one in own.iterdir() if one.name not in ("models", "__pycache__")]
     return tuple(f"{path}{os.sep}" if path.is_dir() else str(path) for path in folders)
 
 
 def _is_authors(file: str) -> bool:
-    if file.startswith("<") or file == _STUBS:
+    if file.startswith("<") or file in _WRAPPERS:
         return False
     path = str(Path(file).resolve())
     # what is installed lies inside the standard library's folder, and is some author's

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -52,19 +53,36 @@ def _tensors(model: nn.Module) -> Iterator[TensorSize]:
     model = uncompiled(model)
     graph = exported_graph(model)
     names = stored_names(graph) if graph else {}
-    for name, value in model.state_dict().items():
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    state = model.state_dict()
+    again = _second_names(state)
+    for name, value in state.items():
+        if name in again:
+            continue
         if name in names:
-            yield _one(*names[name], value)
+            yield _one(*names[name], value, parameter=name in parameters)
         elif isinstance(value, torch.Tensor):
             layer, _, leaf = name.rpartition(".")
             for part, tensor in plain_tensors(leaf, value):
-                yield _one(_unfused(model, layer), part, tensor)
+                yield _one(_unfused(model, layer), part, tensor, parameter=name in parameters)
         elif name.endswith(_PACKED):
             layer = name.removesuffix(_PACKED)
             for leaf, tensor in zip(("weight", "bias"), value, strict=True):
                 if tensor is not None:
                     yield _one(layer, leaf, tensor)
     yield from _recurrent(model)
+
+
+def _second_names(state: Mapping[str, Any]) -> set[str]:
+    """Names of tensors that have another name before: they are stored once."""
+    found, places = set(), set()
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and type(value) in (torch.Tensor, nn.Parameter):
+            place = value.data_ptr(), value.shape, value.dtype
+            if value.numel() and place in places:
+                found.add(name)
+            places.add(place)
+    return found
 
 
 def _recurrent(model: nn.Module) -> Iterator[TensorSize]:
@@ -92,16 +110,14 @@ def _is_weight(leaf: str) -> bool:
     return leaf == "weight" or leaf.startswith("weight_") or leaf.endswith("_weight")
 
 
-def _one(layer: str, leaf: str, tensor: torch.Tensor) -> TensorSize:
+def _one(layer: str, leaf: str, tensor: torch.Tensor, *, parameter: bool = False) -> TensorSize:
     role = Role.OTHER
     if "." in leaf:
         pass  # weight.scale: of a tensor subclass, as `plain_tensors` calls it
     elif leaf.startswith("bias") or leaf.endswith("_bias"):
         role = Role.BIAS  # bias_ih_l0, in_proj_bias
-    elif (
-        leaf == "weight" or leaf.startswith("weight_") or leaf.endswith("_weight")
-    ) and tensor.ndim >= 2:
-        role = Role.WEIGHT  # weight_ih_l0, in_proj_weight
+    elif tensor.ndim >= 2 and (parameter or _is_weight(leaf)):
+        role = Role.WEIGHT  # whatever its author calls a parameter
     return TensorSize(
         layer=layer,
         role=role,

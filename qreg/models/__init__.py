@@ -166,6 +166,8 @@ def _called(name: str, *, seed: int) -> object:
     """What the factory returns; a copy, where it was called before and its result can be copied."""
     import torch
 
+    from qreg.models.copies import made_copyable
+
     factory = _factory(name)
     torch.manual_seed(seed)
     if name in _SHIPPED:
@@ -181,6 +183,8 @@ def _called(name: str, *, seed: int) -> object:
             raise
         hint = _HINT if name in MODELS.names() or MODELS.defines(name) else _arguments_hint(name)
         raise ContractError(f"model '{name}': {error}", hint=hint) from error
+    if isinstance(returned, torch.nn.Module):
+        returned = made_copyable(returned)
     try:
         kept = copy.deepcopy(returned)
     except Exception:  # what cannot be copied is built again each time

@@ -21,12 +21,13 @@ from torch.ao.nn.quantized import FloatFunctional, QFunctional
 from torch.ao.nn.quantized import dynamic as nnqd
 from torch.ao.nn.quantized import modules as nnq
 
-from qreg.data.inputs import Inputs
+from qreg.data.inputs import Inputs, head
 from qreg.errors import QregError
 from qreg.measure.subject import Subject
 from qreg.metrics.graphs import exported_graph, uncompiled
 from qreg.metrics.layers import float_twin
 from qreg.metrics.parameters import is_packed_recurrent, weights
+from qreg.metrics.quantized import leaves_quantized
 from qreg.metrics.tensors import quantizer
 from qreg.quantization.engines import use_engine
 from qreg.quantization.rewriting import place_stubs
@@ -65,7 +66,7 @@ def simulation(subject: Subject, sample: Inputs) -> Simulation:
         found = _simulation(subject, sample)
     if not found.switches:
         name = subject.method.name
-        other = subject.method.quantizes and not exported_graph(subject.model)
+        other = subject.method.quantizes and leaves_quantized(subject.model, head(sample, 1))
         raise QregError(
             f"{subject.case} has no sites: "
             + (
@@ -73,7 +74,7 @@ def simulation(subject: Subject, sample: Inputs) -> Simulation:
                 if other
                 else f"method '{name}' quantizes nothing of this model"
             ),
-            hint="choose another method: --method static",
+            hint="choose another method; `qreg check` says which can quantize the model",
         )
     names = Counter(switch.site for switch in found.switches)
     twice = next((site for site, count in names.items() if count > 1), None)

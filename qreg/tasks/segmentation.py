@@ -43,7 +43,7 @@ def segmentation(*, ignore_index: int = 255, output: Which = None) -> Task:
         classes, shape = max(2, logits.shape[1]), tuple(predicted.shape)
         wanted = whole_targets(targets, task=_NAME, wanted="classes (N, H, W)", shape=shape)
         counted = wanted != ignore_index
-        check_range(wanted[counted], classes, task=_NAME)
+        check_range(wanted[counted], classes, task=_NAME, ignored="segmentation(ignore_index={})")
         sample = torch.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1)).expand(shape)[counted]
         pairs = (sample * classes + wanted[counted]) * classes + predicted[counted]
         seen = torch.bincount(pairs, minlength=shape[0] * classes * classes)

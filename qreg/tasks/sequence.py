@@ -42,7 +42,7 @@ def sequence(*, padding: int = -100, output: Which = None) -> Task:
     def score(outputs: Any, targets: Any) -> torch.Tensor:
         predicted, vocabulary = tokens(outputs)
         labels, counted = wanted(targets, tuple(predicted.shape))
-        check_range(labels[counted], vocabulary, task=_NAME)
+        check_range(labels[counted], vocabulary, task=_NAME, ignored="sequence(padding={})")
         right = ((predicted == labels) & counted).sum(dim=1).to(torch.float64)
         size = counted.sum(dim=1)
         return torch.where(size > 0, right / size.clamp(min=1), torch.ones_like(right))
@@ -52,6 +52,10 @@ def sequence(*, padding: int = -100, output: Which = None) -> Task:
         _, counted = wanted(targets, tuple(predicted.shape))
         return row_codes(torch.where(counted, predicted, torch.full_like(predicted, -1)))
 
+    def loss(outputs: Any, targets: Any) -> torch.Tensor:
+        logits = chosen_output(outputs, task=_NAME, which=output).transpose(1, 2)
+        return functional.cross_entropy(logits, targets, ignore_index=padding)
+
     return Task(
         name=_NAME,
         score=score,
@@ -59,11 +63,7 @@ def sequence(*, padding: int = -100, output: Which = None) -> Task:
         span=1.0,
         summary=Summary("token accuracy", "%"),
         predictions=predictions,
-        loss=lambda outputs, targets: functional.cross_entropy(
-            chosen_output(outputs, task=_NAME, which=output).transpose(1, 2),
-            targets,
-            ignore_index=padding,
-        ),
+        loss=loss,
     )
 
 

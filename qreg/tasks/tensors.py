@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from qreg.errors import ContractError, DataError
+from qreg.errors import ContractError, DataError, LabelRangeError
 
 #: Which entry of a dict of outputs is the one to score, where none is named.
 USUAL_NAMES = ("logits", "out", "output")
@@ -128,17 +128,21 @@ def whole_targets(targets: Any, *, task: str, wanted: str, shape: tuple[int, ...
     return found.to(torch.int64)
 
 
-def check_range(labels: torch.Tensor, classes: int, *, task: str) -> None:
+def check_range(labels: torch.Tensor, classes: int, *, task: str, ignored: str = "") -> None:
     """Labels must be 0 .. classes - 1.
 
+    Args:
+        ignored: how a task is made that ignores a label, ``padding={}``, for the error.
+
     Raises:
-        DataError: one is not.
+        LabelRangeError: one is not.
     """
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         low, high = int(labels.min()), int(labels.max())
-        raise DataError(
+        raise LabelRangeError(
             f"task '{task}': labels go from {low} to {high}, the model has {classes} outputs",
-            hint="labels are 0 .. outputs - 1",
+            hint="labels are 0 .. outputs - 1"
+            + (f"; one that does not count: {ignored.format(low)}" if low < 0 and ignored else ""),
         )
 
 

@@ -191,7 +191,14 @@ def _augment(pixels: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDA
 def _save(
     path: Path, recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int
 ) -> None:
-    tensors = {f"model.{n}": t.detach().contiguous() for n, t in model.state_dict().items()}
+    tensors: dict[str, torch.Tensor] = {}
+    places = set()
+    for name, tensor in model.state_dict().items():
+        kept = tensor.detach().contiguous()
+        # a layer may have two names, and the file takes no memory twice
+        place = kept.untyped_storage().data_ptr()
+        tensors[f"model.{name}"] = kept.clone() if place in places else kept
+        places.add(place)
     for number, parameter in enumerate(model.parameters()):
         momentum = optimizer.state[parameter].get("momentum_buffer")
         if momentum is not None:

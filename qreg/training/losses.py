@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -33,16 +34,25 @@ def loss_of(recipe: Recipe) -> Loss:
         )
     if task.loss is None:
         raise ContractError(f"task '{recipe.task}' has no loss to train with", hint=_HINT)
-    return _checked(f"of task {recipe.task}", task.loss)
+    return _checked(f"of task {recipe.task}", task.loss, task.score)
 
 
-def _checked(name: str, function: Callable[[Any, Any], Any]) -> Loss:
+def _checked(
+    name: str,
+    function: Callable[[Any, Any], Any],
+    score: Callable[[Any, Any], Any] | None = None,
+) -> Loss:
+    """A loss whose errors are named; a task's scores say best what does not fit."""
+
     def loss(outputs: Any, targets: Any) -> torch.Tensor:
         try:
             found = function(outputs, targets)
         except QregError:
             raise
         except Exception as error:
+            if score is not None:
+                with suppress(ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+                    score(outputs, targets)
             text = " ".join(str(error).split())[:200]
             raise ContractError(
                 f"the loss {name} failed: {type(error).__name__}: {text}",

@@ -27,7 +27,7 @@ def _pack_one(name: str, tensor: torch.Tensor, state: Mapping[str, torch.Tensor]
         return tensor.clone()
     scale = _weight_scale(name, tensor, state)
     if scale is None:
-        return tensor.half()
+        return tensor.to(torch.float16, copy=True)  # a layer's two names are two tensors in a file
     # as PyTorch's fake-quantizers round: times the reciprocal, which is not divided by the scale
     return torch.clamp(torch.round(tensor * (1 / scale)), -128, 127).to(torch.int8)
 

@@ -70,7 +70,11 @@ def main() -> None:
 
 
 def _text(bare: float, judged: float) -> str:
-    return f"bare loop {bare:.3f} s, gate {judged:.3f} s of CPU: {judged / bare:.3f} times"
+    added = 1000 * (judged - bare)
+    return (
+        f"bare loop {bare:.3f} s, gate {judged:.3f} s of CPU: {judged / bare:.3f} times, "
+        f"{added:+.0f} ms"
+    )
 
 
 def _rounds(gate: Gate, judge: Judge, case: Case, rounds: int) -> tuple[float, float]:

@@ -148,3 +148,9 @@ def test_an_attempt_that_works_has_no_reason() -> None:
         Attempt("static", AttemptOutcome.WORKS, reason="why?")
     with pytest.raises(ValueError, match="static"):
         Attempt("static", AttemptOutcome.BLOCKED)
+
+
+def test_a_label_that_is_no_output_names_no_other_task() -> None:
+    seen = ObservedModel(task="sequence", misfit="labels go from -1 to 9", remedy="padding=-1")
+    (remark,) = contract_remarks(seen)
+    assert (remark.level, remark.advice) == (RemarkLevel.BROKEN, "padding=-1")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qreg.checks.tolerances import STORED_SCALE
-from qreg.checks.verdict import failed, no_baseline, with_finding
+from qreg.checks.verdict import failed, no_baseline, with_finding, without_findings
 from qreg.quantization import METHODS
 from qreg.records.baseline import Snapshot
 from qreg.records.case import Failure
@@ -365,3 +365,13 @@ def test_scores_replace_accuracy_and_are_judged_within_the_verdict() -> None:
         found = given.verdict(now, old, LOOSE)
         assert found.outcome is Outcome.INCOMPARABLE
         assert (Check.SCORE, Outcome.INCOMPARABLE) in given.said(found)
+
+
+def test_what_another_verdict_has_too_is_no_difference() -> None:
+    """An upgrade is not to blame for what the present PyTorch fails for as well."""
+    float_only = given.with_numerics(BEFORE, operators=(), layers=())
+    own = given.verdict(float_only, float_only, EXACT)
+    assert (own.outcome, [one.check for one in own.findings]) == (REGRESSED, [Check.OPERATORS])
+    assert without_findings(own, own.findings).outcome is Outcome.PASS
+    other = given.verdict(_wrong(9), BEFORE, EXACT)
+    assert without_findings(other, own.findings) == other

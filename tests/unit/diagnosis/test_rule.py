@@ -122,3 +122,14 @@ def test_only_what_works_is_advised() -> None:
     )
     assert that_work(advised, {}) == (advised, False)
     assert that_work(advised, dict.fromkeys(advised, False)) == ((), False)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), [("weight_g", "weight_norm"), ("weight_orig", "spectral_norm")]
+)
+def test_a_weight_that_a_hook_computes(name: str, way: str) -> None:
+    text = f"'Conv1d' object has no attribute '{name}'"
+    found = diagnose(Raised(("AttributeError",), text, layer_kind="Conv1d", code="self.net(x)"))
+    assert found.operator == way
+    assert f"remove_{way}" in found.remedy
+    assert found.instead

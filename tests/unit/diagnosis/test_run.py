@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from qreg.diagnosis.run import diagnosis_of, raised_failure
+from qreg.diagnosis.run import _is_authors, diagnosis_of, raised_failure
 from qreg.models.stubs import with_stubs
 from qreg.quantization import Context, get_method
 from qreg.quantization.engines import default_engine
@@ -145,3 +146,20 @@ def test_what_no_model_raised() -> None:
     except ValueError as error:
         found = diagnosis_of(error)
     assert (found.where, found.reason) == ("", "ValueError: neither here")
+
+
+def test_code_of_pytorchs_requirements_is_no_authors() -> None:
+    import typing_extensions
+
+    @typing_extensions.deprecated("old")
+    def wrapped() -> None:
+        raise ValueError("inside")
+
+    frames = []
+    try:
+        with pytest.warns(DeprecationWarning, match="old"):
+            wrapped()
+    except ValueError as error:
+        frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    assert frames[-1] == __file__
+    assert [file for file in frames if _is_authors(file)] == [__file__] * (len(frames) - 1)

@@ -84,3 +84,20 @@ def test_runs_are_timed_interleaved() -> None:
     assert "".join(order) == "aaabbb" * 2
     assert [times.shape for times in found] == [(2, 2), (2, 2)]
     assert all((times >= 0).all() for times in found)
+
+
+def test_a_tensor_of_two_names_is_counted_once() -> None:
+    first = nn.Linear(4, 4)
+    size = model_size(nn.ModuleDict({"one": first, "net": nn.Sequential(first)}))
+    assert (size.weight_bytes, size.float_layers) == (64, ("one",))
+
+
+def test_a_parameter_of_any_name_is_a_weight() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.W, self.scale = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4))
+            self.register_buffer("mask", torch.ones(4, 4))
+
+    size = model_size(nn.Sequential(Own()))
+    assert (size.weight_bytes, size.float_layers) == (64, ("0",))

@@ -95,8 +95,9 @@ def test_sites_are_the_weights_and_activations_in_order() -> None:
 
 
 def test_a_method_without_sites_is_refused() -> None:
-    with pytest.raises(QregError, match="quantizes nothing"):
+    with pytest.raises(QregError, match="quantizes nothing") as caught:
         _prepared("fp32")
+    assert "qreg check" in caught.value.hint
 
 
 class _Odd(nn.Module):

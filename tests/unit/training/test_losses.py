@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from qreg.errors import ContractError
+from qreg.errors import ContractError, LabelRangeError
 from qreg.tasks import TASKS, get_task
 from qreg.training.losses import loss_of
 from qreg.training.recipe import default_recipe, figure_of, read_recipe, recipe_text
@@ -85,3 +85,11 @@ def test_a_recipe_of_a_classifier_is_what_it_was(tmp_path: Any) -> None:
     assert read_recipe(tmp_path / "r.json") == other
     assert figure_of(other) == "MAE 0.1 m"
     assert figure_of(replace(RECIPE, test_correct=1, test_total=4)) == "25.00%"
+
+
+def test_a_label_that_is_no_output_is_said_with_what_to_do() -> None:
+    logits = torch.zeros(2, 3, 4, requires_grad=True)
+    labels = torch.tensor([[-1, 1, 2], [-1, 0, 3]])
+    with pytest.raises(LabelRangeError, match="-1 to 3") as caught:
+        loss_of(replace(RECIPE, task="sequence"))(logits, labels)
+    assert "sequence(padding=-1)" in caught.value.hint

@@ -159,3 +159,12 @@ def test_a_loss_that_is_not_finite_ends_it_and_nothing_is_stored(
         _train(recipe, tmp_path, colours, _StopAfter())
     assert "--learning-rate" in str(e.value.hint)
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_layer_of_two_names_is_trained_and_goes_on(tmp_path: Path, colours: Path) -> None:
+    recipe = replace(_recipe(), model="tiny_nets:make_of_two_names")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    expected = _train(recipe, whole, colours, _StopAfter())
+    with pytest.raises(_InterruptError):
+        _train(recipe, parts, colours, _StopAfter(8))
+    assert _train(recipe, parts, colours, _StopAfter()).sha256 == expected.sha256
