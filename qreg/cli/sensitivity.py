@@ -6,8 +6,10 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING
 
+from qreg.cli.options import add_ray_option, executor_of
 from qreg.cli.sites import add_case_options, add_run_options, run_case
 from qreg.cli.terminal import console, write_file
+from qreg.errors import QregError
 from qreg.names import output_file, positive_or_zero
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ examples:
   qreg sensitivity --model mobilenet_v2 --dataset cifar10 --weights per_tensor --plot sites.png
   qreg sensitivity --model resnet20 --method pt2e-static --limit 1000 --budget-seconds 60
   qreg sensitivity --model mypackage.nets:make_net --dataset my_images/ --all --json sites.json
+  qreg sensitivity --model resnet20 --all --ray auto
 
 exit status: 0 no single site makes the score worse significantly; 1 some do; 2 failed
 """
@@ -53,12 +56,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "measured (default: no limit)",
     )
     add_run_options(parser, written="all sites", plotted="the sites as horizontal bars")
+    add_ray_option(parser)
     parser.add_argument("--html", type=output_file, metavar="FILE", help="write a page")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure the sites and print them."""
+    if args.ray and args.budget_seconds:
+        raise QregError(
+            "--budget-seconds with --ray: what is measured in a time depends on the machines",
+            hint="leave one of them out",
+        )
+    if args.ray:  # as each machine of the cluster, whose bits depend on it
+        args.threads = args.threads or 1
     found = run_case(args, partial(_measure, args))
     _print(found, everything=args.all)
     if args.json:
@@ -82,7 +93,14 @@ def _measure(args: argparse.Namespace, case: Case, options: Options) -> Sensitiv
     from qreg.sensitivity.run import Extent, measure_sensitivity
 
     extent = Extent(everything=args.all, seconds=args.budget_seconds)
-    return measure_sensitivity(case, options, extent)
+    with executor_of(args, [case]) as executor:
+        if executor is None:
+            return measure_sensitivity(case, options, extent)
+        from qreg.selection import project_settings
+        from qreg.sensitivity.clustered import cluster_measuring
+
+        fully = cluster_measuring(executor, project_settings(), options)
+        return measure_sensitivity(case, options, extent, fully)
 
 
 def _print(result: Sensitivity, *, everything: bool) -> None:

@@ -74,7 +74,7 @@ def observe_in_shards(
         for key in ("error", "raised", "died"):
             if key in result:
                 raise QregError(f"{piece.name}: {result[key]}", hint=str(result.get("hint", "")))
-        observer.add_part(_part(result["part"]))
+        observer.add_part(read_part(result["part"]))
         peak = max(peak, result["peak"])
         options.progress(done, len(pieces), "shards")
     return Sharded(observer.result(), len(pieces), peak)
@@ -108,7 +108,7 @@ def shard_sent(content: dict[str, Any], places: Places = HERE) -> Result:
         part = _observed(made, dataset, test.rows(np.arange(first, last)))
     except QregError as error:
         return {"error": str(error), "hint": error.hint}
-    return {"part": _plain(part), "peak": _peak()}
+    return {"part": plain_part(part), "peak": _peak()}
 
 
 @torch.no_grad()
@@ -128,7 +128,8 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _plain(part: Part) -> dict[str, Any]:
+def plain_part(part: Part) -> dict[str, Any]:
+    """What was observed, as JSON; arrays bit by bit."""
     scores = part.scores
     arrays = {"rows": part.rows, "index": part.index, "labels": part.labels}
     if scores is not None:
@@ -138,7 +139,12 @@ def _plain(part: Part) -> dict[str, Any]:
     return {**packed, "elements": part.elements, "cut": part.cut}
 
 
-def _part(found: dict[str, Any]) -> Part:
+def read_part(found: dict[str, Any]) -> Part:
+    """What `plain_part` made JSON of.
+
+    Raises:
+        QregError: an array holds objects.
+    """
     arrays = {name: _unpacked(one) for name, one in found.items() if isinstance(one, dict)}
     scores = None
     if "values" in arrays:

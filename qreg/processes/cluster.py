@@ -230,6 +230,12 @@ class RayExecutor:
         count = Counter(self._kinds.values())
         return max(kinds, key=lambda kind: count[kind])
 
+    def room(self, kind: str = "") -> int:
+        """How many pieces machines, those of a kind if one is given, can do at a time."""
+        found = self._machines()
+        fitting = [n for n in found if not kind or self._kinds.get(n) == kind]
+        return sum(int(found[name] // self._threads) for name in fitting)
+
     def _advance(self, group: _Group) -> None:
         """Take what has come of a group."""
         errors = self._ray.exceptions

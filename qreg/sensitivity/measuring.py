@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -14,6 +14,7 @@ from qreg.data import Dataset, Samples
 from qreg.data.samples import Batch
 from qreg.errors import QregError, UnavailableError
 from qreg.measure.observation import Observation, Observer
+from qreg.measure.observation import Part as ObservedPart
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import CaseSetup, Subject, case_setup, prepare
 from qreg.quantization.engines import use_engine
@@ -94,11 +95,22 @@ def built(case: Case, setup: CaseSetup) -> Subject:
     )
 
 
-def interleaved(samples: Samples, size: int) -> Iterator[Batch]:
-    """All samples in batches of every n-th one, so that each batch is like the whole."""
-    count = -(-len(samples) // size)
-    for first in range(count):
+def interleaved(
+    samples: Samples, size: int, numbers: Iterable[int] | None = None
+) -> Iterator[Batch]:
+    """All samples in batches of every n-th one, so that each batch is like the whole.
+
+    Args:
+        numbers: of the batches, from 0; None for all.
+    """
+    count = batch_count(samples, size)
+    for first in range(count) if numbers is None else numbers:
         yield samples.read(np.arange(first, len(samples), count))
+
+
+def batch_count(samples: Samples, size: int) -> int:
+    """The number of batches of at most `size` samples."""
+    return -(-len(samples) // size)
 
 
 @dataclass(eq=False)
@@ -113,6 +125,11 @@ class Seen:
         """Take the outputs of a batch; `reference` are those of the float model."""
         self._results.pop(key, None)
         self.observers.setdefault(key, Observer(self.dataset)).add(outputs, batch, reference)
+
+    def add_part(self, key: Key, part: ObservedPart) -> None:
+        """Take what another process has seen of other samples."""
+        self._results.pop(key, None)
+        self.observers.setdefault(key, Observer(self.dataset)).add_part(part)
 
     def result(self, key: Key) -> Observation:
         """What was seen, in canonical order of samples."""

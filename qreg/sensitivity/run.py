@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
 
 import torch
 
@@ -61,6 +60,7 @@ class Measured:
         full: positions of the sites measured in full.
         samples: on which they were.
         stopped: what was not measured.
+        row_bytes: of a sample's outputs.
     """
 
     seen: Seen
@@ -70,10 +70,16 @@ class Measured:
     samples: int = 0
     screened: int = 0
     stopped: list[str] = field(default_factory=list)
+    row_bytes: int = 0
 
 
-def measure_sensitivity(case: Case, options: Options, extent: Extent = _USUAL) -> Sensitivity:
+def measure_sensitivity(
+    case: Case, options: Options, extent: Extent = _USUAL, fully: Fully | None = None
+) -> Sensitivity:
     """Measure what each site of a case costs.
+
+    Args:
+        fully: measures the sites that matter on all samples; None for this process.
 
     Raises:
         QregError: the case cannot be built, or has no sites.
@@ -82,14 +88,24 @@ def measure_sensitivity(case: Case, options: Options, extent: Extent = _USUAL) -
         warnings.simplefilter("ignore")  # those of building the case are recorded elsewhere
         found = prepare_case(case, options)
         start = time.monotonic()
-        measured = measure_sites(found, options, extent)
+        measured = measure_sites(found, options, extent, fully)
         saved = saved_milliseconds(found)
     return _record(found, measured, saved, seconds=time.monotonic() - start)
 
 
+#: Measures the chosen sites of a case on all samples.
+Fully = Callable[[Prepared, Measured], None]
+
+
 @torch.no_grad()
-def measure_sites(ready: Prepared, options: Options, extent: Extent) -> Measured:
-    """Screen all sites on few samples, then measure those that matter on all."""
+def measure_sites(
+    ready: Prepared, options: Options, extent: Extent, fully: Fully | None = None
+) -> Measured:
+    """Screen all sites on few samples, then measure those that matter on all.
+
+    Args:
+        fully: as of `measure_sensitivity`.
+    """
     end = time.monotonic() + extent.seconds if extent.seconds else math.inf
     measured = Measured(Seen(ready.dataset))
     with use_engine(ready.case.engine):
@@ -98,7 +114,10 @@ def measure_sites(ready: Prepared, options: Options, extent: Extent) -> Measured
         shares = noise_shares([measured.errors[one] for one in screened])
         chosen = range(len(screened)) if extent.everything else that_matter(shares)
         measured.full = tuple(screened[one] for one in chosen)
-        _measure_fully(ready, measured, options, end)
+        if fully is not None:
+            fully(ready, measured)
+        else:
+            _measure_fully(ready, measured, options, end)
     ready.simulation.set(())
     return measured
 
@@ -119,6 +138,7 @@ def _screen(ready: Prepared, measured: Measured, options: Options, end: float) -
                 continue
             seen.add((Sites.ONLY, site), ready.runs.switched([site]), batch, reference)
             options.progress(site + 1, ready.sites, "screening sites")
+    measured.row_bytes = 4 * seen.result((Sites.NONE, 0)).rows.shape[1]
     for site in sorted(set(range(ready.sites)) - missed):
         measured.errors[site], measured.signal = seen.error((Sites.ONLY, site), (Sites.NONE, 0))
     if missed:
@@ -126,29 +146,27 @@ def _screen(ready: Prepared, measured: Measured, options: Options, end: float) -
 
 
 def _measure_fully(ready: Prepared, measured: Measured, options: Options, end: float) -> None:
-    everything = frozenset(range(ready.sites))
     for batch in interleaved(ready.test, ready.runs.batch):
         if time.monotonic() > end and measured.samples:
             break
-        reference = ready.runs.base(batch.inputs, ())
-        _switch_each(ready, measured, batch, reference, Sites.ONLY, reference)
-        out = ready.runs.base(batch.inputs, everything)
-        _switch_each(ready, measured, batch, out, Sites.BUT, reference)
-        real = ready.subject.run(batch.inputs)
-        measured.seen.add((Sites.REAL, 0), real, batch, reference)
+        measure_batch(ready, measured.seen, measured.full, batch)
         measured.samples += len(batch)
         options.progress(measured.samples, len(ready.test), "measuring sites")
     if measured.samples < len(ready.test):
         measured.stopped.append(f"{measured.samples} of {len(ready.test)} samples were measured")
 
 
-def _switch_each(
-    ready: Prepared, measured: Measured, batch: Batch, base: Any, kind: Sites, reference: Any
-) -> None:
-    measured.seen.add((Sites.NONE if kind == Sites.ONLY else Sites.ALL, 0), base, batch, reference)
-    for site in measured.full:
-        out = ready.runs.switched([site])
-        measured.seen.add((kind, site), out, batch, reference)
+def measure_batch(ready: Prepared, seen: Seen, sites: Sequence[int], batch: Batch) -> None:
+    """Run a batch with none, with all, with only each and with all but each of the sites."""
+    reference = ready.runs.base(batch.inputs, ())
+    seen.add((Sites.NONE, 0), reference, batch, reference)
+    for site in sites:
+        seen.add((Sites.ONLY, site), ready.runs.switched([site]), batch, reference)
+    everything = frozenset(range(ready.sites))
+    seen.add((Sites.ALL, 0), ready.runs.base(batch.inputs, everything), batch, reference)
+    for site in sites:
+        seen.add((Sites.BUT, site), ready.runs.switched([site]), batch, reference)
+    seen.add((Sites.REAL, 0), ready.subject.run(batch.inputs), batch, reference)
 
 
 def _record(
