@@ -367,7 +367,10 @@ def _on_cluster(request: JudgeRequest, session: pytest.Session) -> Pool:
     items = [item for item in session.items if isinstance(item, CaseItem)]
     cases = tuple(dict.fromkeys(item.case for item in items))
     executor: RayExecutor | None = config.stash.get(_EXECUTOR, None)
-    executor = executor or gate_executor(request, cases, config.option.qreg_ray)
+    try:
+        executor = executor or gate_executor(request, cases, config.option.qreg_ray)
+    except QregError as error:  # no case can be judged
+        pytest.exit(visible(f"{error}\n  {error.hint}"), returncode=pytest.ExitCode.USAGE_ERROR)
     config.stash[_EXECUTOR] = executor
     bar = progress_of(config)
     config.stash[_BAR] = bar
@@ -540,6 +543,8 @@ class CaseItem(pytest.Item):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, NotApprovedError):
             return "\n".join(excinfo.value.lines)
+        if isinstance(excinfo.value, QregError):
+            return visible(f"{excinfo.value}\n  {excinfo.value.hint}")
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:

@@ -453,7 +453,7 @@ def _connected(address: str, stack: ExitStack) -> Any:
     except (OSError, ValueError, RuntimeError) as error:
         raise QregError(
             f"no Ray cluster at {address}: {str(error).strip().partition(chr(10))[0]}",
-            hint="start one: ray start --head; or use this machine alone: local",
+            hint=_hint(address),
         ) from error
     finally:
         with contextlib.suppress(ValueError, TypeError):  # not in the main thread, or not Python's
@@ -462,6 +462,13 @@ def _connected(address: str, stack: ExitStack) -> Any:
     with contextlib.suppress(AttributeError):  # the last lines of a lost machine's log, on stdout
         ray._private.worker.print_to_stdstream = _quiet
     return ray
+
+
+def _hint(address: str) -> str:
+    """What to do where no connection is made: newer Rays ask for a token, which `auto` finds."""
+    token = "one that asks for a token: RAY_AUTH_MODE=token, and its token in ~/.ray/auth_token; "
+    asks = address not in ("auto", LOCAL) and not os.environ.get("RAY_AUTH_MODE")
+    return f"start one: ray start --head; {token if asks else ''}or use this machine alone: local"
 
 
 def _quiet(*_: Any, **__: Any) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qreg.cli.options import add_numbers, options_of
+from qreg.cli.options import add_numbers, add_ray_option, executor_of, options_of
 from qreg.cli.speed.options import add_selection, chosen_cases
 from qreg.errors import QregError
 from qreg.names import Names, output_file, positive_or_zero
@@ -39,6 +40,7 @@ examples:
   qreg speed calibrate --trials 5 --cases shapes10/simple_cnn/static@x86
   qreg speed calibrate --trials 20 --scenarios A/A 3% --load 2 --model simple_cnn
   qreg speed calibrate --trials 5 --threads 2 --batch 100 --model simple_cnn
+  qreg speed calibrate --trials 20 --ray auto        each trial alone on a machine of a cluster
   qreg speed calibrate --trials 0                    print the stored trials
 
 exit status: 0 printed; 2 failed, with the reason; 130 interrupted, finished trials are kept
@@ -80,6 +82,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--store", type=output_file, default=_STORE, metavar="FILE", help="(default: %(default)s)"
     )
     add_selection(parser)
+    add_ray_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -97,14 +100,32 @@ def _run_trials(args: argparse.Namespace) -> None:
     from qreg.speed.calibration.run import run_trials, set_up
 
     settings, scenarios = project_settings(), _scenarios(args)
-    with progress_bar() as show, open_side(HERE, settings.root) as side:
-        request = _request(args, chosen_cases(args, settings), options_of(args, show))
+    with ExitStack() as stack:
+        show = stack.enter_context(progress_bar())
+        cases = chosen_cases(args, settings)
+        request = _request(args, cases, options_of(args, show))
+        executor = stack.enter_context(executor_of(args, cases))
+        numbers = _numbers(args.store, args.trials)
+        if executor is not None:
+            from qreg.speed.calibration.clustered import run_trials_on
+
+            run_trials_on(
+                executor,
+                scenarios,
+                request,
+                settings,
+                numbers=numbers,
+                load=args.load,
+                store=args.store,
+            )
+            return
+        side = stack.enter_context(open_side(HERE, settings.root))
         show(0, 1, "timing the extra layers")
         run_trials(
             set_up(request.cases, scenarios, request, side),
             request,
             side,
-            numbers=_numbers(args.store, args.trials),
+            numbers=numbers,
             load=args.load,
             store=args.store,
         )
