@@ -56,6 +56,8 @@ _INSTEAD = {
     "onednn": "x86",
     "static,fx-static,pt2e-static": "static",
     # what needs an extra, or a file that the reader has
+    "--ray": "--threads",
+    "auto": "1",
     "ort-fp32,ort-static,ort-dynamic": "dynamic",
     "file:net_int8.onnx": "dynamic",
     "file:net.onnx": "nets:make_net",
