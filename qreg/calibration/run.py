@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -57,8 +57,35 @@ class AuditRequest:
     within: float | None = None
 
 
-def audit_calibration(request: AuditRequest) -> CalibrationAudit:
+#: A draw: how many samples, and its seed.
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a draw's model scored, and the scale and zero point of each layer."""
+
+    score: float
+    ranges: tuple[tuple[str, float, int], ...]
+
+
+class Elsewhere(Protocol):
+    """Quantizes with draws in other processes."""
+
+    def start(self, keys: Sequence[Key]) -> None:
+        """Have these done."""
+
+    def results(self) -> Mapping[Key, Drawn]:
+        """What all that were started found."""
+
+
+def audit_calibration(
+    request: AuditRequest, elsewhere: Elsewhere | None = None
+) -> CalibrationAudit:
     """Quantize with every draw, score each, and compare the ranges with the test data.
+
+    Args:
+        elsewhere: does all draws but those whose models are looked at; None for this process.
 
     Raises:
         QregError: the method observes no calibration samples, the split is too small, or the
@@ -66,7 +93,7 @@ def audit_calibration(request: AuditRequest) -> CalibrationAudit:
         UnavailableError: this machine lacks what the case needs.
     """
     try:
-        return _audited(request)
+        return _audited(request, elsewhere)
     except QregError:
         raise
     except Exception as error:
@@ -76,19 +103,24 @@ def audit_calibration(request: AuditRequest) -> CalibrationAudit:
         ) from error
 
 
-def _audited(request: AuditRequest) -> CalibrationAudit:
+def _audited(request: AuditRequest, elsewhere: Elsewhere | None) -> CalibrationAudit:
     case, options = request.case, request.options
-    dataset = options.dataset(case.dataset)
-    test, whole = load_test(dataset, options), _whole(dataset, options)
-    sizes = _sizes(request, dataset.calibration.size, whole)
     with use_engine(case.engine), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # those of building are recorded by other commands
-        audit = _Audit(case, dataset, test, whole, options)
+        audit = drawing(case, options)
+        sizes = _sizes(request, audit.usual, audit.whole)
         plan = [(size, seed) for size in sizes for seed in range(request.draws)]
-        results = []
-        for number, (size, seed) in enumerate(plan):
-            options.progress(number, len(plan) + 1, f"draw {seed + 1} of {size} samples")
-            results.append(audit.draw(size, seed))
+        # the first of the largest size is looked at, and the last says how sure a score is
+        own = plan if elsewhere is None else [(sizes[-1], 0), plan[-1]]
+        if elsewhere is not None:
+            elsewhere.start([key for key in plan if key not in own])
+        drawn: dict[Key, Drawn] = {}
+        for number, (size, seed) in enumerate(own):
+            options.progress(number, len(own) + 1, f"draw {seed + 1} of {size} samples")
+            drawn[size, seed] = audit.draw(size, seed)
+        if elsewhere is not None:
+            drawn |= elsewhere.results()
+        results = [DrawResult(*key, drawn[key].score) for key in plan]
         options.progress(len(plan), len(plan) + 1, "ranges at test time")
         summaries = tuple(
             summarize_size([one for one in results if one.size == size]) for size in sizes
@@ -98,13 +130,14 @@ def _audited(request: AuditRequest) -> CalibrationAudit:
             within = audit.standard_error()
         elif audit.seen.score is None or audit.seen.score.unit == "%":
             within = within / 100
-        sites = with_drift(tuple(audit.sites(sizes[-1], request.draws)))
+        largest = [drawn[sizes[-1], seed] for seed in range(request.draws)]
+        sites = with_drift(tuple(audit.sites(sizes[-1], largest)))
     seen = audit.seen
     return CalibrationAudit(
         case=case,
         summary="accuracy" if seen.score is None else seen.score.summary,
         unit="%" if seen.score is None else seen.score.unit,
-        samples=len(test),
+        samples=len(audit.test),
         held_out=audit.held_out,
         within=within,
         enough=enough(summaries, within),
@@ -112,6 +145,16 @@ def _audited(request: AuditRequest) -> CalibrationAudit:
         sizes=summaries,
         sites=tuple(sorted(sites, key=lambda one: -one.wander)),
     )
+
+
+def drawing(case: Case, options: Options) -> Audit:
+    """A case whose calibration set can be drawn.
+
+    Raises:
+        QregError: there are no data.
+    """
+    dataset = options.dataset(case.dataset)
+    return Audit(case, dataset, load_test(dataset, options), _whole(dataset, options), options)
 
 
 def _whole(dataset: Dataset, options: Options) -> Samples:
@@ -135,34 +178,35 @@ def _sizes(request: AuditRequest, usual: int, whole: Samples) -> tuple[int, ...]
     return tuple(sorted({max(1, largest // share) for share in _SHARES}))
 
 
-class _Audit:
+class Audit:
     """Builds and scores the draws; keeps the models of the largest size's first draw."""
 
     def __init__(
         self, case: Case, dataset: Dataset, test: Samples, whole: Samples, options: Options
     ) -> None:
         self._case, self._dataset, self._options = case, dataset, options
-        self._test, self._pool = test, whole
+        self.test, self.whole, self.usual = test, whole, dataset.calibration.size
         self._setup = case_setup(dataset, test, options)
-        self._scales: dict[tuple[int, int], dict[str, Codes]] = {}
+        self._codes: dict[int, dict[str, Codes]] = {}
         self._first: dict[int, Subject] = {}
         self._fp32: Subject | None = None
         self.held_out = 0
 
-    def draw(self, size: int, seed: int) -> DrawResult:
+    def draw(self, size: int, seed: int) -> Drawn:
         """Quantize with one draw, and score it on the test samples."""
         subject = self._built(self._case, size, seed)
         self.seen = self._observed(subject)
-        few = self._test.first(_FEW).inputs
-        self._scales[size, seed] = _codes(subject, few)
+        few = self.test.first(_FEW).inputs
+        codes = _codes(subject, few)
         if seed == 0:
-            self._first = {size: subject}
+            self._first, self._codes = {size: subject}, {size: codes}
         seen = self.seen
         score = seen.correct / len(seen.index) if seen.score is None else seen.score.value
-        return DrawResult(size, seed, float(score))
+        ranges = ((name, one.scale, one.zero_point) for name, one in codes.items())
+        return Drawn(float(score), tuple(ranges))
 
     def _samples(self, size: int, seed: int) -> Samples:
-        return Draw(size, STRATIFIED, seed).of(self._pool)
+        return Draw(size, STRATIFIED, seed).of(self.whole)
 
     def _built(self, case: Case, size: int, seed: int) -> Subject:
         setup = replace(self._setup, calibration=lambda: self._samples(size, seed))
@@ -181,7 +225,7 @@ class _Audit:
         observer = Observer(self._dataset)
         if observer.needs_reference and self._fp32 is None:
             self._fp32 = self._built(replace(self._case, method="fp32"), 1, 0)
-        for batch in self._test.batches(BATCH):
+        for batch in self.test.batches(BATCH):
             reference = self._fp32.run(batch.inputs) if self._fp32 else None
             observer.add(subject.run(batch.inputs), batch, reference)
         return observer.result()
@@ -202,19 +246,18 @@ class _Audit:
             rows[number, : len(row)] = row
         return spread_of_a_sample(rows, summarize) / math.sqrt(count)
 
-    def sites(self, size: int, draws: int) -> Iterator[RangeSite]:
+    def sites(self, size: int, drawn: Sequence[Drawn]) -> Iterator[RangeSite]:
         """Every site with a range, of the draws of the largest size."""
         subject = self._first[size]
-        every = [self._scales[size, seed] for seed in range(draws)]
+        every = [{name: pair for name, *pair in one.ranges} for one in drawn]
         names = [name for name in every[0] if all(name in one for one in every)]
-        looked = self._looked_at(subject, size, draws)
+        looked = self._looked_at(subject, size, len(drawn))
         for name in names:
-            found = [one[name] for one in every]
-            zeros = [one.zero_point for one in found]
+            scales, zeros = zip(*(one[name] for one in every), strict=True)
             site = RangeSite(
                 name=name,
-                scale=float(np.median([one.scale for one in found])),
-                wander=wander([one.scale for one in found]),
+                scale=float(np.median(scales)),
+                wander=wander(scales),
                 zero_points=(min(zeros), max(zeros)),
             )
             yield replace(site, **looked[name]) if name in looked else site
@@ -224,8 +267,8 @@ class _Audit:
         own = self._samples(size, 0)
         others = [self._samples(size, seed).index for seed in range(1, draws)]
         fresh = np.setdiff1d(np.unique(np.concatenate(others)), own.index)
-        held = Draw(_HELD_OUT, RANDOM).of(self._pool.take(fresh)) if len(fresh) else None
-        names = {name.partition("#")[0] for name in self._scales[size, 0]}
+        held = Draw(_HELD_OUT, RANDOM).of(self.whole.take(fresh)) if len(fresh) else None
+        names = {name.partition("#")[0] for name in self._codes[size]}
         twin = float_twin(subject.source, subject.model)
         outputs = partial(layer_outputs, partial(inputs.call, twin), twin, names=names)
         if held is None or not len(held):
@@ -236,9 +279,9 @@ class _Audit:
             for name, values in outputs(batch.inputs).items():
                 low, high = ranges.get(name, (math.inf, -math.inf))
                 ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
-        codes = self._scales[size, 0]
+        codes = self._codes[size]
         ends = {name: _ends(one) for name, one in codes.items()}
-        at_test = _outside(outputs, self._test, ranges, ends)
+        at_test = _outside(outputs, self.test, ranges, ends)
         at_held = _outside(outputs, held, ranges, ends)
         found: dict[str, dict[str, Any]] = {}
         for name in ranges:

@@ -25,7 +25,7 @@ from qreg.measure.options import Options
 from qreg.processes.executor import Places
 from qreg.records.case import Case
 from qreg.registry import is_object_path
-from qreg.selection import dataset_sources, use_project
+from qreg.selection import dataset_sources, gate_options, use_project
 from qreg.settings import Settings, read_settings
 
 #: Files are sent in parts of at most so many bytes.
@@ -248,6 +248,15 @@ def sent_options(options: Options) -> Options:
     return replace(
         options, data_dir=data.resolve(), checkpoints=weights.resolve(), weight_files=files
     )
+
+
+def case_options(settings: Settings, options: Options, case: Case) -> Options:
+    """Options to send with one case, in which a dataset that is a path is named in whole."""
+    found = sent_options(gate_options(settings, options))
+    path = Path(case.dataset)
+    if path.exists() and case.dataset not in dict(found.sources):
+        found = replace(found, sources=(*found.sources, (case.dataset, str(path.resolve()))))
+    return found
 
 
 def options_at(plain: dict[str, Any], places: Places) -> Options:

@@ -11,8 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, replace
-from pathlib import Path
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -22,10 +21,10 @@ from qreg.measure.options import Options
 from qreg.measure.sharded import plain_part, read_part
 from qreg.processes.cluster import RayExecutor
 from qreg.processes.executor import HERE, Executor, Piece, Places, Result, run
-from qreg.processes.sending import options_at, sent_options, settings_at
+from qreg.processes.sending import case_options, options_at, settings_at
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
-from qreg.selection import gate_options, use_project
+from qreg.selection import use_project
 from qreg.sensitivity.measuring import Prepared, Seen, Sites, batch_count, interleaved, prepared
 from qreg.sensitivity.run import Measured, measure_batch
 from qreg.settings import Settings
@@ -78,7 +77,7 @@ class OnCluster:
         shared = {
             "root": str(self.settings.root.resolve()),
             "case": list(astuple(ready.case)),
-            "options": self._sent(ready.case).plain(),
+            "options": case_options(self.settings, self.options, ready.case).plain(),
             "size": size,
             "sites": ready.sites,
             "full": list(measured.full),
@@ -97,15 +96,6 @@ class OnCluster:
         """Of all outputs that are sent back, by those of the screening."""
         runs = 2 * len(measured.full) + 3
         return runs * len(ready.test) * measured.row_bytes
-
-    def _sent(self, case: Case) -> Options:
-        """The options, in which a dataset's path is the whole of it."""
-        options = sent_options(gate_options(self.settings, self.options))
-        path = Path(case.dataset)
-        if path.exists() and case.dataset not in dict(options.sources):
-            own = (case.dataset, str(path.resolve()))
-            options = replace(options, sources=(*options.sources, own))
-        return options
 
 
 def cluster_measuring(executor: RayExecutor, settings: Settings, options: Options) -> OnCluster:

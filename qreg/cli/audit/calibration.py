@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from qreg.cli.options import (
     add_case_options,
     add_data_options,
+    add_ray_option,
     add_thread_option,
     check_model_and_methods,
+    executor_of,
     options_of,
 )
 from qreg.cli.terminal import write_file
@@ -31,6 +33,7 @@ _EPILOG = """\
 examples:
   qreg audit calibration
   qreg audit calibration --model resnet20 --dataset cifar10 --draws 10 --plot calibration.png
+  qreg audit calibration --model resnet20 --draws 20 --ray auto
   qreg audit calibration --model nets:make_net --dataset photos.npz --sizes 16,48 --within 0.5
 
 exit status: 0 done; 1 the test data drift at some site; 2 failed
@@ -79,6 +82,7 @@ def add_parser(audits: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="test samples (default: %(default)s)",
     )
     add_thread_option(parser)
+    add_ray_option(parser)
     parser.add_argument("--json", type=output_file, metavar="FILE", help="write all as JSON")
     parser.add_argument(
         "--plot", type=output_file, metavar="FILE", help="plot scores and wandering sites as PNG"
@@ -135,10 +139,21 @@ def _audit(args: argparse.Namespace) -> CalibrationAudit:
         from qreg.quantization.engines import default_engine
         from qreg.records.case import Case
 
+        if args.ray:  # as each machine of the cluster, whose bits depend on it
+            args.threads = args.threads or 1
         options = options_of(args, show)
         options.apply_threads()
         case = Case(args.dataset, args.model, args.method, args.engine or default_engine())
-        return audit_calibration(AuditRequest(case, args.draws, options, args.sizes, args.within))
+        request = AuditRequest(case, args.draws, options, args.sizes, args.within)
+        with executor_of(args, [case]) as executor:
+            if executor is None:
+                return audit_calibration(request)
+            from qreg.calibration.clustered import DrawsOnCluster
+            from qreg.selection import project_settings
+
+            kind = executor.most_common_kind()
+            draws = DrawsOnCluster(executor, project_settings(), request, kind)
+            return audit_calibration(request, draws)
 
 
 def _print(audit: CalibrationAudit) -> None:
