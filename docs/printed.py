@@ -21,7 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 _BLOCK = re.compile(
-    r"^```console\n\$ (?P<command>[^\n]+?)  # printed (?P<date>\d{4}-\d\d-\d\d)\n(?P<body>.*?)^```$",
+    r"^```console\n\$ (?P<command>[^\n]+?)  # printed (?P<date>\d{4}-\d\d-\d\d)\n"
+    r"(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 _TABLE = re.compile(

@@ -312,6 +312,7 @@ def place_stubs(
         elif _is_stub(model, node):  # ids and masks stay what they are
             node.replace_all_uses_with(node.all_input_nodes[0])
             model.graph.erase_node(node)
+            _remove_unused(model, str(node.target))
     model.graph.lint()
     model.recompile()
     return model
@@ -387,9 +388,19 @@ def _of_integers(model: fx.GraphModule, node: fx.Node) -> fx.Node:
         if node.target == "add_relu":
             plain = model.graph.call_function(torch.relu, (plain,))
     plain.meta = dict(node.meta)
+    owner = node.args[0]
     node.replace_all_uses_with(plain)
     model.graph.erase_node(node)
+    if isinstance(owner, fx.Node) and not owner.users:
+        model.graph.erase_node(owner)
+        _remove_unused(model, str(owner.target))
     return plain
+
+
+def _remove_unused(model: fx.GraphModule, path: str) -> None:
+    """Remove a stub or a functional that no node calls any more: no observer of it sees a thing."""
+    if not any(str(node.target) == path for node in model.graph.nodes):
+        model.delete_submodule(path)
 
 
 def _is_stub(model: fx.GraphModule, node: fx.Node) -> bool:

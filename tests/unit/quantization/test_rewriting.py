@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.ao import quantization as ao
 from torch.ao.nn import quantized as nnq
 from torch.ao.nn.intrinsic import quantized as nniq
 from torch.ao.nn.quantized import FloatFunctional
@@ -119,7 +120,7 @@ def _ready(net: nn.Module) -> nn.Module:
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 1.0
-    if not isinstance(net, Named):
+    if not isinstance(net, (Named, Masked)):
         net.train()(IMAGES)
     return with_stubs(net).eval()
 
@@ -187,6 +188,28 @@ def test_named_inputs_and_integers() -> None:
     made = _quantized("static-auto", model, [given])
     with use_engine(ENGINE):
         assert _db(model(**given), made(**given)) > LEAST_DB
+
+
+class Masked(nn.Module):
+    """The mean of looked-up rows where ids are, in plain arithmetic of floats with a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.fc = nn.Embedding(8, 6, padding_idx=0), nn.Linear(6, 4)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        mask = (ids > 0).unsqueeze(-1)
+        return self.fc((self.table(ids) * mask).sum(1) / mask.sum(1).clamp(min=1))
+
+
+@torch.no_grad()
+def test_no_observer_is_left_where_nothing_passes() -> None:
+    torch.manual_seed(0)
+    made = _quantized("static-auto", _ready(Masked()), [torch.arange(8).view(2, 4)])
+    kinds = (ao.QuantStub, nnq.Quantize, nnq.QFunctional, FloatFunctional)
+    found = [name for name, one in made.named_modules() if isinstance(one, kinds)]
+    assert len(found) == 1  # of the linear layer's input
+    assert float(made.get_submodule(found[0]).scale) != 1.0
 
 
 @torch.no_grad()
