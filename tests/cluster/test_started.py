@@ -32,7 +32,7 @@ _PATIENCE_S = 180
 @pytest.fixture(scope="module")
 def started() -> Iterator[tuple[str, dict[str, str]]]:
     """The address, and the variables of a shell in which it was started; ended with all it made."""
-    with tempfile.TemporaryDirectory(prefix="q", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="q") as folder:
         variables = {
             **os.environ,
             "RAY_TMPDIR": folder,
