@@ -48,6 +48,8 @@ _BATCH, _BATCHES = 8, 2
 _LARGE = 100_000
 #: Numbers of a batch: more is a slip of the pen, and would fill the memory.
 _MOST = 1 << 28
+#: How the result of a process that exceeded its time limit begins.
+_NO_RESULT = "gave no result in "
 #: Labelled samples whose accuracy is compared with chance.
 _LABELLED = 256
 
@@ -97,13 +99,17 @@ def check(request: CheckRequest) -> CheckReport:
             works["tracing"] = lambda: _tracing(build, given)
         works |= _methods(request.methods, build, request, given)
         found = _run(works, Path(name), request)
-        attempts = tuple(_attempt(one, found[f"method {one}"]) for one in request.methods)
+        ended = ""
+        if "died" in found["contract"]:
+            alone = _run({"factory": partial(_only_built, build)}, Path(name), request)
+            ended = "the factory" if "died" in alone["factory"] else "the model"
+        attempts = tuple(_attempt(one, found[f"method {one}"], ended) for one in request.methods)
         others: tuple[Attempt, ...] = ()
         # what is advised was seen to work
         while request.alternatives and (advised := untried(attempts, others)):
             tried = _run(_methods(advised, build, request, given), Path(name), request)
-            others += tuple(_attempt(one, tried[f"method {one}"]) for one in advised)
-    contract = _judged(found["contract"], found.get("tracing", {}))
+            others += tuple(_attempt(one, tried[f"method {one}"], ended) for one in advised)
+    contract = _judged(found["contract"], found.get("tracing", {}), ended)
     data = request.dataset or ", ".join(map(str, request.inputs))
     return CheckReport(
         request.model, request.engine, data, contract, with_what_works(attempts, others)
@@ -262,8 +268,17 @@ def _try(
         return plain(attempt(name, build, engine, given.batches[:_BATCHES]))
 
 
-def _judged(found: dict[str, Any], tracing: dict[str, Any]) -> tuple[Remark, ...]:
-    reason = found.get("refused") or found.get("died") or found.get("raised")
+def _only_built(build: Callable[[], nn.Module]) -> dict[str, Any]:
+    build()
+    return {}
+
+
+def _judged(found: dict[str, Any], tracing: dict[str, Any], ended: str) -> tuple[Remark, ...]:
+    reason = found.get("refused") or found.get("raised")
+    if "died" in found:
+        reason = f"{ended} ended the process, which {found['died']}"
+        if found["died"].startswith(_NO_RESULT):
+            reason = f"{ended} {found['died']}"
     if reason:
         text = f"the float model does not run: {reason}"
         advice = found.get("hint", "")
@@ -274,15 +289,29 @@ def _judged(found: dict[str, Any], tracing: dict[str, Any]) -> tuple[Remark, ...
     return contract_remarks(ObservedModel(**{**found, **lists, "repeated": repeated, **traced}))
 
 
-def _attempt(method: str, found: dict[str, Any]) -> Attempt:
+def _attempt(method: str, found: dict[str, Any], ended: str) -> Attempt:
+    """What a method's process came to.
+
+    Args:
+        ended: what of the model ends a process without any method; "" if nothing does.
+    """
     if "method" in found:
         return of_plain(found)
-    reason = f"PyTorch's process {found['died']}" if "died" in found else found["raised"]
-    advice = "PyTorch's own fault, by all signs: report it there"
+    reason, remedy = found.get("raised", ""), "PyTorch's own fault, by all signs: report it there"
+    if "died" in found:
+        reason = f"PyTorch's process {found['died']}"
+        if ended:
+            reason = f"{ended} ends the process, whatever the method: it {found['died']}"
+            remedy = "see what is said of the float model"
+        elif found["died"].startswith(_NO_RESULT):
+            reason, remedy = (
+                found["died"],
+                "give it more time, --timeout SECONDS, or smaller inputs",
+            )
     return Attempt(
         method,
         AttemptOutcome.BLOCKED,
         reason=reason,
-        remedy=advice,
+        remedy=remedy,
         traceback=found.get("details", ""),
     )

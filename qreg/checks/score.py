@@ -20,7 +20,7 @@ from qreg.records.verdict import Check, Finding, Outcome, ScoreChange
 from qreg.stats.intervals import paired_change
 from qreg.stats.mcnemar import POWER, critical_losses, detectable_drop, lost_more
 from qreg.stats.of_sums import OfSums
-from qreg.stats.permutation import permutation, spread_of_a_sample
+from qreg.stats.permutation import detectable_drop_of_summary, permutation, spread_of_a_sample
 from qreg.stats.sign_flip import critical_fall, detectable_fall, mean_interval, sign_flip
 from qreg.stats.signed_rank import typical_change
 
@@ -236,7 +236,8 @@ def _of_set(observed: Score, pair: _Pair, *, alpha: float, tolerance: float) -> 
     tested = permutation(pair.observed_rows, pair.baseline_rows, oriented)
     floor = tolerance * spread_of_a_sample(pair.baseline_rows, oriented) if tolerance else 0.0
     half = float(special.ndtri(0.5 + _PASS_LEVEL / 2)) * tested.spread
-    critical, beyond = -float(special.ndtri(alpha)), float(special.ndtri(POWER))
+    critical = -float(special.ndtri(alpha))
+    drop = detectable_drop_of_summary(tested.spread, alpha=alpha, power=POWER)
     within = abs(tested.change) <= floor
     return replace(
         _with_interval(found, pair, tested.change - half, tested.change + half),
@@ -244,7 +245,7 @@ def _of_set(observed: Score, pair: _Pair, *, alpha: float, tolerance: float) -> 
         p_value=1.0 if within else tested.p_value,
         p_better=1.0 if within else tested.better,
         floor=floor,
-        detectable=max(floor, (critical + beyond) * tested.spread),
+        detectable=max(floor, drop),
         margin=max(floor, critical * tested.spread),
     )
 

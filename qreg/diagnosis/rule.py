@@ -220,6 +220,9 @@ def _control_flow(raised: Raised) -> Found:
     else:
         return None
     remedy = "keep that function out of the graph: torch.fx.wrap"
+    if raised.code.startswith("assert "):
+        what = "an assert looks at the input's values or shape, which torch.fx cannot trace"
+        remedy = "take it out of forward, or write torch._assert(condition, text)"
     return name, f"{what}{_quote(raised)}", remedy, ("pt2e-static", "static")
 
 

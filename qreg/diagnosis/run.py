@@ -264,6 +264,8 @@ def _expression(frame: FrameType, line: int, instruction: int) -> str:
     """What was evaluated, as narrow as the interpreter knows it; else its whole line."""
     text = linecache.getline(frame.f_code.co_filename, line).strip()
     positions = getattr(frame.f_code, "co_positions", None)
+    if text.startswith("assert "):
+        return text
     if positions is None or instruction < 0:  # Python 3.10 knows lines only
         return text
     start, end, left, right = list(positions())[instruction // 2]

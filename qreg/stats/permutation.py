@@ -34,6 +34,9 @@ DRAWS, ENOUGH = 2_000, 50
 FEWEST = 200
 #: Sets drawn by the bootstrap: its standard error is within a tenth.
 RESAMPLES = 50
+#: The spread of a summary's change at a detectable drop, of that without one: the largest of the
+#: summaries simulated in docs/evidence/scores.md, word error rate's, 1.15.
+GROWTH = 1.16
 _ROUNDING = 1e-12
 
 
@@ -177,6 +180,15 @@ def paired_rows(candidate: Array, reference: Array) -> tuple[Array, Array]:
         np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=np.nan) for rows in both
     ]
     return padded[0], padded[1]
+
+
+def detectable_drop_of_summary(spread: float, *, alpha: float, power: float) -> float:
+    """The smallest drop of a summary that the test detects at level `alpha` with this power.
+
+    A drop that is detectable also moves more samples, and further, than the present change does:
+    `GROWTH` is by how much that widens its spread.
+    """
+    return float(special.ndtri(1 - alpha) + special.ndtri(power)) * GROWTH * spread
 
 
 def spread_of_a_sample(rows: Array, summarize: Summarize, *, seed: int = 0) -> float:

@@ -18,7 +18,7 @@ from scipy import optimize, special, stats
 from qreg.stats.hodges_lehmann import hodges_lehmann
 from qreg.stats.intervals import paired_change
 from qreg.stats.non_inferiority import BudgetOutcome, non_inferior, non_inferior_scores, tango
-from qreg.stats.permutation import permutation
+from qreg.stats.permutation import detectable_drop_of_summary, permutation
 from qreg.stats.sign_flip import detectable_fall, mean_interval, sign_flip
 from qreg.stats.signed_rank import signed_rank, typical_change
 from qreg.tasks import summaries
@@ -206,8 +206,8 @@ def set_level_power(draws: int, seed: int) -> Iterator[str]:
 
         rng = np.random.default_rng(seed)
         clean = [permutation(*pair(rng, 0.0), summarize) for _ in range(draws)]
-        steps = -stats.norm.ppf(ALPHA) + stats.norm.ppf(0.8)
-        detectable = steps * float(np.median([one.spread for one in clean]))
+        spread = float(np.median([one.spread for one in clean]))
+        detectable = detectable_drop_of_summary(spread, alpha=ALPHA, power=0.8)
         shift = float(
             optimize.brentq(lambda x, least=detectable: drop(x) - least, -1, 8, xtol=0.002)
         )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from typing import Any
+
 import pytest
+from torch import nn
 
 from qreg.check.records import AttemptOutcome, InputShape
-from qreg.check.run import CheckRequest, check
+from qreg.check.run import CheckRequest, _attempt, check
 
 
 def test_what_onnxruntime_runs_is_tried_on_onnxruntime() -> None:
@@ -15,3 +20,39 @@ def test_what_onnxruntime_runs_is_tried_on_onnxruntime() -> None:
     request = CheckRequest("simple_cnn", ("ort-fp32",), "x86", inputs=inputs, tracing=False)
     (attempt,) = check(request).attempts
     assert attempt.outcome is AttemptOutcome.WORKS, attempt
+
+
+class _Ending(nn.Module):
+    def forward(self, x: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ending() -> nn.Module:
+    return _Ending()
+
+
+def aborting() -> nn.Module:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return nn.Identity()
+
+
+@pytest.mark.parametrize(("factory", "what"), [("aborting", "factory"), ("ending", "model")])
+def test_a_process_that_the_models_own_code_ends(factory: str, what: str) -> None:
+    inputs = (InputShape((4,)),)
+    request = CheckRequest(
+        f"{__name__}:{factory}", ("dynamic",), "x86", inputs=inputs, tracing=False
+    )
+    report = check(request)
+    (remark,), (attempt,) = report.contract, report.attempts
+    assert f"the {what} ended the process" in remark.text
+    assert "SIGKILL" in remark.text
+    assert f"the {what} ends the process" in attempt.reason
+    assert "PyTorch" not in f"{attempt.reason} {attempt.remedy}"
+
+
+def test_a_method_that_exceeds_its_time_is_given_more() -> None:
+    found = _attempt("static", {"died": "gave no result in 9 s", "details": "stacks"}, "")
+    assert (found.reason, found.outcome) == ("gave no result in 9 s", AttemptOutcome.BLOCKED)
+    assert "--timeout" in found.advice
+    crashed = _attempt("static", {"died": "was killed by SIGSEGV"}, "")
+    assert "PyTorch's own fault" in crashed.advice

@@ -133,3 +133,11 @@ def test_a_weight_that_a_hook_computes(name: str, way: str) -> None:
     assert found.operator == way
     assert f"remove_{way}" in found.remedy
     assert found.instead
+
+
+def test_an_assert_in_forward() -> None:
+    text = "symbolically traced variables cannot be used as inputs to control flow"
+    code = "assert h % self.groups == 0"
+    found = diagnose(Raised(("TraceError",), text, tracer=Tracer.FX, code=code))
+    assert (found.operator, "torch._assert" in found.remedy) == ("if", True)
+    assert "an assert" in found.reason

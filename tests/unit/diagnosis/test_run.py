@@ -163,3 +163,17 @@ def test_code_of_pytorchs_requirements_is_no_authors() -> None:
         frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     assert frames[-1] == __file__
     assert [file for file in frames if _is_authors(file)] == [__file__] * (len(frames) - 1)
+
+
+def test_an_assert_is_quoted_as_one() -> None:
+    class Asserting(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert x.shape[1] == 3, "three channels"
+            return x
+
+    try:
+        fx.symbolic_trace(Asserting())
+    except fx.proxy.TraceError as error:
+        found = diagnosis_of(error)
+    assert "an assert" in found.reason
+    assert "three channels" in found.reason

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from qreg.stats.of_sums import OfSums
-from qreg.stats.permutation import EXACT, permutation
+from qreg.stats.permutation import EXACT, GROWTH, detectable_drop_of_summary, permutation
 from qreg.stats.sign_flip import sign_flip
 from qreg.tasks.summaries import f1, mean_iou, ratio_of_sums
 
@@ -127,3 +127,19 @@ def test_sums_of_all_exchanged_sets_at_once_give_the_same(summarize: OfSums, cou
     one_by_one = [summarize.one(each) for each in sums]
     assert summarize.many(sums) == pytest.approx(one_by_one, rel=1e-12)
     assert summarize.times(-1.0)(now) == -summarize(now)
+
+
+def test_the_detectable_drop_allows_for_the_spread_that_a_drop_brings() -> None:
+    """Errors of words: a model that makes more of them also varies more."""
+    rng = np.random.default_rng(3)
+    words = 1 + (np.abs(rng.normal(size=200)) * 20).astype(np.int64)
+
+    def spread(rate: float) -> float:
+        drawn = [np.stack([-rng.binomial(words, p), words], axis=1) for p in (rate, 0.12)]
+        return permutation(drawn[0], drawn[1], ratio_of_sums).spread
+
+    clean = float(np.median([spread(0.12) for _ in range(9)]))
+    drop = detectable_drop_of_summary(clean, alpha=0.05, power=0.8)
+    wider = float(np.median([spread(0.12 + drop) for _ in range(9)])) / clean
+    assert 1.02 < wider < GROWTH
+    assert drop == pytest.approx((1.6449 + 0.8416) * GROWTH * clean, rel=1e-3)
