@@ -32,12 +32,14 @@ class Labelled:
 
     Attributes:
         scored: one batch with its targets, and their dataset; None of random inputs.
+        computed: see `Samples.computed`.
     """
 
     batches: tuple[Inputs, ...]
     labels: torch.Tensor | None = None
     classes: int = 0
     scored: tuple[Batch, Dataset] | None = None
+    computed: bool = False
 
 
 @torch.no_grad()
@@ -85,15 +87,16 @@ def _task(model: nn.Module, given: Labelled) -> dict[str, Any]:
     batch, dataset = given.scored
     found = inputs.call(model, batch.inputs)
     misfit, remedy = _misfit(found, batch, dataset)
+    known: dict[str, Any] = {"task": dataset.task, "computed": given.computed}
     if not misfit:
-        return {"task": dataset.task}
+        return known
     if remedy:
-        return {"task": dataset.task, "misfit": misfit, "remedy": remedy}
+        return {**known, "misfit": misfit, "remedy": remedy}
     others = (replace(dataset, task=name) for name in TASKS.names())
     fitting = [one.task for one in others if not _misfit(found, batch, one)[0]]
     # what needs no targets fits everything
     told = [name for name in fitting if not get_task(name).against_reference]
-    return {"task": dataset.task, "misfit": misfit, "fitting": tuple(told or fitting)}
+    return {**known, "misfit": misfit, "fitting": tuple(told or fitting)}
 
 
 def _misfit(found: Any, batch: Batch, dataset: Dataset) -> tuple[str, str]:

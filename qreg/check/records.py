@@ -173,6 +173,7 @@ class ObservedModel:
         misfit: why it cannot, "" if it can.
         remedy: what to do about it; "" where another task is to be named.
         fitting: the tasks that can, where it cannot.
+        computed: whether the samples are floats that the dataset computes, without a digest.
         fx, export: why torch.fx cannot trace it or torch.export not export it, "" if it can.
     """
 
@@ -196,6 +197,7 @@ class ObservedModel:
     fitting: tuple[str, ...] = ()
     fx: str = ""
     export: str = ""
+    computed: bool = False
 
 
 @dataclass(frozen=True)

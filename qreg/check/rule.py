@@ -161,6 +161,16 @@ def _notes(seen: ObservedModel) -> list[Remark]:
                 seen.repeated[0][0],
             )
         )
+    if seen.computed:
+        found.append(
+            Remark(
+                "samples",
+                RemarkLevel.NOTE,
+                "the dataset computes its floats: another CPU rounds them differently, and the "
+                "gate there calls the samples others",
+                "give the dataset a method digest(index) of the raw item: bytes, text or a number",
+            )
+        )
     if seen.fx and not seen.export:
         found.append(
             Remark(

@@ -177,7 +177,7 @@ def _given(request: CheckRequest) -> Labelled:
     size = max(2, min(_BATCH, len(samples)))
     batches = tuple(batch.inputs for batch in samples.batches(size))
     scored = (samples.first(_BATCH), dataset)
-    return Labelled(batches, labels, len(dataset.classes), scored)
+    return Labelled(batches, labels, len(dataset.classes), scored, samples.computed)
 
 
 def random_inputs(request: CheckRequest) -> list[Inputs]:

@@ -147,6 +147,15 @@ def shapes(inputs: Inputs) -> str:
     )
 
 
+def has_floats(value: Any) -> bool:
+    """Whether a tensor of it, however nested, is of floating point."""
+    if isinstance(value, Mapping):
+        return any(has_floats(each) for each in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(has_floats(each) for each in value)
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
 def digest(value: Any, crc: int = 0) -> int:
     """CRC-32 of one sample: dtype, shape and content, of whatever nesting."""
     if isinstance(value, torch.Tensor):

@@ -37,6 +37,7 @@ class ItemStore:
         threads: number of items read concurrently; 1 where `read` is a user's code.
         notes: conversions of an unusual item.
         text: what the item at a position reads as, for reports.
+        computed: whether code that is not qreg's computes the items.
     """
 
     read: Callable[[int], Item]
@@ -46,6 +47,7 @@ class ItemStore:
     threads: int = 1
     notes: dict[int, str] = field(default_factory=dict)
     text: Callable[[int], str] | None = None
+    computed: bool = False
     _digests: dict[int, int] = field(default_factory=dict)
     _kept: dict[int, Item] = field(default_factory=dict)
     _bytes: int = 0
@@ -156,6 +158,13 @@ class ItemSamples(Samples):
     def digests(self) -> tuple[int, ...]:
         """CRC-32 of each sample's content."""
         return tuple(self.store.digest_of(int(position)) for position in self.positions)
+
+    @property
+    def computed(self) -> bool:
+        """Whether they are floats that code computes, and nothing tells what they are made of."""
+        store = self.store
+        known = not store.computed or store.digest is not None or not len(self)
+        return not known and ins.has_floats(store.item(int(self.positions[0])))
 
     @property
     def notes(self) -> tuple[str, ...]:

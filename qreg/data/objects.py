@@ -112,6 +112,7 @@ def _samples(name: str, split: str, items: Any) -> Samples:
         collate=getattr(items, "collate_fn", None) or default_collate,
         digest=_digest_of(name, split, items),
         text=_text_of(items),
+        computed=True,
     )
     every = np.arange(count)
     _check_repeats(store, count)

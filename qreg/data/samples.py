@@ -58,6 +58,11 @@ class Samples(ABC):
         """Conversions of unusual samples: "3 images: 16-bit grey scaled"."""
         return ()
 
+    @property
+    def computed(self) -> bool:
+        """Whether content is only known as floats that code computes, by this CPU's rounding."""
+        return False
+
     def text(self, row: int) -> str:  # noqa: ARG002 - for those that have texts
         """What the sample at a position reads as; "" where its source does not say."""
         return ""

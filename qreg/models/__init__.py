@@ -51,6 +51,7 @@ _SHIPPED = frozenset(MODELS.names())
 _WEIGHTS: dict[str, ModelSource] = {}
 _FILES: dict[str, str] = {}
 _FACTORIES: dict[str, str] = {}
+_RENAMED: dict[str, str] = {}
 
 
 def define_models(sources: Iterable[ModelSource]) -> None:
@@ -60,6 +61,12 @@ def define_models(sources: Iterable[ModelSource]) -> None:
     _FILES.clear()
     _FACTORIES.clear()
     _FACTORIES.update((name, one.factory) for name, one in defined.items())
+    _RENAMED.clear()
+    _RENAMED.update(
+        (name, one.factory)
+        for name, one in defined.items()
+        if name != one.factory and not (one.arguments or one.weights)
+    )
     _FILES.update((n, one.factory) for n, one in defined.items() if is_file_name(one.factory))
     _WEIGHTS.update((name, one) for name, one in defined.items() if one.weights)
     MODELS.define(
@@ -95,6 +102,11 @@ def needs_torchvision(name: str) -> bool:
     """Whether building a model imports torchvision, as far as its name says."""
     source = _FACTORIES.get(name, name)
     return source == "mobilenet_v2" or source.startswith(("torchvision:", "torchvision."))
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """A model's name, and its factory's where the name stands for that with nothing changed."""
+    return (name, _RENAMED[name]) if name in _RENAMED else (name,)
 
 
 def _file_behind(name: str) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 from qreg.data.files import file_sha256
 from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
 from qreg.files import folder_locked, read_regular, resolved, shipped_folder, write_atomically
+from qreg.models import names_of
 from qreg.records.case import file_part
 from qreg.records.method import CheckpointKind
 from qreg.training.recipe import Recipe, read_recipe, recipe_text
@@ -42,12 +43,13 @@ def checkpoint_path(folder: Path, model: str, dataset: str, kind: CheckpointKind
 def find_checkpoint(
     folders: tuple[Path, ...], model: str, dataset: str, kind: CheckpointKind
 ) -> Path:
-    """The first of the folders' files for this checkpoint.
+    """The first of the folders' files for this checkpoint, by the model's name or its factory's.
 
     Raises:
         MissingCheckpointError: none has it.
     """
-    tried = [checkpoint_path(folder, model, dataset, kind) for folder in folders]
+    names = names_of(model)
+    tried = [checkpoint_path(folder, name, dataset, kind) for name in names for folder in folders]
     for path in tried:
         if path.exists():
             return path

@@ -154,3 +154,8 @@ def test_a_label_that_is_no_output_names_no_other_task() -> None:
     seen = ObservedModel(task="sequence", misfit="labels go from -1 to 9", remedy="padding=-1")
     (remark,) = contract_remarks(seen)
     assert (remark.level, remark.advice) == (RemarkLevel.BROKEN, "padding=-1")
+
+
+def test_floats_that_the_dataset_computes_are_told_of_a_digest() -> None:
+    (remark,) = contract_remarks(ObservedModel(computed=True))
+    assert (remark.level, "digest(index)" in remark.advice) == (RemarkLevel.NOTE, True)

@@ -202,6 +202,29 @@ def test_a_dataset_says_what_its_raw_content_is() -> None:
     assert _samples(Subset(Described(), [4, 2])).digests() == (found[1], found[2])
 
 
+class Floats(Described):
+    def __getitem__(self, index: int) -> Any:
+        return torch.full((2,), 0.1 * index), 0
+
+
+class Whole(TorchDataset[Any]):
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        return {"ids": torch.tensor([index, 1])}, 0
+
+
+class OnlyFloats(Whole):
+    def __getitem__(self, index: int) -> Any:
+        return {"ids": torch.tensor([index, 1]), "mask": torch.ones(2)}, 0
+
+
+def test_what_is_only_known_as_computed_floats() -> None:
+    found = [_samples(one).computed for one in (Floats(), Whole(), OnlyFloats())]
+    assert found == [False, False, True]
+
+
 def _fails(index: int) -> Any:
     raise OSError("gone")
 

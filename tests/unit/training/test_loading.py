@@ -19,7 +19,9 @@ from qreg.models import build_model, define_models
 from qreg.models.source import ModelSource
 from qreg.quantization import Context, get_method
 from qreg.quantization.engines import default_engine, use_engine
+from qreg.records.method import CheckpointKind
 from qreg.records.weights import WeightsSource
+from qreg.training.checkpoints import find_checkpoint
 from qreg.training.loading import load_trained
 from qreg.training.recipe import Recipe, default_recipe
 from qreg.training.run import make_checkpoint
@@ -240,3 +242,23 @@ def test_a_last_batch_of_one_joins_the_one_before_it(train: Callable[..., Recipe
 def test_a_model_that_flattens_with_view_trains(train: Callable[..., Recipe]) -> None:
     assert train("fp32", "view").test_correct > 0
     assert train("fp32", "grey_view").test_correct > 0
+
+
+def test_a_model_renamed_in_the_table_finds_its_factorys_checkpoint(
+    train: Callable[..., Recipe], tmp_path: Path, colours: Path
+) -> None:
+    train("fp32", "random")
+    dataset, folders = get_dataset(str(colours)).name, (tmp_path / "out",)
+    factory = "own_nets:random"
+
+    def loaded(source: ModelSource) -> WeightsSource:
+        define_models([source])
+        build = partial(build_model, source.name)
+        return load_trained(source.name, dataset, CheckpointKind.FP32, folders, build)[1].source
+
+    assert loaded(ModelSource("own", factory)) is WeightsSource.CHECKPOINT
+    # another structure is another model: its checkpoint has its own name
+    wider = ModelSource("wide", factory, (("width", 3),))
+    define_models([wider])
+    with pytest.raises(MissingCheckpointError, match="wide"):
+        find_checkpoint(folders, "wide", dataset, CheckpointKind.FP32)
