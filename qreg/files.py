@@ -139,11 +139,11 @@ def open_regular(path: Path | str, *, most: int | None = None) -> BinaryIO:
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def _check_regular(found: os.stat_result, path: Path | str, most: int | None) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, f"no file, but {_what(found.st_mode)}", str(path))
-    if most is not None and found.st_size > most:
-        text = f"{found.st_size:,} bytes, and at most {most:,} are read"
+def _check_regular(status: os.stat_result, path: Path | str, most: int | None) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, f"no file, but {_what(status.st_mode)}", str(path))
+    if most is not None and status.st_size > most:
+        text = f"{status.st_size:,} bytes, and at most {most:,} are read"
         raise OSError(errno.EFBIG, text, str(path))
 
 

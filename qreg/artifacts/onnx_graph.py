@@ -302,16 +302,18 @@ class OnnxGraph:
         bias, _ = self._stored_at(_input(node, bias_at)) if bias_at is not None else ("", None)
         return name, bias, quantizer
 
-    def _block_zero_points(self, node: Any, found: Quantizer, bits: int, zero: str) -> Quantizer:
+    def _block_zero_points(
+        self, node: Any, quantizer: Quantizer, bits: int, zero: str
+    ) -> Quantizer:
         """Zero points of MatMulNBits: packed like its codes, else the middle of their range."""
-        zeros = [2 ** (bits - 1)] * len(found.scales)
+        zeros = [2 ** (bits - 1)] * len(quantizer.scales)
         if zero in self.stored and bits == 4:
             packed = self.array(zero).view(np.uint8).reshape(-1)
             both = np.stack((packed & 15, packed >> 4), axis=-1)
             columns = _attribute(node, "N") or 1
-            rows = both.reshape(columns, -1)[:, : len(found.scales) // columns]
+            rows = both.reshape(columns, -1)[:, : len(quantizer.scales) // columns]
             zeros = [int(one) for one in rows.ravel()]
-        return Quantizer("per_block_affine", f"uint{bits}", found.scales, tuple(zeros))
+        return Quantizer("per_block_affine", f"uint{bits}", quantizer.scales, tuple(zeros))
 
     def _integer_quantizer(self, node: Any, weight: str) -> Quantizer | None:
         """A ConvInteger's or MatMulInteger's weight scale stands next to the codes by name."""

@@ -88,26 +88,26 @@ def _as_stored(weight: Array | None, shape: tuple[int, ...]) -> tuple[Array, int
 
 
 def _restore_weight(
-    graph: OnnxGraph, found: OnnxLayer, wanted: Layer, weight: Array | None
+    graph: OnnxGraph, layer: OnnxLayer, wanted: Layer, weight: Array | None
 ) -> bool:
     quantizer = wanted.weight
-    if not found.weight or quantizer is None or quantizer.dtype not in _LIMITS:
+    if not layer.weight or quantizer is None or quantizer.dtype not in _LIMITS:
         return False
-    same_codes = graph.digest(found.weight) == wanted.weight_digest
+    same_codes = graph.digest(layer.weight) == wanted.weight_digest
     codes = None
     if not same_codes:
-        shaped = _as_stored(weight, graph.array(found.weight).shape)
+        shaped = _as_stored(weight, graph.array(layer.weight).shape)
         if shaped is None:
             return False
         codes = _quantized(*shaped, quantizer)
-        if dtype_name(graph.stored[found.weight]) == "float32":  # left float
-            return _insert_weight(graph, found, codes, shaped[1], quantizer)
-    scale, zero = _weight_parameters(graph, found)
+        if dtype_name(graph.stored[layer.weight]) == "float32":  # left float
+            return _insert_weight(graph, layer, codes, shaped[1], quantizer)
+    scale, zero = _weight_parameters(graph, layer)
     changed = _store(graph, scale, np.array(quantizer.scales))
     if zero in graph.stored:
         zeros = np.resize(np.array(quantizer.zero_points), graph.array(zero).size)
         changed = _store(graph, zero, zeros) or changed
-    return (codes is not None and _store(graph, found.weight, codes)) or changed
+    return (codes is not None and _store(graph, layer.weight, codes)) or changed
 
 
 def _quantized(weight: Array, axis: int, quantizer: Quantizer) -> Array:
@@ -121,64 +121,64 @@ def _quantized(weight: Array, axis: int, quantizer: Quantizer) -> Array:
 
 
 def _insert_weight(
-    graph: OnnxGraph, found: OnnxLayer, codes: Array, axis: int, quantizer: Quantizer
+    graph: OnnxGraph, layer: OnnxLayer, codes: Array, axis: int, quantizer: Quantizer
 ) -> bool:
     """Store a float weight as codes behind DequantizeLinear, as the baseline's graph does."""
     from onnx import helper
 
-    names = [f"{found.weight}{end}" for end in (_CODES, _SCALE, _ZERO)]
+    names = [f"{layer.weight}{end}" for end in (_CODES, _SCALE, _ZERO)]
     many = len(quantizer.scales) > 1
     scales, zeros = np.array(quantizer.scales, np.float32), np.array(quantizer.zero_points)
     zeros = zeros.astype(codes.dtype)
     values = (codes, scales if many else scales[0], zeros if many else zeros[0])
     for name, value in zip(names, values, strict=True):
         graph.model.graph.initializer.append(_tensor(np.asarray(value), name))
-    output = f"{found.weight}{_BEFORE}"
+    output = f"{layer.weight}{_BEFORE}"
     given = {"axis": axis} if many else {}
     nodes = graph.model.graph.node
     node = helper.make_node("DequantizeLinear", names, [output], **given)
-    nodes.insert(list(nodes).index(found.node), node)
-    for place, name in enumerate(found.node.input):
-        if name == found.weight:
-            found.node.input[place] = output
+    nodes.insert(list(nodes).index(layer.node), node)
+    for place, name in enumerate(layer.node.input):
+        if name == layer.weight:
+            layer.node.input[place] = output
     return True
 
 
-def _weight_parameters(graph: OnnxGraph, found: OnnxLayer) -> tuple[str, str]:
+def _weight_parameters(graph: OnnxGraph, layer: OnnxLayer) -> tuple[str, str]:
     """Names of the stored scale and zero point of a weight's codes."""
-    node = next((n for n in graph.users[found.weight] if n.op_type == "DequantizeLinear"), None)
-    places = (1, 2) if node is not None else ON_CODES.get(found.node.op_type, ((0, 0), None))[0]
-    node = node if node is not None else found.node
+    node = next((n for n in graph.users[layer.weight] if n.op_type == "DequantizeLinear"), None)
+    places = (1, 2) if node is not None else ON_CODES.get(layer.node.op_type, ((0, 0), None))[0]
+    node = node if node is not None else layer.node
     if places == (0, 0):  # ConvInteger, MatMulInteger
-        return f"{found.weight.removesuffix('_quantized')}_scale", _input(node, 3)
+        return f"{layer.weight.removesuffix('_quantized')}_scale", _input(node, 3)
     return _input(node, places[0]), _input(node, places[1])
 
 
-def _restore_output(graph: OnnxGraph, found: OnnxLayer, wanted: Quantizer | None) -> bool:
-    if found.quantizer == wanted or (wanted is not None and len(wanted.scales) != 1):
+def _restore_output(graph: OnnxGraph, layer: OnnxLayer, wanted: Quantizer | None) -> bool:
+    if layer.quantizer == wanted or (wanted is not None and len(wanted.scales) != 1):
         return False
     if wanted is None:
-        return _remove_output(graph, found)
-    if found.quantizer is None:
-        return _insert_output(graph, found, wanted)
-    scale, zero = _output_parameters(graph, found)
+        return _remove_output(graph, layer)
+    if layer.quantizer is None:
+        return _insert_output(graph, layer, wanted)
+    scale, zero = _output_parameters(graph, layer)
     changed = _store(graph, scale, np.array(wanted.scales))
     return _store(graph, zero, np.array(wanted.zero_points)) or changed
 
 
-def _output_parameters(graph: OnnxGraph, found: OnnxLayer) -> tuple[str, str]:
-    maker = graph.producer[found.output]
+def _output_parameters(graph: OnnxGraph, layer: OnnxLayer) -> tuple[str, str]:
+    maker = graph.producer[layer.output]
     if maker.op_type == "QuantizeLinear":
         return _input(maker, 1), _input(maker, 2)
     places = CODES_OUT.get(maker.op_type) or ON_CODES.get(maker.op_type, ((0, 0), None))[1]
     return (_input(maker, places[0]), _input(maker, places[1])) if places else ("", "")
 
 
-def _insert_output(graph: OnnxGraph, found: OnnxLayer, wanted: Quantizer) -> bool:
+def _insert_output(graph: OnnxGraph, layer: OnnxLayer, wanted: Quantizer) -> bool:
     """Quantize and dequantize a float output, as the baseline's graph does."""
     from onnx import helper
 
-    name, node = found.output, graph.producer.get(found.output)
+    name, node = layer.output, graph.producer.get(layer.output)
     if node is None or wanted.dtype not in _LIMITS:
         return False
     before, codes, scale, zero = (f"{name}{x}" for x in (_BEFORE, _CODES, _SCALE, _ZERO))
@@ -194,15 +194,15 @@ def _insert_output(graph: OnnxGraph, found: OnnxLayer, wanted: Quantizer) -> boo
     return True
 
 
-def _remove_output(graph: OnnxGraph, found: OnnxLayer) -> bool:
+def _remove_output(graph: OnnxGraph, layer: OnnxLayer) -> bool:
     """Let what follows a layer take its float output."""
-    quantize = graph.producer.get(found.output)
-    if quantize is None or quantize.op_type != "QuantizeLinear" or found.quantizer is None:
+    quantize = graph.producer.get(layer.output)
+    if quantize is None or quantize.op_type != "QuantizeLinear" or layer.quantizer is None:
         return False
-    users = graph.users.get(found.output, [])
+    users = graph.users.get(layer.output, [])
     if not users or any(node.op_type != "DequantizeLinear" for node in users):
         return False
-    instead = _clipping(graph, quantize, found.quantizer)
+    instead = _clipping(graph, quantize, layer.quantizer)
     for dequantize in users:
         dequantize.op_type = "Identity"
         del dequantize.input[1:]

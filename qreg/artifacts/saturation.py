@@ -84,10 +84,10 @@ def _sites(model: OnnxModel) -> Iterator[_Site]:
 
 
 def _count(
-    model: OnnxModel, site: _Site, found: dict[str, Any], *, halved: bool
+    model: OnnxModel, site: _Site, outputs: dict[str, Any], *, halved: bool
 ) -> LayerSaturation:
-    codes = found[site.codes]
-    zero = int(found[site.zero_point].reshape(-1)[0])
+    codes = outputs[site.codes]
+    zero = int(outputs[site.zero_point].reshape(-1)[0])
     shift = 128 if str(codes.dtype).endswith(".int8") else 0  # the kernel flips the sign bit
     values = codes.numpy().astype(np.int64) + shift
     weight = np.rint(site.weight / 2).astype(np.int64) if halved else site.weight

@@ -69,21 +69,21 @@ _known: dict[str, Sidecars] = {}
 _MOST_KNOWN, _LONGEST_KNOWN = 1 << 14, 1 << 10
 
 
-def _sidecars(found: Any) -> Sidecars:
+def _sidecars(value: Any) -> Sidecars:
     try:
-        text = repr(found)
+        text = repr(value)
     except (RecursionError, ValueError):  # nested deeply, or a number of thousands of digits
-        return _decoded(found)
+        return _decoded(value)
     known = _known.get(text)
     if known is None:
-        known = _decoded(found)
+        known = _decoded(value)
         if len(_known) < _MOST_KNOWN and len(text) < _LONGEST_KNOWN:
             _known[text] = known
     return known
 
 
-def _decoded(found: Any) -> Sidecars:
-    sidecars: Sidecars = _SIDECARS(found)
+def _decoded(value: Any) -> Sidecars:
+    sidecars: Sidecars = _SIDECARS(value)
     return sidecars
 
 
@@ -121,21 +121,21 @@ def _check_entries(
             raise MismatchError("each environment once", "one twice", key=f"{key}.environment")
 
 
-def _check_format(found: Any) -> None:
-    if type(found) is not dict:
-        raise MismatchError("an object", type(found).__name__)
-    number = found.get("format")
+def _check_format(value: Any) -> None:
+    if type(value) is not dict:
+        raise MismatchError("an object", type(value).__name__)
+    number = value.get("format")
     if type(number) is not int or not 1 <= number <= FORMAT:
         raise MismatchError(f"{FORMAT}, the newest this qreg reads", f"{number!r}", key="format")
-    if number < 3 and any("score" in entry for entry in _entries(found)):
+    if number < 3 and any("score" in entry for entry in _entries(value)):
         raise MismatchError(f"no scores in format {number}", "some", key="entries")
-    if number == 1 and "promises" in found:
+    if number == 1 and "promises" in value:
         raise MismatchError("no promises in format 1", "some", key="promises")
 
 
-def _entries(found: dict[str, Any]) -> list[dict[str, Any]]:
+def _entries(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The plain entries, as far as they look like some."""
-    entries = found.get("entries")
+    entries = result.get("entries")
     return [one for one in entries if type(one) is dict] if type(entries) is list else []
 
 

@@ -148,8 +148,8 @@ class BaselineReader:
         return CorruptFileError(where, expected=error.expected, found=error.found, hint=hint)
 
 
-def _state(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def _names(name: str, case: Case) -> bool:

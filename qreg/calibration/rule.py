@@ -55,17 +55,17 @@ def enough(sizes: Sequence[SizeSummary], within: float) -> int | None:
     return found
 
 
-def drift(test: Array, held: Array) -> tuple[float, float]:
+def drift(test: Array, calibration: Array) -> tuple[float, float]:
     """The probability that a test sample's value is the larger one, and the two-sided p-value.
 
     Args:
-        test, held: one number a sample, (N,) and (M,).
+        test, calibration: one number a sample, (N,) and (M,).
     """
     from scipy import stats
 
-    found = stats.mannwhitneyu(test, held, alternative="two-sided", method="asymptotic")
+    found = stats.mannwhitneyu(test, calibration, alternative="two-sided", method="asymptotic")
     p_value = float(found.pvalue)
-    larger = float(found.statistic) / (len(test) * len(held))
+    larger = float(found.statistic) / (len(test) * len(calibration))
     return larger, p_value if math.isfinite(p_value) else 1.0
 
 

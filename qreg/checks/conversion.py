@@ -28,72 +28,77 @@ def judge_qat(observed: QatObservation) -> Iterator[Finding]:
         yield from _judge_steps(observed.training)
 
 
-def _judge_ranges(seen: Conversion) -> Iterator[Finding]:
-    if not seen.ranges:
+def _judge_ranges(conversion: Conversion) -> Iterator[Finding]:
+    if not conversion.ranges:
         return
-    first, more = seen.ranges[0], len(seen.ranges) - 1
+    first, more = conversion.ranges[0], len(conversion.ranges) - 1
     yield Finding(
         check=Check.CONVERSION,
         outcome=Outcome.REGRESSED,
         expected=f"the fake-quantizer's {first.expected}",
         observed=f"{first.observed} in the converted model",
         allowed="the ranges that were learned, kept by conversion",
-        where=first.site + (f" and {more} more of {seen.sites} sites" if more else ""),
+        where=first.site + (f" and {more} more of {conversion.sites} sites" if more else ""),
     )
 
 
-def _judge_outputs(seen: Conversion) -> Iterator[Finding]:
+def _judge_outputs(conversion: Conversion) -> Iterator[Finding]:
     """The converted model may be as far from the prepared one as that is from float, and a bit."""
-    allowed = seen.noise_db - CONVERSION_DB
-    if seen.sqnr_db >= allowed:
+    allowed = conversion.noise_db - CONVERSION_DB
+    if conversion.sqnr_db >= allowed:
         return
-    flips = "" if seen.flips is None else f", {seen.flips} of {seen.samples} samples flipped"
+    flips = (
+        ""
+        if conversion.flips is None
+        else f", {conversion.flips} of {conversion.samples} samples flipped"
+    )
     yield Finding(
         check=Check.CONVERSION,
         outcome=Outcome.REGRESSED,
         expected="the outputs of the prepared (fake-quantized) model",
-        observed=f"outputs {seen.sqnr_db:.1f} dB from them{flips}",
-        allowed=f"at least {allowed:.1f} dB: fake quantization changes {seen.noise_db:.1f} dB",
+        observed=f"outputs {conversion.sqnr_db:.1f} dB from them{flips}",
+        allowed=f"at least {allowed:.1f} dB: fake quantization changes "
+        f"{conversion.noise_db:.1f} dB",
         where="the converted model",
     )
 
 
-def _judge_modules(seen: TrainingSteps) -> Iterator[Finding]:
-    if not seen.deviations:
+def _judge_modules(steps: TrainingSteps) -> Iterator[Finding]:
+    if not steps.deviations:
         return
-    first = seen.deviations[0]
-    sites = len({one.site for one in seen.deviations})
+    first = steps.deviations[0]
+    sites = len({one.site for one in steps.deviations})
     yield Finding(
         check=Check.TRAINING,
         outcome=Outcome.REGRESSED,
         expected=f"{first.what}: {first.expected:.6g}",
         observed=f"{first.observed:.6g}",
         allowed="what fake quantization and its straight-through gradient are defined as",
-        where=first.site + (f" and {sites - 1} more of {seen.modules}" if sites > 1 else ""),
+        where=first.site + (f" and {sites - 1} more of {steps.modules}" if sites > 1 else ""),
     )
 
 
-def _judge_steps(seen: TrainingSteps) -> Iterator[Finding]:
-    if seen.raised:
-        yield _finding("a step of training", seen.raised, "no exception")
+def _judge_steps(steps: TrainingSteps) -> Iterator[Finding]:
+    if steps.raised:
+        yield _finding("a step of training", steps.raised, "no exception")
         return
     apart = [
         abs(own - other) / max(abs(other), 1e-12)
-        for own, other in zip(seen.losses, seen.expected, strict=False)
+        for own, other in zip(steps.losses, steps.expected, strict=False)
     ]
-    if len(apart) < len(seen.expected) or max(apart) > TRAINING_LOSS:
-        own, other = (", ".join(f"{x:.6g}" for x in one) for one in (seen.losses, seen.expected))
+    if len(apart) < len(steps.expected) or max(apart) > TRAINING_LOSS:
+        own, other = (", ".join(f"{x:.6g}" for x in one) for one in (steps.losses, steps.expected))
         yield _finding(f"losses {other}", own or "no number", f"within {TRAINING_LOSS:.0%}")
-    if seen.updates_apart > TRAINING_UPDATES:
+    if steps.updates_apart > TRAINING_UPDATES:
         yield _finding(
-            f"the weight updates of {len(seen.expected)} steps, by plain tensor operations",
-            f"updates that differ by {seen.updates_apart:.1%} of their norm",
+            f"the weight updates of {len(steps.expected)} steps, by plain tensor operations",
+            f"updates that differ by {steps.updates_apart:.1%} of their norm",
             f"at most {TRAINING_UPDATES:.0%}",
         )
-    if seen.ranges_apart > TRAINING_RANGES:
+    if steps.ranges_apart > TRAINING_RANGES:
         yield _finding(
             "the ranges observed in training",
-            f"{seen.where}: off by {seen.ranges_apart:.2%} of the range",
+            f"{steps.where}: off by {steps.ranges_apart:.2%} of the range",
             f"at most {TRAINING_RANGES:.2%}",
         )
 

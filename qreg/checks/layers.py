@@ -90,45 +90,51 @@ def _pairs(observed: Sequence[Layer], baseline: Sequence[Layer]) -> Pairs:
     return [(layer, there[layer.name]) for layer in observed if layer.name in there]
 
 
-def _moved_output(here: Layer, there: Layer, allowed: Tolerances) -> bool:
+def _moved_output(observed: Layer, baseline: Layer, allowed: Tolerances) -> bool:
     if allowed.exact:
-        return here.output_digest != there.output_digest or here.sqnr_db != there.sqnr_db
-    return abs(_sqnr_change(here, there)) > allowed.sqnr_db
+        return (
+            observed.output_digest != baseline.output_digest or observed.sqnr_db != baseline.sqnr_db
+        )
+    return abs(_sqnr_change(observed, baseline)) > allowed.sqnr_db
 
 
-def _moved_parameter(here: Layer, there: Layer, allowed: Tolerances) -> _Moved | None:
+def _moved_parameter(observed: Layer, baseline: Layer, allowed: Tolerances) -> _Moved | None:
     stored, exact = (0.0 if allowed.exact else STORED_SCALE), allowed.exact
-    moved = _moved_quantizer("weight", here.weight, there.weight, stored, 0) or _moved_quantizer(
-        "output", here.output, there.output, allowed.scale, allowed.zero_point
+    moved = _moved_quantizer(
+        "weight", observed.weight, baseline.weight, stored, 0
+    ) or _moved_quantizer(
+        "output", observed.output, baseline.output, allowed.scale, allowed.zero_point
     )
     if moved:
         return moved
-    same_scales = here.weight is not None and here.weight == there.weight
-    if (exact or same_scales) and here.weight_digest != there.weight_digest:
-        return _Moved("weight values", there.weight_digest or "none", here.weight_digest or "none")
-    if (exact or same_scales) and here.bias_digest != there.bias_digest:
-        return _Moved("bias", there.bias_digest or "none", here.bias_digest or "none")
+    same_scales = observed.weight is not None and observed.weight == baseline.weight
+    if (exact or same_scales) and observed.weight_digest != baseline.weight_digest:
+        return _Moved(
+            "weight values", baseline.weight_digest or "none", observed.weight_digest or "none"
+        )
+    if (exact or same_scales) and observed.bias_digest != baseline.bias_digest:
+        return _Moved("bias", baseline.bias_digest or "none", observed.bias_digest or "none")
     return None
 
 
 def _moved_quantizer(
-    what: str, here: Quantizer | None, there: Quantizer | None, scale: float, zero_point: int
+    what: str, observed: Quantizer | None, baseline: Quantizer | None, scale: float, zero_point: int
 ) -> _Moved | None:
-    if here == there:
+    if observed == baseline:
         return None
-    if here is None or there is None or _scheme(here) != _scheme(there):
-        return _Moved(what, _scheme(there), _scheme(here))
-    if len(here.scales) != len(there.scales):
-        return _Moved(what, f"{len(there.scales)} channels", f"{len(here.scales)} channels")
-    a, b = np.array(here.scales), np.array(there.scales)
+    if observed is None or baseline is None or _scheme(observed) != _scheme(baseline):
+        return _Moved(what, _scheme(baseline), _scheme(observed))
+    if len(observed.scales) != len(baseline.scales):
+        return _Moved(what, f"{len(baseline.scales)} channels", f"{len(observed.scales)} channels")
+    a, b = np.array(observed.scales), np.array(baseline.scales)
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = np.where(a == b, 0.0, np.abs(a - b) / np.abs(b))
-    zeros = np.abs(np.array(here.zero_points) - np.array(there.zero_points))
+    zeros = np.abs(np.array(observed.zero_points) - np.array(baseline.zero_points))
     if bool((apart <= scale).all() and (zeros <= zero_point).all()):
         return None
     worst = int(np.argmax(np.maximum(apart, zeros)))
     name = f"{what} of channel {worst}" if len(apart) > 1 else what
-    return _Moved(name, _one(there, worst), _one(here, worst))
+    return _Moved(name, _one(baseline, worst), _one(observed, worst))
 
 
 def _allowed_text(allowed: Tolerances) -> str:
@@ -146,10 +152,10 @@ def _one(quantizer: Quantizer, channel: int) -> str:
     return f"scale {quantizer.scales[channel]:.9g}, zero point {quantizer.zero_points[channel]}"
 
 
-def _sqnr_change(here: Layer, there: Layer) -> float:
-    if here.sqnr_db is None or there.sqnr_db is None:
+def _sqnr_change(observed: Layer, baseline: Layer) -> float:
+    if observed.sqnr_db is None or baseline.sqnr_db is None:
         return 0.0
-    return here.sqnr_db - there.sqnr_db
+    return observed.sqnr_db - baseline.sqnr_db
 
 
 def _output(layer: Layer, exact: bool) -> str:

@@ -94,11 +94,11 @@ def _bits(observed: Snapshot, baseline: Snapshot, shared: Shared) -> Iterator[Fi
         )
 
 
-def _moved_rows(here: Array, there: Array) -> int:
-    if here.shape != there.shape:
-        return len(here)
+def _moved_rows(observed: Array, baseline: Array) -> int:
+    if observed.shape != baseline.shape:
+        return len(observed)
     # by their bits, because 0.0 == -0.0
-    return int((here.view(np.uint32) != there.view(np.uint32)).any(axis=1).sum())
+    return int((observed.view(np.uint32) != baseline.view(np.uint32)).any(axis=1).sum())
 
 
 def _one_sided(observed: Logits, baseline: Logits, shared: Shared) -> int:
@@ -124,9 +124,9 @@ def _array(logits: Logits) -> Array:
     return flat.reshape(logits.count, logits.classes)
 
 
-def _db(here: Array, there: Array) -> float:
+def _db(observed: Array, baseline: Array) -> float:
     """10 log10 of the baseline's energy over the difference's."""
-    a, b = here.astype(np.float64), there.astype(np.float64)
+    a, b = observed.astype(np.float64), baseline.astype(np.float64)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return -math.inf
     noise, signal = np.square(a - b).sum(), np.square(b).sum()

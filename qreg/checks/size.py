@@ -51,9 +51,9 @@ def _key(tensor: TensorSize) -> Key:
     return tensor.layer, tensor.role.value, tensor.dtype
 
 
-def _where(changed: list[Key], here: dict[Key, int], there: dict[Key, int]) -> str:
+def _where(changed: list[Key], observed: dict[Key, int], baseline: dict[Key, int]) -> str:
     texts = [
-        f"{layer or 'model'} {role} {dtype}: {there.get(key, 0):,} -> {here.get(key, 0):,}"
+        f"{layer or 'model'} {role} {dtype}: {baseline.get(key, 0):,} -> {observed.get(key, 0):,}"
         for key in changed[:3]
         for layer, role, dtype in [key]
     ]

@@ -125,8 +125,8 @@ def _t_quantile(alpha: float, degrees: int) -> float:
     return float(-special.stdtrit(degrees, alpha))
 
 
-def _t_below(found: float, degrees: int) -> float:
-    """Probability that Student's t is at most `found`."""
+def _t_below(value: float, degrees: int) -> float:
+    """Probability that Student's t is at most `value`."""
     from scipy import special
 
-    return float(special.stdtr(degrees, found))
+    return float(special.stdtr(degrees, value))

@@ -107,7 +107,7 @@ def unpacked_size(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _archive(path: Path, found: str = "") -> Iterator[zipfile.ZipFile]:
+def _archive(path: Path, digest: str = "") -> Iterator[zipfile.ZipFile]:
     """An opened archive; whatever its readers raise of its content is one error."""
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
@@ -115,11 +115,11 @@ def _archive(path: Path, found: str = "") -> Iterator[zipfile.ZipFile]:
     except QregError:
         raise
     except Exception as error:  # a damaged archive makes its readers fail in every way there is
-        raise _unreadable(path, found, error) from error
+        raise _unreadable(path, digest, error) from error
 
 
-def _blocks(path: Path, name: str, found: str) -> Iterator[bytes]:
-    with _archive(path, found) as archive, archive.open(f"{name}.npy") as source:
+def _blocks(path: Path, name: str, digest: str) -> Iterator[bytes]:
+    with _archive(path, digest) as archive, archive.open(f"{name}.npy") as source:
         while block := source.read(_BLOCK):
             yield block
 
@@ -180,12 +180,12 @@ def _memory() -> int:
     return 1 << 62
 
 
-def _unreadable(path: Path, found: str, error: BaseException) -> CorruptFileError:
+def _unreadable(path: Path, digest: str, error: BaseException) -> CorruptFileError:
     text = (str(error) or type(error).__name__).partition("\n")[0][:200]
-    if isinstance(error, OSError) and not found:
+    if isinstance(error, OSError) and not digest:
         found = error.strerror or text
     else:
-        found = f"sha256 {found} ({text})" if found else text
+        found = f"sha256 {digest} ({text})" if digest else text
     return CorruptFileError(
         path,
         expected="a readable npz archive without pickled objects",

@@ -61,33 +61,34 @@ def open_archive(path: Path) -> Dataset:
     )
 
 
-def whole_labels(path: Path, name: str, found: npt.NDArray[Any]) -> Rows:
+def whole_labels(path: Path, name: str, values: npt.NDArray[Any]) -> Rows:
     """Labels (N,) as int64.
 
     Raises:
         DataError: they are not whole numbers 0, 1, ..., one a sample.
     """
-    if found.dtype.kind not in "iu" or found.ndim != 1:
+    if values.dtype.kind not in "iu" or values.ndim != 1:
         raise DataError(
-            f"{path}: {name} is {found.dtype} of shape {found.shape}",
-            hint=f"labels are whole numbers of shape ({len(found) if found.ndim else 'N'},)",
+            f"{path}: {name} is {values.dtype} of shape {values.shape}",
+            hint=f"labels are whole numbers of shape ({len(values) if values.ndim else 'N'},)",
         )
-    if len(found) and not (int(found.min()) >= 0 and int(found.max()) < MOST_CLASSES):
+    if len(values) and not (int(values.min()) >= 0 and int(values.max()) < MOST_CLASSES):
         raise DataError(
-            f"{path}: {name} reaches from {found.min()} to {found.max()}",
+            f"{path}: {name} reaches from {values.min()} to {values.max()}",
             hint="labels are 0 .. classes - 1",
         )
-    return found.astype(np.int64)
+    return values.astype(np.int64)
 
 
-def _names(path: Path, found: npt.NDArray[Any] | None) -> tuple[str, ...]:
-    if found is None:
+def _names(path: Path, values: npt.NDArray[Any] | None) -> tuple[str, ...]:
+    if values is None:
         return ()
-    if found.ndim != 1 or found.dtype.kind not in "Uiu" or len(found) > MOST_CLASSES:
+    if values.ndim != 1 or values.dtype.kind not in "Uiu" or len(values) > MOST_CLASSES:
         raise DataError(
-            f"{path}: classes is {found.dtype} of shape {found.shape}", hint="give a list of names"
+            f"{path}: classes is {values.dtype} of shape {values.shape}",
+            hint="give a list of names",
         )
-    return tuple(map(str, found))
+    return tuple(map(str, values))
 
 
 def _three(path: Path, name: str, values: npt.NDArray[Any] | None, default: Three) -> Three:
@@ -130,15 +131,15 @@ def _need(path: Path, names: tuple[str, ...], arrays: Any, split: str) -> None:
             raise error(f"{path}: no array {name}", hint=_HINT)
 
 
-def _index(path: Path, name: str, found: npt.NDArray[Any] | None, count: int) -> Rows:
-    if found is None:
+def _index(path: Path, name: str, values: npt.NDArray[Any] | None, count: int) -> Rows:
+    if values is None:
         return np.arange(count)
-    if found.shape != (count,) or found.dtype.kind not in "iu" or (count and found.min() < 0):
+    if values.shape != (count,) or values.dtype.kind not in "iu" or (count and values.min() < 0):
         raise DataError(
-            f"{path}: {name} is {found.dtype} of shape {found.shape}",
+            f"{path}: {name} is {values.dtype} of shape {values.shape}",
             hint=f"canonical indices are whole numbers of shape ({count},)",
         )
-    return found.astype(np.int64)
+    return values.astype(np.int64)
 
 
 def _arrays(path: Path, headers: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> Dataset:

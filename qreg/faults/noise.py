@@ -69,10 +69,10 @@ def _last_sqnr(numerics: Numerics) -> float | None:
     return measured[-1] if measured and measured[-1] < EQUAL_DB else None
 
 
-def _fall(here: Layer, there: Layer) -> float:
-    if here.sqnr_db is None or there.sqnr_db is None:
+def _fall(observed: Layer, baseline: Layer) -> float:
+    if observed.sqnr_db is None or baseline.sqnr_db is None:
         return 0.0
-    return max(0.0, there.sqnr_db - here.sqnr_db)
+    return max(0.0, baseline.sqnr_db - observed.sqnr_db)
 
 
 def _quantizers(pairs: list[tuple[Layer, Layer]]) -> list[tuple[Quantizer, Quantizer]]:
@@ -80,13 +80,13 @@ def _quantizers(pairs: list[tuple[Layer, Layer]]) -> list[tuple[Quantizer, Quant
     return [(a, b) for a, b in both if a is not None and b is not None]
 
 
-def _scales(here: Quantizer, there: Quantizer) -> float:
-    if len(here.scales) != len(there.scales):
+def _scales(observed: Quantizer, baseline: Quantizer) -> float:
+    if len(observed.scales) != len(baseline.scales):
         return math.inf
-    return float(np.abs(np.array(here.scales) / np.array(there.scales) - 1.0).max())
+    return float(np.abs(np.array(observed.scales) / np.array(baseline.scales) - 1.0).max())
 
 
-def _zero_points(here: Quantizer, there: Quantizer) -> int:
-    if len(here.zero_points) != len(there.zero_points):
+def _zero_points(observed: Quantizer, baseline: Quantizer) -> int:
+    if len(observed.zero_points) != len(baseline.zero_points):
         return 0
-    return int(np.abs(np.array(here.zero_points) - np.array(there.zero_points)).max())
+    return int(np.abs(np.array(observed.zero_points) - np.array(baseline.zero_points)).max())

@@ -245,29 +245,29 @@ def _packed(folder: Path) -> dict[str, str]:
     }
 
 
-def _unpacked(found: dict[str, Any], record: Path | None) -> dict[str, Any]:
+def _unpacked(result: dict[str, Any], record: Path | None) -> dict[str, Any]:
     """What was found elsewhere; its recorded baselines are written here.
 
     A piece that ended otherwise is no catch of a fault, which is in a process of its own.
     """
     for how in ("died", "raised"):
-        if how in found:
-            return {"lost": found[how], "killed": False, "details": found.get("details", "")}
-    found = json.loads(found["text"])
-    for name, text in found.pop("recorded", {}).items():
+        if how in result:
+            return {"lost": result[how], "killed": False, "details": result.get("details", "")}
+    result = json.loads(result["text"])
+    for name, text in result.pop("recorded", {}).items():
         assert record is not None
         path = (record / name).resolve()
         if record.resolve() not in path.parents:
             raise QregError(f"{name} leads out of {record}")
         write_atomically(path, base64.b64decode(text))
-    return found
+    return result
 
 
-def _checked(found: dict[str, Any]) -> dict[str, Any]:
-    if "lost" in found:
-        ended = KilledError if found["killed"] else QregError
-        raise ended(f"a process of the proof {found['lost']}", details=found["details"])
-    return found
+def _checked(result: dict[str, Any]) -> dict[str, Any]:
+    if "lost" in result:
+        ended = KilledError if result["killed"] else QregError
+        raise ended(f"a process of the proof {result['lost']}", details=result["details"])
+    return result
 
 
 class KilledError(QregError):

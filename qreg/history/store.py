@@ -18,11 +18,11 @@ from qreg.speed.history.store import GATE, Damage, append_kind, read_kind
 Found = Sequence[tuple[Verdict, CaseDetail | None]]
 
 
-def gate_entries(found: Found, *, time: str, commit: str) -> tuple[GateEntry, ...]:
+def gate_entries(judged: Found, *, time: str, commit: str) -> tuple[GateEntry, ...]:
     """An entry for each judged case."""
     return tuple(
         _entry(verdict, detail or CaseDetail(verdict.case), time, commit)
-        for verdict, detail in found
+        for verdict, detail in judged
     )
 
 

@@ -279,10 +279,10 @@ class _Kinds(fx.Interpreter):
         return found
 
 
-def _tensors(found: Any) -> Iterable[torch.Tensor]:
-    if isinstance(found, torch.Tensor):
-        return [found]
-    nested = found.values() if isinstance(found, dict) else found
+def _tensors(value: Any) -> Iterable[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    nested = value.values() if isinstance(value, dict) else value
     return [t for one in nested for t in _tensors(one)] if isinstance(nested, (list, tuple)) else []
 
 

@@ -93,12 +93,12 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f}" if whole else "-"
 
 
-def _quality(found: Snapshot) -> str:
+def _quality(snapshot: Snapshot) -> str:
     """Accuracy in percent, or the summary of a task's scores with its name."""
-    if found.score is not None:
-        value = number(found.score.value, found.score.unit)
-        return f"{found.score.summary} {value} {found.score.unit}".strip()
-    return _percent(found.correct, len(found.predictions))
+    if snapshot.score is not None:
+        value = number(snapshot.score.value, snapshot.score.unit)
+        return f"{snapshot.score.summary} {value} {snapshot.score.unit}".strip()
+    return _percent(snapshot.correct, len(snapshot.predictions))
 
 
 def _accuracy(change: Proposal) -> str:
@@ -144,17 +144,17 @@ def _replaced(approval: Approval) -> str:
     )
 
 
-def _figures(found: Snapshot) -> tuple[str, ...]:
-    total, numerics = len(found.predictions), found.numerics
+def _figures(snapshot: Snapshot) -> tuple[str, ...]:
+    total, numerics = len(snapshot.predictions), snapshot.numerics
     return (
-        _quality(found)
-        if found.score
-        else f"accuracy {_percent(found.correct, total)} % ({found.correct} of {total}), "
+        _quality(snapshot)
+        if snapshot.score
+        else f"accuracy {_percent(snapshot.correct, total)} % ({snapshot.correct} of {total}), "
         f"{len(numerics.disagreements)} samples predicted differently from fp32",
-        f"file {found.size.file_bytes:,} bytes, weights {found.size.weight_bytes:,} bytes",
+        f"file {snapshot.size.file_bytes:,} bytes, weights {snapshot.size.weight_bytes:,} bytes",
         f"operators: {', '.join(f'{one.name} {one.count}' for one in numerics.operators)}",
-        f"weights: {parse_weights(found.checkpoint)}",
-        f"calibrated on {len(found.calibration)} samples, {len(found.warnings)} warnings, "
+        f"weights: {parse_weights(snapshot.checkpoint)}",
+        f"calibrated on {len(snapshot.calibration)} samples, {len(snapshot.warnings)} warnings, "
         f"logits of {numerics.logits.count} samples",
     )
 
@@ -170,12 +170,12 @@ def _layers(layers: Sequence[Layer]) -> Table:
     return table
 
 
-def _quantizer(found: Quantizer | None) -> str:
-    if found is None:
+def _quantizer(quantizer: Quantizer | None) -> str:
+    if quantizer is None:
         return "-"
-    if len(found.scales) > 1:
-        return f"{found.dtype} {len(found.scales)} channels"
-    return f"{found.dtype} {found.scales[0]:.4g}, {found.zero_points[0]}"
+    if len(quantizer.scales) > 1:
+        return f"{quantizer.dtype} {len(quantizer.scales)} channels"
+    return f"{quantizer.dtype} {quantizer.scales[0]:.4g}, {quantizer.zero_points[0]}"
 
 
 def promises_table(promises: Sequence[Promise]) -> Table:

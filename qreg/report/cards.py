@@ -110,17 +110,20 @@ def _markup(card: Card, *, full: bool) -> Markup:
     return Markup(text)
 
 
-def clip_text(found: Histogram) -> str:
+def clip_text(histogram: Histogram) -> str:
     """How much of the float values is not representable, now and in the baseline."""
-    if found.clipped_now is None:
+    if histogram.clipped_now is None:
         return "The quantization range is not one for the whole tensor, or it is float."
     before = ""
-    if found.clipped_before is not None:
-        before = f", in the baseline {found.clipped_before:.3%}"
-    ends = f" ({found.range_now[0]:.4g} to {found.range_now[1]:.4g})" if found.range_now else ""
-    return (
-        f"Clipped, outside of what the codes can represent{ends}: {found.clipped_now:.3%}{before}."
+    if histogram.clipped_before is not None:
+        before = f", in the baseline {histogram.clipped_before:.3%}"
+    ends = (
+        f" ({histogram.range_now[0]:.4g} to {histogram.range_now[1]:.4g})"
+        if histogram.range_now
+        else ""
     )
+    clipped = f"{histogram.clipped_now:.3%}{before}"
+    return f"Clipped, outside of what the codes can represent{ends}: {clipped}."
 
 
 def _sample(sample: SampleDetail) -> dict[str, Any]:

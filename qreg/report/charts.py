@@ -173,26 +173,26 @@ def decibels(value: float | None) -> str:
     return f"{value:.1f} dB"
 
 
-def histogram_chart(found: Histogram) -> Markup:
+def histogram_chart(histogram: Histogram) -> Markup:
     """Counts of the float model's values and of the quantized ones; what is clipped is marked."""
     # a logarithm, or the zeros of a ReLU would hide the rest
-    most = math.log10(1 + max(1, *found.floating, *found.quantized))
-    frame = _Frame(found.start, found.stop, 0.0, most * 1.05)
+    most = math.log10(1 + max(1, *histogram.floating, *histogram.quantized))
+    frame = _Frame(histogram.start, histogram.stop, 0.0, most * 1.05)
     parts: list[Markup] = []
-    if found.range_now:
-        parts += _clipped(frame, found)
-    step = (found.stop - found.start) / len(found.floating)
-    for kind, counts in (("floating", found.floating), ("quantized", found.quantized)):
-        places = [(frame.x(found.start), frame.y(0))]
+    if histogram.range_now:
+        parts += _clipped(frame, histogram)
+    step = (histogram.stop - histogram.start) / len(histogram.floating)
+    for kind, counts in (("floating", histogram.floating), ("quantized", histogram.quantized)):
+        places = [(frame.x(histogram.start), frame.y(0))]
         for number, count in enumerate(counts):
-            left, right = found.start + number * step, found.start + (number + 1) * step
+            left, right = histogram.start + number * step, histogram.start + (number + 1) * step
             y = frame.y(math.log10(1 + count))
             places += [(frame.x(left), y), (frame.x(right), y)]
-        places.append((frame.x(found.stop), frame.y(0)))
+        places.append((frame.x(histogram.stop), frame.y(0)))
         parts.append(_path(places, f"area {kind}"))
     base = frame.y(0)
     parts.append(_line((_LEFT, base), (_WIDTH - _RIGHT, base), "axis"))
-    for tick in _ticks(found.start, found.stop, 6):
+    for tick in _ticks(histogram.start, histogram.stop, 6):
         parts.append(_text(frame.x(tick), base + 14, f"{tick:g}", anchor="middle"))
     parts += _legend((("floating", "float model"), ("quantized", "quantized, now")))
     for power in range(1, int(most) + 1):
@@ -200,20 +200,20 @@ def histogram_chart(found: Histogram) -> Markup:
         parts.append(_line((_LEFT, y), (_WIDTH - _RIGHT, y), "grid"))
         parts.append(_text(_LEFT - 6, y + 4, f"{10**power:,}", anchor="end"))
     parts.append(_text(4, 14, "number of values (log scale)"))
-    return svg(short(f"histogram of the {found.what} of {found.layer}", 200), parts)
+    return svg(short(f"histogram of the {histogram.what} of {histogram.layer}", 200), parts)
 
 
-def _clipped(frame: _Frame, found: Histogram) -> Iterator[Markup]:
+def _clipped(frame: _Frame, histogram: Histogram) -> Iterator[Markup]:
     """The values beyond the representable ones, shaded; and the baseline's ends, dashed."""
-    assert found.range_now is not None
-    low, high = (min(found.stop, max(found.start, end)) for end in found.range_now)
-    for left, right in ((found.start, low), (high, found.stop)):
+    assert histogram.range_now is not None
+    low, high = (min(histogram.stop, max(histogram.start, end)) for end in histogram.range_now)
+    for left, right in ((histogram.start, low), (high, histogram.stop)):
         if right > left:
             yield Markup(
                 '<rect x="{:.1f}" y="{}" width="{:.1f}" height="{:.1f}" class="clipped"/>'
             ).format(frame.x(left), _TOP, frame.x(right) - frame.x(left), frame.y(0) - _TOP)
-    for end in found.range_before or ():
-        if found.start < end < found.stop and found.range_before != found.range_now:
+    for end in histogram.range_before or ():
+        if histogram.start < end < histogram.stop and histogram.range_before != histogram.range_now:
             yield _line((frame.x(end), _TOP), (frame.x(end), frame.y(0)), "line before")
 
 
@@ -345,13 +345,16 @@ class Interval:
     kind: str = "info"
 
 
-def interval_chart(found: Sequence[Interval], *, unit: str, title: str) -> Markup:
+def interval_chart(intervals: Sequence[Interval], *, unit: str, title: str) -> Markup:
     """A row for each value with its interval, and a line at 0."""
-    if not found:
+    if not intervals:
         return Markup("")
-    low, high = min(0.0, *(one.low for one in found)), max(0.0, *(one.high for one in found))
+    low, high = (
+        min(0.0, *(one.low for one in intervals)),
+        max(0.0, *(one.high for one in intervals)),
+    )
     room = (high - low) * 0.06 or 1.0
-    height, left = _TOP + 24 * len(found) + _BOTTOM, 230
+    height, left = _TOP + 24 * len(intervals) + _BOTTOM, 230
     span = (high - low) + 2 * room
 
     def x(value: float) -> float:
@@ -362,7 +365,7 @@ def interval_chart(found: Sequence[Interval], *, unit: str, title: str) -> Marku
     for tick in _ticks(low - room, high + room, 5):
         parts.append(_line((x(tick), _TOP - 6), (x(tick), base), "axis" if tick == 0 else "grid"))
         parts.append(_text(x(tick), base + 16, f"{tick:g}", anchor="middle"))
-    for number, one in enumerate(found):
+    for number, one in enumerate(intervals):
         y = _TOP + 24 * number + 10.0
         parts.append(_text(left - 10, y + 4, short(one.name, 34), anchor="end"))
         said = f"{one.name}: {one.value:+.3g} ({one.low:+.3g} to {one.high:+.3g}) {unit}"

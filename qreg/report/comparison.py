@@ -237,19 +237,19 @@ def result_cell(measured: Measurement) -> str:
     return number(score.value, score.unit) if score else ""
 
 
-def accuracy_cell(found: Accuracy) -> str:
+def accuracy_cell(accuracy: Accuracy) -> str:
     """The percentage and its interval."""
-    return f"{found.share * 100:.2f}\n{found.low * 100:.1f}..{found.high * 100:.1f}"
+    return f"{accuracy.share * 100:.2f}\n{accuracy.low * 100:.1f}..{accuracy.high * 100:.1f}"
 
 
-def change_cell(found: Agreement) -> str:
+def change_cell(agreement: Agreement) -> str:
     """The change in points and its interval."""
-    return f"{found.change * 100:+.2f}\n{found.low * 100:+.1f}..{found.high * 100:+.1f}"
+    return f"{agreement.change * 100:+.2f}\n{agreement.low * 100:+.1f}..{agreement.high * 100:+.1f}"
 
 
-def flips_cell(found: Agreement) -> str:
+def flips_cell(agreement: Agreement) -> str:
     """The number of flips, and how many of them lost and won."""
-    return f"{len(found.flips)}\n-{found.lost} +{found.won}"
+    return f"{len(agreement.flips)}\n-{agreement.lost} +{agreement.won}"
 
 
 def _control_names(results: Sequence[Measurement | Failure]) -> list[str]:

@@ -33,8 +33,8 @@ def visible(text: str) -> str:
     return _PERHAPS.sub(_visible, text)
 
 
-def _visible(found: re.Match[str]) -> str:
-    sign = found[0]
+def _visible(match: re.Match[str]) -> str:
+    sign = match[0]
     if sign.isprintable() or unicodedata.category(sign) == "Zs":
         return sign
     number = ord(sign)

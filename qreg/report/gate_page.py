@@ -54,7 +54,7 @@ class Judgement:
 
 
 def gate_page(
-    found: Sequence[tuple[Verdict, CaseDetail | None]],
+    judged: Sequence[tuple[Verdict, CaseDetail | None]],
     *,
     created: str,
     lines: Sequence[str] = (),
@@ -65,7 +65,7 @@ def gate_page(
     Args:
         lines: the summary of the run, as the terminal has it.
     """
-    cases = [Judgement(one, detail or CaseDetail(one.case)) for one, detail in found]
+    cases = [Judgement(one, detail or CaseDetail(one.case)) for one, detail in judged]
     cases.sort(key=lambda one: one.order)
     outcomes = Counter(one.verdict.outcome for one in cases)
     worst = cases[0].verdict.outcome if cases else Outcome.PASS

@@ -34,14 +34,14 @@ LONGEST, ANNOTATIONS = 60_000, 10
 _LONGEST_TEXT = 200
 
 
-def review_markdown(found: Found, *, lines: Sequence[str], link: str = "") -> str:
+def review_markdown(judged: Found, *, lines: Sequence[str], link: str = "") -> str:
     """One line where all cases pass; else a table, and each case that did not pass, folded.
 
     Args:
         lines: the summary of the run, as the terminal has it.
         link: the address of the page or the run.
     """
-    cases = _sorted(found)
+    cases = _sorted(judged)
     counts = Counter(one.verdict.outcome for one in cases)
     worst = cases[0].verdict.outcome if cases else Outcome.ERROR
     page = f" [page]({_address(link)})" if link else ""
@@ -64,8 +64,8 @@ def review_markdown(found: Found, *, lines: Sequence[str], link: str = "") -> st
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _sorted(found: Found) -> list[Judgement]:
-    cases = [Judgement(one, detail or CaseDetail(one.case)) for one, detail in found]
+def _sorted(judged: Found) -> list[Judgement]:
+    cases = [Judgement(one, detail or CaseDetail(one.case)) for one, detail in judged]
     return sorted(cases, key=lambda one: one.order)
 
 
@@ -114,11 +114,11 @@ def _folded(one: Judgement) -> Iterator[str]:
     yield "</details>"
 
 
-def github_lines(found: Found, locate: Locate) -> tuple[str, ...]:
+def github_lines(judged: Found, locate: Locate) -> tuple[str, ...]:
     """Commands that GitHub shows at a line: errors, warnings, notices; as many as it takes."""
     counts: Counter[str] = Counter()
     lines = []
-    for one in _sorted(found):
+    for one in _sorted(judged):
         outcome = one.verdict.outcome
         if outcome is Outcome.PASS:
             continue
@@ -154,10 +154,10 @@ def _property(text: str) -> str:
     return _message(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def code_quality(found: Found, locate: Locate) -> str:
+def code_quality(judged: Found, locate: Locate) -> str:
     """GitLab's code quality report: an issue for each finding, or case without one, as JSON."""
     issues = []
-    for one in _sorted(found):
+    for one in _sorted(judged):
         if one.verdict.outcome is Outcome.PASS:
             continue
         where = locate(one.verdict.case)

@@ -10,7 +10,7 @@ from rich.table import Table
 from qreg.records.measurement import LayerSaturation
 
 
-def saturation_table(found: Sequence[LayerSaturation], *, title: str) -> Table:
+def saturation_table(layers: Sequence[LayerSaturation], *, title: str) -> Table:
     """A row per layer: as quantized, then with half as many steps."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.add_column("layer", no_wrap=True)
@@ -18,15 +18,15 @@ def saturation_table(found: Sequence[LayerSaturation], *, title: str) -> Table:
         table.add_column(header, justify="right")
     for header in ("reduced:\noverflows", "outputs\nhit"):
         table.add_column(header, justify="right")
-    for layer in dict.fromkeys(one.layer for one in found):
-        as_is, halved = (_one(found, layer, half) for half in (False, True))
+    for layer in dict.fromkeys(one.layer for one in layers):
+        as_is, halved = (_one(layers, layer, half) for half in (False, True))
         above = _share(as_is.codes_above_127, as_is.codes)
         table.add_row(layer, f"{as_is.pairs:,}", above, *_cells(as_is), *_cells(halved))
     return table
 
 
-def _one(found: Sequence[LayerSaturation], layer: str, halved: bool) -> LayerSaturation:
-    return next(one for one in found if (one.layer, one.halved) == (layer, halved))
+def _one(layers: Sequence[LayerSaturation], layer: str, halved: bool) -> LayerSaturation:
+    return next(one for one in layers if (one.layer, one.halved) == (layer, halved))
 
 
 def _cells(one: LayerSaturation) -> tuple[str, str]:
@@ -37,11 +37,11 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.2f} %" if whole else "-"
 
 
-def saturation_notes(found: Sequence[LayerSaturation], *, engine: str) -> tuple[str, ...]:
+def saturation_notes(layers: Sequence[LayerSaturation], *, engine: str) -> tuple[str, ...]:
     """Notes for the table, one sentence per line."""
-    if not any(one.pairs for one in found):
+    if not any(one.pairs for one in layers):
         return (f"{engine} does not add products in pairs of 16 bits: nothing can overflow.",)
-    as_is = [one for one in found if not one.halved]
+    as_is = [one for one in layers if not one.halved]
     hit = [one.layer for one in as_is if one.overflows]
     verdict = "As quantized, nothing overflows on a CPU without VNNI on these samples."
     if hit:
@@ -51,7 +51,7 @@ def saturation_notes(found: Sequence[LayerSaturation], *, engine: str) -> tuple[
         )
     steps = "weights of seven bits" if engine == "onnxruntime" else "half as many steps"
     reduced = steps if engine == "onnxruntime" else f"activations with {steps}"
-    left = sum(one.overflows for one in found if one.halved)
+    left = sum(one.overflows for one in layers if one.halved)
     return (
         "pairs: sums of two int8 products; outputs hit: outputs with an overflow in their sum; "
         f"reduced: {reduced}, as with reduce_range.",

@@ -51,10 +51,10 @@ def walsh_average(values: npt.ArrayLike, position: int) -> float:
     return float(((found[there] + found[partners[there]]) / 2).max())
 
 
-def _averages_up_to(found: Array, limit: float) -> int:
+def _averages_up_to(values: Array, limit: float) -> int:
     """How many averages of two of the sorted values, or of one with itself, are at most that."""
-    partners = np.searchsorted(found, 2 * limit - found, side="right")
-    own = int(np.count_nonzero(found <= limit))
+    partners = np.searchsorted(values, 2 * limit - values, side="right")
+    own = int(np.count_nonzero(values <= limit))
     # every pair of two values was counted from both ends, one with itself once
     return (int(partners.sum()) + own) // 2
 

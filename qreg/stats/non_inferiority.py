@@ -113,10 +113,10 @@ def non_inferior_scores(
 
 
 def _needed_scores(
-    seen: npt.NDArray[np.float64], step: float, total: int, max_drop: float, level: float
+    differences: npt.NDArray[np.float64], step: float, total: int, max_drop: float, level: float
 ) -> int | None:
     """The smallest number of samples with this mean and spread that shows it."""
-    change, squares = float(seen.mean()), float(np.mean(seen**2))
+    change, squares = float(differences.mean()), float(np.mean(differences**2))
 
     def shown(samples: int) -> bool:
         count = samples + 2

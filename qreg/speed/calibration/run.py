@@ -141,10 +141,10 @@ def _run(
 
 
 def _pair(
-    seen: Sequence[_EntrySamples], request: SpeedRequest, side: Side, order: str, number: int
+    samples: Sequence[_EntrySamples], request: SpeedRequest, side: Side, order: str, number: int
 ) -> None:
     """Run one process pair: A the clean copies, B the cases with each scenario's slowdown."""
-    entries = [one.entry for one in seen]
+    entries = [one.entry for one in samples]
     counts = [one.calls for one in entries]
     processor = processor_of(number, threads=request.options.threads)
     jobs = {
@@ -157,7 +157,7 @@ def _pair(
     }
     jobs = {one: replace(job, keep=_KEPT, processor=processor) for one, job in jobs.items()}
     found = run_pair(order, {"A": side, "B": side}, jobs, timeout=request.timeout)
-    for at, one in enumerate(seen):
+    for at, one in enumerate(samples):
         one.ratios.append(_log_ratio(found, at))
         one.calls = one.calls or tuple(tuple(found[letter]["kept"][at]) for letter in "AB")
 
@@ -167,13 +167,13 @@ def _faulty(entry: CalibrationEntry) -> Case:
     return replace(entry.case, method=method) if method else entry.case
 
 
-def _trial(seen: _EntrySamples, **common: Any) -> Trial:
+def _trial(samples: _EntrySamples, **common: Any) -> Trial:
     return Trial(
-        scenario=seen.entry.scenario.name,
-        case=seen.entry.case,
-        ratios=tuple(seen.ratios),
-        baseline_calls=seen.calls[0],
-        candidate_calls=seen.calls[1],
+        scenario=samples.entry.scenario.name,
+        case=samples.entry.case,
+        ratios=tuple(samples.ratios),
+        baseline_calls=samples.calls[0],
+        candidate_calls=samples.calls[1],
         **common,
     )
 

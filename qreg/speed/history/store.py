@@ -159,6 +159,6 @@ def _read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _other(path: Path, found: str) -> CorruptFileError:
+def _other(path: Path, text: str) -> CorruptFileError:
     kind = "an SQLite history database" if path.suffix in _DATABASES else "a speed history"
-    return CorruptFileError(path, expected=kind, found=found, hint="give another file: --store")
+    return CorruptFileError(path, expected=kind, found=text, hint="give another file: --store")
