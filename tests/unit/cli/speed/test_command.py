@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from qreg.cli import main
+from qreg.cli import build_parser, main
+from qreg.cli.speed.options import check_cases
+from qreg.speed.driver import SpeedRequest
 from tests.unit.speed.fake import fake_python, log_of
 from tests.unit.speed.test_check import alive
 
@@ -159,3 +161,33 @@ def test_instructions_that_cannot_be_counted(
     monkeypatch.setenv("PATH", "")
     assert main(["speed", "instructions", *options]) == 2
     assert reason in capsys.readouterr().err
+
+
+class _AskedForError(Exception):
+    pass
+
+
+def test_the_projects_own_data_and_all_models_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A revision that is checked out lacks the data that git ignores."""
+    table = (
+        '[tool.qreg]\nmodels = ["simple_cnn"]\ndatasets = ["photos.npz"]\nmethods = ["dynamic"]\n'
+    )
+    (tmp_path / "pyproject.toml").write_text(table)
+    (tmp_path / "photos.npz").touch()
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def keep(request: SpeedRequest, *_: object) -> None:
+        asked.append(request)
+        raise _AskedForError
+
+    monkeypatch.setattr("qreg.speed.check.check_speed", keep)
+    command = ["check", "HEAD", ".", "--model", "simple_cnn", "--model", "linear_100"]
+    args = build_parser().parse_args(["speed", *command])
+    with pytest.raises(_AskedForError):
+        check_cases(args, "HEAD", ".")
+    (request,) = asked
+    assert request.options.sources == (("photos", str(tmp_path / "photos.npz")),)
+    assert {case.model for case in request.cases} == {"linear_100", "simple_cnn"}
