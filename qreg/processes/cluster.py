@@ -36,6 +36,8 @@ _STORE = 256 << 20
 _KILLS, _LOSSES = 2, 5
 # Tasks ask for memory by their processes only where the machine is full; see Ray's memory monitor.
 _CODE = Path(on_node.__file__).read_text(encoding="utf-8")
+# An interrupted piece has so long to end its processes and remove their files.
+_END_S = 15.0
 # Where nothing has come for so long although work waits, no machine may take it.
 _STUCK_S = 60.0
 
@@ -375,7 +377,7 @@ class RayExecutor:
                 self._ray.cancel(group.generator)
             if self._running:
                 left = [group.generator for group in self._running]
-                self._ray.wait(left, num_returns=len(left), timeout=5, fetch_local=False)
+                self._ray.wait(left, num_returns=len(left), timeout=_END_S, fetch_local=False)
         self._running.clear()
         self._open.close()
 

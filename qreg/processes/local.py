@@ -11,7 +11,7 @@ from pathlib import Path
 from qreg.files import read_regular
 from qreg.processes.executor import HERE, Piece, Places, Result, perform, tell_in
 from qreg.processes.forked import Fork
-from qreg.processes.temporary import temporary_folder
+from qreg.processes.temporary import remove_leftovers, temporary_folder
 from qreg.records.decode import MismatchError, parse
 
 # Bytes of a result: a page's details of a thousand samples have some megabytes.
@@ -92,6 +92,8 @@ class LocalExecutor:
     def close(self) -> None:
         for fork, _ in self._running:
             fork.end()
+        if self._running:  # what the killed ones could not remove themselves
+            remove_leftovers()
         self._running.clear()
         self._open.close()
 
