@@ -240,6 +240,7 @@ _SCRIPTS = {
     "tests.cluster.large_set": "--count 600 --shards 3",
     # without Ray they are refused; tests/cluster runs what they are made of
     "tests.cluster.lost_machines": "--help",
+    "tests.cluster.matrix": "--help",
     "tests.cluster.speed": "--help",
     "tests.cluster.scaling": "--help",
 }

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qreg.errors import QregError
+from qreg.processes.executor import Piece, Result
+from qreg.processes.sending import default_settings
 from qreg.records.decode import plain
-from qreg.upgrade.clustered import _read, joined
+from qreg.upgrade.clustered import ClusterComparer, _read, check_on_cluster, joined
 from qreg.upgrade.records import ChangeKind, InterfaceChange, UpgradeLevel
+from qreg.upgrade.running import UpgradeRequest
 from tests.unit.upgrade.report.upgrade_report import CASE, REPORT, case
 
 _LOST = InterfaceChange(ChangeKind.WARNING, "torch.thing", "", "deprecated")
@@ -37,3 +43,88 @@ def test_a_report_travels_as_it_is_and_what_went_wrong_is_said() -> None:
         _read("d/net", {"died": "was lost 5 times", "details": ""})
     with pytest.raises(QregError, match="the report of its machine"):
         _read("d/net", {"cases": 1})
+
+
+class Machines:
+    """Answers each piece with a report of its cases, the last that was added first."""
+
+    def __init__(self, bad: str = "") -> None:
+        self.pieces: list[Piece] = []
+        self._bad, self._waiting = bad, list[Piece]()
+
+    def most_common_kind(self) -> str:
+        return "a kind"
+
+    def add(self, pieces: Sequence[Piece], *, first: bool = False) -> None:
+        self.pieces += pieces
+        self._waiting += pieces
+
+    def poll(self) -> Iterator[tuple[Piece, Result]]:
+        if self._waiting:
+            piece = self._waiting.pop()
+            yield piece, self._answer(piece)
+
+    def _answer(self, piece: Piece) -> Result:
+        if self._bad and self._bad in piece.name:
+            return {"error": "pip cannot install torch", "hint": "look"}
+        cases = json.loads(piece.content)["cases"]
+        found = [case(case=replace(CASE, model=names[1], method=names[2])) for names in cases]
+        answer: Result = json.loads(json.dumps(plain(replace(REPORT, cases=tuple(found)))))
+        return answer
+
+    def step(self) -> str:
+        return "1 machines"
+
+
+CASES = tuple(
+    replace(CASE, model=model, method=method)
+    for model in ("linear_100", "simple_cnn")
+    for method in ("fp32", "static")
+)
+
+
+def _request(baseline: str, candidate: str, folder: Path) -> UpgradeRequest:
+    return UpgradeRequest(CASES, baseline, candidate, folder)
+
+
+def _comparer(machines: Machines, folder: Path) -> ClusterComparer:
+    return ClusterComparer(machines, default_settings(folder))  # type: ignore[arg-type]
+
+
+def test_each_model_of_each_pair_is_a_piece_of_one_run(tmp_path: Path) -> None:
+    machines = Machines()
+    comparer = _comparer(machines, tmp_path)
+    comparer.add([_request("1.0.0", "2.0.0", tmp_path), _request("2.0.0", "3.0.0", tmp_path)])
+    results = comparer.results()
+    request, report = next(results)
+    assert (request.baseline, request.candidate) == ("2.0.0", "3.0.0")
+    assert not isinstance(report, QregError)
+    assert tuple(one.case for one in report.cases) == CASES  # in their order
+    comparer.add([_request("1.0.0", "1.5.0", tmp_path)])  # meanwhile
+    found = {request.candidate for request, _ in results}
+    assert found == {"1.5.0", "2.0.0"}
+    assert len(machines.pieces) == len({one.name for one in machines.pieces}) == 6
+    assert {one.environment for one in machines.pieces} == {"a kind"}
+    contents: list[dict[str, Any]] = [json.loads(one.content) for one in machines.pieces]
+    # one family of tests, however they are spread over machines
+    assert {one["family"] for one in contents} == {len(CASES)}
+    assert contents[0]["cases"] == [list(astuple(one)) for one in CASES[:2]]
+
+
+def test_a_pair_that_a_machine_cannot_compare_costs_that_pair(tmp_path: Path) -> None:
+    comparer = _comparer(Machines(bad="3.0.0: shapes10/simple_cnn"), tmp_path)
+    comparer.add([_request("1.0.0", "2.0.0", tmp_path), _request("2.0.0", "3.0.0", tmp_path)])
+    found = {request.candidate: report for request, report in comparer.results()}
+    assert not isinstance(found["2.0.0"], QregError)
+    assert "pip cannot install torch" in str(found["3.0.0"])
+    machines: Any = Machines(bad="linear_100")
+    settings = default_settings(tmp_path)
+    with pytest.raises(QregError, match="pip cannot install") as caught:
+        check_on_cluster(machines, _request("1.0.0", "2.0.0", tmp_path), settings)
+    assert caught.value.hint == "look"
+
+
+def test_times_are_not_compared_on_a_cluster(tmp_path: Path) -> None:
+    timed = replace(_request("1.0.0", "2.0.0", tmp_path), speed=lambda *_: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(QregError, match="--speed compares times"):
+        _comparer(Machines(), tmp_path).add([timed])

@@ -1,0 +1,142 @@
+"""`qreg upgrade --matrix` here and on a cluster of two machines, one of them killed on the way.
+
+    python -m tests.cluster.matrix 2.9.1,2.14.1,2.15.0 --kill
+
+Prints both tables' times, what was lost, and whether everything that was found is equal. Versions'
+environments are those of this machine's cache, which the cluster's machines share: else each would
+make its own, of 6 GB each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qreg.cli.options import options_of
+from qreg.cli.terminal import console
+from qreg.cli.upgrade import sides
+from qreg.data.cache import cache_root
+from qreg.processes.cluster import RayExecutor
+from qreg.processes.sending import sent_options, trees_of
+from qreg.records.case import Case
+from qreg.records.decode import plain
+from qreg.selection import gate_options, select_cases
+from qreg.settings import Settings, find_settings
+from qreg.upgrade.clustered import ClusterComparer
+from qreg.upgrade.matrix.records import MatrixReport
+from qreg.upgrade.matrix.report import closing_lines, matrix_table, opening_lines
+from qreg.upgrade.matrix.run import LocalComparer, MatrixRequest, compare_matrix
+from qreg.upgrade.running import UpgradeRequest
+from tests.cluster.nodes import Nodes, nodes
+from tests.cluster.speed import warm
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("matrix", type=sides, help="versions or interpreters, as of --matrix")
+    parser.add_argument("--models", default="linear_100,simple_cnn")
+    parser.add_argument("--methods", default="", help="(default: the table's, without successors)")
+    parser.add_argument("--kill", action="store_true", help="kill a machine on the way")
+    args = parser.parse_args()
+    settings = find_settings(ROOT)
+    assert settings is not None
+    cases = chosen(settings, args)
+    template = UpgradeRequest(cases, "", "", settings.root, options=options_of(args))
+    request = MatrixRequest(args.matrix, template)
+    here = timed(request, LocalComparer(), "here, one pair after the other")
+    out = console()
+    for line in opening_lines(here):
+        out.print(line)
+    out.print(matrix_table(here))
+    for line in closing_lines(here):
+        out.print(line)
+    with tempfile.TemporaryDirectory() as folder, nodes(Path(folder)) as cluster:
+        machines = Machines(cluster, Path(folder))
+        first, _ = machines.add(), machines.add()
+        warm(executor_of(settings, cases, cluster.address))
+        executor = executor_of(settings, cases, cluster.address)
+        try:
+            comparer = ClusterComparer(executor, settings)
+            with ThreadPoolExecutor(1) as comparing:  # Ray adds machines from the main thread only
+                later = comparing.submit(timed, request, comparer, "on two machines")
+                if args.kill:
+                    wait([later], timeout=here.seconds / 4)
+                    cluster.kill(first)
+                    machines.add()
+                there = later.result()
+            counts = executor.counts
+        finally:
+            executor.close()
+    if args.kill:
+        print(f"machines lost while they did a piece: {counts.nodes}, workers: {counts.workers}")
+    print(f"{here.seconds / there.seconds:.2f} times as fast as here")
+    same = found(here) == found(there)
+    print(f"verdicts equal: {same}")
+    raise SystemExit(not same)
+
+
+class Machines:
+    """Adds machines that share the environments of this one's cache."""
+
+    def __init__(self, cluster: Nodes, folder: Path) -> None:
+        self._cluster, self._folder, self._made = cluster, folder, 0
+
+    def add(self) -> Any:
+        self._made += 1
+        cache = self._folder / f"cache{self._made}"
+        cache.mkdir()
+        venvs = cache_root() / "venvs"
+        venvs.mkdir(parents=True, exist_ok=True)
+        (cache / "venvs").symlink_to(venvs)
+        return self._cluster.add(variables={"QREG_CACHE_DIR": str(cache)})
+
+
+def chosen(settings: Settings, args: argparse.Namespace) -> tuple[Case, ...]:
+    """The shapes10 cases of the options."""
+    from qreg.quantization import METHODS
+
+    found = select_cases(
+        settings,
+        datasets=["shapes10"],
+        models=args.models.split(","),
+        methods=tuple(filter(None, args.methods.split(","))),
+    )
+    if args.methods:
+        return found
+    return tuple(case for case in found if not METHODS.info(case.method).replaces)
+
+
+def executor_of(settings: Settings, cases: tuple[Case, ...], address: str) -> RayExecutor:
+    options = sent_options(gate_options(settings))
+    return RayExecutor(address, trees_of(settings, cases, options), folder=settings.root.resolve())
+
+
+def timed(request: MatrixRequest, comparer: Any, what: str) -> MatrixReport:
+    start = time.monotonic()
+    report = compare_matrix(request, comparer)
+    print(f"{what}: {time.monotonic() - start:.0f} s", flush=True)
+    return report
+
+
+def found(report: MatrixReport) -> Any:
+    """All that is judged, and where it appears.
+
+    Not the times; and of warnings only the texts, as which case is named first depends on which
+    were in the same process.
+    """
+    pairs = []
+    for pair in report.pairs:
+        assert pair.report is not None, pair.failed
+        pairs.append(plain(replace(pair.report, interface=(), seconds=0.0, speed=None)))
+    return pairs, [plain(one) for one in report.appearances]
+
+
+if __name__ == "__main__":
+    main()
