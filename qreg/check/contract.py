@@ -242,13 +242,14 @@ def _repeated(model: nn.Module, seen: Seen) -> tuple[tuple[str, int], ...]:
 
 
 def _accuracy(model: nn.Module, given: Labelled) -> dict[str, Any]:
-    if given.labels is None or not given.classes:
+    if given.labels is None:
         return {}
     found = [_tensor(inputs.call(model, batch)) for batch in given.batches]
     outputs = [each for each in found if each is not None]
-    if not outputs or any(each.ndim != 2 or each.shape[1] < given.classes for each in outputs):
+    fewest = given.classes or int(given.labels.max()) + 1
+    if not outputs or any(each.ndim != 2 or each.shape[1] < fewest for each in outputs):
         return {}
-    predicted = torch.cat(outputs)[:, : given.classes].argmax(dim=1)
+    predicted = torch.cat(outputs)[:, : given.classes or None].argmax(dim=1)
     most = int(torch.bincount(given.labels, minlength=given.classes).max())
     correct = int((predicted == given.labels).sum())
     return {"correct": correct, "total": len(given.labels), "chance": most}

@@ -63,6 +63,10 @@ def _row(one: Attempt) -> tuple[Text | str, ...]:
 def attempt_lines(report: CheckReport) -> tuple[Text, ...]:
     """Why methods are blocked and what to do, and remarks on those that work."""
     lines: list[Text] = []
+    broken = " ".join(remark.text for remark in report.contract if remark.check == "runs")
+    alike = [one for one in report.attempts if one.reason and one.reason in broken]
+    if len(alike) > 1 and len(alike) == len(report.attempts):
+        return (Text("each method: the same, for the same reason"),)
     for one in report.attempts:
         if one.outcome is not AttemptOutcome.WORKS:
             lines.append(Text(f"{one.method}: {one.reason}", style=_STYLES[one.outcome]))

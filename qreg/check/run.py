@@ -6,7 +6,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from qreg.check.records import (
     RemarkLevel,
 )
 from qreg.check.rule import contract_remarks, untried, with_what_works
+from qreg.data import Batch
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import diagnosis_of
 from qreg.errors import MissingCheckpointError, QregError
@@ -42,6 +43,7 @@ from qreg.quantization.needs import logging_silenced, need_torchao
 from qreg.records.method import CheckpointKind, Need
 from qreg.training.checkpoints import find_checkpoint, load_checkpoint
 
+CLASSIFICATION = "classification"
 #: Samples a batch, and batches: enough to calibrate with and to see a batch's influence.
 _BATCH, _BATCHES = 8, 2
 #: Numbers of a sample from which on half as many are drawn: observers take most of the time.
@@ -164,20 +166,33 @@ def _given(request: CheckRequest) -> Labelled:
         return Labelled(tuple(random_inputs(request)))
     dataset = request.options.dataset(request.dataset)
     samples = request.options.load(dataset, "test")
-    labels = None
-    count = _BATCH * _BATCHES
-    if dataset.classes and samples.labels is not None:
+    known = bool(dataset.classes) and samples.labels is not None
+    if known or dataset.task == CLASSIFICATION:
         count = min(_LABELLED, len(samples))
         # spread over the split: data sorted by class would show one class only
         step = max(1, len(samples) // count)
         samples = samples.take(samples.index[::step][:count])
-        labels = torch.as_tensor(samples.labels)
     else:
-        samples = samples.head(count)
+        samples = samples.head(_BATCH * _BATCHES)
     size = max(2, min(_BATCH, len(samples)))
-    batches = tuple(batch.inputs for batch in samples.batches(size))
+    read = tuple(samples.batches(size))
+    labels = torch.as_tensor(samples.labels) if known else _labels_read(dataset.task, read)
+    batches = tuple(batch.inputs for batch in read)
     scored = (samples.first(_BATCH), dataset)
     return Labelled(batches, labels, len(dataset.classes), scored, samples.computed)
+
+
+def _labels_read(task: str, batches: Sequence[Batch]) -> torch.Tensor | None:
+    """Labels of a dataset that tells them with its items only; None where targets are no labels."""
+    targets = [batch.targets for batch in batches]
+    whole = all(
+        isinstance(one, torch.Tensor) and one.ndim == 1 and one.dtype is torch.int64
+        for one in targets
+    )
+    if task != CLASSIFICATION or not whole:
+        return None
+    found = torch.cat(targets)
+    return found if int(found.min()) >= 0 else None
 
 
 def random_inputs(request: CheckRequest) -> list[Inputs]:

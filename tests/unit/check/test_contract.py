@@ -92,6 +92,9 @@ def test_accuracy_compared_with_chance() -> None:
     found = _observed(lambda net, x: net.fc(_pooled(net, x)), labels=labels, classes=3)
     assert (found.total, found.chance, found.classes) == (6, 3, 3)
     assert 0 <= found.correct <= 6
+    # of a dataset that does not say how many classes it has
+    unsaid = _observed(lambda net, x: net.fc(_pooled(net, x)), labels=labels)
+    assert (unsaid.total, unsaid.chance, unsaid.classes) == (6, 3, 0)
 
 
 def test_a_model_that_is_quantized_already() -> None:

@@ -23,3 +23,14 @@ def test_of_many_remarks_of_a_kind_the_first_are_shown() -> None:
     ]
     (method,) = report_record(report)["methods"]
     assert len(method["remarks"]) == 10
+
+
+def test_one_reason_of_the_float_model_is_not_said_of_each_method() -> None:
+    reason = "AttributeError: no such layer"
+    broken = Remark("runs", RemarkLevel.BROKEN, f"the float model does not run: {reason}")
+    blocked = [Attempt(n, AttemptOutcome.BLOCKED, reason=reason) for n in ("dynamic", "static")]
+    report = CheckReport("net", "x86", "3x8x8", (broken,), tuple(blocked))
+    assert len(attempt_lines(report)) == 1
+    other = Attempt("fx-static", AttemptOutcome.BLOCKED, reason="another one")
+    report = CheckReport("net", "x86", "3x8x8", (broken,), (*blocked, other))
+    assert len(attempt_lines(report)) == 3

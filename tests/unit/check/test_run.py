@@ -6,11 +6,14 @@ import os
 import signal
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from qreg.check.records import AttemptOutcome, InputShape
-from qreg.check.run import CheckRequest, _attempt, check
+from qreg.check.run import CheckRequest, _attempt, _labels_read, check
+from qreg.data import Batch
 
 
 def test_what_onnxruntime_runs_is_tried_on_onnxruntime() -> None:
@@ -56,3 +59,17 @@ def test_a_method_that_exceeds_its_time_is_given_more() -> None:
     assert "--timeout" in found.advice
     crashed = _attempt("static", {"died": "was killed by SIGSEGV"}, "")
     assert "PyTorch's own fault" in crashed.advice
+
+
+def test_labels_that_only_items_tell() -> None:
+    def batches(*targets: Any) -> list[Batch]:
+        one = torch.zeros(2, 3)
+        return [Batch(one, given, np.arange(2)) for given in targets]
+
+    found = _labels_read("classification", batches(torch.tensor([0, 2]), torch.tensor([1, 1])))
+    assert found is not None
+    assert found.tolist() == [0, 2, 1, 1]
+    for other in (torch.zeros(2), torch.tensor([[0], [1]]), {"a": torch.tensor([0, 1])}):
+        assert _labels_read("classification", batches(other)) is None
+    assert _labels_read("classification", batches(torch.tensor([0, -1]))) is None
+    assert _labels_read("agreement", batches(torch.tensor([0, 1]))) is None
