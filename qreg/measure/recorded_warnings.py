@@ -18,6 +18,9 @@ from qreg.quantization.needs import graph_errors_silenced
 _PRINTED = re.compile(r"^\[W\S* \S+ \S+\] Warning: (.*?)(?: \(function \S+\))?$")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _FOLDER = re.compile(r"(?<![:/\w])(?:/[^\s/'\"]+)+/(?=[^\s/'\"]+)")
+#: What PyTorch prints of a set: attributes of a model, or quoted names, in any order.
+_ATTRIBUTES = re.compile(r"\bself\.[\w.]+(?:, self\.[\w.]+)+")
+_SET = re.compile(r"(?<=\{)'[^{}']*'(?:, '[^{}']*')+(?=\})")
 _TRIGGERED = re.compile(r" \(Triggered internally at .*\)$")
 
 
@@ -55,8 +58,17 @@ def silence_one_time_warnings() -> None:
 
 
 def plain_text(text: str) -> str:
-    """A warning's text without addresses and folders, which differ between runs and machines."""
+    """A warning's text without what differs between runs and machines.
+
+    That is addresses, folders, and the order of a set, which a process draws.
+    """
+    for names in (_ATTRIBUTES, _SET):
+        text = names.sub(_in_order, text)
     return " ".join(_FOLDER.sub("", _ADDRESS.sub("0x", text)).split())
+
+
+def _in_order(found: re.Match[str]) -> str:
+    return ", ".join(sorted(found[0].split(", ")))
 
 
 @contextmanager

@@ -25,9 +25,15 @@ from qreg.measure.recorded_warnings import plain_text, recorded_warnings, silenc
         ("a / b and /alone", None),
         ("two  spaces\nand a line", "two spaces and a line"),
         ("", None),
+        (
+            "attributes self.b.w, self.a.w, self.c were",
+            "attributes self.a.w, self.b.w, self.c were",
+        ),
+        ("unused: {'z', 'a b'} of {'y'}", "unused: {'a b', 'z'} of {'y'}"),
+        ("self.b and self.a, then self.", None),
     ],
 )
-def test_plain_text_has_no_addresses_and_no_folders(text: str, plain: str | None) -> None:
+def test_plain_text_is_the_same_in_every_process(text: str, plain: str | None) -> None:
     assert plain_text(text) == (text if plain is None else plain)
     assert plain_text(plain_text(text)) == plain_text(text)
 
