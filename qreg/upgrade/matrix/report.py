@@ -82,7 +82,8 @@ def verdict_line(report: MatrixReport) -> str:
     compared = sum(one.level is not None for one in cases)
     if not compared:
         return "no case could be compared"
-    return f"{report.level.value} in {compared} comparisons of cases"
+    plural = "s" if compared > 1 else ""
+    return f"{report.level.value} in {compared} comparison{plural} of cases"
 
 
 def points(report: MatrixReport) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def test_nothing_is_safe_that_was_not_compared() -> None:
     assert opening_lines(alone)[0] == "no case could be compared"
     safe = PairRecord("2.14.1", NEW, replace(_SECOND, cases=(case(),)))
     assert opening_lines(replace(alone, pairs=(safe,)))[0] == (
-        "safe: bits equal in 1 comparisons of cases"
+        "safe: bits equal in 1 comparison of cases"
     )
 
 
