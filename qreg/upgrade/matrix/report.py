@@ -20,11 +20,11 @@ from qreg.upgrade.matrix.records import (
     Subject,
     Trial,
 )
-from qreg.upgrade.records import CaseUpgrade, UpgradeLevel
+from qreg.upgrade.records import CaseUpgrade, ChangeKind, UpgradeLevel
 from qreg.upgrade.releases import is_version, short_side
 from qreg.upgrade.report.html_page import TONES
 from qreg.upgrade.report.markdown import MARKS, folded, table_lines
-from qreg.upgrade.report.sections import Section, sections
+from qreg.upgrade.report.sections import PROPERTY_WORDS, Section, sections
 from qreg.upgrade.report.words import SHORT, headline
 from qreg.upgrade.report.words import title as pair_title
 
@@ -35,6 +35,8 @@ LEGEND = (
     "at: the first version known to differ from the one before it in this way."
 )
 _LONGEST = 72
+# Stands for all changes that appear at one place.
+_ANY = Change(Subject.CASE, "*", "*")
 
 
 def labels(report: MatrixReport) -> dict[str, str]:
@@ -156,7 +158,14 @@ def _is(change: Change, subject: Subject, name: str) -> bool:
 def _what(one: Appearance, pair: PairRecord, names: dict[str, str]) -> str:
     """The change, and the release where the pair's later version is not the first to have it."""
     since = f": from {names[one.first]}" if one.first != pair.candidate else ""
-    return f"{one.change.what}{since}"
+    return f"{_word(one.change)}{since}"
+
+
+def _word(change: Change) -> str:
+    """What changed, as in the report of a pair."""
+    if change.subject is Subject.PROPERTY:
+        return PROPERTY_WORDS.get(ChangeKind(change.what), change.what)
+    return change.what
 
 
 def _first(here: Iterable[Appearance], names: dict[str, str]) -> str:
@@ -183,16 +192,21 @@ def matrix_sections(report: MatrixReport) -> tuple[Section, ...]:
 
 
 def _appearance_lines(report: MatrixReport) -> Iterator[str]:
+    """The changes by where they appear, the earliest pair first."""
     names = labels(report)
     failed = {one.release for one in report.trials if one.failed}
-    for one in sorted(report.appearances, key=lambda one: (one.pair, one.change.key)):
-        yield f"{one.change.name}: {one.change.what}"
-        yield f"  first at {names[one.first]}, not at {names[one.before]}"
+    found: dict[Appearance, list[Change]] = {}
+    for one in report.appearances:
+        found.setdefault(replace(one, change=_ANY), []).append(one.change)
+    for one, changes in sorted(found.items(), key=lambda pair: pair[0].pair):
+        yield f"first at {names[one.first]}, not at {names[one.before]}"
+        for change in sorted(changes, key=lambda change: change.key):
+            yield f"  {change.name}: {_word(change)}"
         for release in one.between:
             why = "cannot be compared" if release in failed else "does not tell"
-            yield f"  {names[release]}, in between, {why}"
+            yield f"  ({names[release]}, in between, {why})"
         if one.gone:
-            yield f"  absent again at {', '.join(names[name] for name in one.gone)}"
+            yield f"  (absent again at {', '.join(names[name] for name in one.gone)})"
 
 
 def _comparison_lines(report: MatrixReport) -> Iterator[str]:

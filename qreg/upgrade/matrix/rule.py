@@ -29,9 +29,13 @@ _BY_TEXT = (ChangeKind.WARNING, ChangeKind.DEPRECATED)
 
 
 def changes_of(report: UpgradeReport) -> tuple[Change, ...]:
-    """All by which two versions differ, each once, sorted."""
+    """All by which two versions differ, each once, sorted.
+
+    Not what an environment lacks: that is no release's doing.
+    """
     found = [change for one in report.cases for change in _of_case(one)]
-    found += [interface_change(one) for one in report.interface]
+    there = (one for one in report.interface if one.kind is not ChangeKind.NOT_INSTALLED)
+    found += [interface_change(one) for one in there]
     found += [Change(Subject.PROPERTY, one.name, one.kind.value) for one in report.invariants]
     return tuple(sorted(set(found)))
 

@@ -25,6 +25,12 @@ _KINDS = (
     ChangeKind.WORKS_NOW,
     ChangeKind.SIGNATURE,
 )
+#: What became of a tensor property, or of an edge input.
+PROPERTY_WORDS = {
+    ChangeKind.LOST: "no longer holds",
+    ChangeKind.WON: "holds now",
+    ChangeKind.OTHER: "different result",
+}
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,8 @@ def _both(change: InterfaceChange) -> tuple[str, str]:
 
 
 def _property_lines(report: UpgradeReport) -> Iterator[str]:
-    words = {
-        ChangeKind.LOST: "no longer holds",
-        ChangeKind.WON: "holds now",
-        ChangeKind.OTHER: "different result",
-    }
     for change in report.invariants:
-        yield f"{change.name}: {words.get(change.kind, change.kind.value)}"
+        yield f"{change.name}: {PROPERTY_WORDS.get(change.kind, change.kind.value)}"
         yield from (f"  {text}" for text in _both(change))
     yield f"{len(report.invariants)} of {report.properties} properties changed."
 

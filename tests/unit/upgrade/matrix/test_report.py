@@ -83,6 +83,12 @@ def test_a_row_is_a_case_or_a_change_and_a_column_a_pair() -> None:
     assert len(warning.cells[0]) <= 72
 
 
+def test_a_property_is_described_as_in_the_report_of_a_pair() -> None:
+    lost = Appearance(Change(Subject.PROPERTY, "clamps", "lost"), 0, "2.14.1", OLD)
+    found = rows(replace(MATRIX, appearances=(lost,)))[-1]
+    assert found.cells == ("clamps", "2.14.1", "no longer holds", "", "")
+
+
 def test_interpreters_are_called_by_their_pytorch_where_that_tells() -> None:
     assert labels(MATRIX)[OLD] == "2.9.1"
     same = replace(_SECOND, candidate=side("2.14.1"))
@@ -97,9 +103,9 @@ def test_the_terminal_says_the_worst_pair_and_each_first_version() -> None:
     assert third == "- 2.15.0 -> 2.16.0: not compared: pip cannot install torch==2.16.0"
     lines = "\n".join(closing_lines(MATRIX))
     for part in (
-        "simple_cnn/static@x86: kernels\n    first at 2.12.0, not at 2.10.0",
-        "2.11.0, in between, cannot be compared",
-        "absent again at 2.13.0",
+        "first at 2.12.0, not at 2.10.0\n    shapes10/simple_cnn/static@x86: kernels",
+        "(2.11.0, in between, cannot be compared)",
+        "(absent again at 2.13.0)",
         "2.9.1 -> 2.11.0: not compared: no such wheel",
         "2.9.1 -> 2.12.0: different, within noise, 8 s",
     ):

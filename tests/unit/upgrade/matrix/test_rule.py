@@ -172,6 +172,11 @@ def test_a_warning_is_its_text_and_a_property_its_name() -> None:
     assert has_change(_named(Subject.INTERFACE, "removed", "torch.f"), REPORT) is False
 
 
+def test_what_an_environment_lacks_is_no_release_s_doing() -> None:
+    lacks = InterfaceChange(ChangeKind.NOT_INSTALLED, "torchao.f", "works", "No module named")
+    assert changes_of(replace(REPORT, interface=(lacks,))) == ()
+
+
 def test_a_case_that_fails_does_not_say_what_else_differs() -> None:
     kernels = _named(Subject.CASE, "kernels")
     assert has_change(kernels, REPORT) is False
