@@ -87,6 +87,7 @@ def _engine_as_it_was() -> Iterator[None]:
 
 
 _NETS = '''
+import torch
 from torch import nn
 
 def make_net():
@@ -115,6 +116,19 @@ def make_of_two_names():
             self.net = nn.Sequential(self.conv, nn.ReLU(), nn.Flatten(), self.head)
         def forward(self, x):
             return self.net(x)
+    return Net()
+
+def make_with_graph():
+    """A graph network, whose adjacency is a sparse buffer."""
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("adjacency", (0.5 * torch.eye(3)).to_sparse())
+            self.head = nn.Linear(3 * 64, 4)
+        def forward(self, x):
+            x = nn.functional.avg_pool2d(x, 4).flatten(2)
+            x = torch.stack([torch.sparse.mm(self.adjacency, one) for one in x])
+            return self.head(x.flatten(1))
     return Net()
 
 def make_wrong():

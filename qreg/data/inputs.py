@@ -159,7 +159,8 @@ def has_floats(value: Any) -> bool:
 def digest(value: Any, crc: int = 0) -> int:
     """CRC-32 of one sample: dtype, shape and content, of whatever nesting."""
     if isinstance(value, torch.Tensor):
-        value = value.detach().contiguous().numpy()
+        plain = value if value.layout is torch.strided else value.to_dense()
+        value = plain.detach().contiguous().numpy()
     if isinstance(value, np.ndarray):
         crc = zlib.crc32(f"{value.dtype.str}{value.shape}".encode(), crc)
         return zlib.crc32(np.ascontiguousarray(value).data.cast("B") if value.size else b"", crc)

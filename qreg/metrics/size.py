@@ -77,7 +77,8 @@ def _second_names(state: Mapping[str, Any]) -> set[str]:
     """Names of tensors that have another name before: they are stored once."""
     found, places = set(), set()
     for name, value in state.items():
-        if isinstance(value, torch.Tensor) and type(value) in (torch.Tensor, nn.Parameter):
+        plain = isinstance(value, torch.Tensor) and type(value) in (torch.Tensor, nn.Parameter)
+        if plain and value.layout is torch.strided:
             place = value.data_ptr(), value.shape, value.dtype
             if value.numel() and place in places:
                 found.add(name)

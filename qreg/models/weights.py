@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,34 @@ _HEADER, _TIMES = 1 << 22, 8
 _PARALLEL = "module."  # before every name that DataParallel saved
 
 
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor as one number after another: a sparse one (a graph's adjacency) with its zeros."""
+    return tensor if tensor.layout is torch.strided else tensor.to_dense()
+
+
+def dense_bytes(value: Any) -> int:
+    """Bytes of a tensor as `dense` gives it; 0 of anything else."""
+    return value.numel() * value.element_size() if isinstance(value, torch.Tensor) else 0
+
+
+def laid_out(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A state whose tensors are sparse where those of the model's own state are."""
+    return {name: _laid_out(value, own.get(name)) for name, value in state.items()}
+
+
+def _laid_out(value: Any, own: Any) -> Any:
+    both = isinstance(value, torch.Tensor) and isinstance(own, torch.Tensor)
+    if not both or own.layout is torch.strided or value.layout is not torch.strided:
+        return value
+    return value.to_sparse(layout=own.layout)
+
+
 def state_digest(model: nn.Module) -> str:
     """sha256 over the names, types, shapes and bytes of a model's state dict."""
     found = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         if isinstance(value, torch.Tensor):
-            tensor = value.detach().contiguous()
+            tensor = dense(value.detach()).contiguous()
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
@@ -51,7 +74,7 @@ def load_weights(model: nn.Module, path: Path, *, name: str) -> None:
             f"{path} does not fit model '{name}': {'; '.join(texts)}",
             hint="give the weights of this very architecture and these arguments",
         )
-    model.load_state_dict(state)
+    model.load_state_dict(laid_out(state, own))
 
 
 def _some(names: list[str]) -> str:
@@ -61,7 +84,7 @@ def _some(names: list[str]) -> str:
 
 def _most(state: dict[str, Any]) -> int:
     """Bytes that a file of a model's weights may have: twice theirs, and a header."""
-    return 2 * sum(one.nbytes for one in state.values() if isinstance(one, torch.Tensor)) + _HEADER
+    return 2 * sum(map(dense_bytes, state.values())) + _HEADER
 
 
 def _read(path: Path, *, most: int) -> dict[str, torch.Tensor]:

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from qreg.data.files import file_sha256
 from qreg.errors import CheckpointError, CorruptFileError, MissingCheckpointError
 from qreg.files import folder_locked, read_regular, resolved, shipped_folder, write_atomically
 from qreg.models import names_of
+from qreg.models.weights import dense_bytes
 from qreg.records.case import file_part
 from qreg.records.method import CheckpointKind
 from qreg.training.recipe import Recipe, read_recipe, recipe_text
@@ -141,5 +141,5 @@ def load_checkpoint(path: Path, build: Callable[[], nn.Module]) -> tuple[nn.Modu
 
 def _most(model: nn.Module) -> int:
     """Bytes that a checkpoint of a model may have: twice its state, and a header."""
-    state = sum(one.nbytes for one in model.state_dict().values() if isinstance(one, torch.Tensor))
+    state = sum(dense_bytes(one) for one in model.state_dict().values())
     return 2 * state + _HEADER

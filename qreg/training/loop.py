@@ -23,6 +23,7 @@ from qreg.diagnosis.run import diagnosis_of
 from qreg.errors import ContractError, QregError
 from qreg.files import open_regular, write_atomically
 from qreg.models.stubs import is_contiguous
+from qreg.models.weights import dense, laid_out
 from qreg.training.losses import Loss, loss_of
 from qreg.training.recipe import Recipe, recipe_text
 
@@ -194,7 +195,7 @@ def _save(
     tensors: dict[str, torch.Tensor] = {}
     places = set()
     for name, tensor in model.state_dict().items():
-        kept = tensor.detach().contiguous()
+        kept = dense(tensor.detach()).contiguous()
         # a layer may have two names, and the file takes no memory twice
         place = kept.untyped_storage().data_ptr()
         tensors[f"model.{name}"] = kept.clone() if place in places else kept
@@ -225,7 +226,8 @@ def _restore(path: Path, recipe: Recipe, model: nn.Module, optimizer: torch.opti
     wanted = state | {name: one for name, one in numbered.items() if name in tensors}
     if not 0 <= epochs <= recipe.epochs or not _alike(tensors, wanted):
         return 0
-    model.load_state_dict({name.removeprefix("model."): tensors[name] for name in state})
+    found = {name.removeprefix("model."): tensors[name] for name in state}
+    model.load_state_dict(laid_out(found, model.state_dict()))
     for name, parameter in numbered.items():
         if name in tensors:
             momentum = tensors[name].to(memory_format=torch.preserve_format)

@@ -19,6 +19,7 @@ from qreg.measure.observation import Observer, class_labels
 from qreg.measure.options import Options
 from qreg.models import build_model, check_output, is_shipped
 from qreg.models.contract import takes
+from qreg.models.weights import laid_out
 from qreg.quantization import Context, get_method
 from qreg.quantization.engines import default_engine, use_engine
 from qreg.quantization.needs import check_needs
@@ -78,7 +79,7 @@ def make_checkpoint(
     state_file = path.with_suffix(".partial")
     train(model, split, recipe, state_file=state_file, report=report)
     model.apply(ao.disable_observer)
-    model.load_state_dict(unpack(pack(model)))
+    model.load_state_dict(laid_out(unpack(pack(model)), model.state_dict()))
     for name, one in model.named_parameters():
         if not one.isfinite().all():  # float16 ends at 65,504
             raise diverged(recipe, f"{name} has values that are not finite, stored as float16")

@@ -13,12 +13,15 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from qreg.models.weights import dense, laid_out
+
 _FAKE_QUANT = ".weight_fake_quant"
 
 
 def pack(model: nn.Module) -> dict[str, torch.Tensor]:
     """The state of a model as stored."""
-    state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    found = model.state_dict().items()
+    state = {name: dense(tensor.detach()).contiguous() for name, tensor in found}
     return {name: _pack_one(name, tensor, state) for name, tensor in state.items()}
 
 
@@ -71,7 +74,7 @@ def load_stored(model: nn.Module, content: bytes) -> None:
         if tensor.ndim > 1 and tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(f"{name} has values that are not finite")
     try:
-        model.load_state_dict(unpack(stored))
+        model.load_state_dict(laid_out(unpack(stored), model.state_dict()))
     except RuntimeError as error:
         raise ValueError(str(error)) from error
 

@@ -16,6 +16,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from qreg.models.weights import dense, laid_out
+
 _KEY, _VERSIONS = "state", "versions"
 _CHANNELS = (torch.per_channel_affine, torch.per_channel_symmetric)
 
@@ -47,6 +49,7 @@ def load_state(path: Path, own: Mapping[str, Any]) -> dict[str, Any]:
         else (name, _make(name, x, tensors))
         for name, x in described.items()
     )
+    state = OrderedDict(laid_out(state, own))
     state._metadata = versions  # type: ignore[attr-defined]
     return state
 
@@ -64,7 +67,7 @@ def _describe(name: str, value: Any, tensors: dict[str, torch.Tensor]) -> Any:
         inside = value.__tensor_flatten__()[0]
         return {"inside": {x: _describe(f"{name}.{x}", getattr(value, x), tensors) for x in inside}}
     # a copy: safetensors refuses tensors that share memory
-    plain = (value.int_repr() if value.is_quantized else value).detach().contiguous().clone()
+    plain = dense(value.int_repr() if value.is_quantized else value.detach()).contiguous().clone()
     tensors[name] = plain
     return {"tensor": _quantized(name, value, tensors) if value.is_quantized else None}
 

@@ -101,3 +101,9 @@ def test_a_parameter_of_any_name_is_a_weight() -> None:
 
     size = model_size(nn.Sequential(Own()))
     assert (size.weight_bytes, size.float_layers) == (64, ("0",))
+
+
+def test_a_sparse_buffer_is_no_obstacle() -> None:
+    net = nn.Linear(4, 2)
+    net.register_buffer("adjacency", torch.eye(4).to_sparse())
+    assert model_size(net).weight_bytes == 32

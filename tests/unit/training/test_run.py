@@ -14,7 +14,8 @@ from qreg.data import get_dataset
 from qreg.data.files import file_sha256
 from qreg.errors import QregError
 from qreg.measure.options import Options
-from qreg.training.checkpoints import checkpoint_path
+from qreg.models import build_model
+from qreg.training.checkpoints import checkpoint_path, load_checkpoint
 from qreg.training.loop import Step, learning_rate
 from qreg.training.recipe import Recipe, default_recipe
 from qreg.training.run import make_checkpoint
@@ -161,10 +162,17 @@ def test_a_loss_that_is_not_finite_ends_it_and_nothing_is_stored(
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_layer_of_two_names_is_trained_and_goes_on(tmp_path: Path, colours: Path) -> None:
-    recipe = replace(_recipe(), model="tiny_nets:make_of_two_names")
+@pytest.mark.parametrize("factory", ["make_of_two_names", "make_with_graph"])
+def test_states_that_safetensors_does_not_take_as_they_are(
+    tmp_path: Path, colours: Path, factory: str
+) -> None:
+    recipe = replace(_recipe(), model=f"tiny_nets:{factory}")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     expected = _train(recipe, whole, colours, _StopAfter())
     with pytest.raises(_InterruptError):
         _train(recipe, parts, colours, _StopAfter(8))
     assert _train(recipe, parts, colours, _StopAfter()).sha256 == expected.sha256
+    path = checkpoint_path(whole, recipe.model, recipe.dataset, "fp32")
+    loaded, _ = load_checkpoint(path, lambda: build_model(recipe.model))
+    state = build_model(recipe.model).state_dict()
+    assert [x.layout for x in loaded.state_dict().values()] == [x.layout for x in state.values()]

@@ -151,3 +151,11 @@ def test_torchaos_weights_are_carried(name: str, tmp_path: Path) -> None:
     save_state(tmp_path / "state", one.state_dict())
     other.load_state_dict(load_state(tmp_path / "state", other.state_dict()))
     assert torch.equal(one(x), other(x))
+
+
+def test_a_sparse_tensor_is_one_again(tmp_path: Path) -> None:
+    own = {"adjacency": torch.eye(3).to_sparse()}
+    save_state(tmp_path / "state", own)
+    found = load_state(tmp_path / "state", own)
+    assert found["adjacency"].layout is torch.sparse_coo
+    assert torch.equal(found["adjacency"].to_dense(), torch.eye(3))
