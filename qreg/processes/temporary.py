@@ -27,21 +27,42 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
     """
     try:
         _remove_leftovers_once(os.getpid())
-        # no other process uses it before it is locked
-        made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}{purpose}-"))
+        folder, owner = _locked_folder(purpose)
     except OSError as error:
         raise QregError(
             f"no temporary folder can be made: {error}",
             hint="set TMPDIR to a folder that may be written",
         ) from error
-    folder = made.with_name(made.name.removeprefix("."))
-    owner = os.open(made / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _lock(owner)
-        made.rename(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(owner)
+
+
+def _locked_folder(purpose: str) -> tuple[Path, int]:
+    """A new folder, and the handle whose lock says that its process lives.
+
+    It has its name from the moment that it is locked. Until then another run may take it for what
+    a killed one left: then another one is made.
+    """
+    while True:
+        made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}{purpose}-"))
+        folder = made.with_name(made.name.removeprefix("."))
+        try:
+            owner = os.open(made / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            continue
+        try:
+            if _lock(owner) is not False:
+                made.rename(folder)
+                return folder, owner
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            os.close(owner)
+            raise
         os.close(owner)
 
 
@@ -53,9 +74,14 @@ def _remove_leftovers_once(pid: int) -> None:  # a fork looks for itself
 def remove_leftovers() -> tuple[Path, ...]:
     """Remove the folders of this user's ended processes; returns the removed ones."""
     found = []
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    folders = Path(tempfile.gettempdir())
+    for folder in (*folders.glob(f"{_PREFIX}*"), *folders.glob(f".{_PREFIX}*")):
         with contextlib.suppress(OSError):
             if folder.is_symlink() or folder.stat().st_uid != _user():
+                continue
+            if folder.name.startswith(".") and not (folder / _OWNER).exists():
+                folder.rmdir()  # unless its owner has just come
+                found.append(folder)
                 continue
             owner = os.open(folder / _OWNER, os.O_RDWR)
             try:
@@ -71,14 +97,16 @@ def _user() -> int:
     return os.getuid() if hasattr(os, "getuid") else 0
 
 
-def _lock(handle: int) -> bool:
-    """Whether no other process holds the lock of the file, as far as locks are known."""
+def _lock(handle: int) -> bool | None:
+    """Whether the file is now locked by this process; None where there are no locks."""
     if sys.platform == "win32":
-        return False
+        return None
     import fcntl
 
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:  # some network file systems
+        return None
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,36 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(folder: Path) -> Non
     (left,) = set(folder.iterdir()) - {other}
     assert remove_leftovers() == (left,)
     assert list(folder.iterdir()) == [other]
+
+
+def test_what_was_killed_while_it_was_made_is_removed(folder: Path) -> None:
+    for name in (".qreg-empty", ".qreg-not-locked"):
+        (folder / name).mkdir()
+    (folder / ".qreg-not-locked/.owner").touch()
+    (folder / ".qreg-of-others").mkdir()
+    (folder / ".qreg-of-others/file").touch()
+    assert {one.name for one in remove_leftovers()} == {".qreg-empty", ".qreg-not-locked"}
+    assert [one.name for one in folder.iterdir()] == [".qreg-of-others"]
+
+
+def test_folders_are_made_while_other_runs_clean_up(folder: Path) -> None:
+    ended = threading.Event()
+
+    def clean() -> None:
+        while not ended.is_set():
+            remove_leftovers()
+
+    cleaning = threading.Thread(target=clean)
+    cleaning.start()
+    try:
+        for _ in range(300):
+            with temporary_folder("test") as made:
+                (made / "file").touch()
+                assert [one.name for one in folder.iterdir() if one == made] == [made.name]
+    finally:
+        ended.set()
+        cleaning.join()
+    assert not list(folder.iterdir())
 
 
 def test_a_revisions_tree_of_a_killed_run_is_forgotten(folder: Path, tmp_path: Path) -> None:
