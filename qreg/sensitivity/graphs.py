@@ -48,7 +48,7 @@ def _cat(tensors: Any, dim: int = 0) -> Any:
     return torch.cat(tensors, dim)
 
 
-#: Quantized operators of FX graphs, without scale and zero point, which are their last arguments.
+#: Quantized operators of FX graphs, without scale and zero point: their last arguments, or named.
 _FLOAT: dict[str, Callable[..., Any]] = {
     "add": torch.add,
     "add_relu": _relu(torch.add),
@@ -56,6 +56,7 @@ _FLOAT: dict[str, Callable[..., Any]] = {
     "mul_relu": _relu(torch.mul),
     "matmul": torch.matmul,
     "cat": _cat,
+    "dropout": lambda x, *_: x,  # of a model that is evaluated
     "hardswish": nn.functional.hardswish,
     "leaky_relu": lambda x, slope, *_: nn.functional.leaky_relu(x, slope),
     "layer_norm": torch.layer_norm,
@@ -140,7 +141,8 @@ class _FromFx:
         name = str(getattr(target, "__name__", "")).partition(".")[0]
         if name not in _FLOAT:
             raise _unknown(f"operator quantized::{name}")
-        args = fx.node.map_arg(node.args[:-2], lambda one: self.made[one])
+        given = node.args if "output_scale" in node.kwargs else node.args[:-2]
+        args = fx.node.map_arg(given, lambda one: self.made[one])
         made = self.graph.call_function(_FLOAT[name], args)
         return self._rounded(node, made, _layer(node))
 

@@ -162,6 +162,7 @@ class _Functional(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = torch.relu(self.first(x))
         y = y + self.act(self.second(y))
+        y = nn.functional.dropout(y, 0.5, training=self.training)
         y = torch.cat([y, y * torch.sigmoid(y)], 2)
         return self.last(nn.functional.adaptive_avg_pool2d(y, 1).flatten(1))
 
