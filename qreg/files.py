@@ -20,11 +20,57 @@ PATIENCE_S = 60
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` under a temporary name next to `path`, then rename it into place.
+    """Write `content` as a new file, then rename it into place.
 
-    An existing file keeps its mode; a new one has the mode given by the umask.
+    An existing file keeps its mode; a new one has the mode given by the umask. A process that is
+    killed leaves nothing where the file system knows files without a name (Linux's `O_TMPFILE`),
+    else perhaps a file ``.NAME.XXXXXXXX``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not _write_unnamed(path, content):
+        _write_named(path, content)
+
+
+def _write_unnamed(path: Path, content: bytes) -> bool:
+    """Write a file that has no name until it is whole; False where there are no such files."""
+    if sys.platform != "linux":
+        return False
+    try:
+        handle = os.open(path.parent, os.O_WRONLY | os.O_TMPFILE, 0o600)
+    except OSError:  # not there, or the other way raises the same
+        return False
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fchmod(handle, _mode(path))
+        os.fsync(handle)
+        return _name(handle, path)
+
+
+def _name(handle: int, path: Path) -> bool:
+    """Put an open file without a name at `path`; False where it cannot be named."""
+    new = path.with_name(f".{path.name}.new")
+    while True:
+        try:
+            # with a folder's handle Python follows the link to the file, which is what is named
+            os.link(f"/proc/self/fd/{handle}", new, src_dir_fd=handle, follow_symlinks=True)
+        except FileExistsError:  # of a killed process, or of one that will try again
+            new.unlink(missing_ok=True)
+            continue
+        except OSError:
+            return False
+        try:
+            os.replace(new, path)
+            return True
+        except FileNotFoundError:  # another process took it for a killed one's
+            if not path.parent.exists():
+                raise
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+
+
+def _write_named(path: Path, content: bytes) -> None:
     handle, half = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -10,8 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from qreg import files
 from qreg.errors import QregError
 from qreg.files import check_output, resolved, write_atomically, write_output
+
+_UNNAMED = files._write_unnamed
+
+
+@pytest.fixture(params=["unnamed", "named"])
+def _both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also as where a file system has no files without a name."""
+    if request.param == "named":
+        monkeypatch.setattr(files, "_write_unnamed", lambda *_: False)
+
+
+pytestmark = pytest.mark.usefixtures("_both_ways")
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -46,6 +59,16 @@ def test_two_writers_leave_one_of_both_whole(tmp_path: Path) -> None:
     assert path.read_bytes() in contents
 
 
+def test_what_a_killed_writer_left_is_replaced(tmp_path: Path) -> None:
+    path, left = tmp_path / "file.bin", tmp_path / ".file.bin.new"
+    left.write_bytes(b"ha")
+    path.write_bytes(b"old")
+    if not _UNNAMED(path, b"new"):
+        pytest.skip("this file system has no files without a name")
+    assert path.read_bytes() == b"new"
+    assert not left.exists()
+
+
 _WRITER = """
 import sys
 from pathlib import Path
@@ -71,6 +94,8 @@ def test_kill_leaves_old_or_new_never_half(tmp_path: Path) -> None:
         content = path.read_bytes()
         assert len(content) == 3_000_000
         assert len(set(content)) == 1
+        # while the content was written there was no name
+        assert {one.name for one in tmp_path.iterdir()} <= {"file.bin", ".file.bin.new"}
 
 
 def test_an_output_replaces_files_and_writes_to_what_is_none(tmp_path: Path) -> None:
