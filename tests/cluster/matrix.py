@@ -36,6 +36,7 @@ from tests.cluster.nodes import Nodes, nodes
 from tests.cluster.speed import warm
 
 ROOT = Path(__file__).parents[2]
+_SIDES = ("baseline", "candidate")
 
 
 def main() -> None:
@@ -78,6 +79,9 @@ def main() -> None:
         print(f"machines lost while they did a piece: {counts.nodes}, workers: {counts.workers}")
     print(f"{here.seconds / there.seconds:.2f} times as fast as here")
     same = found(here) == found(there)
+    if not same:
+        for one, other in zip(found(here)[0], found(there)[0], strict=True):
+            print("different:", [name for name in one if one[name] != other[name]])
     print(f"verdicts equal: {same}")
     raise SystemExit(not same)
 
@@ -128,13 +132,15 @@ def timed(request: MatrixRequest, comparer: Any, what: str) -> MatrixReport:
 def found(report: MatrixReport) -> Any:
     """All that is judged, and where it appears.
 
-    Not the times; and of warnings only the texts, as which case is named first depends on which
-    were in the same process.
+    Not the times, nor where a machine has its interpreters; and of warnings only the texts, as
+    which case is named first depends on which were in the same process.
     """
     pairs = []
     for pair in report.pairs:
         assert pair.report is not None, pair.failed
-        pairs.append(plain(replace(pair.report, interface=(), seconds=0.0, speed=None)))
+        sides = (replace(x, python="") for x in (pair.report.baseline, pair.report.candidate))
+        judged = replace(pair.report, interface=(), seconds=0.0, speed=None)
+        pairs.append(plain(replace(judged, **dict(zip(_SIDES, sides, strict=True)))))
     return pairs, [plain(one) for one in report.appearances]
 
 
