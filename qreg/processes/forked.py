@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TextIO
 
 from qreg.processes.child import end_with_parent
 from qreg.processes.running import status_text
-from qreg.processes.stopping import stop_by_default
+from qreg.processes.stopping import stop_by_default, whole
 
 #: Does a piece of work and returns JSON values.
 Work = Callable[[], dict[str, Any]]
@@ -30,6 +30,13 @@ Piece = tuple[Path, Work]
 _POLL_S = 0.01
 # Grace period after which a fork that cannot end itself is killed.
 _PATIENCE_S = 5.0
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python warns about forking with threads, which numpy starts on import
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 class Fork:
@@ -49,12 +56,15 @@ class Fork:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
-        with warnings.catch_warnings():
-            # Python warns about forking with threads, which numpy starts on import
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self.pid = os.fork()
-        if self.pid == 0:
-            self._run(parent, output)
+        try:
+            with whole():  # what libraries do before and after a fork is not cut in two
+                self.pid = _fork()
+                if self.pid == 0:
+                    self._run(parent, output)
+        except KeyboardInterrupt:
+            if hasattr(self, "pid"):
+                self.end()
+            raise
 
     @property
     def left(self) -> tuple[Piece, ...]:
