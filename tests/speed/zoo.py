@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.ao.nn.quantized import dynamic as nnqd
 
 from qreg.check.attempt import attempt
 from qreg.check.records import InputShape
@@ -111,7 +112,10 @@ def plain(method: str, name: str, images: torch.Tensor) -> dict[str, Any]:
 
 
 def _dynamic(model: nn.Module, x: torch.Tensor) -> None:
-    torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)(x)
+    made = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    made(x)
+    if not any(isinstance(module, nnqd.Linear) for module in made.modules()):
+        raise ValueError("no layer is quantized")
 
 
 def _static(model: Any, x: torch.Tensor) -> None:
