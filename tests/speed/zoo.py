@@ -154,6 +154,8 @@ def _torchao(model: nn.Module, x: torch.Tensor) -> None:
 
     quantize_(model, Int8DynamicActivationInt8WeightConfig())
     model(x)
+    if all(type(weight.data) is torch.Tensor for weight in model.parameters()):
+        raise ValueError("no layer is quantized")
 
 
 PLAIN: dict[str, Callable[[nn.Module, torch.Tensor], None]] = {
