@@ -157,6 +157,12 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("tiny_nets", None)
 
 
+@pytest.fixture
+def plus_at() -> str:
+    """The file and line of the `+` in `make_branching`."""
+    return f"tiny_nets.py:{_NETS[: _NETS.index('y + y')].count(chr(10)) + 1}"
+
+
 @pytest.fixture(autouse=True)
 def _no_project_is_left() -> Iterator[None]:
     """What a command that ran in this process took from a project's table ends with its test."""
