@@ -295,7 +295,8 @@ def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.It
                 parent, name=name, case=case, settings=settings, environment=kind
             )
             item.add_marker(pytest.mark.regression)
-            item.add_marker(pytest.mark.xdist_group(f"{case.dataset}/{case.model}"))
+            if config.pluginmanager.hasplugin("xdist"):  # whose marker it is
+                item.add_marker(pytest.mark.xdist_group(f"{case.dataset}/{case.model}"))
             yield item
 
 

@@ -25,6 +25,7 @@ from qreg.records.method import MethodInfo, Need
 OLDEST_TORCHAO = (0, 18)
 #: In the text that `torch.fx.GraphModule` prints.
 _GRAPH_ERROR = "of the traced Module's generated forward function:"
+_PARTIAL_GRAPH = "def forward(self,"
 # Modules that methods import later: their import-time warnings belong to no case.
 _MODULES = (
     "torch.export",
@@ -127,7 +128,9 @@ def logging_silenced() -> Iterator[None]:
 
 @contextmanager
 def graph_errors_silenced() -> Iterator[None]:
-    """Suppress the traceback that torch.fx prints for an exception in a graph, which it raises too.
+    """Suppress what PyTorch prints of an exception that it raises too.
+
+    torch.fx prints a traceback of its own in a graph, torch.export the graph as far as it came.
 
     Everything else that is written to standard error is passed on.
     """
@@ -136,13 +139,14 @@ def graph_errors_silenced() -> Iterator[None]:
 
 
 class _WithoutGraphErrors:
-    """A stream that drops the one text of torch.fx's, and the line break that `print` adds."""
+    """A stream that drops those texts, and the line break that `print` adds."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self._dropped = stream, False
 
     def write(self, text: str) -> int:
-        dropped, self._dropped = self._dropped, _GRAPH_ERROR in text
+        dropped = self._dropped
+        self._dropped = _GRAPH_ERROR in text or text.lstrip().startswith(_PARTIAL_GRAPH)
         if self._dropped or (dropped and text == "\n"):
             return len(text)
         written: int = self._stream.write(text)

@@ -16,7 +16,7 @@ from torch import fx, nn
 from qreg.data.inputs import arguments, call, head, repeated
 from qreg.quantization import METHODS
 from qreg.quantization.method import Context, Method
-from qreg.quantization.needs import logging_silenced
+from qreg.quantization.needs import graph_errors_silenced, logging_silenced
 from qreg.quantization.qat import QAT
 from qreg.quantization.transfer import trained_float, transfer_ranges
 
@@ -139,13 +139,15 @@ def compile_int8(graph: fx.GraphModule, example: Any) -> nn.Module:
 
 def _static(model: nn.Module, context: Context, layers: tuple[str, ...] = ()) -> nn.Module:
     example = context.to_trace()
-    made = quantize_pt2e_static_keeping(model, example, context.calibration(), layers)
+    with graph_errors_silenced():
+        made = quantize_pt2e_static_keeping(model, example, context.calibration(), layers)
     return _evaluated(made)
 
 
 def _qat(model: nn.Module, context: Context, layers: tuple[str, ...] = ()) -> nn.Module:
     example = context.to_trace()
-    prepared = prepare_pt2e_qat_keeping(trained_float(model), example, layers)
+    with graph_errors_silenced():
+        prepared = prepare_pt2e_qat_keeping(trained_float(model), example, layers)
     transfer_ranges(model, prepared, example)
     context.prepared(prepared)
     return _evaluated(convert_pt2e_qat(prepared))
