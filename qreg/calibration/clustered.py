@@ -13,7 +13,7 @@ import torch
 
 from qreg.calibration.run import AuditRequest, Drawn, Key, drawing
 from qreg.errors import QregError
-from qreg.processes.executor import HERE, Executor, Piece, Places, Result
+from qreg.processes.executor import HERE, Executor, Piece, Places, Result, check_done
 from qreg.processes.sending import case_options, options_at, settings_at
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
@@ -86,9 +86,7 @@ class _Plain:
 
 
 def _read(name: str, result: Result) -> Drawn:
-    for key in ("error", "raised", "died"):
-        if key in result:
-            raise QregError(f"{name}: {result[key]}", hint=str(result.get("hint", "")))
+    check_done(name, result)
     try:
         found: _Plain = decoder(_Plain)(result)
     except MismatchError as error:

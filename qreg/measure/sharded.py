@@ -22,7 +22,7 @@ from qreg.measure.comparison import BATCH
 from qreg.measure.observation import Observation, Observer, Part
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import Subject, case_setup, prepare
-from qreg.processes.executor import HERE, Executor, Piece, Places, Result, run
+from qreg.processes.executor import HERE, Executor, Piece, Places, Result, check_done, run
 from qreg.processes.sending import options_at, sent_options, settings_at
 from qreg.records.case import Case
 from qreg.selection import gate_options, use_project
@@ -71,9 +71,7 @@ def observe_in_shards(
             hint="measure it in one process: qreg compare",
         )
     for done, (piece, result) in enumerate(run(executor, pieces), 1):
-        for key in ("error", "raised", "died"):
-            if key in result:
-                raise QregError(f"{piece.name}: {result[key]}", hint=str(result.get("hint", "")))
+        check_done(piece.name, result)
         observer.add_part(read_part(result["part"]))
         peak = max(peak, result["peak"])
         options.progress(done, len(pieces), "shards")

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from qreg.errors import QregError
+
 #: JSON values; ``{"died": how, "details": stacks}`` of a piece that ended its process, and
 #: ``{"raised": what, "details": traceback}`` of one that raised.
+#: A task that refuses says ``{"error": what, "hint": remedy}``.
 Result = dict[str, Any]
 #: Does a piece of work from its content, with the places of the sender's folders.
 Task = Callable[[Any, "Places"], Result]
@@ -160,3 +163,14 @@ def tell(done: int, total: int, what: str) -> None:
     _Told.at = now
     with contextlib.suppress(OSError):
         file.write_text(f"{what} {done}/{total}" if total else what, encoding="utf-8")
+
+
+def check_done(name: str, result: Result) -> None:
+    """Check that a piece of that name was done.
+
+    Raises:
+        QregError: it was not, with what it said and its hint.
+    """
+    for key in ("error", "raised", "died"):
+        if key in result:
+            raise QregError(f"{name}: {result[key]}", hint=str(result.get("hint", "")))

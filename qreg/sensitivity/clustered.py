@@ -20,7 +20,7 @@ from qreg.errors import QregError
 from qreg.measure.options import Options
 from qreg.measure.sharded import plain_part, read_part
 from qreg.processes.cluster import RayExecutor
-from qreg.processes.executor import HERE, Executor, Piece, Places, Result, run
+from qreg.processes.executor import HERE, Executor, Piece, Places, Result, check_done, run
 from qreg.processes.sending import case_options, options_at, settings_at
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
@@ -62,10 +62,7 @@ class OnCluster:
             self.options.progress(measured.samples, len(ready.test), f"measuring sites: {step}")
 
         for piece, result in run(self.executor, pieces, tick=tick):
-            for key in ("error", "raised", "died"):
-                if key in result:
-                    hint = str(result.get("hint", ""))
-                    raise QregError(f"{piece.name}: {result[key]}", hint=hint)
+            check_done(piece.name, result)
             for kind, site, part in result["seen"]:
                 measured.seen.add_part((Sites(kind), site), read_part(part))
             measured.samples += result["samples"]

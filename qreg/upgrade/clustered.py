@@ -11,7 +11,7 @@ from typing import Any
 
 from qreg.errors import QregError
 from qreg.processes.cluster import RayExecutor
-from qreg.processes.executor import Piece, Places, Result
+from qreg.processes.executor import Piece, Places, Result, check_done
 from qreg.processes.sending import options_at, sent_options, settings_at
 from qreg.progress import Progress, no_progress
 from qreg.records.case import Case
@@ -164,9 +164,7 @@ def upgrade_sent(content: dict[str, Any], places: Places) -> Result:
 
 
 def _read(name: str, result: Result) -> UpgradeReport:
-    for key in ("error", "raised", "died"):
-        if key in result:
-            raise QregError(f"{name}: {result[key]}", hint=str(result.get("hint", "")))
+    check_done(name, result)
     try:
         found: UpgradeReport = decoder(UpgradeReport)(result)
     except MismatchError as error:

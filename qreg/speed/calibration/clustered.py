@@ -10,7 +10,7 @@ from typing import Any
 
 from qreg.errors import QregError
 from qreg.processes.executor import HERE as SENDER
-from qreg.processes.executor import Executor, Piece, Places, Result, run
+from qreg.processes.executor import Executor, Piece, Places, Result, check_done, run
 from qreg.processes.sending import options_at, sent_options, settings_at
 from qreg.processes.sides import HERE, open_side
 from qreg.processes.temporary import temporary_folder
@@ -80,9 +80,7 @@ def _pieces(
 
 
 def _read(name: str, result: Result) -> tuple[Trial, ...]:
-    for key in ("error", "raised", "died"):
-        if key in result:
-            raise QregError(f"{name}: {result[key]}", hint=str(result.get("hint", "")))
+    check_done(name, result)
     try:
         return tuple(decoder(Trial)(one) for one in result["trials"])
     except MismatchError as error:
