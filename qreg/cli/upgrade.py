@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,10 @@ from qreg.names import output_file, positive
 from qreg.progress import no_progress
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.table import Table
+
     from qreg.progress import Progress
     from qreg.records.case import Case
     from qreg.settings import Settings
@@ -135,7 +139,9 @@ def run(args: argparse.Namespace) -> int:
     if args.matrix:
         return _run_matrix(args)
     report = _report(args)
-    _print(report)
+    from qreg.upgrade.report.text import closing_lines, opening_lines, upgrade_table
+
+    _print(opening_lines(report), upgrade_table(report), closing_lines(report))
     _write(args, report)
     return _status(report, strict=args.strict)
 
@@ -198,19 +204,10 @@ def _request(args: argparse.Namespace, show: Progress) -> tuple[UpgradeRequest, 
 
 
 def _run_matrix(args: argparse.Namespace) -> int:
-    from qreg.cli.terminal import console
-
     report = _matrix(args)
     from qreg.upgrade.matrix.report import closing_lines, matrix_table, opening_lines
 
-    out = console()
-    first, *more = opening_lines(report)
-    out.print(first, style="bold", highlight=False, markup=False)
-    for line in more:
-        out.print(line, highlight=False, markup=False)
-    out.print(matrix_table(report))
-    for line in closing_lines(report):
-        out.print(line, highlight=False, markup=False)
+    _print(opening_lines(report), matrix_table(report), closing_lines(report))
     _write_matrix(args, report)
     return max(
         2 if pair.report is None else _status(pair.report, strict=args.strict)
@@ -249,18 +246,14 @@ def _sent(request: MatrixRequest) -> MatrixRequest:
 
 def _write_matrix(args: argparse.Namespace, report: MatrixReport) -> None:
     from qreg.cli.speed.output import now
-    from qreg.cli.terminal import write_file
     from qreg.upgrade.matrix.report import matrix_html, matrix_markdown, matrix_text
 
     created = now()
-    texts = (
+    _write_files(
         (args.json, matrix_text(report, created=created)),
         (args.markdown, matrix_markdown(report)),
         (args.html, matrix_html(report, created=created)),
     )
-    for path, text in texts:
-        if path:
-            write_file(path, text.encode())
 
 
 def _speed(
@@ -287,33 +280,36 @@ def _speed(
     return lambda baseline, candidate: check_speed(request, baseline, candidate, settings.root)
 
 
-def _print(report: UpgradeReport) -> None:
+def _print(opening: Sequence[str], table: Table, closing: Iterable[str]) -> None:
     from qreg.cli.terminal import console
-    from qreg.upgrade.report.text import closing_lines, opening_lines, upgrade_table
 
     out = console()
-    first, *more = opening_lines(report)
+    first, *more = opening
     out.print(first, style="bold", highlight=False, markup=False)
     for line in more:
         out.print(line, highlight=False, markup=False)
-    out.print(upgrade_table(report))
-    for line in closing_lines(report):
+    out.print(table)
+    for line in closing:
         out.print(line, highlight=False, markup=False)
 
 
 def _write(args: argparse.Namespace, report: UpgradeReport) -> None:
     from qreg.cli.speed.output import now
-    from qreg.cli.terminal import write_file
     from qreg.upgrade.report.html_page import upgrade_html
     from qreg.upgrade.report.markdown import upgrade_markdown
     from qreg.upgrade.report.text import upgrade_text
 
     created = now()
-    texts = (
+    _write_files(
         (args.json, upgrade_text(report, created=created)),
         (args.markdown, upgrade_markdown(report)),
         (args.html, upgrade_html(report, created=created)),
     )
+
+
+def _write_files(*texts: tuple[Path | None, str]) -> None:
+    from qreg.cli.terminal import write_file
+
     for path, text in texts:
         if path:
             write_file(path, text.encode())
