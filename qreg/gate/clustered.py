@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qreg.gate.pool import HEAVY, JudgeRequest, Pool, Status
-from qreg.models import needs_torchvision
+from qreg.gate.pool import JudgeRequest, Pool, Status
+from qreg.gate.warm import HEAVY, optional_modules
 from qreg.processes.cluster import RayExecutor
 from qreg.processes.sending import sent_options, trees_of
-from qreg.quantization import METHODS
 from qreg.records.case import Case
 from qreg.selection import gate_options
 
@@ -46,6 +45,4 @@ def clustered_pool(
 
 def _imports(cases: Sequence[Case]) -> tuple[str, ...]:
     """What forks that judge these cases would each import, as `qreg.gate.warm` has it here."""
-    modules = dict.fromkeys(METHODS.module(case.method) for case in cases)
-    vision = ["?torchvision"] if any(needs_torchvision(case.model) for case in cases) else []
-    return (*HEAVY, *(f"?{name}" for name in modules if name.startswith("qreg.")), *vision)
+    return (*HEAVY, *(f"?{name}" for name in optional_modules(cases)))

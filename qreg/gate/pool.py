@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import time
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 #: `torch.compile` finishes takes minutes on a busy machine.
 TIMEOUT = 900
 _POLL_S = 0.02
-# Imported before the forks are made, and not in every one of them; the first must be there.
-HEAVY = ("qreg.gate.judge", "torch.export")
 
 
 @dataclass(frozen=True)
@@ -118,12 +115,11 @@ class Pool:
     ) -> None:
         self._show, self._started = show, time.monotonic()
         self._request, self._total = request, len(cases) * len(kinds)
-        self._executor = executor or LocalExecutor(jobs=jobs, meanwhile=lambda: warm_up(cases))
+        self._executor = executor or LocalExecutor(jobs=jobs)
         self._results: dict[str, Result] = {}
         self._attempts: dict[tuple[Case, str], int] = {}
         if executor is None:
-            for name in HEAVY:
-                importlib.import_module(name)
+            warm_up(cases)
         # on other machines all cases are judged: what they have loaded is not known here
         known = request.cache and executor is None
         self._known = known_state(request) if known else None

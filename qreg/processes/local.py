@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import groupby
@@ -27,18 +27,10 @@ class LocalExecutor:
 
     Args:
         places: of the folders that pieces name.
-        meanwhile: called once while the first fork runs and several groups wait: what it imports,
-            later forks find imported.
     """
 
-    def __init__(
-        self,
-        *,
-        jobs: int,
-        places: Places = HERE,
-        meanwhile: Callable[[], None] | None = None,
-    ) -> None:
-        self._jobs, self._places, self._meanwhile = jobs, places, meanwhile
+    def __init__(self, *, jobs: int, places: Places = HERE) -> None:
+        self._jobs, self._places = jobs, places
         self._open = ExitStack()
         self._folder = self._open.enter_context(temporary_folder("pieces"))
         self._files: dict[Path, Piece] = {}
@@ -70,9 +62,6 @@ class LocalExecutor:
                 if files:
                     self._start(files)
         while self._waiting and len(self._running) < self._jobs:
-            if self._running and len(self._waiting) > 1 and self._meanwhile:
-                self._meanwhile()
-                self._meanwhile = None
             self._start(self._waiting.pop(0))
 
     def _start(self, files: list[Path]) -> None:

@@ -25,6 +25,13 @@ from qreg.registry import Registry, is_object_path
 if TYPE_CHECKING:
     from torch import nn
 
+#: What the methods by PT2E import at the first network that they quantize.
+PT2E_MODULES = (
+    "torch.export",
+    "torchao.quantization.pt2e.quantize_pt2e",
+    "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer",
+)
+
 
 class MethodRegistry(Registry[Any]):
     """Methods by name, each with its facts."""

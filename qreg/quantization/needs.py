@@ -18,6 +18,7 @@ from torch.ao.nn import quantized as nnq
 
 from qreg.artifacts.names import ONNXRUNTIME
 from qreg.errors import UnavailableError
+from qreg.quantization import PT2E_MODULES
 from qreg.records.method import MethodInfo, Need
 
 #: The oldest torchao that runs all methods under torch 2.14 and 2.15; what an older one fails at
@@ -26,12 +27,6 @@ OLDEST_TORCHAO = (0, 18)
 #: In the text that `torch.fx.GraphModule` prints.
 _GRAPH_ERROR = "of the traced Module's generated forward function:"
 _PARTIAL_GRAPH = "def forward(self,"
-# Modules that methods import later: their import-time warnings belong to no case.
-_MODULES = (
-    "torch.export",
-    "torchao.quantization.pt2e.quantize_pt2e",
-    "torchao.quantization.pt2e.quantizer.x86_inductor_quantizer",
-)
 
 
 def check_needs(method: MethodInfo, engine: str) -> None:
@@ -96,7 +91,7 @@ def need_torchao() -> None:
         with logging_silenced(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             importlib.import_module("torchao")
-            for name in _MODULES:
+            for name in PT2E_MODULES:  # their warnings at import belong to no case
                 _import_early(name)
     except ImportError as error:
         raise UnavailableError(f"torchao: {error}", hint=_HINT) from error
