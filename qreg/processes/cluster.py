@@ -40,6 +40,9 @@ _CODE = Path(on_node.__file__).read_text(encoding="utf-8")
 _END_S = 15.0
 # Where nothing has come for so long although work waits, no machine may take it.
 _STUCK_S = 60.0
+# How long it is not looked again which machines are there.
+_LOOK_S = 0.2
+_KIND_TASK = "qreg.processes.kind:kind_sent"
 
 
 @dataclass
@@ -119,7 +122,9 @@ class RayExecutor:
         self._losses: dict[str, int] = {}
         self._found: list[tuple[Piece, Result]] = []
         self._kinds: dict[str, str] = {}
-        self._moved = time.monotonic()
+        self._asked: dict[str, str] = {}
+        self._seen: tuple[float, dict[str, float]] = (0.0, {})
+        self._moved = self._fitted = time.monotonic()
         self.counts = Counts()
         self._remote = self._ray.remote(_on_node_task())
 
@@ -129,9 +134,7 @@ class RayExecutor:
         self._waiting = [*groups, *self._waiting] if first else [*self._waiting, *groups]
 
     def poll(self) -> Iterator[tuple[Piece, Result]]:
-        for group in self._waiting:
-            self._submit(group)
-        self._waiting.clear()
+        self._submit_waiting()
         by_generator = {group.generator: group for group in self._running}
         if by_generator:
             ready, _ = self._ray.wait(list(by_generator), timeout=0, fetch_local=False)
@@ -141,7 +144,61 @@ class RayExecutor:
         found, self._found = self._found, []
         yield from found
 
-    def _submit(self, group: _Group) -> None:
+    def _submit_waiting(self) -> None:
+        """Hand to Ray what any machine may do, and what is bound to machines that have room.
+
+        The rest waits here, so that a machine that joins, or is done first, can take it.
+        """
+        if self._kinds and any(one.first.environment for one in self._waiting):
+            self._ask_new()
+        waiting, self._waiting = self._waiting, []
+        for group in waiting:
+            if not group.first.timed and not group.first.environment:
+                self._submit(group)
+            elif self._is_gone(group.first.environment):
+                for piece in group.pieces:
+                    self._finish(piece, {"died": "left the cluster", "details": ""})
+            elif machine := self._free_machine(group):
+                self._submit(group, machine)
+            else:
+                self._waiting.append(group)
+
+    def _ask_new(self) -> None:
+        """Ask machines that joined since `kinds` of what kind they are."""
+        for name in self._machines().keys() - self._kinds.keys():
+            self._kinds[name] = name
+            piece = Piece(f"environment of {name}", _KIND_TASK, environment=name)
+            self._asked[piece.name] = name
+            self._waiting.insert(0, _Group([piece]))
+
+    def _is_gone(self, environment: str) -> bool:
+        """Whether this is the name of one machine, which has left."""
+        return environment in self._kinds and environment not in self._machines()
+
+    def _free_machine(self, group: _Group) -> str:
+        """The machine that a group is bound to: the one with the fewest such; "" without room.
+
+        Raises:
+            QregError: none has been there for a while.
+        """
+        wanted, machines = group.first.environment, self._machines()
+        busy = Counter(one.pinned for one in self._running)
+        fitting = [x for x in machines if not wanted or self._kinds.get(x) == wanted]
+        if fitting or any(piece.name in self._asked for x in self._running for piece in x.pieces):
+            self._fitted = time.monotonic()
+        if not fitting:
+            if time.monotonic() > self._fitted + _STUCK_S:
+                raise QregError(
+                    f"no machine is left that is {wanted or 'large enough'}",
+                    hint="add one to the cluster, and run again",
+                )
+            return ""
+        name = min(fitting, key=lambda one: busy[one])
+        room = 1 if group.first.timed else int(machines[name] // self._threads)
+        return name if busy[name] < room else ""
+
+    def _submit(self, group: _Group, machine: str = "") -> None:
+        """Hand a group to Ray, for this machine if one is given."""
         if not group.trees:
             folders = {one for piece in group.pieces for one in piece.folders}
             group.trees = [*self._trees, *map(folder_tree, sorted(folders))]
@@ -157,7 +214,7 @@ class RayExecutor:
             "pieces": [piece.plain for piece in group.pieces],
         }
         listings = [(tree.digest, self._listings[tree.digest]) for tree in group.trees]
-        group.node = group.ended = group.pinned = ""
+        group.node, group.ended, group.pinned = "", "", machine
         options = self._options(group)
         group.generator = self._remote.options(**options).remote(
             _CODE, json.dumps(job), listings, sent
@@ -172,40 +229,28 @@ class RayExecutor:
             "max_retries": 0,
             "scheduling_strategy": "SPREAD",
         }
-        if not group.first.timed and not group.first.environment:
+        if not group.pinned:
             return found
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        group.pinned = self._least_busy(group.first.environment)
         if group.first.timed:  # all of its processors: nothing of Ray's runs there meanwhile
-            found["num_cpus"] = self._machines()[group.pinned]
+            found["num_cpus"] = self._machines().get(group.pinned, self._threads)
         found["scheduling_strategy"] = NodeAffinitySchedulingStrategy(group.pinned, soft=False)
         return found
 
-    def _least_busy(self, environment: str) -> str:
-        """The machine with the fewest groups that are bound to it.
-
-        Raises:
-            QregError: none of that kind is left.
-        """
-        busy = Counter(one.pinned for one in self._running)
-        kinds = self._kinds
-        fitting = [x for x in self._machines() if not environment or kinds.get(x) == environment]
-        if not fitting:
-            raise QregError(
-                f"no machine is left that is {environment or 'large enough'}",
-                hint="add one to the cluster, and run again",
-            )
-        return min(fitting, key=lambda one: busy[one])
-
     def _machines(self) -> dict[str, float]:
         """The machines that are there and have enough processors, with how many."""
+        looked, seen = self._seen
+        if time.monotonic() < looked + _LOOK_S:
+            return seen
         found = {
             one["NodeID"]: one["Resources"].get("CPU", 0.0)
             for one in self._ray.nodes()
             if one["Alive"]
         }
-        return {name: count for name, count in found.items() if count >= self._threads}
+        seen = {name: count for name, count in found.items() if count >= self._threads}
+        self._seen = (time.monotonic(), seen)
+        return seen
 
     def kinds(self) -> tuple[str, ...]:
         """The kinds of machines, by what can change numbers; pieces may then name one.
@@ -214,14 +259,16 @@ class RayExecutor:
             QregError: a machine cannot do any work.
         """
         names = {f"environment of {one}": one for one in self._machines()}
-        self._kinds = {one: one for one in names.values()}
-        task = "qreg.processes.kind:kind_sent"
-        pieces = [Piece(name, task, environment=one) for name, one in names.items()]
-        found = {
-            names[piece.name]: str(result.get("kind", "")) for piece, result in run(self, pieces)
-        }
-        self._kinds = {one: kind for one, kind in found.items() if kind}
-        return tuple(sorted(set(self._kinds.values())))
+        self._kinds |= {one: one for one in names.values()}
+        pieces = [Piece(name, _KIND_TASK, environment=one) for name, one in names.items()]
+        for piece, result in run(self, pieces):
+            if kind := str(result.get("kind", "")):
+                self._kinds[names[piece.name]] = kind
+        return tuple(sorted(set(self._known_kinds())))
+
+    def _known_kinds(self) -> list[str]:
+        """The kinds of the machines that said it."""
+        return [kind for machine, kind in self._kinds.items() if kind != machine]
 
     def most_common_kind(self) -> str:
         """The kind that most machines are of, where results are compared with one another.
@@ -229,7 +276,7 @@ class RayExecutor:
         Raises: as `kinds`.
         """
         kinds = self.kinds()
-        count = Counter(self._kinds.values())
+        count = Counter(self._known_kinds())
         return max(kinds, key=lambda kind: count[kind])
 
     def room(self, kind: str = "") -> int:
@@ -275,8 +322,15 @@ class RayExecutor:
             piece = next((one for one in group.pieces if one.name == answer["name"]), None)
             if piece is not None:
                 group.pieces.remove(piece)
-                self._found.append((piece, answer["result"]))
+                self._finish(piece, answer["result"])
                 self.counts.done[group.node] = self.counts.done.get(group.node, 0) + 1
+
+    def _finish(self, piece: Piece, result: Result) -> None:
+        """A piece has its result: what was asked here is kept, the others are handed out."""
+        if piece.name not in self._asked:
+            self._found.append((piece, result))
+        elif kind := str(result.get("kind", "")):
+            self._kinds[self._asked[piece.name]] = kind
 
     def _put(self, trees: Sequence[Tree], digests: Sequence[str]) -> None:
         """Put the parts of files with these digests into Ray's store, several in one object."""
@@ -300,7 +354,12 @@ class RayExecutor:
         flush()
 
     def _failed(self, group: _Group, error: Any) -> None:
-        """The worker could not do the work, whatever the pieces are."""
+        """The worker could not do the work, whatever the pieces are.
+
+        A machine that joined later is left alone then.
+        """
+        if any(piece.name in self._asked for piece in group.pieces):
+            return
         cause = getattr(error, "cause", None) or error
         text = str(cause).strip().rpartition("\n")[2]
         raise QregError(
@@ -339,7 +398,7 @@ class RayExecutor:
             said = str(error).strip().partition("\n")[0]
             ended = f"ended its worker {kills} times"
             how = ended if kills >= _KILLS else f"was lost {losses} times"
-            self._found.append((piece, {"died": f"{how} on the cluster: {said}", "details": ""}))
+            self._finish(piece, {"died": f"{how} on the cluster: {said}", "details": ""})
         if group.pieces:
             self._waiting.append(group)
 

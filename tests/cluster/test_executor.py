@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,25 @@ def test_a_lost_machine_costs_no_result(cluster: Nodes, project: Path) -> None:
     finally:
         executor.close()
     assert killed, executor.counts
+    assert sorted(found) == sorted((f"square {n}", n * n) for n in range(24))
+
+
+def test_a_machine_that_joins_later_takes_pieces_bound_to_its_kind(
+    cluster: Nodes, project: Path
+) -> None:
+    executor, found, later = _executor(cluster, project), [], None
+    (kind,) = executor.kinds()
+    pieces = [replace(_square(project, n, 1.0), environment=kind) for n in range(24)]
+    try:
+        for piece, result in run(executor, pieces):
+            found.append((piece.name, result["square"]))
+            later = later or cluster.add()
+        assert later is not None
+        assert later.node_id in executor.counts.done
+    finally:
+        executor.close()
+        if later is not None:
+            cluster.kill(later)
     assert sorted(found) == sorted((f"square {n}", n * n) for n in range(24))
 
 
