@@ -10,9 +10,12 @@ make its own, of 6 GB each.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +54,8 @@ def main() -> None:
     cases = chosen(settings, args)
     template = UpgradeRequest(cases, "", "", settings.root, options=options_of(args))
     request = MatrixRequest(args.matrix, template)
-    here = timed(request, LocalComparer(), "here, one pair after the other")
+    with one_core():
+        here = timed(request, LocalComparer(), "here on one core, one pair after the other")
     out = console()
     for line in opening_lines(here):
         out.print(line)
@@ -77,13 +81,24 @@ def main() -> None:
             executor.close()
     if args.kill:
         print(f"machines lost while they did a piece: {counts.nodes}, workers: {counts.workers}")
-    print(f"{here.seconds / there.seconds:.2f} times as fast as here")
+    print(f"{here.seconds / there.seconds:.2f} times as fast as on one core")
     same = found(here) == found(there)
     if not same:
         for one, other in zip(found(here)[0], found(there)[0], strict=True):
             print("different:", [name for name in one if one[name] != other[name]])
     print(f"verdicts equal: {same}")
     raise SystemExit(not same)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process, and what it starts, on one core: the two sides of a pair are processes."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 class Machines:
