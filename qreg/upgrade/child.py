@@ -27,7 +27,7 @@ def _work(job: dict[str, Any], enter: Enter) -> dict[str, Any]:
     torch.set_num_threads(1)
     if job["task"] == "make":
         enter("probing")
-        ask_all(Path(job["folder"]), seconds=job["seconds"])
+        ask_all(Path(job["folder"]), seconds=job["seconds"], interface=job["interface"])
     enter("running cases")
     _cases(job)
     # of cases that onnxruntime runs, where this side has it

@@ -1,4 +1,8 @@
-"""An upgrade compared on a cluster: a piece for each model's cases, whose reports are joined."""
+"""An upgrade compared on a cluster: pieces whose reports are joined.
+
+One piece compares what two versions offer and hold, which takes as long as many cases; the others
+some models' cases each.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,8 @@ from qreg.upgrade.running import UpgradeRequest
 # Making the environments of two versions, and as many time limits of a case as a side has.
 _MAKING_S, _SIDES = 3600, 60
 _POLL_S = 0.02
+# Pieces of cases for each processor: more of them share less, and fewer leave one idle at the end.
+_PIECES = 2
 
 
 def check_on_cluster(
@@ -47,7 +53,7 @@ def check_on_cluster(
 
 
 class ClusterComparer:
-    """Compares pairs of sides on a cluster: each model's cases of each pair are a piece.
+    """Compares pairs of sides on a cluster, each in several pieces.
 
     A pair is done when all its pieces are, whatever others are at work; a machine that is lost
     costs its pieces only.
@@ -77,7 +83,8 @@ class ClusterComparer:
                     hint="leave out --ray or --speed; qreg speed check compares times alone",
                 )
             self._kind = self._kind or self._executor.most_common_kind()
-            pieces = tuple(_pieces(request, self._settings, self._kind))
+            count = -(-_PIECES * self._executor.room(self._kind) // len(requests))
+            pieces = tuple(_pieces(request, self._settings, self._kind, count))
             made = _Comparison(request, pieces, time.monotonic())
             self._waiting |= {piece.name: made for piece in pieces}
             self._count += len(pieces)
@@ -110,19 +117,24 @@ class _Comparison:
             reports = [_read(piece.name, self.found[piece.name]) for piece in self.pieces]
         except QregError as error:
             return error
-        return joined(reports, time.monotonic() - self.start)
+        return joined(reports, self.request.cases, time.monotonic() - self.start)
 
 
-def _pieces(request: UpgradeRequest, settings: Settings, kind: str) -> Iterator[Piece]:
-    groups: dict[tuple[str, str], list[Case]] = {}
+def _pieces(request: UpgradeRequest, settings: Settings, kind: str, count: int) -> Iterator[Piece]:
+    """The interface alone first, as it takes long, and up to `count` shares of the models."""
+    models: dict[tuple[str, str], list[Case]] = {}
     for case in request.cases:
-        groups.setdefault((case.dataset, case.model), []).append(case)
+        models.setdefault((case.dataset, case.model), []).append(case)
     family = request.family or len(request.cases)
-    sides = f"{request.baseline} -> {request.candidate}"
-    for names, cases in groups.items():
-        part = replace(request, cases=tuple(cases), family=family)
+    shares = [list(models.items())[at::count] for at in range(min(count, len(models)))]
+    parts = [("interface", replace(request, cases=(), family=family))]
+    for share in shares:
+        cases = tuple(case for _, some in share for case in some)
+        name = ", ".join("/".join(names) for names, _ in share)
+        parts.append((name, replace(request, cases=cases, family=family, interface=False)))
+    for name, part in parts:
         yield Piece(
-            name=f"{sides}: {'/'.join(names)}",
+            name=f"{request.baseline} -> {request.candidate}: {name}",
             task=f"{__name__}:upgrade_sent",
             content=_content(part, settings),
             seconds=_MAKING_S + _SIDES * request.timeout,
@@ -138,6 +150,7 @@ def _content(request: UpgradeRequest, settings: Settings) -> str:
         "options": sent_options(gate_options(settings, request.options)).plain(),
         "timeout": request.timeout,
         "family": request.family,
+        "interface": request.interface,
     }
     return json.dumps(found)
 
@@ -155,6 +168,7 @@ def upgrade_sent(content: dict[str, Any], places: Places) -> Result:
         options=options_at(content["options"], places),
         timeout=content["timeout"],
         family=content["family"],
+        interface=content["interface"],
     )
     try:
         found: Result = plain(check_upgrade(request))
@@ -172,19 +186,24 @@ def _read(name: str, result: Result) -> UpgradeReport:
     return found
 
 
-def joined(reports: Sequence[UpgradeReport], seconds: float) -> UpgradeReport:
-    """One report of several, each of other cases between the same sides."""
-    first = reports[0]
-    cases = tuple(case for one in reports for case in one.cases)
+def joined(
+    reports: Sequence[UpgradeReport], order: Sequence[Case], seconds: float
+) -> UpgradeReport:
+    """One report of several between the same sides, its cases in this order."""
+    by_case = {one.case: one for report in reports for one in report.cases}
+    cases = tuple(by_case[case] for case in order)
     interface = tuple(dict.fromkeys(change for one in reports for change in one.interface))
     invariants = tuple(dict.fromkeys(change for one in reports for change in one.invariants))
-    level, reasons = verdict_of(cases, interface, invariants, first.speed)
+    last = reports[-1]
+    level, reasons = verdict_of(cases, interface, invariants, last.speed)
     return replace(
-        first,
+        last,
         level=level,
         reasons=reasons,
         cases=cases,
+        probes=sum(one.probes for one in reports),
         interface=interface,
+        properties=sum(one.properties for one in reports),
         invariants=invariants,
         seconds=seconds,
     )

@@ -43,6 +43,7 @@ class UpgradeRequest:
         timeout: seconds that one piece of work may take; a side may take 20 times that.
         speed: compares the speed of two interpreters; None to skip it.
         family: number of cases that are one family of tests; 0 for these cases alone.
+        interface: compare what both sides offer and hold too, whatever the cases.
     """
 
     cases: tuple[Case, ...]
@@ -53,6 +54,7 @@ class UpgradeRequest:
     timeout: int = 120
     speed: Speed | None = None
     family: int = 0
+    interface: bool = True
 
 
 def run_task(
@@ -134,6 +136,7 @@ def _job(
     folders[number].mkdir(exist_ok=True)
     return {
         "task": task,
+        "interface": request.interface,
         "cases": list(cases),
         "seconds": request.timeout,
         "folder": str(folders[number]),

@@ -153,7 +153,8 @@ def found(report: MatrixReport) -> Any:
     pairs = []
     for pair in report.pairs:
         assert pair.report is not None, pair.failed
-        sides = (replace(x, python="") for x in (pair.report.baseline, pair.report.candidate))
+        records = (pair.report.baseline, pair.report.candidate)
+        sides = (replace(one, given="", python="") for one in records)
         judged = replace(pair.report, interface=(), seconds=0.0, speed=None)
         pairs.append(plain(replace(judged, **dict(zip(_SIDES, sides, strict=True)))))
     return pairs, [plain(one) for one in report.appearances]

@@ -25,13 +25,14 @@ _LOST = InterfaceChange(ChangeKind.WARNING, "torch.thing", "", "deprecated")
 def test_cases_and_changes_of_all_are_in_one_report_with_its_level() -> None:
     worse = case(UpgradeLevel.UNSAFE, case=replace(CASE, model="resnet20"), findings=("lost",))
     other = replace(REPORT, cases=(worse,), interface=(_LOST,))
-    found = joined([replace(REPORT, interface=(_LOST,)), other], 7.0)
+    order = [one.case for one in (*REPORT.cases, worse)]
+    found = joined([other, replace(REPORT, interface=(_LOST,), probes=0)], order, 7.0)
     assert found.cases == (*REPORT.cases, worse)
     assert found.interface == (_LOST,)
     assert found.level is UpgradeLevel.UNSAFE
     assert "resnet20" in found.reasons[0]
     assert (found.seconds, found.probes) == (7.0, REPORT.probes)
-    assert joined([REPORT], 12.0) == REPORT
+    assert joined([REPORT], order[:-1], 12.0) == REPORT
 
 
 def test_a_report_travels_as_it_is_and_what_went_wrong_is_said() -> None:
@@ -55,6 +56,10 @@ class Machines:
     def most_common_kind(self) -> str:
         return "a kind"
 
+    def room(self, kind: str) -> int:
+        assert kind == "a kind"
+        return 2
+
     def add(self, pieces: Sequence[Piece], *, first: bool = False) -> None:
         self.pieces += pieces
         self._waiting += pieces
@@ -69,7 +74,10 @@ class Machines:
             return {"error": "pip cannot install torch", "hint": "look"}
         cases = json.loads(piece.content)["cases"]
         found = [case(case=replace(CASE, model=names[1], method=names[2])) for names in cases]
-        answer: Result = json.loads(json.dumps(plain(replace(REPORT, cases=tuple(found)))))
+        report = replace(REPORT, cases=tuple(found))
+        if not json.loads(piece.content)["interface"]:
+            report = replace(report, probes=0, properties=0)
+        answer: Result = json.loads(json.dumps(plain(report)))
         return answer
 
     def step(self) -> str:
@@ -91,7 +99,7 @@ def _comparer(machines: Machines, folder: Path) -> ClusterComparer:
     return ClusterComparer(machines, default_settings(folder))  # type: ignore[arg-type]
 
 
-def test_each_model_of_each_pair_is_a_piece_of_one_run(tmp_path: Path) -> None:
+def test_models_and_the_interface_of_each_pair_are_pieces_of_one_run(tmp_path: Path) -> None:
     machines = Machines()
     comparer = _comparer(machines, tmp_path)
     comparer.add([_request("1.0.0", "2.0.0", tmp_path), _request("2.0.0", "3.0.0", tmp_path)])
@@ -100,15 +108,26 @@ def test_each_model_of_each_pair_is_a_piece_of_one_run(tmp_path: Path) -> None:
     assert (request.baseline, request.candidate) == ("2.0.0", "3.0.0")
     assert not isinstance(report, QregError)
     assert tuple(one.case for one in report.cases) == CASES  # in their order
+    assert (report.probes, report.properties) == (REPORT.probes, REPORT.properties)
     comparer.add([_request("1.0.0", "1.5.0", tmp_path)])  # meanwhile
     found = {request.candidate for request, _ in results}
     assert found == {"1.5.0", "2.0.0"}
-    assert len(machines.pieces) == len({one.name for one in machines.pieces}) == 6
+    assert len(machines.pieces) == len({one.name for one in machines.pieces}) == 9
     assert {one.environment for one in machines.pieces} == {"a kind"}
     contents: list[dict[str, Any]] = [json.loads(one.content) for one in machines.pieces]
     # one family of tests, however they are spread over machines
     assert {one["family"] for one in contents} == {len(CASES)}
-    assert contents[0]["cases"] == [list(astuple(one)) for one in CASES[:2]]
+    assert [len(one["cases"]) for one in contents] == [0, 2, 2] * 3
+    assert [one["interface"] for one in contents] == [True, False, False] * 3
+    assert contents[1]["cases"] == [list(astuple(one)) for one in CASES[:2]]
+
+
+def test_no_more_pieces_than_keep_the_machines_busy(tmp_path: Path) -> None:
+    machines = Machines()
+    pairs = [_request(f"{n}.0.0", f"{n + 1}.0.0", tmp_path) for n in range(1, 5)]
+    _comparer(machines, tmp_path).add(pairs)
+    contents: list[dict[str, Any]] = [json.loads(one.content) for one in machines.pieces]
+    assert [len(one["cases"]) for one in contents] == [0, 4] * 4
 
 
 def test_a_pair_that_a_machine_cannot_compare_costs_that_pair(tmp_path: Path) -> None:
