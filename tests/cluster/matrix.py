@@ -84,8 +84,8 @@ def main() -> None:
     print(f"{here.seconds / there.seconds:.2f} times as fast as on one core")
     same = found(here) == found(there)
     if not same:
-        for one, other in zip(found(here)[0], found(there)[0], strict=True):
-            print("different:", [name for name in one if one[name] != other[name]])
+        for line in differences(found(here), found(there)):
+            print("different:", line)
     print(f"verdicts equal: {same}")
     raise SystemExit(not same)
 
@@ -158,6 +158,18 @@ def found(report: MatrixReport) -> Any:
         judged = replace(pair.report, interface=(), seconds=0.0, speed=None)
         pairs.append(plain(replace(judged, **dict(zip(_SIDES, sides, strict=True)))))
     return pairs, [plain(one) for one in report.appearances]
+
+
+def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
+    """Where two JSON values differ, and in what."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for name in one:
+            yield from differences(one[name], other[name], f"{where}.{name}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            yield from differences(*pair, f"{where}[{number}]")
+    elif one != other:
+        yield f"{where}: {one!r:.200} and {other!r:.200}"
 
 
 if __name__ == "__main__":
