@@ -128,11 +128,11 @@ def _audited(request: AuditRequest, elsewhere: Elsewhere | None) -> CalibrationA
         within = request.within
         if within is None:
             within = audit.standard_error()
-        elif audit.seen.score is None or audit.seen.score.unit == "%":
+        elif audit.observation.score is None or audit.observation.score.unit == "%":
             within = within / 100
         largest = [drawn[sizes[-1], seed] for seed in range(request.draws)]
         sites = with_drift(tuple(audit.sites(sizes[-1], largest)))
-    seen = audit.seen
+    seen = audit.observation
     return CalibrationAudit(
         case=case,
         summary="accuracy" if seen.score is None else seen.score.summary,
@@ -195,12 +195,12 @@ class Audit:
     def draw(self, size: int, seed: int) -> Drawn:
         """Quantize with one draw, and score it on the test samples."""
         subject = self._built(self._case, size, seed)
-        self.seen = self._observed(subject)
+        self.observation = self._observed(subject)
         few = self.test.first(_FEW).inputs
         codes = _codes(subject, few)
         if seed == 0:
             self._first, self._codes = {size: subject}, {size: codes}
-        seen = self.seen
+        seen = self.observation
         score = seen.correct / len(seen.index) if seen.score is None else seen.score.value
         ranges = ((name, one.scale, one.zero_point) for name, one in codes.items())
         return Drawn(float(score), tuple(ranges))
@@ -232,7 +232,7 @@ class Audit:
 
     def standard_error(self) -> float:
         """Of the score of the last draw, on the test samples."""
-        seen = self.seen
+        seen = self.observation
         if seen.score is None:
             share = seen.correct / len(seen.index)
             return math.sqrt(max(share * (1 - share), 1 / len(seen.index)) / len(seen.index))

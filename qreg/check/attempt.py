@@ -120,8 +120,8 @@ class _NothingQuantizedError(QregError):
     """A method left every layer of a model in float: the gate fails what does."""
 
 
-def _nothing_quantized(method: Method, made: nn.Module, size: Size) -> _NothingQuantizedError:
-    modules = dict(uncompiled(made).named_modules())
+def _nothing_quantized(method: Method, quantized: nn.Module, size: Size) -> _NothingQuantizedError:
+    modules = dict(uncompiled(quantized).named_modules())
     layers = dict.fromkeys(one.layer for one in size.float_weights)
     kinds = [type(modules[name]) for name in layers if name in modules]
     counted = [f"{count} {kind.__name__}" for kind, count in Counter(kinds).most_common()]
@@ -135,12 +135,12 @@ def _nothing_quantized(method: Method, made: nn.Module, size: Size) -> _NothingQ
     )
 
 
-def _bypassed(made: nn.Module, ran: Sequence[tuple[str, ...]], given: Inputs) -> Iterator[Remark]:
+def _bypassed(model: nn.Module, ran: Sequence[tuple[str, ...]], batch: Inputs) -> Iterator[Remark]:
     """Layers that were quantized while the model goes on to call the float ones."""
-    if isinstance(made, fx.GraphModule) or uncompiled(made) is not made or exported_graph(made):
+    if isinstance(model, fx.GraphModule) or uncompiled(model) is not model or exported_graph(model):
         return
-    quantized = {name for name, _ in quantized_weights(made)}
-    running = {name for names in layers_run(made, given, list(quantized)) for name in names}
+    quantized = {name for name, _ in quantized_weights(model)}
+    running = {name for names in layers_run(model, batch, list(quantized)) for name in names}
     idle = [
         own_path_of(names[0])
         for names in ran
@@ -186,11 +186,11 @@ def own_path_of(path: str) -> str:
     return path.removeprefix("model.")
 
 
-def _unobserved(made: nn.Module) -> Iterator[Remark]:
+def _unobserved(quantized: nn.Module) -> Iterator[Remark]:
     """Observers that saw nothing: converting gives them scale 1 and zero point 0."""
     idle = [
         own_path_of(name)
-        for name, module in made.named_modules()
+        for name, module in quantized.named_modules()
         if not isinstance(module, nnqd.Linear)  # its ranges are the input's own
         and _number(getattr(module, "scale", None)) == 1.0
         and _number(getattr(module, "zero_point", None)) == 0.0
@@ -212,7 +212,7 @@ class _Joins(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.found: list[Remark] = []
+        self.remarks: list[Remark] = []
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -227,7 +227,7 @@ class _Joins(TorchDispatchMode):
             scales = [t.q_scale() for t in _flat(args) if t.is_quantized]
             if len(scales) > 1:
                 remark = joined(sign, scales, where=layer_running(), own=space == "quantized")
-                self.found += [remark] if remark else []
+                self.remarks += [remark] if remark else []
         return func(*args, **(kwargs or {}))
 
 
@@ -241,14 +241,14 @@ def _flat(args: Any) -> list[torch.Tensor]:
 def _joins() -> Iterator[list[Remark]]:
     mode = _Joins()
     with mode:
-        yield mode.found
+        yield mode.remarks
 
 
-def plain(found: Attempt) -> dict[str, Any]:
+def plain(attempt: Attempt) -> dict[str, Any]:
     """As JSON."""
-    record = asdict(found)
-    record["outcome"] = found.outcome.value
-    record["remarks"] = [{**asdict(r), "level": r.level.value} for r in found.remarks]
+    record = asdict(attempt)
+    record["outcome"] = attempt.outcome.value
+    record["remarks"] = [{**asdict(r), "level": r.level.value} for r in attempt.remarks]
     return record
 
 

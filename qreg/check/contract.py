@@ -43,7 +43,7 @@ class Labelled:
 
 
 @torch.no_grad()
-def observe_contract(model: nn.Module, given: Labelled) -> ObservedModel:
+def observe_contract(model: nn.Module, labelled: Labelled) -> ObservedModel:
     """Run a float model, in evaluation mode, on a few inputs.
 
     Raises:
@@ -51,7 +51,7 @@ def observe_contract(model: nn.Module, given: Labelled) -> ObservedModel:
     """
     if names := quantized_modules(model):
         return ObservedModel(quantized=names)
-    batch = given.batches[0]
+    batch = labelled.batches[0]
     with _outputs(model) as first:
         outputs = inputs.call(model, batch)
     with _outputs(model) as again:
@@ -60,7 +60,7 @@ def observe_contract(model: nn.Module, given: Labelled) -> ObservedModel:
     alone, apart = _alone(model, batch, logits)
     return ObservedModel(
         outputs=logits.shape[1] if logits is not None and logits.ndim == 2 else 0,
-        classes=given.classes,
+        classes=labelled.classes,
         shape=_not_first(outputs, inputs.count(batch)),
         samples=inputs.count(batch),
         alone=alone,
@@ -69,8 +69,8 @@ def observe_contract(model: nn.Module, given: Labelled) -> ObservedModel:
         neighbours=apart,
         constant=_constant(model, batch, logits),
         repeated=_repeated(model, first),
-        **_accuracy(model, given),
-        **_task(model, given),
+        **_accuracy(model, labelled),
+        **_task(model, labelled),
     )
 
 
@@ -80,14 +80,14 @@ def _not_first(outputs: Any, samples: int) -> tuple[int, ...]:
     return tuple(outputs.shape) if one else ()
 
 
-def _task(model: nn.Module, given: Labelled) -> dict[str, Any]:
+def _task(model: nn.Module, labelled: Labelled) -> dict[str, Any]:
     """The dataset's task; why it cannot score the outputs, and the tasks that can."""
-    if given.scored is None:
+    if labelled.scored is None:
         return {}
-    batch, dataset = given.scored
+    batch, dataset = labelled.scored
     found = inputs.call(model, batch.inputs)
     misfit, remedy = _misfit(found, batch, dataset)
-    known: dict[str, Any] = {"task": dataset.task, "computed": given.computed}
+    known: dict[str, Any] = {"task": dataset.task, "computed": labelled.computed}
     if not misfit:
         return known
     if remedy:
@@ -99,10 +99,10 @@ def _task(model: nn.Module, given: Labelled) -> dict[str, Any]:
     return {**known, "misfit": misfit, "fitting": tuple(told or fitting)}
 
 
-def _misfit(found: Any, batch: Batch, dataset: Dataset) -> tuple[str, str]:
+def _misfit(outputs: Any, batch: Batch, dataset: Dataset) -> tuple[str, str]:
     """Why the task cannot score the outputs, and what to do where the task is not the matter."""
     try:
-        Observer(dataset).add(found, batch)
+        Observer(dataset).add(outputs, batch)
     except LabelRangeError as error:
         return _without(dataset.task, error), error.hint
     except QregError as error:
@@ -153,16 +153,16 @@ def own_path(model: nn.Module, path: str) -> str:
     return path.removeprefix("model").lstrip(".") if isinstance(model, Stubbed) else path
 
 
-Seen = list[tuple[str, Any]]
+LayerOutputs = list[tuple[str, Any]]
 
 
 @contextmanager
-def _outputs(model: nn.Module) -> Iterator[Seen]:
+def _outputs(model: nn.Module) -> Iterator[LayerOutputs]:
     """The output of every layer, in the order they run; at the end, the model's own as ""."""
-    seen: Seen = []
+    seen: LayerOutputs = []
 
     def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def keep(module: nn.Module, given: Any, output: Any) -> None:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
             found = _tensor(output)
             seen.append((name, None if found is None else found.clone()))
 
@@ -190,7 +190,9 @@ def _tensor(output: Any) -> torch.Tensor | None:
     return next((found for each in nested if (found := _tensor(each)) is not None), None)
 
 
-def _first(first: Seen, again: Seen, differs: Callable[[Any, Any], bool]) -> str | None:
+def _first(
+    first: LayerOutputs, again: LayerOutputs, differs: Callable[[Any, Any], bool]
+) -> str | None:
     for (name, one), (_, other) in zip(first, again, strict=False):
         if one is not None and other is not None and differs(one, other):
             return name
@@ -231,8 +233,8 @@ def _constant(model: nn.Module, batch: Inputs, logits: torch.Tensor | None) -> b
     return float(spread) == 0.0 and moved is not None and torch.equal(moved, logits)
 
 
-def _repeated(model: nn.Module, seen: Seen) -> tuple[tuple[str, int], ...]:
-    runs = Counter(name for name, _ in seen)
+def _repeated(model: nn.Module, outputs: LayerOutputs) -> tuple[tuple[str, int], ...]:
+    runs = Counter(name for name, _ in outputs)
     inner = {
         own_path(model, name)
         for name, module in model.named_modules()
@@ -241,20 +243,20 @@ def _repeated(model: nn.Module, seen: Seen) -> tuple[tuple[str, int], ...]:
     return tuple((name, count) for name, count in runs.items() if count > 1 and name in inner)
 
 
-def _accuracy(model: nn.Module, given: Labelled) -> dict[str, Any]:
-    if given.labels is None:
+def _accuracy(model: nn.Module, labelled: Labelled) -> dict[str, Any]:
+    if labelled.labels is None:
         return {}
-    found = [_tensor(inputs.call(model, batch)) for batch in given.batches]
+    found = [_tensor(inputs.call(model, batch)) for batch in labelled.batches]
     outputs = [each for each in found if each is not None]
-    fewest = given.classes or int(given.labels.max()) + 1
+    fewest = labelled.classes or int(labelled.labels.max()) + 1
     if not outputs or any(each.ndim != 2 or each.shape[1] < fewest for each in outputs):
         return {}
-    predicted = torch.cat(outputs)[:, : given.classes or None].argmax(dim=1)
-    most = int(torch.bincount(given.labels, minlength=given.classes).max())
-    correct = int((predicted == given.labels).sum())
-    return {"correct": correct, "total": len(given.labels), "chance": most}
+    predicted = torch.cat(outputs)[:, : labelled.classes or None].argmax(dim=1)
+    most = int(torch.bincount(labelled.labels, minlength=labelled.classes).max())
+    correct = int((predicted == labelled.labels).sum())
+    return {"correct": correct, "total": len(labelled.labels), "chance": most}
 
 
-def plain(seen: ObservedModel) -> dict[str, Any]:
+def plain(observed: ObservedModel) -> dict[str, Any]:
     """As JSON."""
-    return asdict(seen)
+    return asdict(observed)

@@ -66,15 +66,15 @@ class InputShape:
         return f"{self.name}{'=' if self.name else ''}{size}{dtype}{values}"
 
 
-def _range(text: str, dtype: str, found: re.Match[str]) -> tuple[float | None, float | None]:
-    if found["low"] is None:
+def _range(text: str, dtype: str, match: re.Match[str]) -> tuple[float | None, float | None]:
+    if match["low"] is None:
         return None, None
     hint = f"integers of {dtype}, the smaller first" if dtype in _INTEGERS else "the smaller first"
     if dtype == "bool":
         raise QregError(f"input '{text}': a range of {dtype}", hint="bools are all true")
     try:
         number = int if dtype in _INTEGERS else float
-        low, high = number(found["low"]), number(found["high"])
+        low, high = number(match["low"]), number(match["high"])
     except ValueError as error:
         raise QregError(f"input '{text}': {error}", hint=hint) from error
     least, most = _INTEGERS.get(dtype, (low, high))

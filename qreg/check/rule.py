@@ -24,100 +24,104 @@ CHANCE_LEVEL = 0.01
 _SHOWN = 4
 
 
-def contract_remarks(seen: ObservedModel) -> tuple[Remark, ...]:
+def contract_remarks(observed: ObservedModel) -> tuple[Remark, ...]:
     """Remarks on the float model, the most severe first."""
-    found = [*_broken(seen), *_warnings(seen), *_notes(seen)]
+    found = [*_broken(observed), *_warnings(observed), *_notes(observed)]
     return tuple(sorted(found, key=lambda remark: list(RemarkLevel).index(remark.level)))
 
 
-def _broken(seen: ObservedModel) -> list[Remark]:
+def _broken(observed: ObservedModel) -> list[Remark]:
     found = []
-    if seen.quantized:
+    if observed.quantized:
         found.append(
             Remark(
                 "quantized",
                 RemarkLevel.BROKEN,
-                f"the model is already quantized: {listed(seen.quantized)}",
+                f"the model is already quantized: {listed(observed.quantized)}",
                 "give the float model; a quantized one is the output of a method",
-                seen.quantized[0],
+                observed.quantized[0],
             )
         )
-    if seen.shape:
+    if observed.shape:
         found.append(
             Remark(
                 "samples first",
                 RemarkLevel.BROKEN,
-                f"the output of {seen.samples} samples has shape {seen.shape}: the samples are "
-                "not its first dimension",
+                f"the output of {observed.samples} samples has shape {observed.shape}: the samples "
+                "are not its first dimension",
                 "put them first: output.transpose(0, 1), or a factory that wraps the model so",
             )
         )
-    elif seen.alone:
+    elif observed.alone:
         found.append(
             Remark(
                 "batch of one",
                 RemarkLevel.BROKEN,
-                f"a batch of one sample fails: {seen.alone}",
+                f"a batch of one sample fails: {observed.alone}",
                 "name the dimensions: x.flatten(1), not x.squeeze() or x.flatten()",
             )
         )
-    if seen.not_finite is not None:
+    if observed.not_finite is not None:
         found.append(
             Remark(
                 "finite",
                 RemarkLevel.BROKEN,
-                f"{seen.not_finite or 'the model'} outputs NaN or infinity",
+                f"{observed.not_finite or 'the model'} outputs NaN or infinity",
                 "check that the weights are trained and loaded, and the inputs normalised",
-                seen.not_finite,
+                observed.not_finite,
             )
         )
-    if seen.random is not None:
+    if observed.random is not None:
         found.append(
             Remark(
                 "deterministic",
                 RemarkLevel.BROKEN,
-                f"two runs of the same batch differ, first in {seen.random or 'the model'}",
+                f"two runs of the same batch differ, first in {observed.random or 'the model'}",
                 "disable randomness in evaluation mode: functional.dropout(x, "
                 "training=self.training)",
-                seen.random,
+                observed.random,
             )
         )
-    if seen.misfit:
-        fitting = f"--task {seen.fitting[0]}" if seen.fitting else "see the docs, 'Your own task'"
-        others = f" ({', '.join(seen.fitting[1:])} would do, too)" if seen.fitting[1:] else ""
+    if observed.misfit:
+        fitting = (
+            f"--task {observed.fitting[0]}" if observed.fitting else "see the docs, 'Your own task'"
+        )
+        others = (
+            f" ({', '.join(observed.fitting[1:])} would do, too)" if observed.fitting[1:] else ""
+        )
         found.append(
             Remark(
                 "task",
                 RemarkLevel.BROKEN,
-                f"task '{seen.task}' cannot score the outputs: {seen.misfit}",
-                seen.remedy or f"name the task: {fitting}{others}",
+                f"task '{observed.task}' cannot score the outputs: {observed.misfit}",
+                observed.remedy or f"name the task: {fitting}{others}",
             )
         )
-    if 0 < seen.outputs < seen.classes:
+    if 0 < observed.outputs < observed.classes:
         found.append(
             Remark(
                 "classes",
                 RemarkLevel.BROKEN,
-                f"{seen.outputs} outputs for {seen.classes} classes",
-                f"give the model a head of {seen.classes} outputs",
+                f"{observed.outputs} outputs for {observed.classes} classes",
+                f"give the model a head of {observed.classes} outputs",
             )
         )
     return found
 
 
-def _warnings(seen: ObservedModel) -> list[Remark]:
+def _warnings(observed: ObservedModel) -> list[Remark]:
     found = []
-    if seen.random is None and seen.neighbours > NEIGHBOURS:
+    if observed.random is None and observed.neighbours > NEIGHBOURS:
         found.append(
             Remark(
                 "batch",
                 RemarkLevel.WARNING,
-                f"a sample's output depends on other samples of its batch ({seen.neighbours:.1%} "
-                "of the largest output)",
+                "a sample's output depends on other samples of its batch "
+                f"({observed.neighbours:.1%} of the largest output)",
                 "do not use batch statistics: eval(), track_running_stats=True",
             )
         )
-    if seen.constant and seen.not_finite is None:
+    if observed.constant and observed.not_finite is None:
         found.append(
             Remark(
                 "constant",
@@ -126,42 +130,43 @@ def _warnings(seen: ObservedModel) -> list[Remark]:
                 "check that the weights are loaded and no activation is dead",
             )
         )
-    if 0 < seen.classes < seen.outputs:
+    if 0 < observed.classes < observed.outputs:
         found.append(
             Remark(
                 "classes",
                 RemarkLevel.WARNING,
-                f"{seen.outputs} outputs for {seen.classes} classes: the first {seen.classes} "
-                "are taken to be the classes",
-                f"give the model a head of {seen.classes} outputs, if they are not",
+                f"{observed.outputs} outputs for {observed.classes} classes: the first "
+                f"{observed.classes} are taken to be the classes",
+                f"give the model a head of {observed.classes} outputs, if they are not",
             )
         )
-    if seen.total and not above_chance(seen.correct, seen.total, seen.chance):
+    if observed.total and not above_chance(observed.correct, observed.total, observed.chance):
         found.append(
             Remark(
                 "accuracy",
                 RemarkLevel.WARNING,
-                f"{seen.correct} of {seen.total} samples are right, no better than guessing",
+                f"{observed.correct} of {observed.total} samples are right, no better than "
+                "guessing",
                 "check that the weights are loaded and that the classes are in the same order",
             )
         )
     return found
 
 
-def _notes(seen: ObservedModel) -> list[Remark]:
+def _notes(observed: ObservedModel) -> list[Remark]:
     found = []
-    if seen.repeated:
-        names = listed([f"{name} ({count} times)" for name, count in seen.repeated])
+    if observed.repeated:
+        names = listed([f"{name} ({count} times)" for name, count in observed.repeated])
         found.append(
             Remark(
                 "repeated layers",
                 RemarkLevel.NOTE,
                 f"run more than once: {names}",
                 "eager methods share one range among all uses and fuse none: one module per use",
-                seen.repeated[0][0],
+                observed.repeated[0][0],
             )
         )
-    if seen.computed:
+    if observed.computed:
         found.append(
             Remark(
                 "samples",
@@ -171,21 +176,21 @@ def _notes(seen: ObservedModel) -> list[Remark]:
                 "give the dataset a method digest(index) of the raw item: bytes, text or a number",
             )
         )
-    if seen.fx and not seen.export:
+    if observed.fx and not observed.export:
         found.append(
             Remark(
                 "fx",
                 RemarkLevel.NOTE,
-                f"torch.export exports the model, torch.fx cannot trace it: {seen.fx}",
+                f"torch.export exports the model, torch.fx cannot trace it: {observed.fx}",
                 "pt2e methods work, fx methods do not, eager ones do not fuse layers",
             )
         )
-    if seen.export and not seen.fx:
+    if observed.export and not observed.fx:
         found.append(
             Remark(
                 "export",
                 RemarkLevel.NOTE,
-                f"torch.fx traces the model, torch.export cannot export it: {seen.export}",
+                f"torch.fx traces the model, torch.export cannot export it: {observed.export}",
                 "fx methods work, pt2e methods do not",
             )
         )

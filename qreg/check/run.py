@@ -122,9 +122,9 @@ def _methods(
     names: tuple[str, ...],
     build: Callable[[Method], nn.Module],
     request: CheckRequest,
-    given: Labelled,
+    labelled: Labelled,
 ) -> dict[str, Callable[[], dict[str, Any]]]:
-    return {f"method {one}": partial(_try, one, build, request, given) for one in names}
+    return {f"method {one}": partial(_try, one, build, request, labelled) for one in names}
 
 
 def _run(
@@ -257,10 +257,10 @@ def _dataset_name(request: CheckRequest) -> str:
     return request.options.dataset(request.dataset).name if request.dataset else "none"
 
 
-def _contract(build: Callable[[], nn.Module], given: Labelled) -> dict[str, Any]:
+def _contract(build: Callable[[], nn.Module], labelled: Labelled) -> dict[str, Any]:
     try:
         with logging_silenced():
-            return plain_contract(observe_contract(build().eval(), given))
+            return plain_contract(observe_contract(build().eval(), labelled))
     except QregError as error:
         return {"refused": str(error), "hint": error.hint}
     except Exception as error:
@@ -268,19 +268,19 @@ def _contract(build: Callable[[], nn.Module], given: Labelled) -> dict[str, Any]
         return {"refused": found.reason, "hint": found.advice, "where": found.where}
 
 
-def _tracing(build: Callable[[], nn.Module], given: Labelled) -> dict[str, Any]:
+def _tracing(build: Callable[[], nn.Module], labelled: Labelled) -> dict[str, Any]:
     from qreg.data.inputs import head
 
     with logging_silenced():
-        return observe_tracing(build().eval(), head(given.batches[0], 2))
+        return observe_tracing(build().eval(), head(labelled.batches[0], 2))
 
 
 def _try(
-    name: str, build: Callable[[Method], nn.Module], request: CheckRequest, given: Labelled
+    name: str, build: Callable[[Method], nn.Module], request: CheckRequest, labelled: Labelled
 ) -> dict[str, Any]:
     with logging_silenced():
         (engine,) = engines_for(METHODS.info(name), (request.engine,))
-        return plain(attempt(name, build, engine, given.batches[:_BATCHES]))
+        return plain(attempt(name, build, engine, labelled.batches[:_BATCHES]))
 
 
 def _only_built(build: Callable[[], nn.Module]) -> dict[str, Any]:
@@ -288,39 +288,39 @@ def _only_built(build: Callable[[], nn.Module]) -> dict[str, Any]:
     return {}
 
 
-def _judged(found: dict[str, Any], tracing: dict[str, Any], ended: str) -> tuple[Remark, ...]:
-    reason = found.get("refused") or found.get("raised")
-    if "died" in found:
-        reason = f"{ended} ended the process, which {found['died']}"
-        if found["died"].startswith(_NO_RESULT):
-            reason = f"{ended} {found['died']}"
+def _judged(result: dict[str, Any], tracing: dict[str, Any], ended: str) -> tuple[Remark, ...]:
+    reason = result.get("refused") or result.get("raised")
+    if "died" in result:
+        reason = f"{ended} ended the process, which {result['died']}"
+        if result["died"].startswith(_NO_RESULT):
+            reason = f"{ended} {result['died']}"
     if reason:
         text = f"the float model does not run: {reason}"
-        advice = found.get("hint", "")
-        return (Remark("runs", RemarkLevel.BROKEN, text, advice, found.get("where", "")),)
+        advice = result.get("hint", "")
+        return (Remark("runs", RemarkLevel.BROKEN, text, advice, result.get("where", "")),)
     traced = {key: tracing.get(key, "") for key in ("fx", "export")}
-    lists = {key: tuple(found[key]) for key in ("quantized", "fitting", "shape")}
-    repeated = tuple((name, count) for name, count in found["repeated"])
-    return contract_remarks(ObservedModel(**{**found, **lists, "repeated": repeated, **traced}))
+    lists = {key: tuple(result[key]) for key in ("quantized", "fitting", "shape")}
+    repeated = tuple((name, count) for name, count in result["repeated"])
+    return contract_remarks(ObservedModel(**{**result, **lists, "repeated": repeated, **traced}))
 
 
-def _attempt(method: str, found: dict[str, Any], ended: str) -> Attempt:
+def _attempt(method: str, result: dict[str, Any], ended: str) -> Attempt:
     """What a method's process came to.
 
     Args:
         ended: what of the model ends a process without any method; "" if nothing does.
     """
-    if "method" in found:
-        return of_plain(found)
-    reason, remedy = found.get("raised", ""), "PyTorch's own fault, by all signs: report it there"
-    if "died" in found:
-        reason = f"PyTorch's process {found['died']}"
+    if "method" in result:
+        return of_plain(result)
+    reason, remedy = result.get("raised", ""), "PyTorch's own fault, by all signs: report it there"
+    if "died" in result:
+        reason = f"PyTorch's process {result['died']}"
         if ended:
-            reason = f"{ended} ends the process, whatever the method: it {found['died']}"
+            reason = f"{ended} ends the process, whatever the method: it {result['died']}"
             remedy = "see what is said of the float model"
-        elif found["died"].startswith(_NO_RESULT):
+        elif result["died"].startswith(_NO_RESULT):
             reason, remedy = (
-                found["died"],
+                result["died"],
                 "give it more time, --timeout SECONDS, or smaller inputs",
             )
     return Attempt(
@@ -328,5 +328,5 @@ def _attempt(method: str, found: dict[str, Any], ended: str) -> Attempt:
         AttemptOutcome.BLOCKED,
         reason=reason,
         remedy=remedy,
-        traceback=found.get("details", ""),
+        traceback=result.get("details", ""),
     )

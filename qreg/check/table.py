@@ -48,19 +48,19 @@ def _list(names: Sequence[str]) -> str:
     return "[" + ", ".join(json.dumps(name) for name in names) + "]"
 
 
-def with_table(before: str, table: str, *, force: bool, path: object) -> str:
+def with_table(text: str, table: str, *, force: bool, path: object) -> str:
     """A pyproject.toml's text with this table at its end, in the place of one that was there.
 
     Raises:
         QregError: it has such a table and `force` is not set; or it is no TOML.
     """
-    content = parsed(before, path)
+    content = parsed(text, path)
     there = "qreg" in content.get("tool", {})
     if there and not force:
         raise QregError(
             f"{path} has a table [tool.qreg]", hint="edit it, or replace it with --force"
         )
-    kept = "".join(_without_own(before)).rstrip() if there else before.rstrip()
+    kept = "".join(_without_own(text)).rstrip() if there else text.rstrip()
     after = f"{kept}\n\n{table}" if kept else table
     content.get("tool", {}).pop("qreg", None)
     try:
@@ -151,6 +151,6 @@ def _needs_of(node: ast.ClassDef) -> bool:
     return any(_needs(one.args, skip=1) for one in made)
 
 
-def _needs(given: ast.arguments, *, skip: int) -> bool:
-    positional = len(given.posonlyargs) + len(given.args) - skip - len(given.defaults)
-    return positional > 0 or any(default is None for default in given.kw_defaults)
+def _needs(arguments: ast.arguments, *, skip: int) -> bool:
+    positional = len(arguments.posonlyargs) + len(arguments.args) - skip - len(arguments.defaults)
+    return positional > 0 or any(default is None for default in arguments.kw_defaults)

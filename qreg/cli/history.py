@@ -93,14 +93,14 @@ def run_record(args: argparse.Namespace) -> int:
     path = store_path(args.store, root)
     check_output(path)
     judged = _judged(args)
-    for verdict, _ in judged.found:
+    for verdict, _ in judged.cases:
         say(headline(verdict))
     for failure in judged.failures:
         say(f"not judged: {failure.case}: {failure.text}", error=True)
-    append(path, gate_entries(judged.found, time=now(), commit=current_commit(root)))
-    total = len(judged.found) + len(judged.failures)
-    say(f"recorded {len(judged.found)} of {total} cases in {os.fspath(path)}")
-    return int(bool(judged.failures) or not judged.found)
+    append(path, gate_entries(judged.cases, time=now(), commit=current_commit(root)))
+    total = len(judged.cases) + len(judged.failures)
+    say(f"recorded {len(judged.cases)} of {total} cases in {os.fspath(path)}")
+    return int(bool(judged.failures) or not judged.cases)
 
 
 def _judged(args: argparse.Namespace) -> JudgedCases:

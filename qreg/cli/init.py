@@ -93,12 +93,12 @@ def _npz() -> str:
     return _only(found, "dataset", "--dataset NAME")
 
 
-def _only(found: tuple[str, ...] | list[str], what: str, example: str) -> str:
-    if len(found) == 1:
-        return found[0]
-    if not found:
+def _only(names: tuple[str, ...] | list[str], what: str, example: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    if not names:
         raise QregError(f"no {what} was found in this folder", hint=f"name it: {example}")
-    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     raise QregError(
-        f"{len(found)} {what}s were found: {', '.join(found[:8])}{more}", hint="name one of them"
+        f"{len(names)} {what}s were found: {', '.join(names[:8])}{more}", hint="name one of them"
     )

@@ -120,42 +120,42 @@ def _migrate(
         return migrate(home, pairs, options)
 
 
-def _print(found: Migration, *, code: bool, traceback: bool) -> None:
+def _print(migration: Migration, *, code: bool, traceback: bool) -> None:
     from rich.padding import Padding
 
     from qreg.migrate.report import headline, migration_notes, migration_table, verdict_lines
 
     out = console()
-    out.print(headline(found), style="bold", highlight=False)
-    for line in verdict_lines(found):
+    out.print(headline(migration), style="bold", highlight=False)
+    for line in verdict_lines(migration):
         text = line.lstrip()
         out.print(Padding(text, (0, 0, 0, len(line) - len(text))), highlight=False)
-    out.print(migration_table(found))
-    for note in migration_notes(found):
+    out.print(migration_table(migration))
+    for note in migration_notes(migration):
         out.print(note, style="dim", highlight=False)
     if code:
-        _print_code(found)
-    for failure in found.failures:
+        _print_code(migration)
+    for failure in migration.failures:
         if traceback and failure.details:
             say(f"{failure.case}:\n{failure.details}", error=True)
 
 
-def _print_code(found: Migration) -> None:
+def _print_code(migration: Migration) -> None:
     from rich.syntax import Syntax
 
     from qreg.migrate.text import code_blocks
 
     out = console()
-    for title, text in code_blocks(found):
+    for title, text in code_blocks(migration):
         out.print(f"\n{title}", style="bold", highlight=False)
         out.print(Syntax(text, "python", background_color="default", word_wrap=True))
 
 
-def _write(args: argparse.Namespace, found: Migration) -> None:
+def _write(args: argparse.Namespace, migration: Migration) -> None:
     from qreg.cli.speed.output import now
     from qreg.migrate.text import migration_markdown, migration_text
 
     if args.json:
-        write_file(args.json, migration_text(found, created=now()).encode())
+        write_file(args.json, migration_text(migration, created=now()).encode())
     if args.markdown:
-        write_file(args.markdown, migration_markdown(found).encode())
+        write_file(args.markdown, migration_markdown(migration).encode())

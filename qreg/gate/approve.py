@@ -94,7 +94,7 @@ class Approved:
         orphans: sidecars that nothing refers to any more.
     """
 
-    found: Proposals
+    proposals: Proposals
     applied: tuple[Proposal, ...]
     refused: tuple[Proposal, ...]
     orphans: int
@@ -102,7 +102,7 @@ class Approved:
     @property
     def wrong(self) -> int:
         """How many cases were refused or failed."""
-        return len(self.refused) + len(self.found.failures)
+        return len(self.refused) + len(self.proposals.failures)
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,11 @@ def _proposals(request: ApprovalRequest) -> Proposals:
     return propose_changes(measured, measured.cases(create=_CREATE in request.categories))
 
 
-def _check_accepted(request: ApprovalRequest, promised: set[str], found: Proposals) -> None:
-    measured = {str(change.case) for change in found.changes}
-    measured |= {str(case) for case in found.unchanged} | {str(f.case) for f in found.failures}
+def _check_accepted(request: ApprovalRequest, promised: set[str], proposals: Proposals) -> None:
+    measured = {str(change.case) for change in proposals.changes}
+    measured |= {str(case) for case in proposals.unchanged} | {
+        str(f.case) for f in proposals.failures
+    }
     for name in sorted(set(request.accepted) - promised - measured):
         raise QregError(
             f"--accept-regression {name} is not among the cases",

@@ -315,24 +315,27 @@ def _flat(tensor: torch.Tensor) -> Array:
     return values[np.isfinite(values)]
 
 
-def _ends(found: Quantizer | None) -> tuple[Array, Array] | None:
+def _ends(quantizer: Quantizer | None) -> tuple[Array, Array] | None:
     """The lowest and the highest value that each channel can represent."""
-    if found is None or found.dtype not in _RANGES:
+    if quantizer is None or quantizer.dtype not in _RANGES:
         return None
-    lowest, highest = _RANGES[found.dtype]
-    scales, zeros = np.array(found.scales, np.float32), np.array(found.zero_points, np.float32)
+    lowest, highest = _RANGES[quantizer.dtype]
+    scales, zeros = (
+        np.array(quantizer.scales, np.float32),
+        np.array(quantizer.zero_points, np.float32),
+    )
     return (lowest - zeros) * scales, (highest - zeros) * scales
 
 
-def _range(found: Quantizer | None) -> tuple[float, float] | None:
-    ends = _ends(found)
+def _range(quantizer: Quantizer | None) -> tuple[float, float] | None:
+    ends = _ends(quantizer)
     return (float(ends[0][0]), float(ends[1][0])) if ends and len(ends[0]) == 1 else None
 
 
-def _clipped(floating: torch.Tensor, found: Quantizer | None) -> float | None:
+def _clipped(floating: torch.Tensor, quantizer: Quantizer | None) -> float | None:
     """The share of float values that are not representable, beyond half a step."""
-    ends = _ends(found)
-    if ends is None or found is None:
+    ends = _ends(quantizer)
+    if ends is None or quantizer is None:
         return None
     low, high = ends
     values = floating.detach().float().numpy()

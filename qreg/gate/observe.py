@@ -172,7 +172,7 @@ class Gate:
         made, self._observed = self._observed, None
         same = made is not None and made.case == case
         made = made if same else None
-        return self._speed_ups.log_speed_up(case, batch=batch, made=made, enough=enough)
+        return self._speed_ups.log_speed_up(case, batch=batch, prepared=made, enough=enough)
 
     def judge_limits(self, observed: Snapshot, limits: Limits) -> tuple[BudgetCheck, ...]:
         """Judge a budget's limits of the case that was observed last.
@@ -194,17 +194,17 @@ class Gate:
         )
         return judge_limits(limits, evidence)
 
-    def _pair(self, case: Case, method: str, seen: Observation, limits: Limits) -> Pair:
+    def _pair(self, case: Case, method: str, observation: Observation, limits: Limits) -> Pair:
         """The observed case and fp32 or the control, on the same samples."""
         key, which = (case.dataset, case.model), replace(case, method=method)
         with warnings.catch_warnings(), use_engine(case.engine):
             warnings.simplefilter("ignore")
             if method != "fp32":
-                return _paired(seen, self._control_of(which), 0)
+                return _paired(observation, self._control_of(which), 0)
             if limits.max_size_share is not None and key not in self._sizes:
                 self._sizes[key] = model_size(self._speed_ups.fp32(which).model).file_bytes
             fp32 = self._seen[self._reference_key(case)]
-            return _paired(seen, fp32, self._sizes.get(key, 0))
+            return _paired(observation, fp32, self._sizes.get(key, 0))
 
     def _control_of(self, control: Case) -> Observation:
         """The control's results, kept for the next method or engine."""
@@ -221,7 +221,7 @@ class Gate:
         if smallest is None:
             return ()
         made = self._observed
-        logs = [self._speed_ups.log_speed_up(case, batch=1, made=made)]
+        logs = [self._speed_ups.log_speed_up(case, batch=1, prepared=made)]
         while look_again(smallest, logs):
             logs.append(self._speed_ups.log_speed_up(case, batch=1))
         return tuple(logs)
@@ -268,21 +268,21 @@ class Gate:
         self,
         subject: Subject,
         samples: GateSamples,
-        seen: Observation,
+        observation: Observation,
         single: str,
         saved: bytes | None,
     ) -> Numerics:
-        reference = self._reference(subject, samples, seen)
+        reference = self._reference(subject, samples, observation)
         first = samples.first(_LAYER_SAMPLES)
         layers = self._layers(subject, first)
         operators = operators_of(subject, inputs.head(first, 1))
         return Numerics(
-            images=samples.images(seen),
-            logits=_kept(seen, samples),
+            images=samples.images(observation),
+            logits=_kept(observation, samples),
             single=single,
             reloaded=_reloaded(subject, first, saved),
             reference=_reference_digest(subject, _kept(reference, samples)),
-            disagreements=_disagreements(seen, reference),
+            disagreements=_disagreements(observation, reference),
             layers=layers,
             operators=operators,
         )
@@ -338,12 +338,14 @@ class Gate:
             fp32 = self._speed_ups.fp32(subject.case)
         return observe_all(subject, samples, fp32=fp32)
 
-    def _reference(self, subject: Subject, samples: GateSamples, seen: Observation) -> Observation:
+    def _reference(
+        self, subject: Subject, samples: GateSamples, observation: Observation
+    ) -> Observation:
         """fp32's outputs of the same samples, computed once for all methods and engines."""
         case = subject.case
         key = self._reference_key(case)
         if case.method == "fp32":
-            return self._seen.setdefault(key, seen)
+            return self._seen.setdefault(key, observation)
         if key not in self._seen:
             self._seen[key] = observe_all(self._speed_ups.fp32(case), samples)
         return self._seen[key]
@@ -364,14 +366,17 @@ def observe_all(
     return observer.result()
 
 
-def _paired(seen: Observation, other: Observation, file_bytes: int) -> Pair:
+def _paired(observation: Observation, other: Observation, file_bytes: int) -> Pair:
     flips, won, lost = None, 0, 0
-    if seen.predictions is not None and other.predictions is not None:
-        flips = int((seen.predictions != other.predictions).sum())
-        if seen.score is None:
-            right, baseline = seen.predictions == seen.labels, other.predictions == other.labels
+    if observation.predictions is not None and other.predictions is not None:
+        flips = int((observation.predictions != other.predictions).sum())
+        if observation.score is None:
+            right, baseline = (
+                observation.predictions == observation.labels,
+                other.predictions == other.labels,
+            )
             won, lost = int((right & ~baseline).sum()), int((baseline & ~right).sum())
-    return Pair(len(seen.index), won, lost, flips, other.score, file_bytes)
+    return Pair(len(observation.index), won, lost, flips, other.score, file_bytes)
 
 
 def all_logits(subject: Subject, samples: GateSamples) -> Array:
@@ -379,15 +384,15 @@ def all_logits(subject: Subject, samples: GateSamples) -> Array:
     return observe_all(subject, samples).rows
 
 
-def _kept(seen: Observation, samples: GateSamples) -> Logits:
-    values = np.ascontiguousarray(seen.rows[samples.kept], dtype="<f4")
+def _kept(observation: Observation, samples: GateSamples) -> Logits:
+    values = np.ascontiguousarray(observation.rows[samples.kept], dtype="<f4")
     count, width = values.shape
     first = bool((samples.kept == np.arange(count)).all())
     return Logits(
         count=count,
         classes=width,
         values=values.tobytes(),
-        elements=seen.elements if seen.elements > width else 0,
+        elements=observation.elements if observation.elements > width else 0,
         rows=() if first else tuple(samples.kept.tolist()),
     )
 
@@ -396,11 +401,11 @@ def _reference_digest(subject: Subject, reference: Logits) -> str:
     return "" if subject.method.name == "fp32" else reference.digest
 
 
-def _disagreements(seen: Observation, reference: Observation) -> tuple[int, ...]:
+def _disagreements(observation: Observation, reference: Observation) -> tuple[int, ...]:
     """Canonical indices of the samples that fp32 predicts differently."""
-    if seen.predictions is None or reference.predictions is None:
+    if observation.predictions is None or reference.predictions is None:
         return ()
-    return tuple(seen.index[seen.predictions != reference.predictions].tolist())
+    return tuple(observation.index[observation.predictions != reference.predictions].tolist())
 
 
 @torch.no_grad()

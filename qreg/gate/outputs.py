@@ -39,7 +39,7 @@ class Outputs:
     def write(
         self,
         records: Sequence[dict[str, Any]],
-        found: Sequence[tuple[Verdict, CaseDetail | None]],
+        judged: Sequence[tuple[Verdict, CaseDetail | None]],
         lines: Sequence[str],
         locate: Callable[[Case], Location],
     ) -> None:
@@ -59,17 +59,17 @@ class Outputs:
             from qreg.report.gate_page import gate_page
 
             created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            page = gate_page(found, created=created, lines=lines)
+            page = gate_page(judged, created=created, lines=lines)
             write_output(self.page / PAGE, page.encode(errors="replace"))
         if self.code_quality:
             from qreg.report.review import code_quality
 
-            write_output(self.code_quality, code_quality(found, locate).encode(errors="replace"))
+            write_output(self.code_quality, code_quality(judged, locate).encode(errors="replace"))
         summary = self.environment.get(_SUMMARY, "")
         if self.markdown or summary:
             from qreg.report.review import review_markdown
 
-            text = review_markdown(found, lines=lines, link=self.link)
+            text = review_markdown(judged, lines=lines, link=self.link)
             if self.markdown:
                 write_output(self.markdown, text.encode(errors="replace"))
             if summary:
@@ -77,7 +77,7 @@ class Outputs:
 
     def annotations(
         self,
-        found: Sequence[tuple[Verdict, CaseDetail | None]],
+        judged: Sequence[tuple[Verdict, CaseDetail | None]],
         locate: Callable[[Case], Location],
     ) -> tuple[str, ...]:
         """The lines that make GitHub annotate the changed files; () elsewhere."""
@@ -86,7 +86,7 @@ class Outputs:
             return ()
         from qreg.report.review import github_lines
 
-        return github_lines(found, locate)
+        return github_lines(judged, locate)
 
     @property
     def link(self) -> str:

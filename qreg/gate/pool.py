@@ -186,7 +186,7 @@ class Pool:
             content=content,
             group=group,
             seconds=request.timeout,
-            here=partial(_judge, request, case, self._known),
+            in_fork=partial(_judge, request, case, self._known),
             environment=kind,
         )
         yield judging
@@ -195,7 +195,7 @@ class Pool:
                 judging,
                 name=_detail_name(name),
                 task=f"{__name__}:collect_sent",
-                here=partial(_collect, request, case),
+                in_fork=partial(_collect, request, case),
                 follows=True,
             )
 

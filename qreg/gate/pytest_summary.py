@@ -105,13 +105,13 @@ class RunSummary:
                 self._record(*store, found)
 
     def _record(
-        self, path: Path, root: Path, found: list[tuple[Verdict, CaseDetail | None]]
+        self, path: Path, root: Path, judged: list[tuple[Verdict, CaseDetail | None]]
     ) -> None:
         from qreg.git import current_commit
         from qreg.history.store import append, gate_entries
 
         time = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        entries = gate_entries(found, time=time, commit=current_commit(root))
+        entries = gate_entries(judged, time=time, commit=current_commit(root))
         append(path, entries)
         self._recorded = f"recorded {len(entries)} cases in {path}"
 

@@ -162,7 +162,7 @@ def observe_training(prepared: nn.Module, first: Inputs) -> TrainingSteps | str:
     )
 
 
-def _train(model: nn.Module, given: Inputs, rate: float) -> tuple[tuple[float, ...], float]:
+def _train(model: nn.Module, batch: Inputs, rate: float) -> tuple[tuple[float, ...], float]:
     """The loss of each step, and the learning rate, chosen where it is 0."""
     losses = []
     with contextlib.suppress(NotImplementedError):  # exported graphs have the mode of their export
@@ -173,7 +173,7 @@ def _train(model: nn.Module, given: Inputs, rate: float) -> tuple[tuple[float, .
     with torch.random.fork_rng(devices=()), torch.enable_grad():
         torch.manual_seed(0)  # of dropout
         for _ in range(_STEPS):
-            loss = _mean_square(inputs.call(model, given))
+            loss = _mean_square(inputs.call(model, batch))
             for one in weights:
                 one.grad = None
             loss.backward()
@@ -217,11 +217,11 @@ def _floats(outputs: Any) -> Iterator[torch.Tensor]:
 
 
 @torch.no_grad()
-def _updates_apart(here: nn.Module, there: nn.Module, start: nn.Module) -> float:
-    """The norm of the difference of two models' updates, as a share of that of `there`."""
-    before, own = dict(start.named_parameters()), dict(here.named_parameters())
+def _updates_apart(model: nn.Module, other: nn.Module, start: nn.Module) -> float:
+    """The norm of the difference of two models' updates, as a share of that of `other`."""
+    before, own = dict(start.named_parameters()), dict(model.named_parameters())
     apart = moved = 0.0
-    for name, expected in there.named_parameters():
+    for name, expected in other.named_parameters():
         apart += float((own[name] - expected).double().square().sum())
         moved += float((expected - before[name]).double().square().sum())
     if apart == 0:

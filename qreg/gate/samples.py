@@ -65,9 +65,9 @@ class GateSamples:
     def __len__(self) -> int:
         return len(self.index)
 
-    def images(self, seen: Observation) -> Images:
+    def images(self, observation: Observation) -> Images:
         """The identity of the samples."""
-        labels = () if seen.labels is None else tuple(seen.labels.tolist())
+        labels = () if observation.labels is None else tuple(observation.labels.tolist())
         return Images(tuple(self.index.tolist()), labels, self._digests)
 
     @cached_property
@@ -120,23 +120,23 @@ def content_digest(samples: Samples) -> str:
     return found.hexdigest()
 
 
-def _add(found: Any, value: Any) -> None:
+def _add(hashed: Any, value: Any) -> None:
     """A value of whatever nesting, with its types and shapes."""
     if isinstance(value, torch.Tensor):
         value = value.detach().contiguous().numpy()
     if isinstance(value, np.ndarray):
-        found.update(f"{value.dtype.str}{value.shape}".encode())
-        found.update(np.ascontiguousarray(value).tobytes())
+        hashed.update(f"{value.dtype.str}{value.shape}".encode())
+        hashed.update(np.ascontiguousarray(value).tobytes())
     elif isinstance(value, Mapping):
         for name in sorted(value, key=str):
-            found.update(f"{name}:".encode())
-            _add(found, value[name])
+            hashed.update(f"{name}:".encode())
+            _add(hashed, value[name])
     elif isinstance(value, (list, tuple)):
-        found.update(f"{len(value)}[".encode())
+        hashed.update(f"{len(value)}[".encode())
         for each in value:
-            _add(found, each)
+            _add(hashed, each)
     elif isinstance(value, (str, int, float, bool, bytes, type(None))):
-        found.update(repr(value).encode())
+        hashed.update(repr(value).encode())
     else:
         raise TypeError(f"a {type(value).__name__} has no known content")
 

@@ -45,17 +45,18 @@ class SpeedUps:
         return kept
 
     def log_speed_up(
-        self, case: Case, *, batch: int, made: Subject | None = None, enough: float = math.inf
+        self, case: Case, *, batch: int, prepared: Subject | None = None, enough: float = math.inf
     ) -> float:
-        """Natural log of fp32's time over the case's, for `made` or a newly built model.
+        """Natural log of fp32's time over the case's, for `prepared` or a newly built model.
 
         Args:
-            enough: a value that needs no further runs, where `made` is measured and times shared.
+            enough: a value that needs no further runs, where `prepared` is measured and times are
+                shared.
 
         Raises:
             QregError: the case or fp32 cannot be built.
         """
-        return self.log_speed_ups(case, (batch,), made=made, enough=enough)[0]
+        return self.log_speed_ups(case, (batch,), prepared=prepared, enough=enough)[0]
 
     @torch.no_grad()
     def log_speed_ups(
@@ -63,7 +64,7 @@ class SpeedUps:
         case: Case,
         batches: Sequence[int],
         *,
-        made: Subject | None = None,
+        prepared: Subject | None = None,
         enough: float = math.inf,
     ) -> list[float]:
         """The same for several batch sizes.
@@ -73,13 +74,13 @@ class SpeedUps:
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            subject, reference = made or self._build(case), self.fp32(case)
+            subject, reference = prepared or self._build(case), self.fp32(case)
         found = []
         with use_engine(case.engine):
             for batch in batches:
                 images = self._samples(case.dataset).first(batch)
                 runs = (partial(subject.run, images), partial(reference.run, images))
-                if self._share and made:
+                if self._share and prepared:
                     fastest = self._fastest.setdefault(batch, Fastest())
                     found.append(log_speed_up(*runs, fastest, enough=enough))
                 else:

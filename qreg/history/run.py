@@ -17,7 +17,7 @@ from qreg.records.verdict import Verdict
 class JudgedCases:
     """What was judged, and what this machine lacks for the rest."""
 
-    found: tuple[tuple[Verdict, CaseDetail], ...]
+    cases: tuple[tuple[Verdict, CaseDetail], ...]
     failures: tuple[Failure, ...]
 
 

@@ -43,7 +43,7 @@ class Run:
     """The run of one case: its outputs, and seconds for each kind of batch."""
 
     subject: Subject
-    seen: Observation
+    observation: Observation
     batch_seconds: Seconds
     single_seconds: Seconds
 
@@ -54,12 +54,12 @@ class Run:
         Raises:
             ContractError: the task has none.
         """
-        if self.seen.predictions is None:
-            task = self.seen.score.task if self.seen.score else ""
+        if self.observation.predictions is None:
+            task = self.observation.score.task if self.observation.score else ""
             raise ContractError(
                 f"task '{task}' has no predictions", hint="compare the scores of its samples"
             )
-        return self.seen.predictions
+        return self.observation.predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +157,10 @@ def _run_interleaved(
         single = _time_single([subjects[one] for one in working], test.first(1).inputs)
     found: dict[int, Run | Failure] = {**failed}
     for which, times in zip(working, single, strict=True):
-        seen = observers[which].result()
-        found[which] = _not_finite(subjects[which], seen) or Run(
+        observation = observers[which].result()
+        found[which] = _not_finite(subjects[which], observation) or Run(
             subject=subjects[which],
-            seen=seen,
+            observation=observation,
             batch_seconds=np.array(seconds[which])[:, None],
             single_seconds=times,
         )
@@ -174,12 +174,14 @@ def _failure(case: Case, error: Exception) -> Failure:
     return raised_failure(case, error)
 
 
-def _not_finite(subject: Subject, seen: Observation) -> Failure | None:
-    hit = int((~np.isfinite(seen.rows)).any(axis=1).sum())
+def _not_finite(subject: Subject, observation: Observation) -> Failure | None:
+    hit = int((~np.isfinite(observation.rows)).any(axis=1).sum())
     if not hit:
         return None
-    what = "logits" if seen.score is None else "outputs"
-    reason = f"the {what} of {hit} of {len(seen.rows)} samples are not finite (NaN or infinite)"
+    what = "logits" if observation.score is None else "outputs"
+    reason = (
+        f"the {what} of {hit} of {len(observation.rows)} samples are not finite (NaN or infinite)"
+    )
     hint = "look for NaN in its weights, or for a scale of 0 in what was observed"
     return Failure(subject.case, reason, hint, unavailable=False)
 
@@ -189,29 +191,29 @@ def _time_single(subjects: Sequence[Subject], image: Inputs) -> list[Seconds]:
     return time_interleaved(runs, rounds=_ROUNDS, calls=_CALLS, warm_up=_WARM_UP)
 
 
-def summarize(seen: CaseRuns) -> tuple[Measurement | Failure, ...]:
+def summarize(compared: CaseRuns) -> tuple[Measurement | Failure, ...]:
     """The measurements from the runs, each compared with fp32 and its control."""
-    fingerprint = seen.test.fingerprint()
-    runs = [run for run in seen.runs if isinstance(run, Run)]
+    fingerprint = compared.test.fingerprint()
+    runs = [run for run in compared.runs if isinstance(run, Run)]
     by_method = {run.subject.method.name: run for run in reversed(runs)}
     return tuple(
-        _measurement(one, by_method, seen, one.subject.environment, fingerprint)
+        _measurement(one, by_method, compared, one.subject.environment, fingerprint)
         if isinstance(one, Run)
         else one
-        for one in seen.runs
+        for one in compared.runs
     )
 
 
 def _measurement(
     run: Run,
     by_method: dict[str, Run],
-    seen: CaseRuns,
+    runs: CaseRuns,
     environment: Environment,
     fingerprint: str,
 ) -> Measurement:
     subject = run.subject
     names = dict.fromkeys(("fp32", subject.method.control))
-    labels, index = run.seen.labels, run.seen.index
+    labels, index = run.observation.labels, run.observation.index
     references = {n: by_method[n] for n in names if n in by_method and by_method[n] is not run}
     return Measurement(
         case=subject.case,
@@ -219,7 +221,7 @@ def _measurement(
         checkpoint=subject.weights.text,
         calibration=subject.calibration,
         data_fingerprint=fingerprint,
-        accuracy=_accuracy(run.seen, seen.dataset),
+        accuracy=_accuracy(run.observation, runs.dataset),
         agreements=tuple(
             agreement(run.predictions, reference.predictions, labels, index, name=name)
             for name, reference in references.items()
@@ -228,21 +230,21 @@ def _measurement(
         size=model_size(subject.model),
         latencies=latencies(run, by_method["fp32"], environment.threads),
         warnings=subject.warnings,
-        score=run.seen.score,
+        score=run.observation.score,
         score_changes=tuple(
-            (name, _score_change(run.seen.score, reference.seen.score))
+            (name, _score_change(run.observation.score, reference.observation.score))
             for name, reference in references.items()
-            if run.seen.score is not None and reference.seen.score is not None
+            if run.observation.score is not None and reference.observation.score is not None
         ),
-        notes=(*seen.test.notes, *run.seen.notes),
+        notes=(*runs.test.notes, *run.observation.notes),
     )
 
 
-def _accuracy(seen: Observation, dataset: Dataset) -> Accuracy | None:
-    if seen.labels is None or seen.predictions is None:
+def _accuracy(observation: Observation, dataset: Dataset) -> Accuracy | None:
+    if observation.labels is None or observation.predictions is None:
         return None
-    classes = dataset.classes or tuple(map(str, range(int(seen.labels.max()) + 1)))
-    return accuracy(seen.predictions, seen.labels, seen.index, classes=classes)
+    classes = dataset.classes or tuple(map(str, range(int(observation.labels.max()) + 1)))
+    return accuracy(observation.predictions, observation.labels, observation.index, classes=classes)
 
 
 def _score_change(candidate: Score, reference: Score) -> ScoreChange:

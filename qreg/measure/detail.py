@@ -84,10 +84,10 @@ def confusions(
     )
 
 
-def size_rows(now: Size, before: Size) -> tuple[SizeRow, ...]:
+def size_rows(observed: Size, reference: Size) -> tuple[SizeRow, ...]:
     """Bytes by layer and dtype, those that changed and the largest first; the rest in one row."""
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for side, size in enumerate((before, now)):
+    for side, size in enumerate((reference, observed)):
         for one in size.tensors:
             counts[one.layer, one.dtype][side] += one.bytes
     rows = [SizeRow(layer, dtype, *both) for (layer, dtype), both in counts.items()]
@@ -108,9 +108,9 @@ def sample_views(index: int, parts: Sequence[Samples], dataset: Dataset) -> tupl
     return ()
 
 
-def _text(found: Samples) -> str:
+def _text(samples: Samples) -> str:
     try:
-        return found.text(0)
+        return samples.text(0)
     except Exception:  # a method of the user's that means something else: numbers are shown
         return ""
 
@@ -120,20 +120,20 @@ def telling(lost: bool, won: bool, margin: float | None) -> tuple[int, float]:
     return (0 if lost else 2 if won else 1), -(margin or 0.0)
 
 
-def run_details(seen: CaseRuns, measured: Sequence[Measurement | Any]) -> tuple[CaseDetail, ...]:
+def run_details(runs: CaseRuns, measured: Sequence[Measurement | Any]) -> tuple[CaseDetail, ...]:
     """What a page shows of each measured case, compared with fp32, the first."""
     from qreg.measure.comparison import Run
 
     pairs = [
         (run, one)
-        for run, one in zip(seen.runs, measured, strict=True)
+        for run, one in zip(runs.runs, measured, strict=True)
         if isinstance(run, Run) and isinstance(one, Measurement)
     ]
-    return tuple(_run_detail(run, one, pairs[0], seen) for run, one in pairs)
+    return tuple(_run_detail(run, one, pairs[0], runs) for run, one in pairs)
 
 
 def _run_detail(
-    run: Run, one: Measurement, reference: tuple[Run, Measurement], seen: CaseRuns
+    run: Run, one: Measurement, reference: tuple[Run, Measurement], runs: CaseRuns
 ) -> CaseDetail:
     notes: list[str] = []
     fp32 = reference[1]
@@ -141,14 +141,14 @@ def _run_detail(
         "file_bytes": one.size.file_bytes,
         "speed_up": one.latencies[0].speed_up,
         "sizes": size_rows(one.size, fp32.size),
-        "layers": (layers := attempt("layers", notes, partial(_layers, run, seen), ())),
-        "in_float": attempt("restored", notes, partial(_in_float, run, seen, layers), ()),
+        "layers": (layers := attempt("layers", notes, partial(_layers, run, runs), ())),
+        "in_float": attempt("restored", notes, partial(_in_float, run, runs, layers), ()),
         **_value(one),
     }
     if one is not fp32:
         parts["file_bytes_before"] = fp32.size.file_bytes
         parts["value_before"] = _value(fp32)["value"]
-        changed = attempt("samples", notes, partial(_flips, run, one, reference[0], seen), {})
+        changed = attempt("samples", notes, partial(_flips, run, one, reference[0], runs), {})
         parts |= changed
     return CaseDetail(one.case, **parts, notes=tuple(notes))
 
@@ -162,17 +162,17 @@ def _value(one: Measurement) -> dict[str, Any]:
     return {"measure": score.summary, "unit": score.unit, "value": score.value}
 
 
-def _layers(run: Run, seen: CaseRuns) -> tuple[LayerSqnr, ...]:
-    subject, first = run.subject, seen.test.first(_LAYER_SAMPLES).inputs
+def _layers(run: Run, runs: CaseRuns) -> tuple[LayerSqnr, ...]:
+    subject, first = run.subject, runs.test.first(_LAYER_SAMPLES).inputs
     with use_engine(subject.case.engine):
         found = layer_numerics(subject.run, subject.model, subject.source, first)
     return tuple(LayerSqnr(one.name, one.kind, None, one.sqnr_db) for one in found[:LAYERS])
 
 
 @torch.no_grad()
-def _in_float(run: Run, seen: CaseRuns, layers: Sequence[LayerSqnr]) -> tuple[InFloat, ...]:
+def _in_float(run: Run, runs: CaseRuns, layers: Sequence[LayerSqnr]) -> tuple[InFloat, ...]:
     """Compute the diverging layers of a file in float, one at a time."""
-    subject, first = run.subject, seen.test.first(_LAYER_SAMPLES).inputs
+    subject, first = run.subject, runs.test.first(_LAYER_SAMPLES).inputs
     found = divergence(layers)
     if found is None or not isinstance(subject.model, OnnxModel):
         return ()
@@ -194,27 +194,27 @@ def _in_float(run: Run, seen: CaseRuns, layers: Sequence[LayerSqnr]) -> tuple[In
     return tuple(made)
 
 
-def _flips(run: Run, one: Measurement, reference: Run, seen: CaseRuns) -> dict[str, Any]:
+def _flips(run: Run, one: Measurement, reference: Run, runs: CaseRuns) -> dict[str, Any]:
     agreement = next((a for a in one.agreements if a.reference == "fp32"), None)
-    if agreement is None or run.seen.labels is None:
+    if agreement is None or run.observation.labels is None:
         return {}
-    name = partial(class_name, seen.dataset)
-    columns = (run.seen.labels, reference.predictions, run.predictions, name)
+    name = partial(class_name, runs.dataset)
+    columns = (run.observation.labels, reference.predictions, run.predictions, name)
     return {
         "changed": len(agreement.flips),
-        "samples": tuple(_flip_details(agreement, run, reference, seen)),
+        "samples": tuple(_flip_details(agreement, run, reference, runs)),
         "classes": class_shifts(*columns),
         "confusions": confusions(*columns),
     }
 
 
 def _flip_details(
-    agreement: Agreement, run: Run, reference: Run, seen: CaseRuns
+    agreement: Agreement, run: Run, reference: Run, runs: CaseRuns
 ) -> Iterator[SampleDetail]:
-    rows = {index: row for row, index in enumerate(run.seen.index.tolist())}
+    rows = {index: row for row, index in enumerate(run.observation.index.tolist())}
 
     def margin(of: Run, flip: Flip) -> float:
-        lower, higher = np.partition(of.seen.rows[rows[flip.index]], -2)[-2:]
+        lower, higher = np.partition(of.observation.rows[rows[flip.index]], -2)[-2:]
         return float(higher - lower)
 
     def order(flip: Flip) -> tuple[int, float]:
@@ -225,11 +225,11 @@ def _flip_details(
         lost, won = flip.reference == flip.label, flip.observed == flip.label
         yield SampleDetail(
             index=flip.index,
-            label=class_name(seen.dataset, flip.label),
-            expected=class_name(seen.dataset, flip.reference),
-            observed=class_name(seen.dataset, flip.observed),
+            label=class_name(runs.dataset, flip.label),
+            expected=class_name(runs.dataset, flip.reference),
+            observed=class_name(runs.dataset, flip.observed),
             expected_margin=margin(reference, flip),
             observed_margin=margin(run, flip),
             worse=True if lost else False if won else None,
-            views=sample_views(flip.index, (seen.test,), seen.dataset),
+            views=sample_views(flip.index, (runs.test,), runs.dataset),
         )

@@ -67,8 +67,8 @@ def plain_text(text: str) -> str:
     return " ".join(_FOLDER.sub("", _ADDRESS.sub("0x", text)).split())
 
 
-def _in_order(found: re.Match[str]) -> str:
-    return ", ".join(sorted(found[0].split(", ")))
+def _in_order(match: re.Match[str]) -> str:
+    return ", ".join(sorted(match[0].split(", ")))
 
 
 @contextmanager

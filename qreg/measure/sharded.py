@@ -34,7 +34,7 @@ from qreg.tasks import Scores
 class Sharded:
     """What was seen on all samples, and the highest resident memory of a process, in bytes."""
 
-    seen: Observation
+    observation: Observation
     shards: int
     peak: int
 
@@ -137,13 +137,13 @@ def plain_part(part: Part) -> dict[str, Any]:
     return {**packed, "elements": part.elements, "cut": part.cut}
 
 
-def read_part(found: dict[str, Any]) -> Part:
+def read_part(content: dict[str, Any]) -> Part:
     """What `plain_part` made JSON of.
 
     Raises:
         QregError: an array holds objects.
     """
-    arrays = {name: _unpacked(one) for name, one in found.items() if isinstance(one, dict)}
+    arrays = {name: _unpacked(one) for name, one in content.items() if isinstance(one, dict)}
     scores = None
     if "values" in arrays:
         scores = Scores(arrays["values"], arrays.get("score_rows"), arrays.get("codes"))
@@ -152,8 +152,8 @@ def read_part(found: dict[str, Any]) -> Part:
         index=arrays["index"],
         labels=arrays.get("labels"),
         scores=scores,
-        elements=int(found["elements"]),
-        cut=int(found["cut"]),
+        elements=int(content["elements"]),
+        cut=int(content["cut"]),
     )
 
 
@@ -164,9 +164,9 @@ def _packed(array: Any) -> dict[str, Any]:
     return {"dtype": little.dtype.str, "shape": list(little.shape), "data": text}
 
 
-def _unpacked(found: dict[str, Any]) -> Any:
-    kind = np.dtype(found["dtype"])
+def _unpacked(packed: dict[str, Any]) -> Any:
+    kind = np.dtype(packed["dtype"])
     if kind.hasobject:
         raise QregError("an array of a shard holds objects")
-    array = np.frombuffer(base64.b64decode(found["data"]), kind).reshape(found["shape"])
+    array = np.frombuffer(base64.b64decode(packed["data"]), kind).reshape(packed["shape"])
     return array.astype(kind.newbyteorder("="))

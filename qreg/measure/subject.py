@@ -75,20 +75,20 @@ class Subject:
         by_onnxruntime = isinstance(self.model, OnnxModel)
         return capture_environment(ONNXRUNTIME if by_onnxruntime else "")
 
-    def run(self, given: Inputs) -> Any:
+    def run(self, batch: Inputs) -> Any:
         """Outputs of a batch, on this case's engine; logits (N, classes) of a classifier."""
         # Kernels read the current engine at every call, not only when weights are packed.
         if self.case.engine != ONNXRUNTIME:
             torch.backends.quantized.engine = self.case.engine
-        return inputs.call(self.model, given)
+        return inputs.call(self.model, batch)
 
 
-def operators_of(subject: Subject, given: Inputs) -> tuple[OperatorCount, ...]:
+def operators_of(subject: Subject, batch: Inputs) -> tuple[OperatorCount, ...]:
     """The operators of one forward pass; of an ONNX model those that onnxruntime runs."""
     if isinstance(subject.model, OnnxModel):
         return subject.model.operators()
     compiled = uncompiled(subject.model) is not subject.model
-    return count_operators(subject.run, given, compiled=compiled)
+    return count_operators(subject.run, batch, compiled=compiled)
 
 
 @dataclass(frozen=True)

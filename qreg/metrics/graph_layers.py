@@ -209,5 +209,5 @@ def _parameters(graph: fx.GraphModule, node: fx.Node) -> Quantizer | None:
     return affine(dtype, _stored(graph, node.args[1]), _stored(graph, node.args[2]))
 
 
-def _stored(graph: fx.GraphModule, given: Any) -> Any:
-    return attrgetter(str(given.target))(graph) if isinstance(given, fx.Node) else given
+def _stored(graph: fx.GraphModule, argument: Any) -> Any:
+    return attrgetter(str(argument.target))(graph) if isinstance(argument, fx.Node) else argument

@@ -22,14 +22,14 @@ Names = tuple[str, ...]
 
 
 @torch.no_grad()
-def leaves_quantized(made: nn.Module, given: Inputs) -> bool:
+def leaves_quantized(model: nn.Module, batch: Inputs) -> bool:
     """Whether a model computes with codes: an operator of it, or weights of a layer that runs."""
-    if isinstance(made, OnnxModel):
-        return quantizes(made.operators(), ())
-    compiled = uncompiled(made) is not made
-    operators = count_operators(partial(inputs.call, made), given, compiled=compiled)
-    found = dict(quantized_weights(uncompiled(made)))
-    running = layers_run(uncompiled(made), given, list(found)) if found else []
+    if isinstance(model, OnnxModel):
+        return quantizes(model.operators(), ())
+    compiled = uncompiled(model) is not model
+    operators = count_operators(partial(inputs.call, model), batch, compiled=compiled)
+    found = dict(quantized_weights(uncompiled(model)))
+    running = layers_run(uncompiled(model), batch, list(found)) if found else []
     layers = [_weighted(found[name]) for names in running for name in names[:1]]
     return quantizes(operators, layers)
 
@@ -46,7 +46,7 @@ def quantized_weights(model: nn.Module) -> Iterator[tuple[str, Quantizer]]:
 
 
 @torch.no_grad()
-def layers_run(model: nn.Module, given: Inputs, only: Sequence[str] | None = None) -> list[Names]:
+def layers_run(model: nn.Module, batch: Inputs, only: Sequence[str] | None = None) -> list[Names]:
     """The layers that a forward pass runs, each with all its names."""
     names: dict[nn.Module, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -58,7 +58,7 @@ def layers_run(model: nn.Module, given: Inputs, only: Sequence[str] | None = Non
         if called[0] and (only is None or called[0] in only)
     ]
     try:
-        inputs.call(model, given)
+        inputs.call(model, batch)
     finally:
         for handle in handles:
             handle.remove()

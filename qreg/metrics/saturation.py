@@ -74,9 +74,9 @@ def audit_saturation(
     layout = KERNELS.get(engine)
     totals: dict[tuple[str, bool], LayerSaturation] = {}
 
-    def count(name: str, layer: nn.Module, given: LayerInput) -> None:
+    def count(name: str, layer: nn.Module, layer_input: LayerInput) -> None:
         for halved in (False, True):
-            data = given.halved() if halved else given
+            data = layer_input.halved() if halved else layer_input
             found = _count(LayerSaturation(name, halved), layer, data, layout)
             key = (name, halved)
             totals[key] = totals[key] + found if key in totals else found
@@ -88,13 +88,13 @@ def audit_saturation(
 
 
 def _count(
-    record: LayerSaturation, layer: nn.Module, given: LayerInput, layout: Layout | None
+    record: LayerSaturation, layer: nn.Module, layer_input: LayerInput, layout: Layout | None
 ) -> LayerSaturation:
-    above = int(np.count_nonzero(given.codes > 127))
-    record = replace(record, codes=given.codes.size, codes_above_127=above)
+    above = int(np.count_nonzero(layer_input.codes > 127))
+    record = replace(record, codes=layer_input.codes.size, codes_above_127=above)
     if layout is None:
         return record
-    sums = pair_sums(layer, given, layout)
+    sums = pair_sums(layer, layer_input, layout)
     return replace(
         record,
         pairs=sums.accumulators.size * sums.pairs,
@@ -104,16 +104,16 @@ def _count(
     )
 
 
-def pair_sums(layer: Any, given: LayerInput, layout: Layout) -> PairSums:
+def pair_sums(layer: Any, layer_input: LayerInput, layout: Layout) -> PairSums:
     """The sums that a kernel without VNNI accumulates in this layer."""
     weight = layer.weight().int_repr().numpy()
     if isinstance(layer, nnq.Linear):
-        rows = given.codes.reshape(-1, given.codes.shape[-1])
-        return linear_in_pairs(rows, weight, zx=given.zero_point)
+        rows = layer_input.codes.reshape(-1, layer_input.codes.shape[-1])
+        return linear_in_pairs(rows, weight, zx=layer_input.zero_point)
     return conv2d_in_pairs(
-        given.codes,
+        layer_input.codes,
         weight,
-        zx=given.zero_point,
+        zx=layer_input.zero_point,
         layout=layout,
         stride=layer.stride,
         padding=layer.padding,

@@ -49,9 +49,9 @@ def restored_in_graph(graph: fx.GraphModule, twin: nn.Module, layer: Layer) -> I
         graph.recompile()
 
 
-def _restore_output(graph: fx.GraphModule, found: GraphLayer, wanted: Quantizer | None) -> bool:
+def _restore_output(graph: fx.GraphModule, layer: GraphLayer, wanted: Quantizer | None) -> bool:
     """Give the operators that quantize a layer's output the baseline's scale and zero point."""
-    shown = found.shown()
+    shown = layer.shown()
     if wanted is None or not is_dequantize(shown) or len(wanted.scales) != 1:
         return False
     codes = shown.args[0]
@@ -65,13 +65,13 @@ def _restore_output(graph: fx.GraphModule, found: GraphLayer, wanted: Quantizer 
 
 
 def _restore_weight(
-    graph: fx.GraphModule, found: GraphLayer, twin: nn.Module, layer: Layer
+    graph: fx.GraphModule, graph_layer: GraphLayer, twin: nn.Module, layer: Layer
 ) -> bool:
     if layer.weight is None:
         return False
     name = layer.name.partition("#")[0]
     weight = getattr(dict(twin.named_modules()).get(name), "weight", None)
-    node = next((one for one in found.nodes if _has_codes(one)), None)
+    node = next((one for one in graph_layer.nodes if _has_codes(one)), None)
     if node is None or not isinstance(weight, torch.Tensor):
         return False
     given: Any = node.args[1]

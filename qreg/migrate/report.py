@@ -78,10 +78,10 @@ def _change(one: Replacement) -> str:
     )
 
 
-def _differences(one: Replacement, found: dict[Case, Candidate]) -> Iterator[str]:
+def _differences(one: Replacement, candidates: dict[Case, Candidate]) -> Iterator[str]:
     if not one.compared:
         return
-    old, new = found[one.replaced], found[one.case]
+    old, new = candidates[one.replaced], candidates[one.case]
     if new.work.simulated:
         layers = sum(each.count for each in new.work.floating)
         yield f"no int8 kernel ran: {layers} float operators between quantize and dequantize"

@@ -115,21 +115,21 @@ def _with(home: Case, method: str, engine: str) -> Case:
 
 
 def _made(
-    run: Run | Failure, measured: Measurement | Failure, seen: CaseRuns
+    run: Run | Failure, measured: Measurement | Failure, runs: CaseRuns
 ) -> _Measured | Failure:
     if isinstance(run, Failure) or isinstance(measured, Failure):
         assert isinstance(run, Failure)  # what was run is summarized
         return run
     try:
-        return _described(run, measured, seen)
+        return _described(run, measured, runs)
     except Exception as error:
         return raised_failure(measured.case, error)
 
 
 @torch.no_grad()
-def _described(run: Run, measured: Measurement, seen: CaseRuns) -> _Measured:
+def _described(run: Run, measured: Measurement, runs: CaseRuns) -> _Measured:
     """Count operators and describe layers, after all times are taken."""
-    first = seen.test.first(_LAYER_IMAGES).inputs
+    first = runs.test.first(_LAYER_IMAGES).inputs
     subject = run.subject
     with use_engine(subject.case.engine):
         operators = operators_of(subject, inputs.head(first, 1))
@@ -138,15 +138,15 @@ def _described(run: Run, measured: Measurement, seen: CaseRuns) -> _Measured:
 
 
 def _replacement(
-    pair: MethodPair, made: dict[Case, _Measured | Failure], seen: CaseRuns, *, level: float
+    pair: MethodPair, measured: dict[Case, _Measured | Failure], runs: CaseRuns, *, level: float
 ) -> Replacement:
-    deprecated, successor = (made[case] for case in pair)
+    deprecated, successor = (measured[case] for case in pair)
     for one in (successor, deprecated):
         if isinstance(one, Failure):
             return _missing(pair, one)
     assert isinstance(deprecated, _Measured)
     assert isinstance(successor, _Measured)
-    return _judged(pair, deprecated, successor, seen, level=level)
+    return _judged(pair, deprecated, successor, runs, level=level)
 
 
 def _missing(pair: MethodPair, failure: Failure) -> Replacement:
@@ -158,17 +158,20 @@ def _missing(pair: MethodPair, failure: Failure) -> Replacement:
 
 
 def _judged(
-    pair: MethodPair, deprecated: _Measured, successor: _Measured, seen: CaseRuns, *, level: float
+    pair: MethodPair, deprecated: _Measured, successor: _Measured, runs: CaseRuns, *, level: float
 ) -> Replacement:
     old, new = pair
-    work, same = successor.candidate.work, successor.run.seen.digest == deprecated.run.seen.digest
+    work, same = (
+        successor.candidate.work,
+        successor.run.observation.digest == deprecated.run.observation.digest,
+    )
     threads = successor.candidate.measurement.environment.threads
     found: dict[str, Any] = {
         "level": level,
         "latencies": latencies(successor.run, deprecated.run, threads),
         "moved": moved_layer(successor.layers, deprecated.layers),
     }
-    if successor.run.seen.labels is None:
+    if successor.run.observation.labels is None:
         score = _score_change(successor.run, deprecated.run, level=level)
         fate = judge_score_change(score, work, same_bits=same, level=level)
         found |= {"score": score, "detectable": score.detectable}
@@ -176,12 +179,12 @@ def _judged(
         change = agreement(
             successor.run.predictions,
             deprecated.run.predictions,
-            successor.run.seen.labels,
-            successor.run.seen.index,
+            successor.run.observation.labels,
+            successor.run.observation.index,
             name=old.method,
         )
         fate = judge_replacement(change, work, same_bits=same, level=level)
-        detectable = detectable_change(change, len(seen.test), level=level)
+        detectable = detectable_change(change, len(runs.test), level=level)
         found |= {"beside": change, "detectable": detectable}
     reason = "" if work.quantized else "no layer computes on quantized or dequantized values"
     return Replacement(new, old, fate, reason, *_code(pair), **found)
@@ -189,10 +192,10 @@ def _judged(
 
 def _score_change(successor: Run, deprecated: Run, *, level: float) -> ScoreChange:
     """Of a task other than classification; a two-sided test at `level`."""
-    here, there = successor.seen.score, deprecated.seen.score
-    assert here is not None
-    assert there is not None
-    return score_change(here, there, alpha=level / 2, summarize=whole_set_summary(here))
+    new, old = successor.observation.score, deprecated.observation.score
+    assert new is not None
+    assert old is not None
+    return score_change(new, old, alpha=level / 2, summarize=whole_set_summary(new))
 
 
 def _code(pair: MethodPair) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:

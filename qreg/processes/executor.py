@@ -34,7 +34,7 @@ class Piece:
         group: pieces of one group run one after the other in one process.
         follows: it continues what the piece before it in its group did, in the same process.
         seconds: its time limit.
-        here: does the same in a fork of this process, for what cannot travel; None for the task.
+        in_fork: does the same in a fork of this process, for what cannot travel; None for the task.
         folders: what this piece alone reads, sent as it is when the piece is started.
         timed: it measures time, and must not share its machine.
         environment: only where this is the name of the machine's kind; "" for any.
@@ -46,7 +46,7 @@ class Piece:
     group: str = ""
     follows: bool = False
     seconds: float = 900.0
-    here: Callable[[], Result] | None = field(default=None, compare=False)
+    in_fork: Callable[[], Result] | None = field(default=None, compare=False)
     folders: tuple[Path, ...] = ()
     timed: bool = False
     environment: str = ""
@@ -101,8 +101,8 @@ HERE = Places()
 
 def perform(piece: Piece, places: Places = HERE) -> Result:
     """Do a piece of work in this process."""
-    if piece.here is not None:
-        return piece.here()
+    if piece.in_fork is not None:
+        return piece.in_fork()
     module, _, name = piece.task.partition(":")
     task: Task = getattr(importlib.import_module(module), name)
     return task(json.loads(piece.content), places)

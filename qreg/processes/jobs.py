@@ -65,17 +65,17 @@ class LostError(Exception):
         self.stage, self.details, self.killed = stage, details, killed
 
 
-def read_environment(found: object) -> Environment:
+def read_environment(content: object) -> Environment:
     """The environment that a side's process wrote; another revision may say more of it, or less.
 
     Raises:
         MismatchError: it is none.
     """
-    if not isinstance(found, dict):
-        raise MismatchError("an environment", shown(found))
+    if not isinstance(content, dict):
+        raise MismatchError("an environment", shown(content))
     less: dict[str, Any] = {"vnni": False, "threads": 0, "limits": []}
     names = [one.name for one in fields(Environment)]
-    known = {name: found.get(name, less.get(name, "")) for name in names}
+    known = {name: content.get(name, less.get(name, "")) for name in names}
     environment: Environment = decoder(Environment)(known)
     return environment
 
@@ -98,15 +98,15 @@ _SECONDS = decoder(tuple[_Percentiles, ...])
 _KEPT = decoder(tuple[tuple[float, ...], ...])
 
 
-def check_times(found: Mapping[str, Any], cases: int) -> None:
+def check_times(result: Mapping[str, Any], cases: int) -> None:
     """Check what a timing child wrote: an interpreter that the user names may write anything.
 
     Raises:
         LostError: it is not what this number of cases gives.
     """
     try:
-        read_environment(found.get("environment"))
-        counts = len(_SECONDS(found.get("seconds"))), len(_KEPT(found.get("kept")))
+        read_environment(result.get("environment"))
+        counts = len(_SECONDS(result.get("seconds"))), len(_KEPT(result.get("kept")))
         if counts != (cases, cases):
             raise MismatchError(f"times of {cases} cases", f"{counts}")
     except MismatchError as error:

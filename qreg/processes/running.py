@@ -206,11 +206,11 @@ def status_text(status: int) -> str:
     return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
 
 
-def _checked(found: Any) -> dict[str, Any]:
-    if type(found) is not dict:
-        raise TypeError(f"an object, and not {type(found).__name__}")
-    if "error" in found:
-        stage = str(found["stage"])
-        text = f"{found['error']} ({stage})"
-        raise LostError(text, stage=stage, details=str(found["details"]))
-    return found
+def _checked(result: Any) -> dict[str, Any]:
+    if type(result) is not dict:
+        raise TypeError(f"an object, and not {type(result).__name__}")
+    if "error" in result:
+        stage = str(result["stage"])
+        text = f"{result['error']} ({stage})"
+        raise LostError(text, stage=stage, details=str(result["details"]))
+    return result

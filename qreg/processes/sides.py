@@ -25,13 +25,13 @@ class Side:
     """The code and interpreter of a side.
 
     Attributes:
-        given: as the user wrote it.
+        name: as the user wrote it.
         folder: working directory of the child: the project's folder in that revision.
         paths: for PYTHONPATH.
         commit: of the checked-out revision, "" for the working tree.
     """
 
-    given: str
+    name: str
     python: str
     folder: Path
     paths: tuple[Path, ...]
@@ -39,12 +39,12 @@ class Side:
 
     def __str__(self) -> str:
         code = f"revision {self.commit[:10]}" if self.commit else "the working tree"
-        return f"'{self.given}' ({code}, {self.python})"
+        return f"'{self.name}' ({code}, {self.python})"
 
 
 @contextlib.contextmanager
-def open_side(given: str, project: Path, *, revisions: bool = True) -> Iterator[Side]:
-    """The side that `given` stands for; a checked-out revision is removed at the end.
+def open_side(name: str, project: Path, *, revisions: bool = True) -> Iterator[Side]:
+    """The side that `name` stands for; a checked-out revision is removed at the end.
 
     What git knows as a revision of the project's repository is one, where revisions are allowed:
     no file or folder of that name is run in its place. Else a file is an interpreter, a folder
@@ -58,35 +58,35 @@ def open_side(given: str, project: Path, *, revisions: bool = True) -> Iterator[
         link = temporary / "qreg-link"
         link.mkdir()
         (link / "qreg").symlink_to(Path(qreg.__file__).resolve().parent)
-        commit = _commit(given, project) if revisions and given != HERE else ""
-        python = sys.executable if given == HERE or commit else _interpreter(given)
+        commit = _commit(name, project) if revisions and name != HERE else ""
+        python = sys.executable if name == HERE or commit else _interpreter(name)
         if commit:
-            with _checked_out(commit, given, project, temporary) as folder:
-                yield _side(given, sys.executable, folder, link, commit)
+            with _checked_out(commit, name, project, temporary) as folder:
+                yield _side(name, sys.executable, folder, link, commit)
             return
-        found = python or shutil.which(given)
+        found = python or shutil.which(name)
         if not found:
             what = "neither a revision nor an interpreter" if revisions else "not an interpreter"
-            hint = _tried(given, project if revisions else None)
-            raise QregError(f"'{given}' is {what}", hint=hint)
-        yield _side(given, found, project, link, "")
+            hint = _tried(name, project if revisions else None)
+            raise QregError(f"'{name}' is {what}", hint=hint)
+        yield _side(name, found, project, link, "")
 
 
-def _side(given: str, python: str, folder: Path, link: Path, commit: str) -> Side:
-    return Side(given, python, folder, (folder, folder / "src", link), commit)
+def _side(name: str, python: str, folder: Path, link: Path, commit: str) -> Side:
+    return Side(name, python, folder, (folder, folder / "src", link), commit)
 
 
-def _interpreter(given: str) -> str:
-    path = Path(given).expanduser()
+def _interpreter(name: str) -> str:
+    path = Path(name).expanduser()
     if path.is_dir() and (path / "bin" / "python").exists():
         path = path / "bin" / "python"
     # not resolved: a virtual environment's interpreter is a link that identifies itself by path
     return str(path.absolute()) if path.is_file() and os.access(path, os.X_OK) else ""
 
 
-def _tried(given: str, project: Path | None) -> str:
-    revision = f"the revision {given} of the git repository at {project}, " if project else ""
-    return f"tried: the file {Path(given).absolute()}, {revision}the program {given} in PATH"
+def _tried(name: str, project: Path | None) -> str:
+    revision = f"the revision {name} of the git repository at {project}, " if project else ""
+    return f"tried: the file {Path(name).absolute()}, {revision}the program {name} in PATH"
 
 
 def _git(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -94,12 +94,12 @@ def _git(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def _commit(given: str, project: Path) -> str:
+def _commit(name: str, project: Path) -> str:
     """The commit of a revision; "" if there is none, or no git."""
-    if given.startswith("-"):
+    if name.startswith("-"):
         return ""
     with contextlib.suppress(OSError):
-        found = _git(project, "rev-parse", "--verify", "--quiet", f"{given}^{{commit}}")
+        found = _git(project, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         return found.stdout.strip() if found.returncode == 0 else ""
     return ""
 
@@ -115,17 +115,17 @@ def _forget_leftovers(project: Path) -> None:
 
 
 @contextlib.contextmanager
-def _checked_out(commit: str, given: str, project: Path, temporary: Path) -> Iterator[Path]:
+def _checked_out(commit: str, name: str, project: Path, temporary: Path) -> Iterator[Path]:
     """The project's folder at a commit, in a temporary worktree."""
     prefix = _git(project, "rev-parse", "--show-prefix").stdout.strip()
     tree = temporary / "tree"
     _forget_leftovers(project)
     added = _git(project, "worktree", "add", "--quiet", "--detach", str(tree), commit)
     if added.returncode:
-        raise QregError(f"'{given}' cannot be checked out: {added.stderr.strip()}")
+        raise QregError(f"'{name}' cannot be checked out: {added.stderr.strip()}")
     try:
         if not (tree / prefix).is_dir():
-            raise QregError(f"'{given}' has no folder {prefix}", hint="choose a later revision")
+            raise QregError(f"'{name}' has no folder {prefix}", hint="choose a later revision")
         _link_weights(tree / prefix, project)
         yield tree / prefix
     finally:

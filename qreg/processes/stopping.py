@@ -116,8 +116,8 @@ def _again() -> None:
     signal.setitimer(signal.ITIMER_REAL, _RETRY_S)
 
 
-def _unraisable(found: Any) -> None:
-    if issubclass(found.exc_type, KeyboardInterrupt):
+def _unraisable(unraisable: Any) -> None:
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
         _again()
     else:
-        sys.__unraisablehook__(found)
+        sys.__unraisablehook__(unraisable)

@@ -162,11 +162,11 @@ def _recorded(model: nn.Module, sample: Inputs) -> tuple[dict[str, Rounding], li
     order: dict[str, None] = {}
     handles = []
 
-    def hook(name: str, own: bool, module: nn.Module, given: Any, output: Any) -> None:
+    def hook(name: str, own: bool, module: nn.Module, inputs: Any, output: Any) -> None:
         order.setdefault(name)
         if not isinstance(output, torch.Tensor) or not output.is_quantized:
             return
-        before = next((_rounding(x) for x in given if _is_quantized(x)), None)
+        before = next((_rounding(x) for x in inputs if _is_quantized(x)), None)
         averages = "AvgPool" in type(module).__name__
         now = _rounding(output)
         if now is not None and (own or averages or before != now):

@@ -25,7 +25,14 @@ from qreg.processes.sending import case_options, options_at, settings_at
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
 from qreg.selection import use_project
-from qreg.sensitivity.measuring import Prepared, Seen, Sites, batch_count, interleaved, prepared
+from qreg.sensitivity.measuring import (
+    Prepared,
+    Sites,
+    SiteScores,
+    batch_count,
+    interleaved,
+    prepared,
+)
 from qreg.sensitivity.run import Measured, measure_batch
 from qreg.settings import Settings
 
@@ -64,7 +71,7 @@ class OnCluster:
         for piece, result in run(self.executor, pieces, tick=tick):
             check_done(piece.name, result)
             for kind, site, part in result["seen"]:
-                measured.seen.add_part((Sites(kind), site), read_part(part))
+                measured.scores.add_part((Sites(kind), site), read_part(part))
             measured.samples += result["samples"]
 
     def _pieces(self, ready: Prepared, measured: Measured) -> Iterator[Piece]:
@@ -124,8 +131,8 @@ def sites_sent(content: dict[str, Any], places: Places = HERE) -> Result:
 
 
 @torch.no_grad()
-def _seen(ready: Prepared, content: dict[str, Any]) -> tuple[Seen, int]:
-    seen, samples = Seen(ready.dataset), 0
+def _seen(ready: Prepared, content: dict[str, Any]) -> tuple[SiteScores, int]:
+    seen, samples = SiteScores(ready.dataset), 0
     with use_engine(ready.case.engine):
         for batch in interleaved(ready.test, content["size"], content["batches"]):
             measure_batch(ready, seen, content["full"], batch)

@@ -73,14 +73,14 @@ class _FromFx:
         self.converted, self.plain = converted, plain
         self.graph = fx.Graph()
         self.root: dict[str, Any] = {}
-        self.made: dict[fx.Node, fx.Node] = {}
+        self.copies: dict[fx.Node, fx.Node] = {}
         self.switches: list[Switch] = []
         self.taken: set[str] = set()
         self.values = _values(converted, sample)
 
     def simulation(self) -> Simulation:
         for node in self.converted.graph.nodes:
-            self.made[node] = self._made(node)
+            self.copies[node] = self._made(node)
         model = fx.GraphModule(self.root, self.graph)
         model.graph.eliminate_dead_code()
         model.recompile()
@@ -92,10 +92,10 @@ class _FromFx:
         if node.op == "get_attr":
             self.root[str(node.target)] = attrgetter(str(node.target))(self.converted)
         if _named_like(node, "dequantize"):
-            return self.made[node.all_input_nodes[0]]
+            return self.copies[node.all_input_nodes[0]]
         if _named_like(node, "quantize_per_tensor"):
             source = node.all_input_nodes[0]
-            return self._rounded(node, self.made[source], _layer(source), kernel=False)
+            return self._rounded(node, self.copies[source], _layer(source), kernel=False)
         if _named_like(node, "_choose_qparams_per_tensor"):
             raise _unknown("dynamic quantization in an FX graph")
         target: Any = node.target
@@ -103,14 +103,14 @@ class _FromFx:
         namespace = str(getattr(target, "_qualified_op_name", ""))
         if own or namespace.startswith("quantized::"):
             return self._operator(node)
-        made = self.graph.node_copy(node, lambda one: self.made[one])
+        made = self.graph.node_copy(node, lambda one: self.copies[one])
         return self._rounded(node, made, _layer(node)) if self._requantizes(node) else made
 
     def _module(self, node: fx.Node) -> fx.Node:
         name = str(node.target)
         module, float_module = self.converted.get_submodule(name), self._float(name)
         self.root[name] = float_module
-        made = self.graph.node_copy(node, lambda one: self.made[one])
+        made = self.graph.node_copy(node, lambda one: self.copies[one])
         rounded = {
             key: value.dequantize()
             for key, value in weights(module).items()
@@ -142,7 +142,7 @@ class _FromFx:
         if name not in _FLOAT:
             raise _unknown(f"operator quantized::{name}")
         given = node.args if "output_scale" in node.kwargs else node.args[:-2]
-        args = fx.node.map_arg(given, lambda one: self.made[one])
+        args = fx.node.map_arg(given, lambda one: self.copies[one])
         made = self.graph.call_function(_FLOAT[name], args)
         return self._rounded(node, made, _layer(node))
 
@@ -157,7 +157,7 @@ class _FromFx:
     def _rounded(
         self,
         node: fx.Node,
-        made: fx.Node,
+        argument: fx.Node,
         layer: str,
         *,
         kernel: bool = True,
@@ -168,7 +168,7 @@ class _FromFx:
         self.root[name] = switch
         site = Site(_named(layer, self.taken), Part.OUTPUT, keepable=keepable)
         self.switches.append(Switch(site, name, switch.turn, kernel))
-        return self.graph.call_module(name, (made,))
+        return self.graph.call_module(name, (argument,))
 
 
 def _layer(node: fx.Node) -> str:

@@ -114,7 +114,7 @@ def batch_count(samples: Samples, size: int) -> int:
 
 
 @dataclass(eq=False)
-class Seen:
+class SiteScores:
     """Outputs by what they are of, as scores."""
 
     dataset: Dataset

@@ -29,11 +29,11 @@ def need_matplotlib() -> None:
         ) from error
 
 
-def _figure(**given: Any) -> Figure:
+def _figure(**subplots: Any) -> Figure:
     need_matplotlib()
     from matplotlib.figure import Figure
 
-    return Figure(layout="constrained", **given)
+    return Figure(layout="constrained", **subplots)
 
 
 def sensitivity_png(result: Sensitivity) -> bytes:

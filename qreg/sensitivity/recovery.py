@@ -33,7 +33,7 @@ from qreg.records.case import Case
 from qreg.records.method import Form
 from qreg.records.score import Score
 from qreg.sensitivity.keeping import keepable_layers, quantized_sites, readers
-from qreg.sensitivity.measuring import Prepared, Seen, Sites, as_score, built, interleaved
+from qreg.sensitivity.measuring import Prepared, Sites, SiteScores, as_score, built, interleaved
 from qreg.sensitivity.measuring import prepared as prepare_case
 from qreg.sensitivity.records import FrontPoint, OtherForm, Part, Recovery, Verified
 from qreg.sensitivity.rule import Summarize, shortest, verified, worth_showing
@@ -56,7 +56,7 @@ Keep = tuple[str, ...]
 class _Half:
     """One half of the samples, with the float model's outputs and score on it."""
 
-    found: Prepared
+    prepared: Prepared
     samples: Samples
     read: dict[int, frozenset[str] | None]
     max_drop: float
@@ -69,22 +69,22 @@ class _Half:
     def plain(self) -> Score:
         """The score of the float model."""
         if self._float is None:
-            self.found.simulation.set(())
+            self.prepared.simulation.set(())
             self._float = self.score(self._keeping_outputs)
         return self._float
 
     def _keeping_outputs(self, inputs: Any) -> Any:
-        out = self.found.simulation.run(inputs)
-        if Observer(self.found.dataset).needs_reference:
+        out = self.prepared.simulation.run(inputs)
+        if Observer(self.prepared.dataset).needs_reference:
             self.reference.append(out)
         return out
 
     @torch.no_grad()
     def score(self, run: Callable[[Any], Any]) -> Score:
         """The score of whatever runs a batch."""
-        observer = Observer(self.found.dataset)
-        with use_engine(self.found.case.engine):
-            for number, batch in enumerate(interleaved(self.samples, self.found.runs.batch)):
+        observer = Observer(self.prepared.dataset)
+        with use_engine(self.prepared.case.engine):
+            for number, batch in enumerate(interleaved(self.samples, self.prepared.runs.batch)):
                 out = run(batch.inputs)
                 reference = self.reference[number] if number < len(self.reference) else out
                 observer.add(out, batch, reference)
@@ -95,10 +95,10 @@ class _Half:
         key = tuple(sorted(keep))
         if key not in self._simulated:
             _ = self.plain
-            on = quantized_sites(self.found.simulation, self.read, keep)
-            self.found.simulation.set(on)
-            self._simulated[key] = self.score(self.found.simulation.run)
-            self.found.simulation.set(())
+            on = quantized_sites(self.prepared.simulation, self.read, keep)
+            self.prepared.simulation.set(on)
+            self._simulated[key] = self.score(self.prepared.simulation.run)
+            self.prepared.simulation.set(())
         return self._simulated[key]
 
     def judged(self, score: Score) -> Verified:
@@ -208,7 +208,7 @@ def _shown(ready: Prepared, keep: Keep) -> Keep:
 @torch.no_grad()
 def layer_order(ready: Prepared, samples: Samples, read: dict[int, frozenset[str] | None]) -> Keep:
     """The layers that can be left in float, those that the noisiest sites need first."""
-    seen, keepable = Seen(ready.dataset), frozenset(keepable_layers(ready.simulation))
+    seen, keepable = SiteScores(ready.dataset), frozenset(keepable_layers(ready.simulation))
     left = SCREENED
     with use_engine(ready.case.engine):
         for batch in interleaved(samples, ready.runs.batch):
@@ -280,14 +280,14 @@ def _confirmed(
 ) -> tuple[Keep, Subject, Verified]:
     """The list that is enough for the real converted model on the same samples, too."""
     for _ in range(_MORE):
-        subject = _converted(half.found, keep, half.form)
+        subject = _converted(half.prepared, keep, half.form)
         judged = half.of_model(subject)
         more = next((layer for layer in order if layer not in keep), None)
         if enough(judged) or more is None:
             break
         keep = (*keep, more)
     else:
-        subject = _converted(half.found, keep, half.form)
+        subject = _converted(half.prepared, keep, half.form)
         judged = half.of_model(subject)
     return keep, subject, judged
 
@@ -305,7 +305,7 @@ def _converted(ready: Prepared, keep: Keep, form: Form) -> Subject:
 
 def _in_other_form(half: _Half, keep: Keep) -> tuple[OtherForm, Subject] | None:
     """The list at 16 bits, or in float32 where 16 bits were asked for."""
-    found = half.found
+    found = half.prepared
     if not keep or found.subject.method.exported:
         return None
     form = SIXTEEN_BITS if half.form is Form.FLOAT32 else Form.FLOAT32
@@ -328,7 +328,7 @@ def _front(
     half: _Half, chosen: Sequence[_Candidate], nothing: _Candidate
 ) -> tuple[FrontPoint, ...]:
     """The float model, the chosen list and lists on the way to it, and the method itself."""
-    found, keep = half.found, chosen[0].keep if chosen else ()
+    found, keep = half.prepared, chosen[0].keep if chosen else ()
     plain, *times = _milliseconds(found, [*chosen, nothing])
     base = model_size(nothing.subject.model).file_bytes
     weights = {

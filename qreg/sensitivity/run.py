@@ -17,7 +17,7 @@ from qreg.models.stubs import Stubbed
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
 from qreg.records.numerics import EQUAL_DB
-from qreg.sensitivity.measuring import Prepared, Seen, Sites, interleaved
+from qreg.sensitivity.measuring import Prepared, Sites, SiteScores, interleaved
 from qreg.sensitivity.measuring import prepared as prepare_case
 from qreg.sensitivity.records import Fidelity, Part, Sensitivity, Site, SiteEffect
 from qreg.sensitivity.rule import (
@@ -63,7 +63,7 @@ class Measured:
         row_bytes: of a sample's outputs.
     """
 
-    seen: Seen
+    scores: SiteScores
     errors: dict[int, float] = field(default_factory=dict)
     signal: float = 0.0
     full: tuple[int, ...] = ()
@@ -107,7 +107,7 @@ def measure_sites(
         fully: as of `measure_sensitivity`.
     """
     end = time.monotonic() + extent.seconds if extent.seconds else math.inf
-    measured = Measured(Seen(ready.dataset))
+    measured = Measured(SiteScores(ready.dataset))
     with use_engine(ready.case.engine):
         _screen(ready, measured, options, end)
         screened = sorted(measured.errors)
@@ -125,22 +125,22 @@ def measure_sites(
 def _screen(ready: Prepared, measured: Measured, options: Options, end: float) -> None:
     """Each site alone, on the first of the interleaved batches."""
     size, missed = ready.runs.batch, set[int]()
-    seen = Seen(ready.dataset)
+    scores = SiteScores(ready.dataset)
     count = -(-min(SCREENED, len(ready.test)) // size)
     for batch in islice(interleaved(ready.test, size), count):
         reference = ready.runs.base(batch.inputs, ())
-        seen.add((Sites.NONE, 0), reference, batch, reference)
+        scores.add((Sites.NONE, 0), reference, batch, reference)
         measured.screened += len(batch)
         for site in range(ready.sites):
             if time.monotonic() > end and site:
                 missed.add(site)
             if site in missed:
                 continue
-            seen.add((Sites.ONLY, site), ready.runs.switched([site]), batch, reference)
+            scores.add((Sites.ONLY, site), ready.runs.switched([site]), batch, reference)
             options.progress(site + 1, ready.sites, "screening sites")
-    measured.row_bytes = 4 * seen.result((Sites.NONE, 0)).rows.shape[1]
+    measured.row_bytes = 4 * scores.result((Sites.NONE, 0)).rows.shape[1]
     for site in sorted(set(range(ready.sites)) - missed):
-        measured.errors[site], measured.signal = seen.error((Sites.ONLY, site), (Sites.NONE, 0))
+        measured.errors[site], measured.signal = scores.error((Sites.ONLY, site), (Sites.NONE, 0))
     if missed:
         measured.stopped.append(f"{len(missed)} of {ready.sites} sites were not screened")
 
@@ -149,31 +149,31 @@ def _measure_fully(ready: Prepared, measured: Measured, options: Options, end: f
     for batch in interleaved(ready.test, ready.runs.batch):
         if time.monotonic() > end and measured.samples:
             break
-        measure_batch(ready, measured.seen, measured.full, batch)
+        measure_batch(ready, measured.scores, measured.full, batch)
         measured.samples += len(batch)
         options.progress(measured.samples, len(ready.test), "measuring sites")
     if measured.samples < len(ready.test):
         measured.stopped.append(f"{measured.samples} of {len(ready.test)} samples were measured")
 
 
-def measure_batch(ready: Prepared, seen: Seen, sites: Sequence[int], batch: Batch) -> None:
+def measure_batch(ready: Prepared, scores: SiteScores, sites: Sequence[int], batch: Batch) -> None:
     """Run a batch with none, with all, with only each and with all but each of the sites."""
     reference = ready.runs.base(batch.inputs, ())
-    seen.add((Sites.NONE, 0), reference, batch, reference)
+    scores.add((Sites.NONE, 0), reference, batch, reference)
     for site in sites:
-        seen.add((Sites.ONLY, site), ready.runs.switched([site]), batch, reference)
+        scores.add((Sites.ONLY, site), ready.runs.switched([site]), batch, reference)
     everything = frozenset(range(ready.sites))
-    seen.add((Sites.ALL, 0), ready.runs.base(batch.inputs, everything), batch, reference)
+    scores.add((Sites.ALL, 0), ready.runs.base(batch.inputs, everything), batch, reference)
     for site in sites:
-        seen.add((Sites.BUT, site), ready.runs.switched([site]), batch, reference)
-    seen.add((Sites.REAL, 0), ready.subject.run(batch.inputs), batch, reference)
+        scores.add((Sites.BUT, site), ready.runs.switched([site]), batch, reference)
+    scores.add((Sites.REAL, 0), ready.subject.run(batch.inputs), batch, reference)
 
 
 def _record(
     ready: Prepared, measured: Measured, saved: dict[str, float], *, seconds: float
 ) -> Sensitivity:
-    seen, summarize = measured.seen, measured.seen.summarize
-    plain, full, real = (seen.score((kind, 0)) for kind in (Sites.NONE, Sites.ALL, Sites.REAL))
+    scores, summarize = measured.scores, measured.scores.summarize
+    plain, full, real = (scores.score((kind, 0)) for kind in (Sites.NONE, Sites.ALL, Sites.REAL))
     return Sensitivity(
         case=ready.case,
         summary=plain.summary,
@@ -197,9 +197,9 @@ def _record(
 
 
 def _fidelity(measured: Measured) -> Fidelity:
-    seen = measured.seen
-    error, signal = seen.error((Sites.ALL, 0), (Sites.REAL, 0))
-    full, real = seen.score((Sites.ALL, 0)), seen.score((Sites.REAL, 0))
+    scores = measured.scores
+    error, signal = scores.error((Sites.ALL, 0), (Sites.REAL, 0))
+    full, real = scores.score((Sites.ALL, 0)), scores.score((Sites.REAL, 0))
     same = None
     if full.predictions is not None and real.predictions is not None:
         same = sum(a == b for a, b in zip(full.predictions, real.predictions, strict=True))
@@ -218,18 +218,18 @@ def decibels(signal: float, error: float) -> float:
 def _effects(
     ready: Prepared, measured: Measured, saved: dict[str, float]
 ) -> tuple[SiteEffect, ...]:
-    seen, screened = measured.seen, sorted(measured.errors)
+    scores, screened = measured.scores, sorted(measured.errors)
     summarize, base = (
-        seen.summarize,
-        {kind: seen.score((kind, 0)) for kind in (Sites.NONE, Sites.ALL)},
+        scores.summarize,
+        {kind: scores.score((kind, 0)) for kind in (Sites.NONE, Sites.ALL)},
     )
     shares = noise_shares([measured.errors[one] for one in screened])
     only = {
-        n: score_effect(seen.score((Sites.ONLY, n)), base[Sites.NONE], summarize)
+        n: score_effect(scores.score((Sites.ONLY, n)), base[Sites.NONE], summarize)
         for n in measured.full
     }
     but = {
-        n: score_effect(seen.score((Sites.BUT, n)), base[Sites.ALL], summarize)
+        n: score_effect(scores.score((Sites.BUT, n)), base[Sites.ALL], summarize)
         for n in measured.full
     }
     significant = dict(
@@ -237,7 +237,7 @@ def _effects(
     )
     drops = [only[n].drop if n in only else None for n in screened]
     order = [screened[position] for position in ranking(drops, shares)]
-    tied, order = _grouped(order, seen, only, dict(zip(screened, shares, strict=True)))
+    tied, order = _grouped(order, scores, only, dict(zip(screened, shares, strict=True)))
     effects = []
     for rank, site in enumerate(order, start=1):
         place = ready.simulation.switches[site].site
@@ -267,11 +267,11 @@ def in_users_names(ready: Prepared, site: Site) -> Site:
 
 
 def _grouped(
-    order: list[int], seen: Seen, full: Collection[int], shares: dict[int, float]
+    order: list[int], scores: SiteScores, full: Collection[int], shares: dict[int, float]
 ) -> tuple[list[bool], list[int]]:
     """Which sites are tied, and the order: within a group of ties, by noise."""
     measured = [site for site in order if site in full]
-    tied = ties([seen.score((Sites.ONLY, site)) for site in measured], seen.summarize)
+    tied = ties([scores.score((Sites.ONLY, site)) for site in measured], scores.summarize)
     groups: list[list[int]] = []
     for site, with_leader in zip(measured, tied, strict=True):
         if with_leader:

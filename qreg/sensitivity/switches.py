@@ -117,7 +117,7 @@ def on_output(module: nn.Module, rounds: FakeQuantize) -> Callable[[bool], None]
     """A switch that rounds what a module returns."""
     switch = OutputSwitch(rounds)
 
-    def hook(module: nn.Module, given: Any, output: Any) -> Any:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
         return switch(output) if switch.on else None
 
     module.register_forward_hook(hook)
@@ -128,8 +128,8 @@ def on_input(module: nn.Module, rounds: FakeQuantize) -> Callable[[bool], None]:
     """A switch that rounds the first tensor that a module is given."""
     switch = OutputSwitch(rounds)
 
-    def hook(module: nn.Module, given: Any) -> Any:
-        return (switch(given[0]), *given[1:]) if switch.on and given else None
+    def hook(module: nn.Module, inputs: Any) -> Any:
+        return (switch(inputs[0]), *inputs[1:]) if switch.on and inputs else None
 
     module.register_forward_pre_hook(hook)
     return switch.turn

@@ -58,10 +58,10 @@ def _times(model: nn.Module, inputs: Inputs, names: list[str]) -> dict[str, floa
         if name not in modules:
             continue
 
-        def before(module: nn.Module, given: Any, *, key: str = name) -> None:
+        def before(module: nn.Module, inputs: Any, *, key: str = name) -> None:
             started[key] = time.perf_counter()
 
-        def after(module: nn.Module, given: Any, output: Any, *, key: str = name) -> None:
+        def after(module: nn.Module, inputs: Any, output: Any, *, key: str = name) -> None:
             spent[key] = spent.get(key, 0.0) + time.perf_counter() - started[key]
 
         handles += [

@@ -70,7 +70,7 @@ def _calls(request: SpeedRequest, probes: list[dict[str, Any]]) -> dict[Case, in
 
 def _record(side: Side, probe: dict[str, Any]) -> SideRecord:
     environment = read_environment(probe["environment"])
-    return SideRecord(side.given, side.python, side.commit, environment)
+    return SideRecord(side.name, side.python, side.commit, environment)
 
 
 def _run(

@@ -71,34 +71,34 @@ def _alone(row: Array) -> float:
 
 
 def _samples(
-    found: Any, keys: tuple[str, ...], error: type[ContractError | DataError], must: str
+    batch: Any, keys: tuple[str, ...], error: type[ContractError | DataError], must: str
 ) -> list[tuple[Array, ...]]:
     """What each sample has, in the order of `keys`."""
-    if isinstance(found, Mapping):
-        _check_keys(found, keys, error, must)
-        found = [{key: found[key][row] for key in keys} for row in range(len(found[keys[0]]))]
-    if not isinstance(found, (list, tuple)):
+    if isinstance(batch, Mapping):
+        _check_keys(batch, keys, error, must)
+        batch = [{key: batch[key][row] for key in keys} for row in range(len(batch[keys[0]]))]
+    if not isinstance(batch, (list, tuple)):
         raise error(
-            f"task '{_NAME}' cannot use {described(found)}",
+            f"task '{_NAME}' cannot use {described(batch)}",
             hint=f"{must} a list with a dict of {', '.join(keys)} for each sample",
         )
-    return [_sample(number, one, keys, error, must) for number, one in enumerate(found)]
+    return [_sample(number, one, keys, error, must) for number, one in enumerate(batch)]
 
 
-def _check_keys(found: Any, keys: tuple[str, ...], error: Any, must: str) -> None:
-    missing = [key for key in keys if not isinstance(found, Mapping) or key not in found]
+def _check_keys(sample: Any, keys: tuple[str, ...], error: Any, must: str) -> None:
+    missing = [key for key in keys if not isinstance(sample, Mapping) or key not in sample]
     if missing:
         raise error(
-            f"task '{_NAME}' finds no {', '.join(missing)} in {described(found)}",
+            f"task '{_NAME}' finds no {', '.join(missing)} in {described(sample)}",
             hint=f"{must} a list with a dict of {', '.join(keys)} for each sample",
         )
 
 
 def _sample(
-    number: int, found: Any, keys: tuple[str, ...], error: Any, must: str
+    number: int, sample: Any, keys: tuple[str, ...], error: Any, must: str
 ) -> tuple[Array, ...]:
-    _check_keys(found, keys, error, must)
-    arrays = [_array(found[key]) for key in keys]
+    _check_keys(sample, keys, error, must)
+    arrays = [_array(sample[key]) for key in keys]
     boxes, labels = arrays[0].reshape(-1, 4) if arrays[0].size == 0 else arrays[0], arrays[-1]
     count = len(labels) if labels.ndim == 1 else -1
     shapes_fit = all(one.shape == (count,) for one in arrays[1:]) and boxes.shape == (count, 4)
@@ -118,8 +118,8 @@ def _sample(
     return tuple(one[real] for one in (boxes, *arrays[1:]))
 
 
-def _array(found: Any) -> Array:
-    values = found.detach().cpu() if isinstance(found, torch.Tensor) else found
+def _array(numbers: Any) -> Array:
+    values = numbers.detach().cpu() if isinstance(numbers, torch.Tensor) else numbers
     values = values.dequantize() if getattr(values, "is_quantized", False) else values
     return np.asarray(values, dtype=np.float64)
 

@@ -203,16 +203,16 @@ class Task:
             ) from error
         return self._array(found, what)
 
-    def _array(self, found: Any, what: str) -> Array:
+    def _array(self, values: Any, what: str) -> Array:
         try:
-            if hasattr(found, "detach"):
+            if hasattr(values, "detach"):
                 # numpy has no bfloat16, and no quantized numbers
-                plain = found.detach().dequantize() if found.is_quantized else found.detach()
-                found = plain.cpu().double().numpy()
-            return np.asarray(found, dtype=np.float64)
+                plain = values.detach().dequantize() if values.is_quantized else values.detach()
+                values = plain.cpu().double().numpy()
+            return np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ContractError(
-                f"task '{self.name}': its {what} returned {type(found).__name__}, not numbers",
+                f"task '{self.name}': its {what} returned {type(values).__name__}, not numbers",
                 hint="return one number a sample: a tensor, an array or a list",
             ) from error
 
@@ -232,11 +232,11 @@ class Task:
                 hint="make it with binary=False",
             )
 
-    def _check_count(self, what: str, found: Array, count: int, *, dimensions: int) -> None:
-        if found.ndim != dimensions or len(found) != count:
+    def _check_count(self, what: str, values: Array, count: int, *, dimensions: int) -> None:
+        if values.ndim != dimensions or len(values) != count:
             shape = "(N,)" if dimensions == 1 else "(N, K)"
             raise ContractError(
-                f"task '{self.name}' returned {what} of shape {found.shape} for {count} samples",
+                f"task '{self.name}' returned {what} of shape {values.shape} for {count} samples",
                 hint=f"return {what} of shape {shape}, one for each sample",
             )
 

@@ -81,15 +81,15 @@ def chosen_output(outputs: Any, *, task: str, which: Which) -> Any:
     )
 
 
-def described(found: Any) -> str:
+def described(value: Any) -> str:
     """What something opaque is, for a message."""
-    if isinstance(found, torch.Tensor):
-        return f"a tensor {tuple(found.shape)} of {str(found.dtype).removeprefix('torch.')}"
-    if isinstance(found, Mapping):
-        return f"a dict of {', '.join(map(str, found))}" if found else "an empty dict"
-    if isinstance(found, (tuple, list)):
-        return f"a {type(found).__name__} of {len(found)}"
-    return "nothing" if found is None else f"a {type(found).__name__}"
+    if isinstance(value, torch.Tensor):
+        return f"a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, Mapping):
+        return f"a dict of {', '.join(map(str, value))}" if value else "an empty dict"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 def target_tensor(targets: Any, *, task: str, wanted: str) -> torch.Tensor:

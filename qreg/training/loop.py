@@ -235,9 +235,9 @@ def _restore(path: Path, recipe: Recipe, model: nn.Module, optimizer: torch.opti
     return epochs
 
 
-def _alike(found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> bool:
-    if found.keys() != wanted.keys():
+def _alike(tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> bool:
+    if tensors.keys() != wanted.keys():
         return False
-    pairs = [(found[name], one) for name, one in wanted.items()]
+    pairs = [(tensors[name], one) for name, one in wanted.items()]
     # the ranges of observers have the shape that was observed
     return all(a.dtype == b.dtype and (a.shape == b.shape or a.ndim < 2) for a, b in pairs)

@@ -65,13 +65,13 @@ def _sides(request: UpgradeRequest) -> Iterator[tuple[Side, Side]]:
         yield opened[0], opened[1]
 
 
-def _interpreter(given: str, request: UpgradeRequest) -> str:
+def _interpreter(name: str, request: UpgradeRequest) -> str:
     show = request.options.progress
-    if is_version(given) and (packages := _onnx_packages(request)):
-        add_packages(given, packages, show=show)
-    if packages := overlay_packages(given):
+    if is_version(name) and (packages := _onnx_packages(request)):
+        add_packages(name, packages, show=show)
+    if packages := overlay_packages(name):
         return str(overlay_python(packages, show=show))
-    return str(venv_python(given, show=show)) if is_version(given) else given
+    return str(venv_python(name, show=show)) if is_version(name) else name
 
 
 def _onnx_packages(request: UpgradeRequest) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def _labels(request: UpgradeRequest, environments: Sequence[dict[str, Any]]) -> 
 
 
 def _record(side: Side, content: dict[str, Any]) -> SideRecord:
-    return SideRecord(side.given, side.python, side.commit, read_environment(content))
+    return SideRecord(side.name, side.python, side.commit, read_environment(content))
 
 
 def _report(

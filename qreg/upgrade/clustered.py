@@ -95,9 +95,9 @@ class ClusterComparer:
         while self._waiting:
             for piece, result in self._executor.poll():
                 made = self._waiting.pop(piece.name)
-                made.found[piece.name] = result
+                made.results[piece.name] = result
                 self._ended += 1
-                if len(made.found) == len(made.pieces):
+                if len(made.results) == len(made.pieces):
                     yield made.request, made.outcome()
             self._show(self._ended, self._count, self._executor.step())
             time.sleep(_POLL_S)
@@ -110,11 +110,11 @@ class _Comparison:
     request: UpgradeRequest
     pieces: tuple[Piece, ...]
     start: float
-    found: dict[str, Result] = field(default_factory=dict)
+    results: dict[str, Result] = field(default_factory=dict)
 
     def outcome(self) -> UpgradeReport | QregError:
         try:
-            reports = [_read(piece.name, self.found[piece.name]) for piece in self.pieces]
+            reports = [_read(piece.name, self.results[piece.name]) for piece in self.pieces]
         except QregError as error:
             return error
         return joined(reports, self.request.cases, time.monotonic() - self.start)

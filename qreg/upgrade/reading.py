@@ -75,7 +75,7 @@ def read_side_result(case: Case, files: CaseFiles) -> SideResult:
         return SideResult(snapshot=baseline.snapshot, of_file=True)
     return SideResult(
         snapshot=baseline.snapshot,
-        seen=tuple(_seen(row) for row in found["seen"]),
+        observers=tuple(_observer(row) for row in found["seen"]),
         state=dict(read_state(files.file("state.safetensors"))),
         layers=read_outputs(files.file("own.safetensors"))[0],
         written=tuple(found["written"].items()),
@@ -178,13 +178,13 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _failure(found: Mapping[str, Any]) -> str:
-    if "failure" in found:
-        return str(found["failure"]["reason"])
-    return str(found.get("died") or found.get("raised") or "")
+def _failure(result: Mapping[str, Any]) -> str:
+    if "failure" in result:
+        return str(result["failure"]["reason"])
+    return str(result.get("died") or result.get("raised") or "")
 
 
-def _seen(row: dict[str, Any]) -> ObserverRecord:
+def _observer(row: dict[str, Any]) -> ObserverRecord:
     scales, zeros = tuple(row["scales"]), tuple(row["zero_points"])
     return ObserverRecord(**{**row, "scales": scales, "zero_points": zeros})
 

@@ -121,7 +121,7 @@ def _start(option: str, side: Side, job: dict[str, Any]) -> Iterator[Running]:
 
 def _lost(option: str, side: Side, error: LostError | MismatchError) -> QregError:
     return QregError(
-        f"{option} {side.given}: {error}",
+        f"{option} {side.name}: {error}",
         hint=f"an interpreter needs PyTorch and qreg's dependencies; tried {side.python}",
     )
 

@@ -94,12 +94,13 @@ def compare(args: argparse.Namespace, project: Path, stack: ExitStack) -> None:
             executor.close()
         found.append(one)
         print(
-            f"{name}, {one.shards} shards: {one.seen.correct:,} of {len(one.seen.index):,} "
-            f"correct, logits {one.seen.digest[:16]}, at most {one.peak / 1e6:,.0f} MB in a "
+            f"{name}, {one.shards} shards: {one.observation.correct:,} of "
+            f"{len(one.observation.index):,} correct, "
+            f"logits {one.observation.digest[:16]}, at most {one.peak / 1e6:,.0f} MB in a "
             f"process, {time.monotonic() - start:.0f} s",
             flush=True,
         )
-    equal = all(np.array_equal(one.seen.rows, found[0].seen.rows) for one in found)
+    equal = all(np.array_equal(one.observation.rows, found[0].observation.rows) for one in found)
     print(f"equal bit for bit: {equal}")
     raise SystemExit(not equal)
 

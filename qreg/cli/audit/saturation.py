@@ -88,16 +88,16 @@ def _count(args: argparse.Namespace) -> tuple[tuple[LayerSaturation, ...], Case]
         return audit_case(case, options), case
 
 
-def _print(found: tuple[LayerSaturation, ...], case: Case, samples: int) -> None:
+def _print(layers: tuple[LayerSaturation, ...], case: Case, samples: int) -> None:
     from qreg.cli.terminal import console
     from qreg.report.saturation import saturation_notes, saturation_table
 
-    if not found:
+    if not layers:
         raise QregError(
             f"{case} has no quantized convolution or linear layer",
             hint="choose a method that quantizes: --method static",
         )
     out = console(width=_WIDTH)
-    out.print(saturation_table(found, title=f"{case}, {samples} samples"))
-    for note in saturation_notes(found, engine=case.engine):
+    out.print(saturation_table(layers, title=f"{case}, {samples} samples"))
+    for note in saturation_notes(layers, engine=case.engine):
         out.print(note, style="dim", highlight=False)

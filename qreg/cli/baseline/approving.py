@@ -58,7 +58,7 @@ def update(args: argparse.Namespace) -> int:
     wrong = done.wrong + _say_not_named(request.proposals)
     if request.wants(PROMISE) and not asked_to_stop():
         wrong += _record_promises(args)
-    return _status(done.found, wrong=wrong > 0)
+    return _status(done.proposals, wrong=wrong > 0)
 
 
 def _say_whose_weights(args: argparse.Namespace, request: ApprovalRequest) -> None:
@@ -90,10 +90,10 @@ def _say_not_named(request: ProposalRequest) -> int:
     return len(found)
 
 
-def _status(found: Proposals, *, wrong: bool) -> int:
-    if found.interrupted:
-        say(f"qreg: interrupted; {found.interrupted} cases were not measured", error=True)
-    if found.interrupted or (wrong and asked_to_stop()):
+def _status(proposals: Proposals, *, wrong: bool) -> int:
+    if proposals.interrupted:
+        say(f"qreg: interrupted; {proposals.interrupted} cases were not measured", error=True)
+    if proposals.interrupted or (wrong and asked_to_stop()):
         return INTERRUPTED
     return int(wrong)
 
@@ -161,7 +161,7 @@ def _record_promises(args: argparse.Namespace) -> int:
 
 
 def _print_changes(
-    found: Proposals, changes: Sequence[Proposal], *, applied: bool, traceback: bool
+    proposals: Proposals, changes: Sequence[Proposal], *, applied: bool, traceback: bool
 ) -> None:
     from qreg.cli.terminal import console
     from qreg.report.baseline import change_notes, changes_table
@@ -169,10 +169,10 @@ def _print_changes(
     out = console()
     if changes:
         out.print(changes_table(changes, applied=applied), highlight=False)
-    notes = change_notes(changes, unchanged=len(found.unchanged), applied=applied)
-    for note in (*notes, *found.notes):
+    notes = change_notes(changes, unchanged=len(proposals.unchanged), applied=applied)
+    for note in (*notes, *proposals.notes):
         out.print(note, style="dim", highlight=False)
-    _print_failures(found.failures, traceback=traceback)
+    _print_failures(proposals.failures, traceback=traceback)
 
 
 def _print_failures(failures: Sequence[Failure], *, traceback: bool) -> None:
@@ -184,7 +184,7 @@ def _print_failures(failures: Sequence[Failure], *, traceback: bool) -> None:
 
 def _print_approved(done: Approved, request: ApprovalRequest, *, traceback: bool) -> None:
     if not request.only_promises:
-        _print_changes(done.found, done.applied, applied=True, traceback=traceback)
+        _print_changes(done.proposals, done.applied, applied=True, traceback=traceback)
     for change in done.refused:
         say(
             f"{change.case}: not applied, because it REGRESSED ({change.reason}); to approve it "

@@ -99,10 +99,10 @@ def check_cases(
         return check_speed(request, baseline, candidate, settings.root), request.plan
 
 
-def _seed(given: int | None) -> int:
+def _seed(seed: int | None) -> int:
     import secrets
 
-    return secrets.randbits(32) if given is None else given
+    return secrets.randbits(32) if seed is None else seed
 
 
 def _plan(

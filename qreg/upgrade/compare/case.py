@@ -129,22 +129,22 @@ def _logits(snapshot: Snapshot | None) -> Array:
 
 
 def _causes(
-    pair: CasePair, found: CaseUpgrade, controls: Sequence[Cell]
+    pair: CasePair, upgrade: CaseUpgrade, controls: Sequence[Cell]
 ) -> Iterator[tuple[Cause, str]]:
     first, second = pair.results
-    if found.quantizing:
-        cause, text = quantizing_cause(first.seen, second.seen, found.quantizing)
-        if cause is Cause.OBSERVERS and rounding_only(first.seen, second.seen):
+    if upgrade.quantizing:
+        cause, text = quantizing_cause(first.observers, second.observers, upgrade.quantizing)
+        if cause is Cause.OBSERVERS and rounding_only(first.observers, second.observers):
             cause = Cause.FLOAT
         yield cause, text
         if cause is not Cause.CONVERT:
-            yield cause, f"first in the state: {difference_text(found.quantizing)}"
-    for cell, control in zip(found.cells, controls, strict=True):
+            yield cause, f"first in the state: {difference_text(upgrade.quantizing)}"
+    for cell, control in zip(upgrade.cells, controls, strict=True):
         if not control.equal:
             yield Cause.NONE, _unfaithful(control)
         elif not cell.equal:
             yield (Cause.FAILS if cell.failed else Cause.KERNELS), _kernels(cell)
-    for artifact in found.artifacts:
+    for artifact in upgrade.artifacts:
         if artifact.broken:
             yield (
                 Cause.SERIALIZATION,
@@ -168,16 +168,16 @@ def _kernels(cell: Cell) -> str:
     return f"{text}{where}logits of {cell.moved} of {cell.images} samples differ"
 
 
-def _levelled(found: CaseUpgrade, pair: CasePair) -> CaseUpgrade:
-    failing = found.verdict is not None and found.verdict.outcome.fails
-    if failing or any(cause in _TRUE_CHANGES for cause in found.causes):
-        return replace(found, level=UpgradeLevel.UNSAFE)
-    if found.causes:
-        return replace(found, level=UpgradeLevel.DIFFERENT)
+def _levelled(upgrade: CaseUpgrade, pair: CasePair) -> CaseUpgrade:
+    failing = upgrade.verdict is not None and upgrade.verdict.outcome.fails
+    if failing or any(cause in _TRUE_CHANGES for cause in upgrade.causes):
+        return replace(upgrade, level=UpgradeLevel.UNSAFE)
+    if upgrade.causes:
+        return replace(upgrade, level=UpgradeLevel.DIFFERENT)
     if not _same(pair.results[0].snapshot, pair.results[1].snapshot):
         text = "results differ, but no cell of the 2x2 comparison explains it"
-        return replace(found, level=UpgradeLevel.DIFFERENT, findings=(*found.findings, text))
-    return found
+        return replace(upgrade, level=UpgradeLevel.DIFFERENT, findings=(*upgrade.findings, text))
+    return upgrade
 
 
 def _same(first: Snapshot | None, second: Snapshot | None) -> bool:

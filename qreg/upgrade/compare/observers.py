@@ -41,39 +41,44 @@ def rounding_only(before: Sequence[ObserverRecord], after: Sequence[ObserverReco
     return known and all(_close(a, b) for a, b in pairs)
 
 
-def difference_text(found: Difference) -> str:
+def difference_text(difference: Difference) -> str:
     """A difference as text."""
-    share = f" ({found.count} of {found.total})" if found.total > 1 else ""
-    steps = f", {found.lsb} LSB at most" if found.lsb is not None and found.total > 1 else ""
-    return f"{found.where}: {found.what} {found.before} -> {found.after}{share}{steps}"
+    share = f" ({difference.count} of {difference.total})" if difference.total > 1 else ""
+    steps = (
+        f", {difference.lsb} LSB at most"
+        if difference.lsb is not None and difference.total > 1
+        else ""
+    )
+    values = f"{difference.before} -> {difference.after}"
+    return f"{difference.where}: {difference.what} {values}{share}{steps}"
 
 
 def _floats(
-    here: ObserverRecord, before: Sequence[ObserverRecord], after: Sequence[ObserverRecord]
+    first: ObserverRecord, before: Sequence[ObserverRecord], after: Sequence[ObserverRecord]
 ) -> str:
     moved = sum(not _agree(a, b) for a, b in zip(before, after, strict=False))
     return (
-        f"the calibration inputs of {_location(here)} already differ in float bits; {moved} of "
+        f"the calibration inputs of {_location(first)} already differ in float bits; {moved} of "
         f"{len(before)} observers returned different scales or zero points"
     )
 
 
-def _agree(here: ObserverRecord, there: ObserverRecord) -> bool:
-    return (here.scales, here.zero_points) == (there.scales, there.zero_points)
+def _agree(one: ObserverRecord, other: ObserverRecord) -> bool:
+    return (one.scales, one.zero_points) == (other.scales, other.zero_points)
 
 
-def _close(here: ObserverRecord, there: ObserverRecord) -> bool:
-    if here.zero_points != there.zero_points or len(here.scales) != len(there.scales):
+def _close(one: ObserverRecord, other: ObserverRecord) -> bool:
+    if one.zero_points != other.zero_points or len(one.scales) != len(other.scales):
         return False
-    return bool(np.allclose(here.scales, there.scales, rtol=STORED_SCALE, atol=0.0))
+    return bool(np.allclose(one.scales, other.scales, rtol=STORED_SCALE, atol=0.0))
 
 
-def _location(seen: ObserverRecord) -> str:
-    return seen.name.removesuffix(".activation_post_process") or "a weight"
+def _location(record: ObserverRecord) -> str:
+    return record.name.removesuffix(".activation_post_process") or "a weight"
 
 
-def _result(seen: ObserverRecord) -> str:
-    if not seen.scales:
+def _result(record: ObserverRecord) -> str:
+    if not record.scales:
         return "nothing"
-    channels = f" (of {len(seen.scales)})" if len(seen.scales) > 1 else ""
-    return f"scale {seen.scales[0]:.9g}, zero point {seen.zero_points[0]}{channels}"
+    channels = f" (of {len(record.scales)})" if len(record.scales) > 1 else ""
+    return f"scale {record.scales[0]:.9g}, zero point {record.zero_points[0]}{channels}"

@@ -26,7 +26,7 @@ class SideResult:
     unavailable: bool = False
     lacks: str = ""
     snapshot: Snapshot | None = None
-    seen: tuple[ObserverRecord, ...] = ()
+    observers: tuple[ObserverRecord, ...] = ()
     state: Arrays | None = None
     layers: Arrays | None = None
     written: tuple[tuple[str, str], ...] = ()

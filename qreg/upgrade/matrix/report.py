@@ -168,9 +168,9 @@ def _word(change: Change) -> str:
     return change.what
 
 
-def _first(here: Iterable[Appearance], names: dict[str, str]) -> str:
+def _first(appearances: Iterable[Appearance], names: dict[str, str]) -> str:
     """The first versions of the first pair that has changes."""
-    found = sorted(here, key=lambda one: one.pair)
+    found = sorted(appearances, key=lambda one: one.pair)
     return "\n".join(dict.fromkeys(names[one.first] for one in found if one.pair == found[0].pair))
 
 

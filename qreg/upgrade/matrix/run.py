@@ -173,25 +173,25 @@ def compare_matrix(request: MatrixRequest, comparer: Comparer) -> MatrixReport:
     )
 
 
-def _take_pair(pair: _Pair, found: UpgradeReport | QregError) -> None:
-    if isinstance(found, QregError):
-        pair.record = PairRecord(*pair.sides, None, _reason(found))
+def _take_pair(pair: _Pair, report: UpgradeReport | QregError) -> None:
+    if isinstance(report, QregError):
+        pair.record = PairRecord(*pair.sides, None, _reason(report))
         return
-    pair.record = PairRecord(*pair.sides, found)
-    pair.changes = changes_of(found)
+    pair.record = PairRecord(*pair.sides, report)
+    pair.changes = changes_of(report)
     pair.answers = {change: {} for change in pair.changes}
 
 
-def _take_trial(pair: _Pair, number: int, position: int, found: UpgradeReport | QregError) -> None:
+def _take_trial(pair: _Pair, number: int, position: int, report: UpgradeReport | QregError) -> None:
     release = pair.between[position - 1]
-    if isinstance(found, QregError):
-        pair.trials[position] = Trial(number, release, None, _reason(found))
+    if isinstance(report, QregError):
+        pair.trials[position] = Trial(number, release, None, _reason(report))
         for answers in pair.answers.values():
             answers[position] = None
         return
-    pair.trials[position] = Trial(number, release, found.level, seconds=found.seconds)
+    pair.trials[position] = Trial(number, release, report.level, seconds=report.seconds)
     for change, answers in pair.answers.items():
-        answers[position] = has_change(change, found)
+        answers[position] = has_change(change, report)
 
 
 def _reason(error: QregError) -> str:
@@ -249,7 +249,7 @@ def _releases(
     return tuple(one if name == _TORCH else f"{name}=={one}" for one in found), []
 
 
-def _found(given: str, side: SideRecord, package: str) -> str:
+def _found(name: str, side: SideRecord, package: str) -> str:
     """The version of a package on a side, "" where it is not known."""
-    named = dict(one.split("==") for one in overlay_packages(given))
+    named = dict(one.split("==") for one in overlay_packages(name))
     return named.get(package) or str(getattr(side.environment, package, "") or "")

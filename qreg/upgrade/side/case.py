@@ -54,15 +54,17 @@ def make_case(case: Case, gate: Gate, files: CaseFiles) -> dict[str, Any]:
     return {"seen": log.rows(), "written": written}
 
 
-def _is_file(made: Subject) -> bool:
+def _is_file(subject: Subject) -> bool:
     """Whether it has no state to pass on: a delivered file, or what onnxruntime runs."""
-    return file_of(made.model) is not None
+    return file_of(subject.model) is not None
 
 
-def _make_file(made: Subject, samples: GateSamples, gate: Gate, files: CaseFiles) -> dict[str, Any]:
+def _make_file(
+    subject: Subject, samples: GateSamples, gate: Gate, files: CaseFiles
+) -> dict[str, Any]:
     """Run a file on this side, and write its snapshot: both sides load the same file."""
     with _quiet():
-        seen = gate.describe(made, samples)
+        seen = gate.describe(subject, samples)
     if isinstance(seen, Failure):
         return {"failure": asdict(seen)}
     Store(files.folder / "store").write(Baseline(seen, (APPROVED,)))

@@ -39,11 +39,13 @@ def _expected(sums: Array, *, relu: bool = False) -> Array:
     return found
 
 
-def _apart_from_ties(equal: Equal, found: torch.Tensor, sums: Array, *, relu: bool = False) -> str:
+def _apart_from_ties(
+    equal: Equal, observed: torch.Tensor, sums: Array, *, relu: bool = False
+) -> str:
     """Compare except at ties, which engines round differently."""
     ties = (sums * 2) % (2 * _REQUANTIZE.denominator) == _REQUANTIZE.denominator
     expected = _expected(sums, relu=relu)
-    return equal(np.where(ties, 0, found.int_repr().numpy()), np.where(ties, 0, expected))
+    return equal(np.where(ties, 0, observed.int_repr().numpy()), np.where(ties, 0, expected))
 
 
 def _linear(equal: Equal, *, relu: bool = False) -> str:

@@ -59,15 +59,15 @@ def recorded_observers() -> Iterator[Log]:
             setattr(kind, _ASKED, before)
 
 
-def _see(log: Log, module: nn.Module, given: tuple[Any, ...]) -> None:
+def _see(log: Log, module: nn.Module, inputs: tuple[Any, ...]) -> None:
     if id(module) not in log.names:
         for name, inner in module.named_modules():
             log.names.setdefault(id(inner), name)
-    if not hasattr(module, _ASKED) or not given or not isinstance(given[0], torch.Tensor):
+    if not hasattr(module, _ASKED) or not inputs or not isinstance(inputs[0], torch.Tensor):
         return
     _listen(log, type(module))
     entry = log.entries.setdefault(id(module), _Entry(module, log.names.get(id(module), "")))
-    entry.inputs = zlib.crc32(_bytes(given[0].detach()), entry.inputs)
+    entry.inputs = zlib.crc32(_bytes(inputs[0].detach()), entry.inputs)
 
 
 def _bytes(tensor: torch.Tensor) -> Any:

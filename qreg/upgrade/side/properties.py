@@ -32,8 +32,8 @@ def check(name: str) -> str:
         return f"{BROKEN}: raises {type(error).__name__}: {str(error).partition(chr(10))[0][:120]}"
 
 
-def _equal(found: npt.ArrayLike, expected: npt.ArrayLike) -> str:
-    observed, wanted = np.asarray(found), np.asarray(expected)
+def _equal(values: npt.ArrayLike, expected: npt.ArrayLike) -> str:
+    observed, wanted = np.asarray(values), np.asarray(expected)
     wrong = np.flatnonzero(~(observed == wanted).ravel())
     if not len(wrong):
         return HOLDS

@@ -135,15 +135,15 @@ def _make(name: str, described: Any, tensors: Mapping[str, torch.Tensor]) -> Any
 
 
 def _requantized(
-    name: str, found: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+    name: str, described: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
     """A quantized tensor with exactly these codes, without rounding."""
     codes = tensors[name]
     made: torch.Tensor
-    if "axis" in found:
+    if "axis" in described:
         scales, zeros = tensors[f"{name}:scales"], tensors[f"{name}:zero_points"]
-        made = torch._make_per_channel_quantized_tensor(codes, scales, zeros, found["axis"])
+        made = torch._make_per_channel_quantized_tensor(codes, scales, zeros, described["axis"])
     else:
-        scale, zero = found["scale"], found["zero_point"]
+        scale, zero = described["scale"], described["zero_point"]
         made = torch._make_per_tensor_quantized_tensor(codes, scale, zero)
     return made

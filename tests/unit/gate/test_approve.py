@@ -40,11 +40,11 @@ def test_a_case_is_created_and_then_unchanged(request_: ApprovalRequest, nets: s
     case = Case("colours", f"{nets}:make_net", "fp32", "qnnpack")
     done = approve(request_)
     assert [one.case for one in done.applied] == [case]
-    assert (done.wrong, done.refused, done.found.failures) == (0, (), ())
+    assert (done.wrong, done.refused, done.proposals.failures) == (0, (), ())
     (baseline,) = request_.proposals.store.read(case)
     assert [one.reason for one in baseline.history] == ["first"]
     again = approve(request_)
-    assert (again.applied, again.found.unchanged) == ((), (case,))
+    assert (again.applied, again.proposals.unchanged) == ((), (case,))
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ def test_what_shards_find_is_bit_for_bit_what_one_process_finds(tmp_path: Path, 
     finally:
         executor.close()
     assert found.shards == 3
-    assert np.array_equal(found.seen.rows, whole.seen.rows)
-    assert np.array_equal(found.seen.index, whole.seen.index)
-    assert found.seen.digest == whole.seen.digest
-    assert found.seen.correct == whole.seen.correct
+    assert np.array_equal(found.observation.rows, whole.observation.rows)
+    assert np.array_equal(found.observation.index, whole.observation.index)
+    assert found.observation.digest == whole.observation.digest
+    assert found.observation.correct == whole.observation.correct
     assert found.peak > 1 << 20

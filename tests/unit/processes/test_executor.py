@@ -25,7 +25,7 @@ def test_a_group_shares_a_process_and_a_crash_costs_its_own_piece() -> None:
         for name, work in works.items()
     }
     pieces = [
-        Piece(name, "os:getpid", group="one" if name < "d" else "two", here=work)  # type: ignore[arg-type]
+        Piece(name, "os:getpid", group="one" if name < "d" else "two", in_fork=work)  # type: ignore[arg-type]
         for name, work in where.items()
     ]
     executor = LocalExecutor(jobs=2)
@@ -42,7 +42,7 @@ def test_a_group_shares_a_process_and_a_crash_costs_its_own_piece() -> None:
 
 def test_pieces_of_one_group_run_one_after_the_other_in_one_process() -> None:
     pieces = [
-        Piece(name, "os:getpid", group="g", here=lambda: {"pid": os.getpid()}) for name in "abc"
+        Piece(name, "os:getpid", group="g", in_fork=lambda: {"pid": os.getpid()}) for name in "abc"
     ]
     executor = LocalExecutor(jobs=2)
     try:

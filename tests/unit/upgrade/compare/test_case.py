@@ -16,7 +16,7 @@ from qreg.upgrade.records import CaseUpgrade, Cause, FileOutcome, UpgradeLevel
 from tests.unit.upgrade.compare.upgrade_pair import (
     KINDS,
     LAYERS,
-    SEEN,
+    OBSERVERS,
     SNAPSHOT,
     STATE,
     cross_runs,
@@ -34,8 +34,8 @@ def _judged(of: CasePair, verdict: Verdict = PASS) -> CaseUpgrade:
     return judge_case(of, verdict)
 
 
-def _other_seen(number: int, **changes: object) -> tuple:
-    return tuple(replace(x, **changes) if n == number else x for n, x in enumerate(SEEN))  # type: ignore[arg-type]
+def _other_observers(number: int, **changes: object) -> tuple:
+    return tuple(replace(x, **changes) if n == number else x for n, x in enumerate(OBSERVERS))  # type: ignore[arg-type]
 
 
 def test_equal_in_everything() -> None:
@@ -48,28 +48,32 @@ def test_equal_in_everything() -> None:
 
 
 def test_an_observer_that_says_something_else_of_equal_floats() -> None:
-    seen = _other_seen(1, scales=(0.26,))
-    found = _judged(pair(b=results(seen=seen, state=OTHER_SCALE)))
+    changed = _other_observers(1, scales=(0.26,))
+    found = _judged(pair(b=results(observers=changed, state=OTHER_SCALE)))
     assert (found.level, found.causes) == (UpgradeLevel.UNSAFE, (Cause.OBSERVERS,))
     assert "HistogramObserver at conv1 returns scale 0.26, zero point 0" in found.findings[0]
     assert "conv1: scale 0.125 -> 0.135" in found.findings[1]
 
 
 def test_an_observers_last_bits_are_noise() -> None:
-    seen = _other_seen(1, scales=(0.25 * (1 + 1e-7),))
-    found = _judged(pair(b=results(seen=seen, state=moved(STATE, ("conv1", "scale"), 1e-8))))
+    changed = _other_observers(1, scales=(0.25 * (1 + 1e-7),))
+    found = _judged(
+        pair(b=results(observers=changed, state=moved(STATE, ("conv1", "scale"), 1e-8)))
+    )
     assert (found.level, found.causes) == (UpgradeLevel.DIFFERENT, (Cause.FLOAT,))
 
 
 def test_another_observer() -> None:
-    found = _judged(pair(b=results(seen=_other_seen(0, kind="MinMaxObserver"), state=OTHER_SCALE)))
+    found = _judged(
+        pair(b=results(observers=_other_observers(0, kind="MinMaxObserver"), state=OTHER_SCALE))
+    )
     assert found.causes == (Cause.OBSERVERS,)
     assert "MinMaxObserver instead of a HistogramObserver" in found.findings[0]
 
 
 def test_floats_that_differed_before_the_observer() -> None:
-    seen = _other_seen(1, inputs="dd", scales=(0.26,))
-    found = _judged(pair(b=results(seen=seen, state=OTHER_SCALE)))
+    changed = _other_observers(1, inputs="dd", scales=(0.26,))
+    found = _judged(pair(b=results(observers=changed, state=OTHER_SCALE)))
     assert (found.level, found.causes) == (UpgradeLevel.DIFFERENT, (Cause.FLOAT,))
     assert "conv1" in found.findings[0]
     assert "1 of 3 observers" in found.findings[0]

@@ -23,7 +23,7 @@ LAYERS = {
     ("quant", "output"): np.arange(8, dtype=np.uint8),
     ("conv1", "output"): np.arange(8, dtype=np.uint8) + 3,
 }
-SEEN = (
+OBSERVERS = (
     ObserverRecord("quant.activation_post_process", "HistogramObserver", "aa", (0.5,), (3,)),
     ObserverRecord("conv1.activation_post_process", "HistogramObserver", "bb", (0.25,), (0,)),
     ObserverRecord("", "PerChannelMinMaxObserver", "cc", (0.5, 0.25), (0, 0)),
@@ -40,7 +40,7 @@ def results(**changes: Any) -> SideResult:
     """A side's; of `changes` those of Made."""
     found = SideResult(
         snapshot=SNAPSHOT,
-        seen=SEEN,
+        observers=OBSERVERS,
         state=STATE,
         layers=LAYERS,
         written=tuple((kind, "") for kind in KINDS),
