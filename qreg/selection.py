@@ -144,7 +144,7 @@ def bring_weights(files: Mapping[str, Path]) -> None:
     _BROUGHT.update(files)
 
 
-def brought_weights() -> tuple[tuple[str, str], ...]:
+def models_with_weights() -> tuple[tuple[str, str], ...]:
     """The models with weights of files, and the files; see `bring_weights`."""
     return tuple((model, os.fspath(file)) for model, file in _BROUGHT.items())
 

@@ -157,7 +157,8 @@ class OnnxModel(nn.Module):
             return ort.InferenceSession(content, options, providers=[PROVIDER])
         except Exception as error:  # onnxruntime has exceptions of its own, without a base class
             raise ModelFileError(
-                f"{self.name}: onnxruntime {ort.__version__} cannot load it: {one_line(error)}",
+                f"{self.name}: onnxruntime {ort.__version__} cannot load it: "
+                f"{runtime_reason(error)}",
                 hint=_load_hint(str(error)),
             ) from error
 
@@ -219,7 +220,8 @@ class OnnxModel(nn.Module):
                 found = _in_batches(session, wanted, feed, count, size)
         except Exception as error:
             raise ModelFileError(
-                f"{self.name}: onnxruntime fails on inputs {_shapes(feed)}: {one_line(error)}",
+                f"{self.name}: onnxruntime fails on inputs {_shapes(feed)}: "
+                f"{runtime_reason(error)}",
                 hint=f"it takes {self._signature()}; export it with a dynamic batch dimension",
             ) from error
         return [torch.from_numpy(np.ascontiguousarray(one)) for one in found]
@@ -421,7 +423,7 @@ def _shapes(feed: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {tuple(each.shape)}" for name, each in feed.items())
 
 
-def one_line(error: BaseException) -> str:
+def runtime_reason(error: BaseException) -> str:
     """The reason in an error of onnxruntime, in one line."""
     text = " ".join(str(error).split())
     if found := _NO_OPERATOR.search(text):
@@ -486,7 +488,7 @@ def _parsed(content: bytes, name: str) -> Any:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's errors differ between its implementations
         raise ModelFileError(
-            f"{name} is no ONNX model, or cut off: {one_line(error)}",
+            f"{name} is no ONNX model, or cut off: {runtime_reason(error)}",
             hint="copy or export it again",
         ) from error
     if not model.graph.node or not model.graph.output:

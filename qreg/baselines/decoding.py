@@ -11,12 +11,12 @@ from qreg.baselines.applicable import same_environment
 from qreg.baselines.encoding import checksum
 from qreg.baselines.schema import (
     FORMAT,
-    Entry,
     File,
     LayerEntry,
     PromiseEntry,
     Sidecars,
     SizeEntry,
+    StoredBaseline,
     named_alike,
 )
 from qreg.baselines.sidecar import (
@@ -104,7 +104,7 @@ def decode_file(content: bytes) -> tuple[File, dict[str, Any]]:
 def _check_entries(
     case: Case,
     name: str,
-    records: Sequence[Entry | PromiseEntry],
+    records: Sequence[StoredBaseline | PromiseEntry],
     plain: Sequence[dict[str, Any]],
 ) -> None:
     """Each entry must match its sha256, and each environment may occur only once."""
@@ -150,7 +150,7 @@ def decode_promise(entry: PromiseEntry, case: Case) -> Promise:
     return found
 
 
-def decode_baseline(entry: Entry, case: Case, content: bytes, images: Images) -> Baseline:
+def decode_baseline(entry: StoredBaseline, case: Case, content: bytes, images: Images) -> Baseline:
     """The baseline of an entry, its arrays' sidecar and its images.
 
     Raises:
@@ -198,7 +198,7 @@ class _Taken:
     calibration: tuple[int, ...]
 
 
-def _taken(entry: Entry, content: bytes, images: Images) -> _Taken:
+def _taken(entry: StoredBaseline, content: bytes, images: Images) -> _Taken:
     logits = entry.logits
     quantized = {layer.name: layer.weight for layer in entry.layers if layer.weight}
     try:
@@ -226,7 +226,7 @@ def _taken(entry: Entry, content: bytes, images: Images) -> _Taken:
     return found
 
 
-def _numerics(entry: Entry, taken: _Taken, images: Images) -> Numerics:
+def _numerics(entry: StoredBaseline, taken: _Taken, images: Images) -> Numerics:
     decoded = {
         "images": images,
         "logits": taken.logits,
@@ -237,7 +237,7 @@ def _numerics(entry: Entry, taken: _Taken, images: Images) -> Numerics:
     return Numerics(**named_alike(entry, Numerics) | decoded)
 
 
-def _score(entry: Entry, taken: _Taken, images: Images) -> Score | None:
+def _score(entry: StoredBaseline, taken: _Taken, images: Images) -> Score | None:
     if entry.score is None:
         return None
     return Score(**vars(entry.score), **taken.score, index=images.index)

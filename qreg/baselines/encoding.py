@@ -12,7 +12,6 @@ from qreg.baselines.schema import (
     FORMAT,
     MOST_RANGES,
     CorrectEntry,
-    Entry,
     LayerEntry,
     LogitsEntry,
     OutputEntry,
@@ -21,6 +20,7 @@ from qreg.baselines.schema import (
     Sidecar,
     Sidecars,
     SizeEntry,
+    StoredBaseline,
     TensorsEntry,
     WeightEntry,
     named_alike,
@@ -88,7 +88,7 @@ def _sidecar(content: bytes) -> Sidecar:
     return Sidecar(sidecar_name(sha256), sha256)
 
 
-def _entry(baseline: Baseline, sidecars: Sidecars) -> Entry:
+def _entry(baseline: Baseline, sidecars: Sidecars) -> StoredBaseline:
     found, numerics = baseline.snapshot, baseline.snapshot.numerics
     logits, ranges = numerics.logits, calibration_ranges(found.calibration)
     encoded = {
@@ -103,7 +103,9 @@ def _entry(baseline: Baseline, sidecars: Sidecars) -> Entry:
         "sha256": "",
         "score": ScoreEntry(**named_alike(found.score, ScoreEntry)) if found.score else None,
     }
-    return Entry(**named_alike(found, Entry) | named_alike(numerics, Entry) | encoded)
+    return StoredBaseline(
+        **named_alike(found, StoredBaseline) | named_alike(numerics, StoredBaseline) | encoded
+    )
 
 
 def _layer_entry(layer: Layer) -> LayerEntry:

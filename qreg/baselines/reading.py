@@ -10,7 +10,7 @@ from typing import Any
 
 from qreg.baselines.decoding import Head, decode_baseline, decode_file, decode_head, decode_promise
 from qreg.baselines.folder import SIDECARS, case_file_name
-from qreg.baselines.schema import FORMAT, Entry, File, Sidecar
+from qreg.baselines.schema import FORMAT, File, Sidecar, StoredBaseline
 from qreg.baselines.sidecar import decode_images
 from qreg.errors import CorruptFileError, QregError
 from qreg.files import read_regular, read_with_state
@@ -101,7 +101,7 @@ class BaselineReader:
     def _misplaced(self, path: Path, case: Case) -> bool:
         return not _names(path.relative_to(self.root).as_posix(), case)
 
-    def _baseline(self, path: Path, case: Case, number: int, entry: Entry) -> Baseline:
+    def _baseline(self, path: Path, case: Case, number: int, entry: StoredBaseline) -> Baseline:
         images = self._shared_images(path, entry.sidecars.images, case)
         content = self._sidecar(path, entry.sidecars.arrays, case)
         try:

@@ -140,7 +140,7 @@ class ScoreEntry:
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredBaseline:
     """The baseline of one environment.
 
     Attributes:
@@ -171,7 +171,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class PromiseEntry:
-    """A `qreg.records.baseline.Promise`; `sha256` as in `Entry`."""
+    """A `qreg.records.baseline.Promise`; `sha256` as in `StoredBaseline`."""
 
     environment: Environment
     history: tuple[Approval, ...]
@@ -186,7 +186,7 @@ class File:
 
     format: int
     case: Case
-    entries: tuple[Entry, ...]
+    entries: tuple[StoredBaseline, ...]
     promises: tuple[PromiseEntry, ...] = ()
 
 

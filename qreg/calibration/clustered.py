@@ -78,7 +78,7 @@ class DrawsOnCluster:
 
 
 @dataclass(frozen=True)
-class _Plain:
+class _PlainDraw:
     """`Drawn` as JSON: zero points may be negative."""
 
     score: float
@@ -88,7 +88,7 @@ class _Plain:
 def _read(name: str, result: Result) -> Drawn:
     check_done(name, result)
     try:
-        found: _Plain = decoder(_Plain)(result)
+        found: _PlainDraw = decoder(_PlainDraw)(result)
     except MismatchError as error:
         raise QregError(f"{name}: what its machine found: {error}") from error
     return Drawn(found.score, found.ranges)

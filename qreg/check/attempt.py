@@ -18,7 +18,7 @@ from torch.ao.nn.quantized import dynamic as nnqd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from qreg.check.records import Attempt, AttemptOutcome, Remark, RemarkLevel
-from qreg.check.rule import joined, listed
+from qreg.check.rule import listed, mixed_scales
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
 from qreg.diagnosis.rule import REWRITING
@@ -226,7 +226,7 @@ class _Joins(TorchDispatchMode):
         if sign:
             scales = [t.q_scale() for t in _flat(args) if t.is_quantized]
             if len(scales) > 1:
-                remark = joined(sign, scales, where=layer_running(), own=space == "quantized")
+                remark = mixed_scales(sign, scales, where=layer_running(), own=space == "quantized")
                 self.remarks += [remark] if remark else []
         return func(*args, **(kwargs or {}))
 

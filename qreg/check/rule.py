@@ -209,7 +209,7 @@ def above_chance(correct: int, total: int, chance: int) -> bool:
     return correct > 0 and float(special.bdtrc(correct - 1, total, share)) < CHANCE_LEVEL
 
 
-def joined(operator: str, scales: Sequence[float], *, where: str, own: bool) -> Remark | None:
+def mixed_scales(operator: str, scales: Sequence[float], *, where: str, own: bool) -> Remark | None:
     """A remark where quantized tensors of different scales meet; None if that is harmless.
 
     Args:

@@ -33,7 +33,7 @@ MCNEMAR, SIGN_FLIP, PERMUTATION = "exact McNemar", "sign-flip", "permutation"
 
 
 @dataclass(frozen=True, eq=False)
-class _Pair:
+class _ScorePair:
     """Both scores on the samples they share, N of them, turned so that more is better."""
 
     observed: Array
@@ -128,7 +128,7 @@ def score_change(
     return made(observed, pair, alpha=alpha, tolerance=tolerance)
 
 
-def _paired(observed: Score, baseline: Score, summarize: Summarize | None) -> _Pair:
+def _paired(observed: Score, baseline: Score, summarize: Summarize | None) -> _ScorePair:
     _, here, there = np.intersect1d(observed.index, baseline.index, return_indices=True)
     if not len(here):
         raise ValueError("no sample in common")
@@ -140,7 +140,7 @@ def _paired(observed: Score, baseline: Score, summarize: Summarize | None) -> _P
         rows = [one[:, None] for one in values]
     else:
         rows = [_rows(one)[kept] for one, kept in ((observed, here), (baseline, there))]
-    return _Pair(
+    return _ScorePair(
         observed=sign * values[0],
         baseline=sign * values[1],
         observed_rows=rows[0],
@@ -163,7 +163,7 @@ def _rows(score: Score) -> Array:
     return made
 
 
-def _described(observed: Score, pair: _Pair) -> ScoreChange:
+def _described(observed: Score, pair: _ScorePair) -> ScoreChange:
     """What holds whichever the test is; the rest is filled in."""
     typical, low, high = typical_change(pair.observed - pair.baseline, level=_PASS_LEVEL)
     ends = sorted((pair.sign * low, pair.sign * high))
@@ -193,7 +193,7 @@ def _described(observed: Score, pair: _Pair) -> ScoreChange:
     )
 
 
-def _of_binary(observed: Score, pair: _Pair, *, alpha: float) -> ScoreChange:
+def _of_binary(observed: Score, pair: _ScorePair, *, alpha: float) -> ScoreChange:
     found = _described(observed, pair)
     won, lost, total = found.better, found.worse, found.total
     _, low, high = paired_change(won, lost, total, level=_PASS_LEVEL)
@@ -207,7 +207,7 @@ def _of_binary(observed: Score, pair: _Pair, *, alpha: float) -> ScoreChange:
     )
 
 
-def _of_mean(observed: Score, pair: _Pair, *, alpha: float, tolerance: float) -> ScoreChange:
+def _of_mean(observed: Score, pair: _ScorePair, *, alpha: float, tolerance: float) -> ScoreChange:
     found, differences = _described(observed, pair), pair.observed - pair.baseline
     low, high = mean_interval(differences, level=_PASS_LEVEL)
     floor = tolerance * float(pair.baseline.std())
@@ -224,14 +224,14 @@ def _of_mean(observed: Score, pair: _Pair, *, alpha: float, tolerance: float) ->
     )
 
 
-def _oriented(pair: _Pair) -> Summarize:
+def _oriented(pair: _ScorePair) -> Summarize:
     """The summary, turned so that more is better."""
     if isinstance(pair.summarize, OfSums):
         return pair.summarize.times(pair.sign)
     return lambda rows: pair.sign * pair.summarize(rows)
 
 
-def _of_set(observed: Score, pair: _Pair, *, alpha: float, tolerance: float) -> ScoreChange:
+def _of_set(observed: Score, pair: _ScorePair, *, alpha: float, tolerance: float) -> ScoreChange:
     found, oriented = _described(observed, pair), _oriented(pair)
     tested = permutation(pair.observed_rows, pair.baseline_rows, oriented)
     floor = tolerance * spread_of_a_sample(pair.baseline_rows, oriented) if tolerance else 0.0
@@ -250,7 +250,7 @@ def _of_set(observed: Score, pair: _Pair, *, alpha: float, tolerance: float) -> 
     )
 
 
-def _with_interval(change: ScoreChange, pair: _Pair, low: float, high: float) -> ScoreChange:
+def _with_interval(change: ScoreChange, pair: _ScorePair, low: float, high: float) -> ScoreChange:
     """The interval in the direction of the summary, of one in which more is better."""
     ends = (low, high) if pair.sign > 0 else (-high, -low)
     return replace(change, low=ends[0], high=ends[1])

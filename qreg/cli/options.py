@@ -15,7 +15,7 @@ from qreg.names import Names, Once, positive, positive_or_zero
 from qreg.progress import Progress, no_progress
 from qreg.quantization import METHODS
 from qreg.quantization.engines import ALL_ENGINES, available_engines, check_engine, default_engine
-from qreg.selection import bring_weights, brought_weights, use_project, with_weights
+from qreg.selection import bring_weights, models_with_weights, use_project, with_weights
 from qreg.settings import find_settings
 from qreg.tasks import TASKS
 
@@ -112,7 +112,7 @@ def add_limit_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_case_options(parser: argparse.ArgumentParser) -> None:
+def add_method_options(parser: argparse.ArgumentParser) -> None:
     """Add --method and --engine of a command that looks at one case."""
     parser.add_argument(
         "--method", action=Once, default="static", metavar="NAME", help="(default: %(default)s)"
@@ -250,7 +250,7 @@ def options_of(args: argparse.Namespace, progress: Progress = no_progress) -> Op
     others = ("progress", "sources", "weight_files")
     names = (field.name for field in fields(Options) if field.name not in others)
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    return Options(**given, weight_files=brought_weights(), progress=progress)
+    return Options(**given, weight_files=models_with_weights(), progress=progress)
 
 
 def check_model_and_methods(

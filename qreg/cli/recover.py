@@ -7,7 +7,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qreg.cli.sites import add_case_options, add_run_options, run_case
+from qreg.cli.sites import add_run_options, add_site_options, run_case
 from qreg.cli.terminal import console, write_file
 from qreg.records.method import Form
 
@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_case_options(parser)
+    add_site_options(parser)
     parser.add_argument(
         "--max-drop",
         type=_drop,

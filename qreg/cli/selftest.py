@@ -153,12 +153,12 @@ def _print(proof: Proof) -> None:
     from qreg.cli.terminal import console
     from qreg.faults.report.clean_runs import clean_notes, clean_table
     from qreg.faults.report.proofs import (
-        budget_notes,
-        budget_table,
+        budget_rates_notes,
+        budget_rates_table,
         planted_notes,
         planted_table,
     )
-    from qreg.faults.report.tables import fault_notes, fault_table, share_table, size_table
+    from qreg.faults.report.tables import fault_notes, fault_size_table, fault_table, share_table
 
     if not (proof.faults or proof.clean or proof.planted or proof.budgets):
         raise QregError(
@@ -167,7 +167,7 @@ def _print(proof: Proof) -> None:
         )
     out = console()
     if proof.faults:
-        for table in (fault_table, share_table, size_table):
+        for table in (fault_table, share_table, fault_size_table):
             out.print(table(proof.faults))
         for note in fault_notes(proof):
             out.print(note, style="dim", highlight=False)
@@ -175,8 +175,8 @@ def _print(proof: Proof) -> None:
         out.print(clean_table(proof.clean))
         for note in clean_notes(proof):
             out.print(note, style="dim", highlight=False)
-    for proven in (planted_table(proof.planted), budget_table(proof.budgets)):
+    for proven in (planted_table(proof.planted), budget_rates_table(proof.budgets)):
         if proven.row_count:
             out.print(proven)
-    for note in (*planted_notes(proof.planted), *budget_notes(proof.budgets)):
+    for note in (*planted_notes(proof.planted), *budget_rates_notes(proof.budgets)):
         out.print(note, style="dim", highlight=False)

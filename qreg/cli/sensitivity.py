@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import add_ray_option, executor_of
-from qreg.cli.sites import add_case_options, add_run_options, run_case
+from qreg.cli.sites import add_run_options, add_site_options, run_case
 from qreg.cli.terminal import console, write_file
 from qreg.errors import QregError
 from qreg.names import output_file, positive_or_zero
@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_case_options(parser)
+    add_site_options(parser)
     parser.add_argument(
         "--all", action="store_true", help="measure every site on all samples, not only the noisy"
     )

@@ -47,10 +47,12 @@ def diagnosis_of(error: BaseException) -> Diagnosis:
 
 
 #: Tries methods in place of a blocked one; says of each whether it can quantize the model.
-Trial = Callable[[tuple[str, ...]], Mapping[str, bool]]
+AlternativeTrial = Callable[[tuple[str, ...]], Mapping[str, bool]]
 
 
-def raised_failure(case: Case, error: BaseException, trial: Trial | None = None) -> Failure:
+def raised_failure(
+    case: Case, error: BaseException, trial: AlternativeTrial | None = None
+) -> Failure:
     """The failure of a case whose code raised, diagnosed, with its traceback.
 
     Args:

@@ -15,7 +15,7 @@ from qreg.measure.options import Options
 from qreg.quantization import METHODS, Context, Method, get_method
 from qreg.records.case import Case
 from qreg.sensitivity.measuring import prepared
-from qreg.sensitivity.records import Part, Site
+from qreg.sensitivity.records import Site, SitePart
 from qreg.sensitivity.run import in_users_names, measure_sensitivity
 
 #: Samples on which the sites are ranked.
@@ -70,8 +70,8 @@ def damaged_method(method: Method, site: Site) -> Method:
 
 
 @torch.no_grad()
-def _damage(module: Any, part: Part) -> None:
-    if part is Part.WEIGHT:
+def _damage(module: Any, part: SitePart) -> None:
+    if part is SitePart.WEIGHT:
         plain = module.weight().dequantize()
         scale = float(plain.abs().max())
         coarse = torch.quantize_per_tensor(plain, scale, 0, torch.qint8)
@@ -86,7 +86,7 @@ def _can_be_damaged(model: nn.Module, site: Site) -> bool:
         module = model.get_submodule(site.layer)
     except AttributeError:  # an operator of a graph
         return False
-    if site.part is Part.WEIGHT:
+    if site.part is SitePart.WEIGHT:
         return hasattr(module, "set_weight_bias")
     stored = hasattr(module, "scale") and hasattr(module, "zero_point")
-    return site.part is Part.OUTPUT and stored
+    return site.part is SitePart.OUTPUT and stored

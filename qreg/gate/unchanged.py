@@ -58,7 +58,7 @@ class UnknownError(Exception):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CachedCase:
     """A case that passed.
 
     Attributes:
@@ -140,7 +140,7 @@ class Unchanged:
                 return
             files = _files(self._opened)
             sources = [Path(n).read_bytes() for n in files if n.endswith(".py") and files[n]]
-            entry = Entry(_FORMAT, key, files, _environment(sources), result)
+            entry = CachedCase(_FORMAT, key, files, _environment(sources), result)
             write_entry(self._path(case, key), entry)
         except (UnknownError, OSError):
             return
@@ -183,7 +183,7 @@ def entries_folder() -> Path:
     return cache_root() / "verdicts"
 
 
-def read_entry(path: Path) -> Entry | None:
+def read_entry(path: Path) -> CachedCase | None:
     """The entry in a file, None where there is none, or one that is damaged or another user's."""
     try:
         if not _own(path) or not _own(path.parent):
@@ -191,13 +191,13 @@ def read_entry(path: Path) -> Entry | None:
         content = parse(read_regular(path, most=_MOST))
         if not isinstance(content, dict) or content.pop("sha256", None) != _checksum(content):
             return None
-        found: Entry = decoder(Entry)(content)
+        found: CachedCase = decoder(CachedCase)(content)
     except (MismatchError, OSError, ValueError, RecursionError):
         return None
     return found if found.format == _FORMAT else None
 
 
-def write_entry(path: Path, entry: Entry) -> None:
+def write_entry(path: Path, entry: CachedCase) -> None:
     """Write an entry, and remove the oldest of the same case.
 
     Raises:
@@ -226,7 +226,7 @@ def _own(path: Path) -> bool:
     return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _holds(entry: Entry) -> bool:
+def _holds(entry: CachedCase) -> bool:
     """Whether files, modules and named variables are as they were."""
     if any(os.environ.get(name) != value for name, value in entry.environment.items()):
         return False

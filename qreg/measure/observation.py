@@ -69,7 +69,7 @@ class Observation:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ObservedPart:
     """What an observer has taken: joined with other parts, it is as if one had taken all."""
 
     rows: Array
@@ -141,9 +141,9 @@ class Observer:
         self._elements = logits.shape[1]
         self._labels.append(labels)
 
-    def part(self) -> Part:
+    def part(self) -> ObservedPart:
         """What was taken, for an observer in another process."""
-        return Part(
+        return ObservedPart(
             rows=_same_width(self._rows),
             index=np.concatenate(self._index),
             labels=np.concatenate(self._labels) if self._labels else None,
@@ -152,7 +152,7 @@ class Observer:
             cut=self._cut,
         )
 
-    def add_part(self, part: Part) -> None:
+    def add_part(self, part: ObservedPart) -> None:
         """Take what another observer of the same dataset has taken, of other samples."""
         self._rows.append(part.rows)
         self._index.append(part.index)

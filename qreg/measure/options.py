@@ -108,7 +108,7 @@ class Options:
         Raises:
             MismatchError: it returned something else.
         """
-        found: _Plain = decoder(_Plain)(value)
+        found: _PlainOptions = decoder(_PlainOptions)(value)
         given = {one.name: getattr(found, one.name) for one in fields(found)}
         paths = {name: Path(given[name]) if given[name] else None for name in _PATHS}
         try:
@@ -123,7 +123,7 @@ _PATHS = ("data_dir", "checkpoints")
 
 
 @dataclass(frozen=True)
-class _Plain:
+class _PlainOptions:
     """The schema of `Options.plain`, with paths as strings."""
 
     data_dir: str

@@ -19,7 +19,7 @@ import torch
 from qreg.data.dataset import Dataset
 from qreg.errors import QregError
 from qreg.measure.comparison import BATCH
-from qreg.measure.observation import Observation, Observer, Part
+from qreg.measure.observation import Observation, ObservedPart, Observer
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.processes.executor import HERE, Executor, Piece, Places, Result, check_done, run
@@ -110,7 +110,7 @@ def shard_sent(content: dict[str, Any], places: Places = HERE) -> Result:
 
 
 @torch.no_grad()
-def _observed(subject: Subject, dataset: Dataset, samples: Any) -> Part:
+def _observed(subject: Subject, dataset: Dataset, samples: Any) -> ObservedPart:
     observer = Observer(dataset)
     for batch in samples.batches(BATCH):
         observer.add(subject.run(batch.inputs), batch)
@@ -126,7 +126,7 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def plain_part(part: Part) -> dict[str, Any]:
+def plain_part(part: ObservedPart) -> dict[str, Any]:
     """What was observed, as JSON; arrays bit by bit."""
     scores = part.scores
     arrays = {"rows": part.rows, "index": part.index, "labels": part.labels}
@@ -137,7 +137,7 @@ def plain_part(part: Part) -> dict[str, Any]:
     return {**packed, "elements": part.elements, "cut": part.cut}
 
 
-def read_part(content: dict[str, Any]) -> Part:
+def read_part(content: dict[str, Any]) -> ObservedPart:
     """What `plain_part` made JSON of.
 
     Raises:
@@ -147,7 +147,7 @@ def read_part(content: dict[str, Any]) -> Part:
     scores = None
     if "values" in arrays:
         scores = Scores(arrays["values"], arrays.get("score_rows"), arrays.get("codes"))
-    return Part(
+    return ObservedPart(
         rows=arrays["rows"],
         index=arrays["index"],
         labels=arrays.get("labels"),

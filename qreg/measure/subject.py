@@ -33,7 +33,7 @@ from qreg.measure.options import Options
 from qreg.measure.recorded_warnings import recorded_warnings, silence_one_time_warnings
 from qreg.metrics.graphs import uncompiled
 from qreg.metrics.operators import count_operators
-from qreg.models import build_model, check_output, is_shipped
+from qreg.models import build_model, check_logits, is_shipped
 from qreg.models.contract import tried
 from qreg.models.weights import state_digest
 from qreg.quantization import Context, Method, get_method, method_info
@@ -188,7 +188,7 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
     with use_engine(case.engine), recorded_warnings(), torch.no_grad():
         inputs.call(model, inputs.head(setup.sample, 1))  # a batch of one is measured, too
     classes = len(setup.dataset.classes)
-    check_output(
+    check_logits(
         case.model,
         logits,
         batch=inputs.count(setup.sample),

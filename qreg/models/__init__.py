@@ -230,7 +230,7 @@ CONTIGUOUS = "images are given in contiguous order: the network cannot take chan
 _HINT = "a model is a function that returns a fresh float torch.nn.Module"
 
 
-def check_output(
+def check_logits(
     name: str, outputs: object, *, batch: int, classes: int, task: str = "classification"
 ) -> None:
     """Check that a classifier's outputs are logits (batch, at least `classes`).

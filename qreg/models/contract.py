@@ -63,13 +63,13 @@ def tried(
         ContractError: it fails for a batch of one, or its outputs are no logits.
     """
     from qreg.data import inputs
-    from qreg.models import CONTIGUOUS, check_output
+    from qreg.models import CONTIGUOUS, check_logits
     from qreg.models.stubs import is_contiguous
 
     model, outputs = _run(model.eval(), sample)
     if is_contiguous(model):
         warnings.warn(CONTIGUOUS, stacklevel=2)
-    check_output(name, outputs, batch=inputs.count(sample), classes=classes, task=task)
+    check_logits(name, outputs, batch=inputs.count(sample), classes=classes, task=task)
     try:
         alone = inputs.call(model, inputs.head(sample, 1))
     except QregError:
@@ -80,7 +80,7 @@ def tried(
             f"model '{name}' fails for a batch of one: {type(error).__name__}: {text}",
             hint="batches of one are measured too: reshape with flatten(1), not squeeze()",
         ) from error
-    check_output(name, alone, batch=1, classes=classes, task=task)
+    check_logits(name, alone, batch=1, classes=classes, task=task)
     return model
 
 

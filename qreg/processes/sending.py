@@ -36,7 +36,7 @@ _SKIPPED = {"__pycache__", "node_modules", "site-packages"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class SentFile:
     """A file of a tree: its path in it, its size, and the sha256 of each part."""
 
     path: str
@@ -55,7 +55,7 @@ class Tree:
     """
 
     prefix: str
-    entries: tuple[Entry, ...]
+    entries: tuple[SentFile, ...]
     sources: tuple[Path, ...]
 
     @cached_property
@@ -104,7 +104,7 @@ def make_tree(prefix: Path, files: Iterable[tuple[str, Path]]) -> Tree:
         except OSError as error:
             hint = "what a project needs must be files that may be read"
             raise QregError(f"{source}: {error.strerror or error}", hint=hint) from error
-        entries.append(Entry(path, size, parts, runs))
+        entries.append(SentFile(path, size, parts, runs))
     return Tree(str(prefix), tuple(entries), tuple(source for _, source in found))
 
 

@@ -76,7 +76,7 @@ _MOVING = (
 _NOT_CONVERTED = (nn.PReLU, nn.Embedding, nn.EmbeddingBag, nn.Dropout, ao.QuantStub, ao.DeQuantStub)
 
 
-class _Tracer(fx.Tracer):
+class _RewritingTracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         stub = isinstance(m, (ao.QuantStub, ao.DeQuantStub))
         return stub or super().is_leaf_module(m, module_qualified_name)
@@ -89,7 +89,7 @@ def rewritten(model: nn.Module) -> fx.GraphModule:
         Exception: torch.fx cannot trace it.
     """
     _inline_functionals(model)
-    traced = fx.GraphModule(model, _Tracer().trace(model))
+    traced = fx.GraphModule(model, _RewritingTracer().trace(model))
     traced.train(model.training)
     _keep_state(traced, model)
     numbers = _numbers(traced.graph)

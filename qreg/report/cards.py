@@ -163,7 +163,7 @@ def size_text(detail: CaseDetail) -> str:
     return f"{changed}{now / 1e6:.3f} MB"
 
 
-def speed_text(detail: CaseDetail) -> str:
+def speed_up_text(detail: CaseDetail) -> str:
     """The speed-up over fp32, and the promised one."""
     if detail.speed_up is None:
         return ""

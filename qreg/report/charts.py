@@ -159,12 +159,11 @@ def _legend(entries: Sequence[tuple[str, str]]) -> Iterator[Markup]:
 
 
 def _sqnr_text(one: LayerSqnr) -> str:
-    return (
-        f"{one.name} ({one.kind}): {decibels(one.before)} in the baseline, now {decibels(one.now)}"
-    )
+    before, now = decibels_text(one.before), decibels_text(one.now)
+    return f"{one.name} ({one.kind}): {before} in the baseline, now {now}"
 
 
-def decibels(value: float | None) -> str:
+def decibels_text(value: float | None) -> str:
     """An SQNR as text: "38.4 dB", "equal", "unknown"."""
     if value is None:
         return "unknown"

@@ -13,7 +13,7 @@ from qreg.checks.score import amount, step
 from qreg.gate.report import next_command
 from qreg.records.detail import CaseDetail
 from qreg.records.verdict import Outcome, Verdict
-from qreg.report.cards import Card, Tile, alone, card_markup, size_text, speed_text
+from qreg.report.cards import Card, Tile, alone, card_markup, size_text, speed_up_text
 from qreg.report.charts import Spot, trade_off_chart
 from qreg.report.page import render
 
@@ -141,7 +141,7 @@ def _tiles(one: Judgement, told: str) -> Iterator[Tile]:
             more = f"{accuracy.lost} lost, {accuracy.won} won, {same} wrong before and now"
         yield Tile("samples", said.partition(" (")[0], more)
     if size := size_text(detail):
-        speed = speed_text(detail)
+        speed = speed_up_text(detail)
         yield Tile("size", size, f"{speed} times as fast as fp32" if speed else "")
 
 
@@ -226,7 +226,7 @@ def _row(number: int, one: Judgement) -> dict[str, Any]:
         "layer": verdict.layer,
         "samples": samples_text(one),
         "size": size_text(one.detail),
-        "speed": speed_text(one.detail),
+        "speed": speed_up_text(one.detail),
     }
 
 

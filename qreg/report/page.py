@@ -59,5 +59,5 @@ def pages() -> Environment:
         lstrip_blocks=True,
     )
     found.filters["short"] = charts.short
-    found.filters["decibels"] = charts.decibels
+    found.filters["decibels"] = charts.decibels_text
     return found

@@ -33,7 +33,7 @@ from qreg.quantization.engines import use_engine
 from qreg.quantization.rewriting import place_stubs
 from qreg.quantization.transfer import trained_float
 from qreg.sensitivity.graphs import exported_simulation, fx_simulation, is_fx_converted
-from qreg.sensitivity.records import Part, Site
+from qreg.sensitivity.records import Site, SitePart
 from qreg.sensitivity.switches import (
     FakeQuantize,
     Simulation,
@@ -125,12 +125,12 @@ def _weight_switches(
     if not all(hasattr(holder, key) for key in rounded):
         holder = float_layer.get_submodule("0")  # of a fused layer
     if dynamic := _dynamic_rounding(module):
-        site = Site(name, Part.INPUT)
+        site = Site(name, SitePart.INPUT)
         yield Switch(site, name, on_input(float_layer, dynamic))
     plain = sum(getattr(holder, key).nbytes for key in rounded)
     elements = sum(value.numel() for value in rounded.values())
     saved = max(0, plain - elements)
-    yield Switch(Site(name, Part.WEIGHT, elements, saved), name, on_parameters(holder, rounded))
+    yield Switch(Site(name, SitePart.WEIGHT, elements, saved), name, on_parameters(holder, rounded))
 
 
 def _dynamic_rounding(module: nn.Module) -> FakeQuantize | None:
@@ -149,7 +149,7 @@ def _output_switch(name: str, module: nn.Module, twin: nn.Module, recorded: Roun
     turn = on_output(twin.get_submodule(target), dtype_rounding(*recorded))
     stub = isinstance(module, nnq.Quantize)
     keepable = not stub and (functional or not isinstance(module, _PASSING))
-    return Switch(Site(name, Part.OUTPUT, keepable=keepable), target, turn, kernel=not stub)
+    return Switch(Site(name, SitePart.OUTPUT, keepable=keepable), target, turn, kernel=not stub)
 
 
 #: Modules that compute on codes without a range of their own.

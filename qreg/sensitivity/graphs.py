@@ -16,7 +16,7 @@ from qreg.errors import UnavailableError
 from qreg.metrics.graphs import is_dequantize, is_quantize, layer_of, operator
 from qreg.metrics.parameters import weights
 from qreg.metrics.tensors import quantizer
-from qreg.sensitivity.records import Part, Site
+from qreg.sensitivity.records import Site, SitePart
 from qreg.sensitivity.switches import (
     OutputSwitch,
     Simulation,
@@ -123,7 +123,7 @@ class _FromFx:
                 holder = float_module.get_submodule("0")
             elements = sum(value.numel() for value in rounded.values())
             saved = sum(getattr(holder, key).nbytes for key in rounded) - elements
-            site = Site(name, Part.WEIGHT, elements, max(0, saved))
+            site = Site(name, SitePart.WEIGHT, elements, max(0, saved))
             self.switches.append(Switch(site, name, on_parameters(holder, rounded)))
         own = hasattr(module, "scale") and hasattr(module, "zero_point")
         if own or self._requantizes(node):
@@ -166,7 +166,7 @@ class _FromFx:
         switch = OutputSwitch(dtype_rounding(*self.values[node]))
         name = f"{_SWITCH}{len(self.switches)}"
         self.root[name] = switch
-        site = Site(_named(layer, self.taken), Part.OUTPUT, keepable=keepable)
+        site = Site(_named(layer, self.taken), SitePart.OUTPUT, keepable=keepable)
         self.switches.append(Switch(site, name, switch.turn, kernel))
         return self.graph.call_module(name, (argument,))
 
@@ -288,7 +288,7 @@ def _exported_weight(
     node.replace_all_uses_with(made)
     layer = _named(f"{layer_of(user) or user.name} ", taken).replace(" ", "")
     saved = floats[stored].nbytes - rounded.numel()
-    site = Site(layer, Part.WEIGHT, rounded.numel(), saved, keepable="#" not in layer)
+    site = Site(layer, SitePart.WEIGHT, rounded.numel(), saved, keepable="#" not in layer)
     return Switch(site, name, switch.turn)
 
 
@@ -311,7 +311,7 @@ def _exported_output(
     layer = layer_of(source) or source.name
     layer = f"input {source.target}" if source.op == "placeholder" else layer
     # what is quantized is the input of those that read it: they are left in float, not this one
-    return Switch(Site(_named(layer, taken), Part.OUTPUT, keepable=False), name, switch.turn)
+    return Switch(Site(_named(layer, taken), SitePart.OUTPUT, keepable=False), name, switch.turn)
 
 
 def _float_weights(

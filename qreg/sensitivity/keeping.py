@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from torch import fx
 
-from qreg.sensitivity.records import Part
+from qreg.sensitivity.records import SitePart
 from qreg.sensitivity.switches import Simulation, Switch, WeightSwitch
 
 
@@ -22,7 +22,9 @@ def keepable_layers(simulation: Simulation) -> tuple[str, ...]:
 
 def readers(simulation: Simulation) -> dict[int, frozenset[str] | None]:
     """For each activation's switch, the layers that read it; None where it is not known."""
-    activations = [n for n, one in enumerate(simulation.switches) if one.site.part is Part.OUTPUT]
+    activations = [
+        n for n, one in enumerate(simulation.switches) if one.site.part is SitePart.OUTPUT
+    ]
     if simulation.traced is None:
         return dict.fromkeys(activations)
     layers = dict(_layers(simulation.traced, simulation.switches))
@@ -70,7 +72,7 @@ def quantized_sites(
     on = set()
     for number, switch in enumerate(simulation.switches):
         site = switch.site
-        if site.part is Part.OUTPUT:
+        if site.part is SitePart.OUTPUT:
             by = read[number]
             written = not switch.kernel or site.layer in kept
             if by is None or not (written and by <= kept) or not kept:

@@ -13,8 +13,7 @@ import torch
 from qreg.data import Dataset, Samples
 from qreg.data.samples import Batch
 from qreg.errors import QregError, UnavailableError
-from qreg.measure.observation import Observation, Observer
-from qreg.measure.observation import Part as ObservedPart
+from qreg.measure.observation import Observation, ObservedPart, Observer
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import CaseSetup, Subject, case_setup, prepare
 from qreg.quantization.engines import use_engine

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from qreg.errors import UnavailableError
-from qreg.sensitivity.records import Part, Recovery, Sensitivity
+from qreg.sensitivity.records import Recovery, Sensitivity, SitePart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def sensitivity_png(result: Sensitivity) -> bytes:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     scale = 100 if result.unit == "%" else 1
     rows = range(len(effects))
-    colours = ["C1" if effect.site.part is Part.WEIGHT else "C0" for effect in effects]
+    colours = ["C1" if effect.site.part is SitePart.WEIGHT else "C0" for effect in effects]
     for row, effect, colour in zip(rows, effects, colours, strict=True):
         if effect.only is not None:
             change = effect.only.score

@@ -15,7 +15,7 @@ from qreg.records.method import Form
 from qreg.records.verdict import ScoreChange
 
 
-class Part(Enum):
+class SitePart(Enum):
     """What of a layer is quantized."""
 
     WEIGHT = "weight"
@@ -35,7 +35,7 @@ class Site:
     """
 
     layer: str
-    part: Part
+    part: SitePart
     elements: int = 0
     saved_bytes: int = 0
     keepable: bool = True

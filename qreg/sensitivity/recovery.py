@@ -35,7 +35,7 @@ from qreg.records.score import Score
 from qreg.sensitivity.keeping import keepable_layers, quantized_sites, readers
 from qreg.sensitivity.measuring import Prepared, Sites, SiteScores, as_score, built, interleaved
 from qreg.sensitivity.measuring import prepared as prepare_case
-from qreg.sensitivity.records import FrontPoint, OtherForm, Part, Recovery, Verified
+from qreg.sensitivity.records import FrontPoint, OtherForm, Recovery, SitePart, Verified
 from qreg.sensitivity.rule import Summarize, shortest, verified, worth_showing
 from qreg.tasks import whole_set_summary
 
@@ -239,7 +239,7 @@ def _needed(
 ) -> Sequence[str]:
     """The layers to leave in float so that a site is; none where that is impossible."""
     switch = ready.simulation.switches[number]
-    if switch.site.part is not Part.OUTPUT:
+    if switch.site.part is not SitePart.OUTPUT:
         return [switch.site.layer] if switch.site.layer in keepable else []
     by = read[number]
     if by is None:
@@ -334,7 +334,7 @@ def _front(
     weights = {
         switch.site.layer: switch.site.saved_bytes
         for switch in found.simulation.switches
-        if switch.site.part is Part.WEIGHT
+        if switch.site.part is SitePart.WEIGHT
     }
     whole = model_size(found.subject.source).file_bytes
     points = [FrontPoint("everything", (), 0.0, whole, plain, False)]

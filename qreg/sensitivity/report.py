@@ -14,11 +14,11 @@ from qreg.report.json_text import enveloped
 from qreg.report.score import number
 from qreg.sensitivity.records import (
     FrontPoint,
-    Part,
     Recovery,
     ScoreEffect,
     Sensitivity,
     SiteEffect,
+    SitePart,
     Verified,
 )
 
@@ -91,7 +91,7 @@ def _shown(result: Sensitivity, *, everything: bool) -> tuple[SiteEffect, ...]:
 
 def _row(effect: SiteEffect, unit: str) -> tuple[str, ...]:
     site = effect.site
-    saved = f"{site.saved_bytes / MB:.3f}" if site.part is Part.WEIGHT else ""
+    saved = f"{site.saved_bytes / MB:.3f}" if site.part is SitePart.WEIGHT else ""
     return (
         f"{'=' if effect.tied else ''}{effect.rank or '-'}{'*' if effect.significant else ' '}",
         str(site),

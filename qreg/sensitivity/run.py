@@ -19,7 +19,7 @@ from qreg.records.case import Case
 from qreg.records.numerics import EQUAL_DB
 from qreg.sensitivity.measuring import Prepared, Sites, SiteScores, interleaved
 from qreg.sensitivity.measuring import prepared as prepare_case
-from qreg.sensitivity.records import Fidelity, Part, Sensitivity, Site, SiteEffect
+from qreg.sensitivity.records import Fidelity, Sensitivity, Site, SiteEffect, SitePart
 from qreg.sensitivity.rule import (
     LEVEL,
     noise_shares,
@@ -251,7 +251,7 @@ def _effects(
                 noise=shares[screened.index(site)],
                 only=only.get(site),
                 but=but.get(site),
-                saved_ms=saved.get(place.layer) if place.part is Part.WEIGHT else None,
+                saved_ms=saved.get(place.layer) if place.part is SitePart.WEIGHT else None,
             )
         )
     rest = [n for n in range(ready.sites) if n not in measured.errors]

@@ -147,7 +147,7 @@ def on_parameters(module: nn.Module, rounded: dict[str, torch.Tensor]) -> Callab
     return turn
 
 
-class _Tracer(fx.Tracer):
+class _SwitchTracer(fx.Tracer):
     """Records the modules of switches as single calls, whatever is in them."""
 
     def __init__(self, whole: Sequence[str]) -> None:
@@ -163,7 +163,7 @@ class _Tracer(fx.Tracer):
 def traced(model: nn.Module, targets: Sequence[str]) -> fx.GraphModule | None:
     """The model as a graph that runs the same modules; None where it cannot be traced."""
     try:
-        graph = _Tracer(targets).trace(model)
+        graph = _SwitchTracer(targets).trace(model)
         return fx.GraphModule(model, graph)
     except Exception:  # whatever the model's own code raises for proxies
         return None

@@ -13,7 +13,7 @@ from qreg.data.inputs import Inputs, call
 from qreg.metrics.graphs import exported_graph
 from qreg.quantization.engines import use_engine
 from qreg.sensitivity.measuring import Prepared
-from qreg.sensitivity.records import Part
+from qreg.sensitivity.records import SitePart
 
 # Interleaved rounds, after untimed ones.
 _ROUNDS, _WARM_UP = 9, 2
@@ -29,7 +29,7 @@ def saved_milliseconds(ready: Prepared) -> dict[str, float]:
     if exported_graph(ready.subject.model):
         return {}
     sites = (switch.site for switch in ready.simulation.switches)
-    names = [site.layer for site in sites if site.part is Part.WEIGHT]
+    names = [site.layer for site in sites if site.part is SitePart.WEIGHT]
     ready.simulation.set(())
     models = (ready.simulation.model, ready.subject.model)
     one = ready.test.first(1).inputs

@@ -17,7 +17,7 @@ from qreg.data import CLASSIFICATION, Batch, Dataset, Samples, inputs
 from qreg.errors import QregError
 from qreg.measure.observation import Observer, class_labels
 from qreg.measure.options import Options
-from qreg.models import build_model, check_output, is_shipped
+from qreg.models import build_model, check_logits, is_shipped
 from qreg.models.contract import takes
 from qreg.models.weights import laid_out
 from qreg.quantization import Context, get_method
@@ -125,7 +125,7 @@ def rehearse(
         with torch.random.fork_rng(devices=()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             outputs = inputs.call(copied.train(), first.inputs)
-            check_output(recipe.model, outputs, batch=len(first), classes=classes, task=recipe.task)
+            check_logits(recipe.model, outputs, batch=len(first), classes=classes, task=recipe.task)
             _check_targets(first, recipe)
             loss_of(recipe)(outputs, first.targets).backward()
             copied.apply(ao.disable_observer)

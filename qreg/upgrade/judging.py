@@ -14,7 +14,7 @@ from qreg.records.case import Case
 from qreg.records.verdict import Verdict
 from qreg.stats.holm import family_alpha
 from qreg.upgrade.case_files import CaseFiles
-from qreg.upgrade.compare.case import judge_case, unexplained_images
+from qreg.upgrade.compare.case import compare_case, unexplained_images
 from qreg.upgrade.compare.pair import CasePair
 from qreg.upgrade.reading import read_cross_run, read_inspection, read_side_result
 from qreg.upgrade.records import WORKS, Answer, CaseUpgrade
@@ -56,7 +56,7 @@ def with_inspections(pairs: Sequence[CasePair], folders: Sequence[Path]) -> tupl
 def judge_pairs(pairs: Sequence[CasePair], family: int = 0) -> tuple[CaseUpgrade, ...]:
     """Judge all cases as one run of the gate, or as a part of one of `family` cases."""
     alpha = family_alpha(family or len(pairs))
-    return tuple(judge_case(pair, _verdict(pair, alpha)) for pair in pairs)
+    return tuple(compare_case(pair, _verdict(pair, alpha)) for pair in pairs)
 
 
 def _verdict(pair: CasePair, alpha: float) -> Verdict | None:

@@ -22,7 +22,7 @@ from qreg.quantization.engines import default_engine
 from qreg.quantization.keeping import keeping_name
 from qreg.records.case import Case
 from qreg.sensitivity.measuring import prepared
-from qreg.sensitivity.records import Part
+from qreg.sensitivity.records import SitePart
 from qreg.sensitivity.recovery import recover
 from qreg.sensitivity.run import Extent, measure_sensitivity
 
@@ -41,7 +41,7 @@ def main() -> None:
     options.apply_threads()
     case = Case(args.dataset, args.model, "static", default_engine())
     sites = [switch.site for switch in prepared(case, options).simulation.switches]
-    layers = [site.layer for site in sites if site.part is Part.WEIGHT]
+    layers = [site.layer for site in sites if site.part is SitePart.WEIGHT]
     chosen = layers[:: max(1, len(layers) // args.bare)][: args.bare]
     bare = [_timed(lambda layer=layer: _bare(case, layer, options)) for layer in chosen]
     for name, extent in (("as it is", Extent()), ("--all", Extent(everything=True))):

@@ -68,7 +68,7 @@ def test_the_schemas_version_is_the_codes() -> None:
 BASELINES = (ROOT / "docs" / "reference" / "baselines.md").read_text()
 STORED = (
     schema.File,
-    schema.Entry,
+    schema.StoredBaseline,
     schema.CorrectEntry,
     schema.ScoreEntry,
     schema.SizeEntry,
@@ -191,7 +191,7 @@ def test_every_key_of_an_upgrade_is_described(record: type) -> None:
         matrices.PairRecord,
         matrices.Appearance,
         matrices.Change,
-        matrices.Trial,
+        matrices.BisectionTrial,
     ],
     ids=lambda record: record.__name__,
 )

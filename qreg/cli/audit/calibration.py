@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import (
-    add_case_options,
     add_data_options,
+    add_method_options,
     add_ray_option,
     add_thread_option,
     check_model_and_methods,
@@ -50,7 +50,7 @@ def add_parser(audits: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_options(parser)
-    add_case_options(parser)
+    add_method_options(parser)
     parser.add_argument(
         "--draws",
         type=_draws,

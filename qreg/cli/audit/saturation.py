@@ -6,8 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from qreg.cli.options import (
-    add_case_options,
     add_data_options,
+    add_method_options,
     add_thread_option,
     check_model_and_methods,
     options_of,
@@ -45,7 +45,7 @@ def add_parser(audits: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_options(saturation)
-    add_case_options(saturation)
+    add_method_options(saturation)
     saturation.add_argument(
         "--images",
         "--limit",

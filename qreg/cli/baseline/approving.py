@@ -16,7 +16,7 @@ from qreg.errors import QregError
 from qreg.files import check_output, shipped_folder
 from qreg.processes.stopping import INTERRUPTED, asked_to_stop
 from qreg.progress import Progress, no_progress
-from qreg.selection import brought_weights, project_settings
+from qreg.selection import models_with_weights, project_settings
 from qreg.settings import find_settings
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _say_whose_weights(args: argparse.Namespace, request: ApprovalRequest) -> No
         return
     settings, file = request.proposals.settings, args.weights_file.absolute()
     own = {one.name: one.weights and one.weights.absolute() for one in settings.definitions}
-    named = [model for model, _ in brought_weights() if own.get(model) != file]
+    named = [model for model, _ in models_with_weights() if own.get(model) != file]
     for model in named:
         say(
             f"{model}: measured with {args.weights_file}, which the gate does not know of\n"

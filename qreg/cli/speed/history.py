@@ -12,7 +12,7 @@ from qreg.cli.speed.options import add_measuring, add_pairs, add_selection, chec
 from qreg.cli.terminal import say
 from qreg.errors import QregError
 from qreg.names import output_file, positive
-from qreg.selection import brought_weights, matches, may_run, project_settings
+from qreg.selection import matches, may_run, models_with_weights, project_settings
 
 if TYPE_CHECKING:
     from qreg.measure.options import Options
@@ -170,7 +170,7 @@ def _of_entry(args: argparse.Namespace, entry: HistoryEntry) -> Options:
         checkpoints=args.checkpoints,
         threads=entry.environment.threads,
         batch=entry.batch or 1,
-        weight_files=brought_weights(),
+        weight_files=models_with_weights(),
     )
 
 

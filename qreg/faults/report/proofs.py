@@ -43,7 +43,7 @@ def planted_notes(sites: Sequence[PlantedSite]) -> Iterator[str]:
         )
 
 
-def budget_table(rows: Sequence[BudgetRates]) -> Table:
+def budget_rates_table(rows: Sequence[BudgetRates]) -> Table:
     """A row for each distance of the true drop from the budget."""
     title = "Budgets where the true drop is known"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
@@ -61,7 +61,7 @@ def budget_table(rows: Sequence[BudgetRates]) -> Table:
     return table
 
 
-def budget_notes(rows: Sequence[BudgetRates]) -> Iterator[str]:
+def budget_rates_notes(rows: Sequence[BudgetRates]) -> Iterator[str]:
     """How often budgets that are missed are called KEPT, and those that are kept BROKEN."""
     if not rows:
         return

@@ -79,7 +79,7 @@ def share_table(runs: Sequence[FaultRun]) -> Table:
     return table
 
 
-def size_table(runs: Sequence[FaultRun]) -> Table:
+def fault_size_table(runs: Sequence[FaultRun]) -> Table:
     """Faults caught by the statistical tiers, by family and size."""
     title = "Caught by the statistical tiers, by size of fault"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)

@@ -31,10 +31,10 @@ def moved_rows(before: Array, after: Array) -> int:
     """Number of rows of logits that are not bit-equal; all of them where the shapes differ."""
     if before.shape != after.shape:
         return len(before)
-    return len(moved_images(before, after))
+    return len(moved_indices(before, after))
 
 
-def moved_images(before: Array, after: Array) -> Array:
+def moved_indices(before: Array, after: Array) -> Array:
     """Indices of the rows of logits (of equal shape) that are not bit-equal."""
     rows: Array = np.flatnonzero((_bits(before) != _bits(after)).any(axis=1))
     return rows

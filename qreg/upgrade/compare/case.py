@@ -9,7 +9,7 @@ import numpy as np
 
 from qreg.records.baseline import Snapshot
 from qreg.records.verdict import Verdict
-from qreg.upgrade.compare.arrays import Array, first_difference, moved_images, moved_rows
+from qreg.upgrade.compare.arrays import Array, first_difference, moved_indices, moved_rows
 from qreg.upgrade.compare.files import compare_sizes, judge_files
 from qreg.upgrade.compare.observers import difference_text, quantizing_cause, rounding_only
 from qreg.upgrade.compare.pair import CasePair
@@ -21,7 +21,7 @@ _INSPECTED_SAMPLES = 8
 _TRUE_CHANGES = (Cause.OBSERVERS, Cause.CONVERT, Cause.SERIALIZATION, Cause.FAILS)
 
 
-def judge_case(pair: CasePair, verdict: Verdict | None) -> CaseUpgrade:
+def compare_case(pair: CasePair, verdict: Verdict | None) -> CaseUpgrade:
     """Compare; `verdict` is the regression gate's, None where a side produced nothing."""
     first, second = pair.results
     if first.failure or second.failure:
@@ -89,7 +89,7 @@ def _unexplained(pair: CasePair, cell: Cell, by: int) -> tuple[int, ...]:
         return ()
     wanted, seen = _logits(pair.results[by].snapshot), pair.cross_runs[1 - by].logits["carried"]
     return tuple(
-        moved_images(wanted, seen[: len(wanted), : wanted.shape[1]])[:_INSPECTED_SAMPLES].tolist()
+        moved_indices(wanted, seen[: len(wanted), : wanted.shape[1]])[:_INSPECTED_SAMPLES].tolist()
     )
 
 

@@ -11,7 +11,7 @@ from enum import Enum
 from qreg.upgrade.records import UpgradeLevel, UpgradeReport
 
 
-class Subject(Enum):
+class ChangeSubject(Enum):
     """What a change is a change of."""
 
     CASE = "case"
@@ -28,7 +28,7 @@ class Change:
         what: a cause of a case's difference, or the kind of a change.
     """
 
-    subject: Subject
+    subject: ChangeSubject
     name: str
     what: str
 
@@ -42,7 +42,7 @@ class Change:
     @property
     def key(self) -> tuple[int, str, str]:
         """By which changes are sorted: cases first."""
-        return list(Subject).index(self.subject), self.name, self.what
+        return list(ChangeSubject).index(self.subject), self.name, self.what
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class PairRecord:
 
 
 @dataclass(frozen=True)
-class Trial:
+class BisectionTrial:
     """A release between two versions of the matrix, compared with the first of them.
 
     Attributes:
@@ -131,7 +131,7 @@ class MatrixReport:
     pairs: tuple[PairRecord, ...]
     bisected: bool
     appearances: tuple[Appearance, ...]
-    trials: tuple[Trial, ...]
+    trials: tuple[BisectionTrial, ...]
     skipped: tuple[str, ...]
     seconds: float
 

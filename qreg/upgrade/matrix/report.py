@@ -14,11 +14,11 @@ from qreg.report.json_text import enveloped
 from qreg.report.simple_page import Details, PageTable, Row, simple_page
 from qreg.upgrade.matrix.records import (
     Appearance,
+    BisectionTrial,
     Change,
+    ChangeSubject,
     MatrixReport,
     PairRecord,
-    Subject,
-    Trial,
 )
 from qreg.upgrade.records import CaseUpgrade, ChangeKind, UpgradeLevel
 from qreg.upgrade.releases import is_version, short_side
@@ -36,7 +36,7 @@ LEGEND = (
 )
 _LONGEST = 72
 # Stands for all changes that appear at one place.
-_ANY = Change(Subject.CASE, "*", "*")
+_ANY = Change(ChangeSubject.CASE, "*", "*")
 
 
 def labels(report: MatrixReport) -> dict[str, str]:
@@ -114,7 +114,7 @@ def rows(report: MatrixReport) -> tuple[Row, ...]:
     others = dict.fromkeys(
         (one.change.subject, one.change.name)
         for one in sorted(report.appearances, key=lambda one: one.change.key)
-        if one.change.subject is not Subject.CASE
+        if one.change.subject is not ChangeSubject.CASE
     )
     return (
         *(_case_row(report, name, names, short=len(where) == 1) for name in cases),
@@ -123,7 +123,7 @@ def rows(report: MatrixReport) -> tuple[Row, ...]:
 
 
 def _case_row(report: MatrixReport, name: str, names: dict[str, str], *, short: bool) -> Row:
-    here = [one for one in report.appearances if _is(one.change, Subject.CASE, name)]
+    here = [one for one in report.appearances if _is(one.change, ChangeSubject.CASE, name)]
     cells, worst = [], UpgradeLevel.SAFE
     for number, pair in enumerate(report.pairs):
         case = _case(pair, name)
@@ -137,7 +137,9 @@ def _case_row(report: MatrixReport, name: str, names: dict[str, str], *, short: 
     return Row((shown, _first(here, names), *cells), TONES[worst] if here else "")
 
 
-def _change_row(report: MatrixReport, subject: Subject, name: str, names: dict[str, str]) -> Row:
+def _change_row(
+    report: MatrixReport, subject: ChangeSubject, name: str, names: dict[str, str]
+) -> Row:
     here = [one for one in report.appearances if _is(one.change, subject, name)]
     cells = [
         "\n".join(_what(one, pair, names) for one in here if one.pair == number)
@@ -151,7 +153,7 @@ def _case(pair: PairRecord, name: str) -> CaseUpgrade | None:
     return next((one for one in cases if str(one.case) == name), None)
 
 
-def _is(change: Change, subject: Subject, name: str) -> bool:
+def _is(change: Change, subject: ChangeSubject, name: str) -> bool:
     return (change.subject, change.name) == (subject, name)
 
 
@@ -163,7 +165,7 @@ def _what(one: Appearance, pair: PairRecord, names: dict[str, str]) -> str:
 
 def _word(change: Change) -> str:
     """What changed, as in the report of a pair."""
-    if change.subject is Subject.PROPERTY:
+    if change.subject is ChangeSubject.PROPERTY:
         return PROPERTY_WORDS.get(ChangeKind(change.what), change.what)
     return change.what
 
@@ -222,7 +224,7 @@ def _comparison_lines(report: MatrixReport) -> Iterator[str]:
             yield f"{names[pair.baseline]} -> {names[one.release]}: {_trial(one)}"
 
 
-def _trial(one: Trial) -> str:
+def _trial(one: BisectionTrial) -> str:
     if one.level is None:
         return f"not compared: {one.failed}"
     return f"{one.level.value}, {one.seconds:.0f} s"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from qreg.upgrade.matrix.records import Change, Subject
+from qreg.upgrade.matrix.records import Change, ChangeSubject
 from qreg.upgrade.records import (
     CaseUpgrade,
     Cause,
@@ -36,14 +36,14 @@ def changes_of(report: UpgradeReport) -> tuple[Change, ...]:
     found = [change for one in report.cases for change in _of_case(one)]
     there = (one for one in report.interface if one.kind is not ChangeKind.NOT_INSTALLED)
     found += [interface_change(one) for one in there]
-    found += [Change(Subject.PROPERTY, one.name, one.kind.value) for one in report.invariants]
+    found += [Change(ChangeSubject.PROPERTY, one.name, one.kind.value) for one in report.invariants]
     return tuple(sorted(set(found)))
 
 
 def interface_change(one: InterfaceChange) -> Change:
     """A change of the interface. A warning is its text: who emits it varies with the cases."""
     name = one.after if one.kind in _BY_TEXT else one.name
-    return Change(Subject.INTERFACE, name or one.name, one.kind.value)
+    return Change(ChangeSubject.INTERFACE, name or one.name, one.kind.value)
 
 
 def _of_case(one: CaseUpgrade) -> Iterable[Change]:
@@ -54,7 +54,7 @@ def _of_case(one: CaseUpgrade) -> Iterable[Change]:
     if one.verdict is not None and one.verdict.outcome.fails:
         named.append(GATE)
     for what in named or [UNEXPLAINED]:
-        yield Change(Subject.CASE, str(one.case), what)
+        yield Change(ChangeSubject.CASE, str(one.case), what)
 
 
 def has_change(change: Change, report: UpgradeReport) -> Answer:
@@ -64,7 +64,7 @@ def has_change(change: Change, report: UpgradeReport) -> Answer:
     """
     if change in changes_of(report):
         return True
-    if change.subject is Subject.CASE:
+    if change.subject is ChangeSubject.CASE:
         case = next((one for one in report.cases if str(one.case) == change.name), None)
         if case is None or case.level is None or Cause.FAILS in case.causes:
             return None

@@ -12,7 +12,7 @@ from qreg.processes.sides import open_side
 from qreg.speed.records import SideRecord
 from qreg.upgrade.check import check_upgrade
 from qreg.upgrade.index import between, releases
-from qreg.upgrade.matrix.records import Appearance, Change, MatrixReport, PairRecord, Trial
+from qreg.upgrade.matrix.records import Appearance, BisectionTrial, Change, MatrixReport, PairRecord
 from qreg.upgrade.matrix.rule import Answer, bracket, changes_of, has_change, next_positions
 from qreg.upgrade.records import UpgradeReport
 from qreg.upgrade.releases import OVERLAYS, is_version, overlay_packages, short_side
@@ -103,7 +103,7 @@ def check_entries(request: MatrixRequest) -> None:
 
 
 @dataclass
-class _Pair:
+class _PairProgress:
     """A pair while it is worked on."""
 
     sides: Sides
@@ -111,7 +111,7 @@ class _Pair:
     changes: tuple[Change, ...] = ()
     between: tuple[str, ...] = ()
     started: set[int] = field(default_factory=set)
-    trials: dict[int, Trial] = field(default_factory=dict)
+    trials: dict[int, BisectionTrial] = field(default_factory=dict)
     answers: dict[Change, dict[int, Answer]] = field(default_factory=dict)
 
     def wanted(self) -> tuple[int, ...]:
@@ -143,7 +143,9 @@ def compare_matrix(request: MatrixRequest, comparer: Comparer) -> MatrixReport:
     """
     start = time.monotonic()
     index = _index(request)
-    pairs = [_Pair(sides) for sides in zip(request.versions, request.versions[1:], strict=False)]
+    pairs = [
+        _PairProgress(sides) for sides in zip(request.versions, request.versions[1:], strict=False)
+    ]
     skipped: dict[str, None] = {}
     places = {pair.sides: (number, -1) for number, pair in enumerate(pairs)}
     comparer.add([_between(request, pair.sides) for pair in pairs])
@@ -173,7 +175,7 @@ def compare_matrix(request: MatrixRequest, comparer: Comparer) -> MatrixReport:
     )
 
 
-def _take_pair(pair: _Pair, report: UpgradeReport | QregError) -> None:
+def _take_pair(pair: _PairProgress, report: UpgradeReport | QregError) -> None:
     if isinstance(report, QregError):
         pair.record = PairRecord(*pair.sides, None, _reason(report))
         return
@@ -182,14 +184,16 @@ def _take_pair(pair: _Pair, report: UpgradeReport | QregError) -> None:
     pair.answers = {change: {} for change in pair.changes}
 
 
-def _take_trial(pair: _Pair, number: int, position: int, report: UpgradeReport | QregError) -> None:
+def _take_trial(
+    pair: _PairProgress, number: int, position: int, report: UpgradeReport | QregError
+) -> None:
     release = pair.between[position - 1]
     if isinstance(report, QregError):
-        pair.trials[position] = Trial(number, release, None, _reason(report))
+        pair.trials[position] = BisectionTrial(number, release, None, _reason(report))
         for answers in pair.answers.values():
             answers[position] = None
         return
-    pair.trials[position] = Trial(number, release, report.level, seconds=report.seconds)
+    pair.trials[position] = BisectionTrial(number, release, report.level, seconds=report.seconds)
     for change, answers in pair.answers.items():
         answers[position] = has_change(change, report)
 
@@ -227,7 +231,7 @@ def _package(side: str) -> str:
 
 
 def _releases(
-    pair: _Pair, request: MatrixRequest, index: Mapping[str, tuple[str, ...]]
+    pair: _PairProgress, request: MatrixRequest, index: Mapping[str, tuple[str, ...]]
 ) -> tuple[tuple[str, ...], list[str]]:
     """What to try between the sides of a pair, as sides; or why nothing can be."""
     others = tuple(one for one in request.releases if not is_version(one))

@@ -8,8 +8,8 @@ from qreg.check.records import Attempt, AttemptOutcome, ObservedModel, Remark, R
 from qreg.check.rule import (
     above_chance,
     contract_remarks,
-    joined,
     listed,
+    mixed_scales,
     untried,
     with_what_works,
 )
@@ -93,13 +93,13 @@ def test_chance(correct: int, total: int, chance: int, above: bool) -> None:
 
 
 def test_scales_that_meet() -> None:
-    assert joined("+", [0.1, 0.2], where="a", own=True) is None
-    assert joined("cat", [0.1, 0.1], where="a", own=False) is None
-    assert joined("cat", [0.1, 0.1004], where="a", own=False) is None
-    wide = joined("+", [0.1, 1.0], where="a", own=True)
+    assert mixed_scales("+", [0.1, 0.2], where="a", own=True) is None
+    assert mixed_scales("cat", [0.1, 0.1], where="a", own=False) is None
+    assert mixed_scales("cat", [0.1, 0.1004], where="a", own=False) is None
+    wide = mixed_scales("+", [0.1, 1.0], where="a", own=True)
     assert wide is not None
     assert (wide.level, wide.where) == (RemarkLevel.NOTE, "a")
-    first = joined("cat", [0.1, 0.2], where="a", own=False)
+    first = mixed_scales("cat", [0.1, 0.2], where="a", own=False)
     assert first is not None
     assert (first.level, "2.0 times" in first.text) == (RemarkLevel.WARNING, True)
 

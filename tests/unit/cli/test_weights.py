@@ -13,7 +13,7 @@ from qreg.cli import build_parser, main
 from qreg.models import build_model
 from qreg.quantization.engines import default_engine
 from qreg.records.case import Case
-from qreg.selection import brought_weights
+from qreg.selection import models_with_weights
 
 TABLE = """
 [tool.qreg]
@@ -85,7 +85,7 @@ def test_of_one_model_at_a_time(
     assert "--weights-file with 2 models" in capsys.readouterr().err
     assert main([*asked, file.name, "--model", "simple_cnn"]) == 2
     assert "--checkpoints DIR" in capsys.readouterr().err
-    assert brought_weights() == ()
+    assert models_with_weights() == ()
 
 
 def test_fresh_processes_have_them_too(project: Path, nets: str, file: Path) -> None:
@@ -100,7 +100,7 @@ def test_fresh_processes_have_them_too(project: Path, nets: str, file: Path) -> 
     own = getattr(model, "model", model).state_dict()
     assert all(torch.equal(own[name], tensor) for name, tensor in load_file(file).items())
     job_options({"options": Options().plain()})
-    assert brought_weights() == ()
+    assert models_with_weights() == ()
 
 
 def _commands(parser: argparse.ArgumentParser, name: str = "") -> dict[str, set[str]]:

@@ -12,7 +12,12 @@ from qreg.cli import main
 from qreg.errors import UnknownNameError
 from qreg.faults import PROOFS, budget_rates, chosen_proofs, get_faults
 from qreg.faults.budget_rates import simulated_scores, simulated_shares
-from qreg.faults.report.proofs import budget_notes, budget_table, planted_notes, planted_table
+from qreg.faults.report.proofs import (
+    budget_rates_notes,
+    budget_rates_table,
+    planted_notes,
+    planted_table,
+)
 from qreg.faults.results import BudgetRates, PlantedSite, Proof
 from qreg.records.budget import Limits
 from qreg.records.case import Case
@@ -43,8 +48,8 @@ def test_a_rate_of_wrong_answers_is_compared_with_the_stated_one(
     row = _row(kept, broken, miss)
     assert row.holds is holds
     assert Proof((), (), budgets=(row,)).holds is holds
-    assert ("none" in list(budget_notes([row]))[-1]) is holds
-    assert budget_table([row]).row_count == 1
+    assert ("none" in list(budget_rates_notes([row]))[-1]) is holds
+    assert budget_rates_table([row]).row_count == 1
 
 
 def test_the_rule_keeps_its_rates_and_a_lenient_one_is_caught(

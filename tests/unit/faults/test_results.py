@@ -10,7 +10,7 @@ from rich.console import Console
 from qreg.faults.noise import EnvironmentNoise
 from qreg.faults.report.clean_runs import clean_notes, clean_table
 from qreg.faults.report.proof_json import proof_text
-from qreg.faults.report.tables import fault_notes, fault_table, share_table, size_table
+from qreg.faults.report.tables import fault_notes, fault_size_table, fault_table, share_table
 from qreg.faults.results import CleanRun, FaultRun, LeftOut, ObservedCase, Proof, TierVerdict
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
@@ -86,7 +86,7 @@ def test_equivalent_faults_are_not_counted() -> None:
     shown = _text(share_table((CAUGHT, MISSED, UNCHANGED, CRASHED)))
     assert "same environment 2 3 66.7% 9.4%..99.2% 2" in shown
     assert "other float arithmetic 1 3 33.3%" in shown
-    assert "scale x1.01 2 of 3" in _text(size_table((CAUGHT, MISSED, UNCHANGED, CRASHED)))
+    assert "scale x1.01 2 of 3" in _text(fault_size_table((CAUGHT, MISSED, UNCHANGED, CRASHED)))
 
 
 def test_notes_name_what_was_missed_and_what_is_equivalent() -> None:

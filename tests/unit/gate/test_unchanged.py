@@ -14,7 +14,7 @@ from qreg.faults import get_faults
 from qreg.faults.fault import Target
 from qreg.gate.pool import JudgeRequest
 from qreg.gate.unchanged import (
-    Entry,
+    CachedCase,
     Opened,
     Unchanged,
     UnknownError,
@@ -90,7 +90,7 @@ def test_no_planted_fault_has_the_key_of_the_clean_case(unchanged: Unchanged, me
 
 def test_a_damaged_entry_and_one_of_others_is_none(tmp_path: Path) -> None:
     path = tmp_path / "entry.json"
-    entry = Entry(1, "key", {}, {}, PASSED)
+    entry = CachedCase(1, "key", {}, {}, PASSED)
     write_entry(path, entry)
     assert read_entry(path) == entry
     content = json.loads(path.read_text())

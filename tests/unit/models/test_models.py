@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from qreg.errors import ContractError, UnknownNameError
-from qreg.models import MODELS, build_model, check_output
+from qreg.models import MODELS, build_model, check_logits
 
 PARAMETERS = {
     "simple_cnn": 651_978,
@@ -26,7 +26,7 @@ def test_parameters(name: str) -> None:
 def test_images_become_logits(name: str, batch: int) -> None:
     model = build_model(name)
     assert not model.training
-    check_output(name, model(torch.zeros(batch, 3, 32, 32)), batch=batch, classes=10)
+    check_logits(name, model(torch.zeros(batch, 3, 32, 32)), batch=batch, classes=10)
 
 
 def test_the_seed_draws_the_weights() -> None:
@@ -127,4 +127,4 @@ def test_a_factorys_own_errors_are_not_renamed() -> None:
 )
 def test_what_is_not_logits_is_refused(output: object) -> None:
     with pytest.raises(ContractError, match="for 2 samples"):
-        check_output("mine", output, batch=2, classes=10)
+        check_logits("mine", output, batch=2, classes=10)

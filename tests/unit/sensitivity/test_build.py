@@ -24,7 +24,7 @@ from qreg.records.method import Need
 from qreg.records.weights import Weights, WeightsSource
 from qreg.sensitivity.build import simulation
 from qreg.sensitivity.measuring import Prepared, prepared
-from qreg.sensitivity.records import Part
+from qreg.sensitivity.records import SitePart
 from qreg.sensitivity.sharing import SharedRuns
 
 _FAST = ("static", "dynamic")
@@ -89,7 +89,7 @@ def test_sites_are_the_weights_and_activations_in_order() -> None:
     sites = [switch.site for switch in found.simulation.switches]
     assert str(sites[0]) == "quant output"
     assert [str(one) for one in sites[1:3]] == ["conv1 weight", "conv1 output"]
-    weights = [one for one in sites if one.part is Part.WEIGHT]
+    weights = [one for one in sites if one.part is SitePart.WEIGHT]
     assert [one.layer for one in weights] == ["conv1", "conv2", "conv3", "fc1", "fc2", "fc3"]
     assert weights[0].saved_bytes == 3 * weights[0].elements == 3 * 32 * 3 * 9
 

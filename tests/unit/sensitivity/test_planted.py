@@ -10,7 +10,7 @@ from qreg.quantization import METHODS
 from qreg.quantization.engines import default_engine
 from qreg.quantization.static import STATIC
 from qreg.records.case import Case
-from qreg.sensitivity.records import Part, Site
+from qreg.sensitivity.records import Site, SitePart
 from qreg.sensitivity.run import measure_sensitivity
 
 _LAYERS = ("conv1", "conv2", "conv3", "fc1", "fc2", "fc3")
@@ -28,7 +28,7 @@ _FAST = ("conv2 weight",)
 def test_a_bad_site_ranks_first(site: str) -> None:
     layer, part = site.split()
     case = Case("shapes10", "simple_cnn", "planted", default_engine())
-    with METHODS.meaning({"planted": damaged_method(STATIC, Site(layer, Part(part)))}):
+    with METHODS.meaning({"planted": damaged_method(STATIC, Site(layer, SitePart(part)))}):
         found = measure_sensitivity(case, Options(limit=200, calibration=32))
     first, second = found.effects[:2]
     assert str(first.site) == site

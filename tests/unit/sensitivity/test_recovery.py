@@ -22,7 +22,7 @@ from qreg.records.case import Case
 from qreg.records.method import Form
 from qreg.sensitivity.keeping import keepable_layers, quantized_sites, readers
 from qreg.sensitivity.measuring import prepared
-from qreg.sensitivity.records import Part, Recovery
+from qreg.sensitivity.records import Recovery, SitePart
 from qreg.sensitivity.recovery import recover
 from qreg.sensitivity.report import other_form_line, recovery_lines
 from qreg.sensitivity.run import Extent, measure_sensitivity
@@ -206,4 +206,4 @@ def test_a_time_limit_says_what_was_not_measured() -> None:
     assert "of 1200 samples were measured" in found.stopped
     assert found.measured == 100
     assert sum(effect.rank == 0 for effect in found.effects) == 8
-    assert any(effect.site.part is Part.WEIGHT for effect in found.effects)
+    assert any(effect.site.part is SitePart.WEIGHT for effect in found.effects)

@@ -10,7 +10,7 @@ import pytest
 from qreg.records.baseline import Snapshot
 from qreg.records.verdict import Check, Finding, Outcome, Verdict
 from qreg.upgrade.compare.arrays import first_difference, moved_rows
-from qreg.upgrade.compare.case import judge_case
+from qreg.upgrade.compare.case import compare_case
 from qreg.upgrade.compare.pair import CasePair, CrossRun, SideResult
 from qreg.upgrade.records import CaseUpgrade, Cause, FileOutcome, UpgradeLevel
 from tests.unit.upgrade.compare.upgrade_pair import (
@@ -31,7 +31,7 @@ OTHER_SCALE = moved(STATE, ("conv1", "scale"), 0.01)
 
 
 def _judged(of: CasePair, verdict: Verdict = PASS) -> CaseUpgrade:
-    return judge_case(of, verdict)
+    return compare_case(of, verdict)
 
 
 def _other_observers(number: int, **changes: object) -> tuple:
@@ -193,12 +193,12 @@ def test_what_nobody_explains_is_not_called_equal() -> None:
 
 def test_failures() -> None:
     broken = results(failure="RuntimeError: no", snapshot=None)
-    found = judge_case(pair(b=broken), None)
+    found = compare_case(pair(b=broken), None)
     assert (found.level, found.causes) == (UpgradeLevel.UNSAFE, (Cause.FAILS,))
     assert "fails under 2: RuntimeError: no" in found.findings
-    both = judge_case(pair(broken, broken), None)
+    both = compare_case(pair(broken, broken), None)
     assert (both.level, both.unavailable) == (None, "RuntimeError: no")
-    only_a = judge_case(pair(broken), None)
+    only_a = compare_case(pair(broken), None)
     assert (only_a.level, only_a.unavailable) == (None, "RuntimeError: no (works under 2)")
 
 
@@ -223,7 +223,7 @@ def _of_file(snapshot: Snapshot) -> SideResult:
 def _files(now: Snapshot, verdict: Verdict = PASS) -> CaseUpgrade:
     nothing = CrossRun({}, {}, {}, {})
     both = _of_file(SNAPSHOT), _of_file(now)
-    return judge_case(CasePair(SNAPSHOT.case, ("1", "2"), both, (nothing, nothing)), verdict)
+    return compare_case(CasePair(SNAPSHOT.case, ("1", "2"), both, (nothing, nothing)), verdict)
 
 
 def test_a_file_that_both_sides_run_alike() -> None:
@@ -246,6 +246,6 @@ def test_a_file_with_other_numbers_names_the_first_layer() -> None:
 def test_a_file_that_loads_no_longer() -> None:
     nothing = CrossRun({}, {}, {}, {})
     both = _of_file(SNAPSHOT), SideResult("net.pt2 cannot be loaded")
-    found = judge_case(CasePair(SNAPSHOT.case, ("1", "2"), both, (nothing, nothing)), None)
+    found = compare_case(CasePair(SNAPSHOT.case, ("1", "2"), both, (nothing, nothing)), None)
     assert (found.level, found.causes) == (UpgradeLevel.UNSAFE, (Cause.FAILS,))
     assert found.findings == ("fails under 2: net.pt2 cannot be loaded",)

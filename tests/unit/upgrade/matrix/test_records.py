@@ -9,22 +9,22 @@ import pytest
 
 from qreg.upgrade.matrix.records import (
     Appearance,
+    BisectionTrial,
     Change,
+    ChangeSubject,
     MatrixReport,
     PairRecord,
-    Subject,
-    Trial,
 )
 from qreg.upgrade.records import UpgradeLevel
 from tests.unit.upgrade.report.upgrade_report import REPORT
 
-KERNELS = Change(Subject.CASE, "a", "kernels")
+KERNELS = Change(ChangeSubject.CASE, "a", "kernels")
 MATRIX = MatrixReport(
     versions=("1.0", "2.0", "3.0"),
     pairs=(PairRecord("1.0", "2.0", REPORT), PairRecord("2.0", "3.0", None, "cannot be installed")),
     bisected=True,
     appearances=(Appearance(KERNELS, 0, "1.2", "1.0"),),
-    trials=(Trial(0, "1.2", UpgradeLevel.DIFFERENT),),
+    trials=(BisectionTrial(0, "1.2", UpgradeLevel.DIFFERENT),),
     skipped=(),
     seconds=3.0,
 )
@@ -36,7 +36,7 @@ MATRIX = MatrixReport(
         {"versions": ("1.0", "2.0")},
         {"versions": ("3.0", "2.0", "1.0")},
         {"trials": MATRIX.trials * 2},
-        {"trials": (Trial(2, "1.2", UpgradeLevel.SAFE),)},
+        {"trials": (BisectionTrial(2, "1.2", UpgradeLevel.SAFE),)},
         {"appearances": (Appearance(KERNELS, 2, "1.2", "1.0"),)},
     ],
 )
@@ -51,13 +51,13 @@ def test_each_part_is_one_thing_or_the_other() -> None:
     with pytest.raises(ValueError, match="a report, or why"):
         PairRecord("1.0", "2.0", REPORT, "failed")
     with pytest.raises(ValueError, match="neither"):
-        Trial(0, "1.2", None)
+        BisectionTrial(0, "1.2", None)
     with pytest.raises(ValueError, match="contradict"):
         Appearance(KERNELS, 0, "1.0", "1.0")
     with pytest.raises(ValueError, match="contradict"):
         Appearance(KERNELS, 0, "1.2", "1.0", gone=("1.2",))
     with pytest.raises(ValueError, match="without a name"):
-        Change(Subject.CASE, "", "kernels")
+        Change(ChangeSubject.CASE, "", "kernels")
 
 
 def test_the_level_is_the_worst_and_an_appearance_exact_where_nothing_is_left() -> None:

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from qreg.upgrade.matrix.records import (
     Appearance,
+    BisectionTrial,
     Change,
+    ChangeSubject,
     MatrixReport,
     PairRecord,
-    Subject,
-    Trial,
 )
 from qreg.upgrade.matrix.report import (
     closing_lines,
@@ -54,18 +54,20 @@ MATRIX = MatrixReport(
     bisected=True,
     appearances=(
         Appearance(
-            Change(Subject.CASE, str(CASE), "kernels"),
+            Change(ChangeSubject.CASE, str(CASE), "kernels"),
             0,
             "2.12.0",
             "2.10.0",
             ("2.11.0",),
             ("2.13.0",),
         ),
-        Appearance(Change(Subject.INTERFACE, WARNING.after, "deprecated"), 0, "2.14.1", "2.13.0"),
+        Appearance(
+            Change(ChangeSubject.INTERFACE, WARNING.after, "deprecated"), 0, "2.14.1", "2.13.0"
+        ),
     ),
     trials=(
-        Trial(0, "2.11.0", None, "no such wheel"),
-        Trial(0, "2.12.0", UpgradeLevel.DIFFERENT, seconds=8.0),
+        BisectionTrial(0, "2.11.0", None, "no such wheel"),
+        BisectionTrial(0, "2.12.0", UpgradeLevel.DIFFERENT, seconds=8.0),
     ),
     skipped=(),
     seconds=60.0,
@@ -84,7 +86,7 @@ def test_a_row_is_a_case_or_a_change_and_a_column_a_pair() -> None:
 
 
 def test_a_property_is_described_as_in_the_report_of_a_pair() -> None:
-    lost = Appearance(Change(Subject.PROPERTY, "clamps", "lost"), 0, "2.14.1", OLD)
+    lost = Appearance(Change(ChangeSubject.PROPERTY, "clamps", "lost"), 0, "2.14.1", OLD)
     found = rows(replace(MATRIX, appearances=(lost,)))[-1]
     assert found.cells == ("clamps", "2.14.1", "no longer holds", "", "")
 

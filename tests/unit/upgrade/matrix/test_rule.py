@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qreg.records.verdict import Outcome
-from qreg.upgrade.matrix.records import Change, Subject
+from qreg.upgrade.matrix.records import Change, ChangeSubject
 from qreg.upgrade.matrix.rule import (
     GATE,
     UNEXPLAINED,
@@ -132,22 +132,24 @@ def test_positions_are_of_releases(answers: dict[int, Answer]) -> None:
         bracket(answers, 3)
 
 
-def _named(subject: Subject, what: str, name: str = str(CASE)) -> Change:
+def _named(subject: ChangeSubject, what: str, name: str = str(CASE)) -> Change:
     return Change(subject, name, what)
 
 
 def test_a_case_differs_by_its_causes_and_by_the_gate() -> None:
     both = case(UpgradeLevel.UNSAFE, causes=(Cause.OBSERVERS, Cause.KERNELS))
     assert changes_of(replace(REPORT, cases=(both,))) == (
-        _named(Subject.CASE, "kernels"),
-        _named(Subject.CASE, "observers"),
+        _named(ChangeSubject.CASE, "kernels"),
+        _named(ChangeSubject.CASE, "observers"),
     )
     assert both.verdict is not None
     failing = replace(both.verdict, outcome=Outcome.REGRESSED)
     gate = case(UpgradeLevel.UNSAFE, verdict=failing)
-    assert changes_of(replace(REPORT, cases=(gate,))) == (_named(Subject.CASE, GATE),)
+    assert changes_of(replace(REPORT, cases=(gate,))) == (_named(ChangeSubject.CASE, GATE),)
     unexplained = case(UpgradeLevel.DIFFERENT)
-    assert changes_of(replace(REPORT, cases=(unexplained,))) == (_named(Subject.CASE, UNEXPLAINED),)
+    assert changes_of(replace(REPORT, cases=(unexplained,))) == (
+        _named(ChangeSubject.CASE, UNEXPLAINED),
+    )
     assert changes_of(replace(REPORT, cases=(case(), case(None, unavailable="no")))) == ()
 
 
@@ -157,19 +159,19 @@ def test_a_warning_is_its_text_and_a_property_its_name() -> None:
     lost = InterfaceChange(ChangeKind.LOST, "clamps", "holds", "broken")
     report = replace(REPORT, interface=(warning, removed), invariants=(lost,))
     assert changes_of(report) == (
-        _named(Subject.INTERFACE, "deprecated", "goes in 3.0"),
-        _named(Subject.INTERFACE, "removed", "torch.f"),
-        _named(Subject.PROPERTY, "lost", "clamps"),
+        _named(ChangeSubject.INTERFACE, "deprecated", "goes in 3.0"),
+        _named(ChangeSubject.INTERFACE, "removed", "torch.f"),
+        _named(ChangeSubject.PROPERTY, "lost", "clamps"),
     )
     fewer = replace(warning, name="another case")
     assert (
         has_change(
-            _named(Subject.INTERFACE, "deprecated", "goes in 3.0"),
+            _named(ChangeSubject.INTERFACE, "deprecated", "goes in 3.0"),
             replace(REPORT, interface=(fewer,)),
         )
         is True
     )
-    assert has_change(_named(Subject.INTERFACE, "removed", "torch.f"), REPORT) is False
+    assert has_change(_named(ChangeSubject.INTERFACE, "removed", "torch.f"), REPORT) is False
 
 
 def test_what_an_environment_lacks_is_no_release_s_doing() -> None:
@@ -178,10 +180,12 @@ def test_what_an_environment_lacks_is_no_release_s_doing() -> None:
 
 
 def test_a_case_that_fails_does_not_say_what_else_differs() -> None:
-    kernels = _named(Subject.CASE, "kernels")
+    kernels = _named(ChangeSubject.CASE, "kernels")
     assert has_change(kernels, REPORT) is False
     assert has_change(kernels, replace(REPORT, cases=())) is None
     assert has_change(kernels, replace(REPORT, cases=(case(None, unavailable="no"),))) is None
     fails = case(UpgradeLevel.UNSAFE, causes=(Cause.FAILS,), findings=("boom",))
     assert has_change(kernels, replace(REPORT, cases=(fails,))) is None
-    assert has_change(_named(Subject.CASE, "it fails"), replace(REPORT, cases=(fails,))) is True
+    assert (
+        has_change(_named(ChangeSubject.CASE, "it fails"), replace(REPORT, cases=(fails,))) is True
+    )
