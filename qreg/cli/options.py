@@ -223,20 +223,11 @@ def executor_of(
     if not args.ray:
         yield None
         return
-    from qreg.processes.cluster import RayExecutor
-    from qreg.processes.sending import sent_options, trees_of
-    from qreg.selection import gate_options, project_settings
+    from qreg.processes.cluster import project_executor
+    from qreg.selection import project_settings
 
-    settings = project_settings()
-    options = sent_options(gate_options(settings, options_of(args)))
-    trees = trees_of(settings, cases, options)
-    executor = RayExecutor(
-        args.ray,
-        trees,
-        folder=settings.root.resolve(),
-        threads=options.threads,
-        imports=imports,
-    )
+    options = options_of(args)
+    executor = project_executor(args.ray, project_settings(), cases, options, imports=imports)
     try:
         yield executor
     finally:

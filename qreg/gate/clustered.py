@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 
 from qreg.gate.pool import JudgeRequest, Pool, Status
 from qreg.gate.warm import HEAVY, optional_modules
-from qreg.processes.cluster import RayExecutor
-from qreg.processes.sending import sent_options, trees_of
+from qreg.processes.cluster import RayExecutor, project_executor
 from qreg.records.case import Case
-from qreg.selection import gate_options
 
 
 def gate_executor(request: JudgeRequest, cases: Sequence[Case], address: str) -> RayExecutor:
@@ -18,13 +16,12 @@ def gate_executor(request: JudgeRequest, cases: Sequence[Case], address: str) ->
     Raises:
         QregError: Ray is not installed, there is no cluster, or a file cannot be sent.
     """
-    options = sent_options(gate_options(request.settings, request.options))
-    trees = trees_of(request.settings, cases, options, request.baselines)
-    return RayExecutor(
+    return project_executor(
         address,
-        trees,
-        folder=request.settings.root.resolve(),
-        threads=request.options.threads,
+        request.settings,
+        cases,
+        request.options,
+        baselines=request.baselines,
         imports=_imports(cases),
     )
 

@@ -22,11 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from qreg.errors import QregError
+from qreg.measure.options import Options
 from qreg.processes import on_node
 from qreg.processes.executor import Piece, Result, run
 from qreg.processes.running import status_text
-from qreg.processes.sending import PART, Tree, folder_tree
+from qreg.processes.sending import PART, Tree, folder_tree, sent_options, trees_of
 from qreg.processes.temporary import temporary_folder
+from qreg.records.case import Case
+from qreg.selection import gate_options
+from qreg.settings import Settings
 
 #: The address for a cluster of this machine alone, that lives as long as the command.
 LOCAL = "local"
@@ -75,6 +79,31 @@ class Counts:
     nodes: int = 0
     sent: dict[str, int] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
+
+
+def project_executor(
+    address: str,
+    settings: Settings,
+    cases: Sequence[Case],
+    options: Options,
+    *,
+    baselines: Path | None = None,
+    imports: Sequence[str] = (),
+) -> RayExecutor:
+    """A cluster whose machines are sent what measuring these cases of a project needs.
+
+    Args:
+        address: of the cluster, "auto" or `LOCAL`.
+        baselines: the folder of those that the cases are judged by; None: they are not judged.
+        imports: modules that a machine imports once for all its pieces.
+
+    Raises:
+        QregError: Ray is not installed, there is no cluster, or a file cannot be sent.
+    """
+    sent = sent_options(gate_options(settings, options))
+    trees = trees_of(settings, cases, sent, baselines)
+    root = settings.root.resolve()
+    return RayExecutor(address, trees, folder=root, threads=sent.threads, imports=imports)
 
 
 class RayExecutor:

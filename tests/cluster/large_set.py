@@ -56,10 +56,9 @@ def main() -> None:
 def compare(args: argparse.Namespace, project: Path, stack: ExitStack) -> None:
     from qreg.measure.options import Options
     from qreg.measure.sharded import Sharded, observe_in_shards
-    from qreg.processes.cluster import RayExecutor
+    from qreg.processes.cluster import project_executor
     from qreg.processes.executor import Executor
     from qreg.processes.local import LocalExecutor
-    from qreg.processes.sending import sent_options, trees_of
     from qreg.records.case import Case
     from qreg.selection import gate_options
     from qreg.settings import read_settings
@@ -75,8 +74,7 @@ def compare(args: argparse.Namespace, project: Path, stack: ExitStack) -> None:
         cluster = stack.enter_context(nodes(project.parent))
         for _ in range(args.machines):
             cluster.add()
-        trees = trees_of(settings, [case], sent_options(options))
-        return RayExecutor(cluster.address, trees, folder=project, imports=("torch",))
+        return project_executor(cluster.address, settings, [case], options, imports=("torch",))
 
     ways: list[tuple[str, int, Callable[[], Executor]]] = [
         ("one process", 1, lambda: LocalExecutor(jobs=1)),
