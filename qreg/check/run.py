@@ -52,6 +52,8 @@ _LARGE = 100_000
 _MOST = 1 << 28
 #: How the result of a process that exceeded its time limit begins.
 _NO_RESULT = "gave no result in "
+#: What code raises that ends its program.
+_LEAVING = ("SystemExit", "KeyboardInterrupt")
 #: Labelled samples whose accuracy is compared with chance.
 _LABELLED = 256
 
@@ -313,6 +315,8 @@ def _attempt(method: str, result: dict[str, Any], ended: str) -> Attempt:
     if "method" in result:
         return of_plain(result)
     reason, remedy = result.get("raised", ""), "PyTorch's own fault, by all signs: report it there"
+    if reason.startswith(_LEAVING):
+        remedy = "the model's own code must raise what is wrong, and not end the program"
     if "died" in result:
         reason = f"PyTorch's process {result['died']}"
         if ended:

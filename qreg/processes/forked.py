@@ -199,7 +199,8 @@ def _attempt(work: Work) -> dict[str, Any]:
     try:
         return work()
     except BaseException as error:  # a model may say sys.exit(): that ends its own piece only
-        text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        said = str(error).strip().partition("\n")[0]
+        text = f"{type(error).__name__}{f': {said}' if said else ''}"
         return {"raised": text, "details": traceback.format_exc()}
 
 

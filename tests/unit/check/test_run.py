@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from qreg.check.records import AttemptOutcome, InputShape
+from qreg.check.records import Attempt, AttemptOutcome, InputShape, Remark
 from qreg.check.run import CheckRequest, _attempt, _labels_read, check
 from qreg.data import Batch
 
@@ -39,18 +40,52 @@ def aborting() -> nn.Module:
     return nn.Identity()
 
 
-@pytest.mark.parametrize(("factory", "what"), [("aborting", "factory"), ("ending", "model")])
-def test_a_process_that_the_models_own_code_ends(factory: str, what: str) -> None:
+def leaving() -> nn.Module:
+    os._exit(0)
+
+
+def exiting() -> nn.Module:
+    sys.exit(3)
+
+
+def interrupting() -> nn.Module:
+    raise KeyboardInterrupt
+
+
+def _checked(factory: str) -> tuple[Remark, Attempt]:
     inputs = (InputShape((4,)),)
     request = CheckRequest(
         f"{__name__}:{factory}", ("dynamic",), "x86", inputs=inputs, tracing=False
     )
     report = check(request)
     (remark,), (attempt,) = report.contract, report.attempts
-    assert f"the {what} ended the process" in remark.text
-    assert "SIGKILL" in remark.text
-    assert f"the {what} ends the process" in attempt.reason
     assert "PyTorch" not in f"{attempt.reason} {attempt.remedy}"
+    return remark, attempt
+
+
+@pytest.mark.parametrize(
+    ("factory", "what", "how"),
+    [
+        ("aborting", "factory", "SIGKILL"),
+        ("leaving", "factory", "exited 0 without a result"),
+        ("ending", "model", "SIGKILL"),
+    ],
+)
+def test_a_process_that_the_models_own_code_ends(factory: str, what: str, how: str) -> None:
+    remark, attempt = _checked(factory)
+    assert f"the {what} ended the process" in remark.text
+    assert how in remark.text
+    assert f"the {what} ends the process" in attempt.reason
+
+
+@pytest.mark.parametrize(
+    ("factory", "how"), [("exiting", "SystemExit: 3"), ("interrupting", "KeyboardInterrupt")]
+)
+def test_a_factory_that_ends_its_program(factory: str, how: str) -> None:
+    remark, attempt = _checked(factory)
+    assert remark.text.endswith(f"does not run: {how}")
+    assert attempt.reason == how
+    assert "not end the program" in attempt.remedy
 
 
 def test_a_method_that_exceeds_its_time_is_given_more() -> None:

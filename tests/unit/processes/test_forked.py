@@ -60,7 +60,7 @@ def test_leaving_by_the_interpreters_door_is_no_result(tmp_path: Path) -> None:
     for number, leave in enumerate((lambda: sys.exit(0), _interrupted)):
         (folder := tmp_path / str(number)).mkdir()
         found = _run(folder, a=leave, b=lambda: {})
-        assert found["a"]["raised"].startswith(("SystemExit: 0", "KeyboardInterrupt"))
+        assert found["a"]["raised"] in ("SystemExit: 0", "KeyboardInterrupt")
         assert found["b"] == {}
 
 
