@@ -24,11 +24,11 @@ from qreg.cli.options import options_of
 from qreg.cli.terminal import console
 from qreg.cli.upgrade import sides
 from qreg.data.cache import cache_root
-from qreg.measure.options import Options
-from qreg.processes.cluster import RayExecutor, project_executor
+from qreg.processes.cluster import RayExecutor
+from qreg.processes.sending import sent_options, trees_of
 from qreg.records.case import Case
 from qreg.records.decode import plain
-from qreg.selection import select_cases
+from qreg.selection import gate_options, select_cases
 from qreg.settings import Settings, find_settings
 from qreg.upgrade.clustered import ClusterComparer
 from qreg.upgrade.matrix.records import MatrixReport
@@ -133,7 +133,8 @@ def chosen(settings: Settings, args: argparse.Namespace) -> tuple[Case, ...]:
 
 
 def executor_of(settings: Settings, cases: tuple[Case, ...], address: str) -> RayExecutor:
-    return project_executor(address, settings, cases, Options())
+    options = sent_options(gate_options(settings))
+    return RayExecutor(address, trees_of(settings, cases, options), folder=settings.root.resolve())
 
 
 def timed(request: MatrixRequest, comparer: Any, what: str) -> MatrixReport:
