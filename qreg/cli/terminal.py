@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Width without a terminal: wide enough for all columns of every table.
 _WIDTH = 118
+# Without a terminal, progress is a line after so long: short commands print none.
+_LINE_S = 30.0
 
 
 def console(*, width: int = _WIDTH) -> Console:
@@ -68,7 +71,14 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
-    """Show a progress bar; yields a function (done, total, what) that updates it."""
+    """Show a progress bar; yields a function (done, total, what) that updates it.
+
+    Where standard error is no terminal, what was done is a line there, every half minute at most.
+    """
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        yield _progress_lines()
+        return
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -77,19 +87,28 @@ def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
         TimeRemainingColumn,
     )
 
-    console = _console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
         def show(done: int, total: int, what: str) -> None:
             bar.update(task, completed=done, total=total, description=what)
 
         yield show
+
+
+def _progress_lines() -> Callable[[int, int, str], None]:
+    start = last = time.monotonic()
+
+    def show(done: int, total: int, what: str) -> None:
+        nonlocal last
+        if (now := time.monotonic()) >= last + _LINE_S:
+            last = now
+            say(f"{what}: {done:,} of {total:,}, after {now - start:.0f} s", error=True)
+
+    return show
