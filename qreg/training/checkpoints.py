@@ -49,10 +49,13 @@ def find_checkpoint(
         MissingCheckpointError: none has it.
     """
     names = names_of(model)
-    tried = [checkpoint_path(folder, name, dataset, kind) for name in names for folder in folders]
-    for path in tried:
-        if path.exists():
-            return path
+    for name in names:
+        for folder in folders:
+            path = checkpoint_path(folder, name, dataset, kind)
+            if path.exists():
+                return path
+    # not the shipped ones: they lie elsewhere on the machines of a cluster
+    tried = [checkpoint_path(folders[0], name, dataset, kind) for name in names]
     raise MissingCheckpointError(
         f"no checkpoint {kind} of {model} on {dataset}: tried {', '.join(map(str, tried))}",
         hint=f"create it with: qreg train --model {model} --dataset {dataset} --method {kind}",

@@ -36,7 +36,7 @@ from qreg.upgrade.matrix.report import closing_lines, matrix_table, opening_line
 from qreg.upgrade.matrix.run import LocalComparer, MatrixRequest, compare_matrix
 from qreg.upgrade.running import UpgradeRequest
 from tests.cluster.nodes import Nodes, nodes
-from tests.cluster.speed import warm
+from tests.cluster.speed import differences, warm
 
 ROOT = Path(__file__).parents[2]
 _SIDES = ("baseline", "candidate")
@@ -158,18 +158,6 @@ def found(report: MatrixReport) -> Any:
         judged = replace(pair.report, interface=(), seconds=0.0, speed=None)
         pairs.append(plain(replace(judged, **dict(zip(_SIDES, sides, strict=True)))))
     return pairs, [plain(one) for one in report.appearances]
-
-
-def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
-    """Where two JSON values differ, and in what."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        for name in one:
-            yield from differences(one[name], other[name], f"{where}.{name}")
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for number, pair in enumerate(zip(one, other, strict=True)):
-            yield from differences(*pair, f"{where}[{number}]")
-    elif one != other:
-        yield f"{where}: {one!r:.200} and {other!r:.200}"
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 from qreg.gate.clustered import gate_executor
 from qreg.gate.pool import JudgeRequest, Pool
@@ -74,6 +76,8 @@ def main() -> None:
     lost = f", with {counts.nodes + counts.workers} lost on the way" if args.kill else ""
     print(f"{len(cases)} cases, two machines{lost}: {clustered:.1f} s")
     print(f"{one_core / clustered:.2f} times as fast as one core")
+    for line in differences(here, there):
+        print("different:", line)
     print(f"verdicts equal: {here == there}")
     raise SystemExit(here != there)
 
@@ -107,6 +111,18 @@ def seconds_of_groups(cases: tuple[Case, ...], ends: list[float]) -> dict[str, f
         found[name] = found.get(name, 0.0) + end - last
         last = end
     return found
+
+
+def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
+    """Where two JSON values differ, and in what."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for name in one:
+            yield from differences(one[name], other[name], f"{where}.{name}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            yield from differences(*pair, f"{where}[{number}]")
+    elif one != other:
+        yield f"{where}: {one!r:.200} and {other!r:.200}"
 
 
 if __name__ == "__main__":
