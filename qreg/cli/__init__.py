@@ -26,7 +26,7 @@ from qreg.cli import (
 from qreg.cli.audit import command as audit
 from qreg.cli.baseline import command as baseline
 from qreg.cli.cases import bring_chosen
-from qreg.cli.options import Parser
+from qreg.cli.options import Parser, choose_the_projects
 from qreg.cli.speed import command as speed
 from qreg.cli.terminal import say
 from qreg.errors import QregError
@@ -40,7 +40,7 @@ _EPILOG = """\
 examples:
   qreg check torchvision:resnet18           which methods can quantize it, and what blocks others
   qreg init nets:make_net --dataset data.npz  write [tool.qreg] with the methods that work
-  qreg compare                              simple_cnn on shapes10, with the shipped checkpoints
+  qreg compare                              the model of [tool.qreg], else simple_cnn on shapes10
   qreg compare --dataset cifar10 --plot comparison.png
   qreg sensitivity --method static          which layers do the damage
   qreg recover --max-drop 0.5               the fewest layers to leave in float
@@ -150,6 +150,7 @@ def _failed(error: QregError | OSError | MemoryError, *, traceback: bool) -> int
 
 def _work(args: argparse.Namespace) -> int:
     try:
+        choose_the_projects(args)
         bring_chosen(args)
         status: int = args.run(args)
     except SystemExit as error:

@@ -17,7 +17,7 @@ from qreg.settings import read_toml, settings_of
 _FILE = Path("pyproject.toml")
 _DESCRIPTION = """\
 Check a model (see `qreg check`), write the table [tool.qreg] of pyproject.toml with the methods
-that work, and print the next two commands. A table that is there is not touched without --force.
+that work, and print the next commands. A table that is there is not touched without --force.
 """
 _EPILOG = """\
 examples:
@@ -68,8 +68,31 @@ def run(args: argparse.Namespace) -> int:
         raise QregError(f"no method works for {model}", hint="change the model as said above")
     table = _table(args, model, methods)
     write_file(_FILE, with_table(before, table, force=args.force, path=_FILE).encode())
-    say(f"\n{table}\nnext:\n  {_update()}\n  pytest -m regression")
+    following = (*_to_train(args, model, methods), _update(), "pytest -m regression")
+    say(f"\n{table}\nnext:", *(f"  {command}" for command in following))
     return 0
+
+
+def _to_train(args: argparse.Namespace, model: str, methods: Sequence[str]) -> tuple[str, ...]:
+    """The commands that train what the methods start from, where it is not there yet."""
+    from qreg.cli.options import options_of
+    from qreg.errors import MissingCheckpointError
+    from qreg.quantization import method_info, train_command
+    from qreg.records.method import CheckpointKind
+    from qreg.training.checkpoints import find_checkpoint
+
+    if not args.dataset:
+        return ()
+    options, commands = options_of(args), {}
+    dataset = options.dataset(args.dataset).name
+    for method in methods:
+        kind = method_info(method).checkpoint
+        try:
+            find_checkpoint(options.folders, model, dataset, kind)
+        except MissingCheckpointError:
+            if kind != CheckpointKind.FP32:
+                commands.setdefault(kind, train_command(model, args.dataset, method))
+    return tuple(commands.values())
 
 
 def _table(args: argparse.Namespace, model: str, methods: Sequence[str]) -> str:

@@ -15,7 +15,13 @@ from qreg.names import Names, Once, positive, positive_or_zero
 from qreg.progress import Progress, no_progress
 from qreg.quantization import METHODS
 from qreg.quantization.engines import ALL_ENGINES, available_engines, check_engine, default_engine
-from qreg.selection import bring_weights, models_with_weights, use_project, with_weights
+from qreg.selection import (
+    bring_weights,
+    dataset_sources,
+    models_with_weights,
+    use_project,
+    with_weights,
+)
 from qreg.settings import find_settings
 from qreg.tasks import TASKS
 
@@ -134,7 +140,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         default="simple_cnn",
         metavar="NAME",
         help=f"{', '.join(MODELS.names())}, or your own package.module:factory "
-        "(default: %(default)s)",
+        "(default: the only one of [tool.qreg], else %(default)s)",
     )
     parser.add_argument(
         "--dataset",
@@ -142,11 +148,38 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         default="shapes10",
         metavar="NAME",
         help="shapes10 (generated), cifar10 (downloaded once), a folder of images, an npz "
-        "file, or package.module:DATASET (default: %(default)s)",
+        "file, or package.module:DATASET (default: the only one of [tool.qreg], else %(default)s)",
     )
     add_task_option(parser)
     add_weights_option(parser)
     add_folder_options(parser)
+    parser.set_defaults(of_the_project=True)
+
+
+def choose_the_projects(args: argparse.Namespace) -> None:
+    """Let a command for one model and dataset have the table's, where the command names none.
+
+    Raises:
+        QregError: the table has several, and not the default among them.
+    """
+    settings = find_settings(Path.cwd()) if getattr(args, "of_the_project", False) else None
+    if settings is None or getattr(args, "list", False):
+        return
+    if not hasattr(args, "_model_is_given"):
+        args.model = _the_only("model", args.model, {name: name for name in settings.models})
+    own = dict(dataset_sources(settings))
+    if hasattr(args, "_dataset_is_given"):  # a file or folder by the name that its cases have
+        args.dataset = own.get(args.dataset, args.dataset)
+    elif args.model in settings.models or not is_shipped(args.model):
+        args.dataset = _the_only("dataset", args.dataset, own)
+
+
+def _the_only(kind: str, usual: str, own: Mapping[str, str]) -> str:
+    """The source of the only one of a kind, or of the usual one."""
+    if len(own) != 1 and usual not in own:
+        hint = f"give one: {', '.join(f'--{kind} {name}' for name in own)}"
+        raise QregError(f"[tool.qreg] has {len(own)} {kind}s", hint=hint)
+    return own[usual] if usual in own else next(iter(own.values()))
 
 
 def add_weights_option(parser: argparse.ArgumentParser) -> None:

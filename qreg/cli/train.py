@@ -15,24 +15,13 @@ from qreg.cli.options import (
 )
 from qreg.errors import CheckpointError
 from qreg.names import Once, positive, positive_or_zero
-from qreg.quantization import METHODS
-from qreg.records.method import CheckpointKind
+from qreg.quantization import METHODS, TRAINED
 from qreg.training.recipe import figure_of
 
 if TYPE_CHECKING:
     from qreg.training.loop import Step
     from qreg.training.recipe import Recipe
 
-_KINDS = tuple(map(str, CheckpointKind))
-#: Whatever starts from a checkpoint that is trained; those that compile take too long to try.
-_METHODS = (
-    *_KINDS,
-    *(
-        m.name
-        for m in METHODS.facts()
-        if m.checkpoint != CheckpointKind.FP32 and not m.compiled and m.name not in _KINDS
-    ),
-)
 _EPILOG = """\
 An interrupted training resumes after its last finished epoch when the same command is run again.
 Fine-tuned kinds start from the fp32 checkpoint.
@@ -62,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--method",
         action=Once,
         default="fp32",
-        choices=_METHODS,
+        choices=TRAINED,
         help="the kind of checkpoint, or a method that starts from one: the trained model is first "
         "seen to be convertible by it (default: %(default)s)",
     )

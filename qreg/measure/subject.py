@@ -36,7 +36,7 @@ from qreg.metrics.operators import count_operators
 from qreg.models import build_model, check_logits, is_shipped
 from qreg.models.contract import tried
 from qreg.models.weights import state_digest
-from qreg.quantization import Context, Method, get_method, method_info
+from qreg.quantization import Context, Method, get_method, method_info, train_command
 from qreg.quantization.engines import use_engine
 from qreg.quantization.needs import check_needs, check_packing, failed_by_old_torchao
 from qreg.quantization.sharing import SharedRanges
@@ -124,7 +124,10 @@ def prepare(case: Case, setup: CaseSetup) -> Subject | Failure:
     """
     try:
         return _prepare(case, setup)
-    except (UnavailableError, MissingCheckpointError) as error:
+    except MissingCheckpointError as error:
+        hint = f"create it with: {train_command(case.model, case.dataset, case.method)}"
+        return Failure(case, str(error), hint, unavailable=True)
+    except UnavailableError as error:
         lacks = getattr(error, "lacks", "")
         return Failure(case, str(error), error.hint, unavailable=True, lacks=lacks)
     except (MissingFileError, ModelFileError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,11 @@ from torch import nn
 from qreg.errors import CheckpointError
 from qreg.files import open_regular, read_regular
 
-# What training scripts commonly save a state dict under.
+# What training scripts commonly save a state dict under, where they save several.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 # Bytes of names and shapes; and how many times the weights a saved training state may have: those
 # of an optimizer, an average, in double precision.
 _HEADER, _TIMES = 1 << 22, 8
-_PARALLEL = "module."  # before every name that DataParallel saved
 
 
 def dense(tensor: torch.Tensor) -> torch.Tensor:
@@ -34,7 +34,10 @@ def dense_bytes(value: Any) -> int:
 
 def laid_out(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """A state whose tensors are sparse where those of the model's own state are."""
-    return {name: _laid_out(value, own.get(name)) for name, value in state.items()}
+    found = OrderedDict((name, _laid_out(value, own.get(name))) for name, value in state.items())
+    if hasattr(state, "_metadata"):  # the version of each module, by which it reads older states
+        found._metadata = state._metadata  # type: ignore[attr-defined]
+    return found
 
 
 def _laid_out(value: Any, own: Any) -> Any:
@@ -64,17 +67,25 @@ def load_weights(model: nn.Module, path: Path, *, name: str) -> None:
         CheckpointError: there is no such file, it cannot be read, or does not fit the model.
     """
     own = model.state_dict()
-    state = _plain_names(_read(path, most=_most(own)))
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
+    state = _own_names(_read(path, most=_most(own)), own)
+    wrong: list[str] = []
+    try:
+        # What may be missing, as the counters that BatchNorm had not before PyTorch 0.4.1, is
+        # known to the modules.
+        missing, unknown = model.load_state_dict(laid_out(state, own), strict=False)
+    except RuntimeError as error:
+        wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if not wrong:
+            raise _unfit(name, path, str(error).strip().rpartition("\n")[2].strip()) from error
     parts = (("lacks", missing), ("has more:", unknown), ("other shape:", wrong))
-    texts = [f"{what} {_some(names)}" for what, names in parts if names]
-    if texts:
-        raise CheckpointError(
-            f"{path} does not fit model '{name}': {'; '.join(texts)}",
-            hint="give the weights of this very architecture and these arguments",
-        )
-    model.load_state_dict(laid_out(state, own))
+    if texts := [f"{what} {_some(names)}" for what, names in parts if names]:
+        raise _unfit(name, path, "; ".join(texts))
+
+
+def _unfit(name: str, path: Path, text: str) -> CheckpointError:
+    hint = "give the weights of this very architecture and these arguments"
+    return CheckpointError(f"{path} does not fit model '{name}': {text}", hint=hint)
 
 
 def _some(names: list[str]) -> str:
@@ -96,17 +107,29 @@ def _read(path: Path, *, most: int) -> dict[str, torch.Tensor]:
         found = _read_safetensors(path, most=most)
     else:
         found = _read_saved(path, most=_TIMES * most)
-    for wrapper in _WRAPPERS:
-        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-            break
-    if not isinstance(found, dict) or not all(isinstance(v, torch.Tensor) for v in found.values()):
+    found = _unwrapped(found)
+    if not _is_state(found):
         raise CheckpointError(
             f"{path} holds no state dict of tensors",
             hint="save it with: torch.save("
             "model.state_dict(), FILE), or safetensors.torch.save_file",
         )
     return found
+
+
+def _is_state(found: Any) -> bool:
+    return isinstance(found, dict) and all(isinstance(v, torch.Tensor) for v in found.values())
+
+
+def _unwrapped(found: Any) -> Any:
+    """The state dict in what a training script saved with it, under whatever name."""
+    if not isinstance(found, dict) or _is_state(found):
+        return found
+    states = {name: value for name, value in found.items() if value and _is_state(value)}
+    for wrapper in _WRAPPERS:
+        if wrapper in states:
+            return states[wrapper]
+    return next(iter(states.values())) if len(states) == 1 else found
 
 
 def _read_safetensors(path: Path, *, most: int) -> Any:
@@ -141,7 +164,15 @@ def _refuse_packed(path: Path, most: int) -> None:
                 raise ValueError(f"it unpacks to more than {most:,} bytes")
 
 
-def _plain_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    if all(name.startswith(_PARALLEL) for name in state):
-        return {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
+def _own_names(state: dict[str, torch.Tensor], own: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """A state without what others put before every name: `module.` (DataParallel), `_orig_mod.`
+    (torch.compile), `model.` (Lightning)."""
+    prefix, names = "", set(state)
+    while not any(name in own for name in names):
+        firsts = {name.partition(".")[0] for name in names}
+        if len(firsts) != 1 or not all("." in name for name in names):
+            return state
+        first = f"{firsts.pop()}."
+        prefix, names = prefix + first, {name.removeprefix(first) for name in names}
+    nn.modules.utils.consume_prefix_in_state_dict_if_present(state, prefix)
     return state

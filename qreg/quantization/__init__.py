@@ -334,6 +334,23 @@ def alternatives(name: str, advised: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(one for one in advised if one != name)
 
 
+#: What `qreg train` takes as a method: the kinds of checkpoints, and the methods that start from
+#: one; those that compile take too long to try.
+_STARTING = tuple(
+    info.name
+    for info in METHODS.facts()
+    if info.checkpoint != CheckpointKind.FP32 and not info.compiled
+)
+TRAINED = tuple(dict.fromkeys((*map(str, CheckpointKind), *_STARTING)))
+
+
+def train_command(model: str, dataset: str, method: str) -> str:
+    """The command that trains what a method starts from, and tries that it can convert it."""
+    info = method_info(method)
+    name = next((n for n in (method, info.variant_of) if n in TRAINED), str(info.checkpoint))
+    return f"qreg train --model {model} --dataset {dataset} --method {name}"
+
+
 def get_method(name: str) -> Method:
     """The method of that name, or at ``package.module:object``.
 
@@ -376,6 +393,7 @@ __all__ = [
     "DEFAULT_METHODS",
     "DEPRECATED",
     "METHODS",
+    "TRAINED",
     "Context",
     "Method",
     "MethodInfo",
@@ -384,4 +402,5 @@ __all__ = [
     "get_method",
     "method_info",
     "successors",
+    "train_command",
 ]

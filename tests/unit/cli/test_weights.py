@@ -118,3 +118,18 @@ def test_every_command_that_takes_a_model_takes_its_weights() -> None:
     for name, options in _commands(build_parser()).items():
         if options & {"model", "models", "init_model"} and name not in NEEDS_NONE:
             assert "weights_file" in options, name
+
+
+def test_what_a_method_starts_from_is_trained_by_a_command_that_finds_it(
+    project: Path, nets: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the method's own name, and by a name of the data that is found."""
+    train = f"qreg train --model {nets}:make_net --dataset colours.npz --method fx-qat"
+    (project / "pyproject.toml").unlink()
+    given = ["--dataset", "colours.npz", "--methods", "fx-qat"]
+    assert main(["init", f"{nets}:make_net", *given]) == 0
+    assert f"next:\n  {train}\n  qreg baseline update" in capsys.readouterr().out
+    assert main(["compare", "--limit", "4", "--threads", "1", "--methods", "fx-qat"]) == 1
+    said = capsys.readouterr().err
+    assert f"create it with: qreg train --model {nets}:make_net" in said
+    assert "--method fx-qat" in said
