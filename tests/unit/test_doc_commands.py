@@ -190,6 +190,8 @@ SHORT = list(dict.fromkeys(tuple(short_form(command)) for command in COMMANDS))
 @pytest.mark.parametrize("commands", [c for c in SHORT if c], ids="; ".join)
 def test_the_command_runs(commands: tuple[str, ...], project: Path) -> None:
     """Exit status 0, or 1 where something was found; never 2, and never a traceback."""
+    # the table of another page's `qreg init`: its model would be that of commands that name none
+    (project / "pyproject.toml").unlink(missing_ok=True)
     for command in commands:
         status, text = _run(command, project)
         assert status in (0, 1), text
