@@ -83,7 +83,8 @@ def _to_train(args: argparse.Namespace, model: str, methods: Sequence[str]) -> t
 
     if not args.dataset:
         return ()
-    options, commands = options_of(args), {}
+    options = options_of(args)
+    commands: dict[CheckpointKind, str] = {}
     dataset = options.dataset(args.dataset).name
     for method in methods:
         kind = method_info(method).checkpoint
