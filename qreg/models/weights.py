@@ -107,14 +107,14 @@ def _read(path: Path, *, most: int) -> dict[str, torch.Tensor]:
         found = _read_safetensors(path, most=most)
     else:
         found = _read_saved(path, most=_TIMES * most)
-    found = _unwrapped(found)
-    if not _is_state(found):
+    state: dict[str, torch.Tensor] = _unwrapped(found)
+    if not _is_state(state):
         raise CheckpointError(
             f"{path} holds no state dict of tensors",
             hint="save it with: torch.save("
             "model.state_dict(), FILE), or safetensors.torch.save_file",
         )
-    return found
+    return state
 
 
 def _is_state(found: Any) -> bool:
