@@ -22,11 +22,17 @@ _LOCKS = ".locks"
 _LONGEST = 180
 
 
-def baseline_root(chosen: Path | None = None, *, own: Path | None = None) -> Path:
+def baseline_root(
+    chosen: Path | None = None, *, own: Path | None = None, to_write: bool = False
+) -> Path:
     """The folder of baselines.
 
     `chosen`, else ``QREG_BASELINES``, else the project's `own`, else ``baselines`` if it exists,
-    else that of the checkout that qreg runs from.
+    else that of the checkout that qreg runs from. A ``baselines`` with nothing but the checkpoints
+    that `qreg train` wrote has none to read, and hides none.
+
+    Args:
+        to_write: whether baselines may be written: then ``baselines`` counts as it is.
 
     Raises:
         QregError: none of these; an installed qreg brings checkpoints, and no baselines.
@@ -35,15 +41,24 @@ def baseline_root(chosen: Path | None = None, *, own: Path | None = None) -> Pat
     if named:
         return Path(named)
     here, shipped = Path("baselines"), shipped_folder()
-    if here.is_dir():
+    if here.is_dir() and (to_write or not _only_checkpoints(here)):
         return here
     if not any(shipped.glob("*/*/*@*.json")):
+        if here.is_dir():
+            return here
         raise QregError(
             f"there is no folder baselines in {Path.cwd()}, and an installed qreg brings none",
             hint="make it, or name another: --baselines DIR; those of the shipped models are in "
             "a checkout of qreg",
         )
     return shipped
+
+
+def _only_checkpoints(folder: Path) -> bool:
+    try:
+        return [one.name for one in folder.iterdir()] == [_TAKEN[0]]
+    except OSError:  # whoever reads it says so
+        return False
 
 
 def case_file(case: Case) -> Path:

@@ -54,11 +54,11 @@ def bring_chosen(args: argparse.Namespace) -> None:
     bring(models[0] if models else "", weights)
 
 
-def chosen_root(args: argparse.Namespace) -> Path:
+def chosen_root(args: argparse.Namespace, *, to_write: bool = False) -> Path:
     """The folder of baselines: --baselines, ``QREG_BASELINES``, ``[tool.qreg]``, or the default."""
     from qreg.baselines.folder import baseline_root
 
-    return baseline_root(args.baselines, own=project_settings().baselines)
+    return baseline_root(args.baselines, own=project_settings().baselines, to_write=to_write)
 
 
 def case_choice(args: argparse.Namespace) -> CaseChoice:

@@ -105,7 +105,7 @@ def proposal_request(args: argparse.Namespace, progress: Progress = no_progress)
 
     return ProposalRequest(
         settings=project_settings(),
-        store=Store(chosen_root(args)),
+        store=Store(chosen_root(args, to_write=True)),
         names=tuple(args.cases),
         choice=case_choice(args),
         options=options_of(args, progress),
@@ -137,13 +137,19 @@ def _check_where(args: argparse.Namespace) -> None:
             hint="a person approves them: run this where CI is not set, and commit the files",
         )
     named = args.baselines or os.environ.get("QREG_BASELINES")
-    if chosen_root(args) == shipped_folder() and not named and not find_settings(Path.cwd()):
+    if (
+        chosen_root(args, to_write=True) == shipped_folder()
+        and not named
+        and not find_settings(Path.cwd())
+    ):
         raise QregError(
             f"there is no folder baselines in {Path.cwd()}",
             hint="create it, or choose another: --baselines DIR (the shipped ones are read-only)",
         )
     try:
-        check_output(chosen_root(args) / "written")  # before anything is measured; nothing is made
+        check_output(
+            chosen_root(args, to_write=True) / "written"
+        )  # before anything is measured; nothing is made
     except QregError as error:
         hint = "choose another folder: --baselines DIR"
         raise QregError(str(error).replace("/written ", " ", 1), hint=hint) from error

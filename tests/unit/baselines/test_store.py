@@ -184,6 +184,16 @@ def test_where_baselines_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert baseline_root(tmp_path / "chosen") == tmp_path / "chosen"
 
 
+def test_checkpoints_hide_no_baselines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QREG_BASELINES", raising=False)
+    (tmp_path / "baselines" / "checkpoints" / "mine").mkdir(parents=True)  # as `qreg train` does
+    assert baseline_root() == shipped_folder()
+    assert baseline_root(to_write=True) == Path("baselines")
+    (tmp_path / "baselines" / "mine").mkdir()
+    assert baseline_root() == Path("baselines")
+
+
 def test_an_installation_without_baselines_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,3 +204,5 @@ def test_an_installation_without_baselines_says_so(
     with pytest.raises(QregError, match="an installed qreg brings none") as caught:
         baseline_root()
     assert "--baselines" in caught.value.hint
+    (tmp_path / "baselines" / "checkpoints").mkdir(parents=True)
+    assert baseline_root() == Path("baselines")
