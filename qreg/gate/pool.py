@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 #: `torch.compile` finishes takes minutes on a busy machine.
 TIMEOUT = 900
 _POLL_S = 0.02
+# Processes for each processor of a cluster: one of them may be the last, alone, for long.
+_SHARES = 8
+# Cases of a model that are not spread over processes: what they share took as long as some cases.
+_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -123,12 +127,16 @@ class Pool:
         # on other machines all cases are judged: what they have loaded is not known here
         known = request.cache and executor is None
         self._known = known_state(request) if known else None
-        groups: dict[tuple[str, str, str], list[Piece]] = {}
         for kind in kinds:
-            for case in cases:
-                key = (case.dataset, case.model, kind)
-                groups.setdefault(key, []).extend(self._pieces(case, kind))
-        self._executor.add([piece for group in groups.values() for piece in group])
+            groups = model_groups(cases, at_least=_SHARES * executor.room(kind) if executor else 1)
+            for number, group in enumerate(groups):
+                self._executor.add(
+                    [
+                        replace(piece, group=f"{piece.group} {number}")
+                        for case in group
+                        for piece in self._pieces(case, kind)
+                    ]
+                )
 
     def verdict(self, case: Case, kind: str = "") -> Verdict | Failure:
         """Wait for the verdict of a case; requested again, the case is judged again.
@@ -202,6 +210,25 @@ class Pool:
     def close(self) -> None:
         """End the processes; what was not asked for is not finished."""
         self._executor.close()
+
+
+def model_groups(cases: Sequence[Case], *, at_least: int = 1) -> list[list[Case]]:
+    """Cases that are judged in one process: those of a model, in their order.
+
+    Args:
+        at_least: halve the largest groups until there are so many, or all are small.
+    """
+    by_model: dict[tuple[str, str], list[Case]] = {}
+    for case in cases:
+        by_model.setdefault((case.dataset, case.model), []).append(case)
+    groups = list(by_model.values())
+    while len(groups) < at_least:
+        largest = max(groups, key=len, default=[])
+        if len(largest) <= _TOGETHER:
+            break
+        at, half = groups.index(largest), len(largest) // 2
+        groups[at : at + 1] = [largest[:half], largest[half:]]
+    return groups
 
 
 def can_fork(threads: int) -> bool:

@@ -117,6 +117,9 @@ class Executor(Protocol):
     def poll(self) -> Iterator[tuple[Piece, Result]]:
         """Do what can be done without waiting; the results that have come since."""
 
+    def room(self, kind: str = "") -> int:
+        """How many pieces it can do at a time, on machines of a kind if one is given."""
+
     def step(self) -> str:
         """What is being done, in words; "" where that is not known."""
 

@@ -69,6 +69,9 @@ class LocalExecutor:
         fork = Fork(pieces, seconds=self._files[files[0]].seconds)
         self._running.append((fork, files))
 
+    def room(self, kind: str = "") -> int:
+        return self._jobs
+
     def step(self) -> str:
         for _, files in self._running:
             for file in files:

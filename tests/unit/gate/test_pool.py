@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qreg.errors import MissingDataError
-from qreg.gate.pool import JudgeRequest, Pool
+from qreg.gate.pool import JudgeRequest, Pool, model_groups
 from qreg.measure.options import Options
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome, Verdict
@@ -165,3 +165,17 @@ def _outcome(pool: Pool, case: Case) -> Outcome:
     verdict = pool.verdict(case)
     assert isinstance(verdict, Verdict)
     return verdict.outcome
+
+
+def test_a_models_cases_are_split_only_where_processors_would_wait() -> None:
+    cases = [
+        Case("shapes10", model, f"method{n}", "x86")
+        for model, count in (("large", 40), ("small", 3))
+        for n in range(count)
+    ]
+    assert [len(one) for one in model_groups(cases)] == [40, 3]
+    assert [len(one) for one in model_groups(cases, at_least=3)] == [20, 20, 3]
+    halved = model_groups(cases, at_least=100)
+    assert max(map(len, halved)) <= 8
+    assert [case for one in halved for case in one] == cases
+    assert model_groups([], at_least=4) == []
