@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -11,23 +12,7 @@ from collections.abc import Sequence
 from traceback import format_exception
 
 from qreg import __version__
-from qreg.cli import (
-    check,
-    compare,
-    history,
-    init,
-    migrate,
-    recover,
-    selftest,
-    sensitivity,
-    train,
-    upgrade,
-)
-from qreg.cli.audit import command as audit
-from qreg.cli.baseline import command as baseline
-from qreg.cli.cases import bring_chosen
-from qreg.cli.options import Parser, choose_the_projects
-from qreg.cli.speed import command as speed
+from qreg.cli.parser import Parser
 from qreg.cli.terminal import say
 from qreg.errors import QregError
 from qreg.processes.stopping import BY_SIGNAL, INTERRUPTED, asked_to_stop, stoppable
@@ -54,8 +39,38 @@ interrupted by Ctrl-C, 143 by SIGTERM
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser for all commands."""
+_PRINTED = ("-h", "--help", "--version")
+#: The module and the short help of each command, in the order of ``qreg --help``.
+COMMANDS = {
+    "check": (
+        "qreg.cli.check",
+        "check which methods can quantize a model, and what blocks the others",
+    ),
+    "init": ("qreg.cli.init", "write [tool.qreg] for a model, with the methods that work"),
+    "compare": ("qreg.cli.compare", "accuracy, size and speed of a model's quantized versions"),
+    "train": ("qreg.cli.train", "train a checkpoint from its recipe"),
+    "sensitivity": ("qreg.cli.sensitivity", "which layers do the damage"),
+    "recover": ("qreg.cli.recover", "the fewest layers to leave in float"),
+    "baseline": ("qreg.cli.baseline.command", "show, compare and approve baselines"),
+    "audit": (
+        "qreg.cli.audit.command",
+        "predict a model's behaviour on other CPUs and with other samples",
+    ),
+    "speed": ("qreg.cli.speed.command", "detect slowdowns from a change or an upgrade"),
+    "history": ("qreg.cli.history", "verdicts, scores and sizes over time"),
+    "upgrade": ("qreg.cli.upgrade", "compare two PyTorch versions"),
+    "migrate": ("qreg.cli.migrate", "compare deprecated methods with their successors"),
+    "selftest": ("qreg.cli.selftest", "inject faults to verify that the gate detects them"),
+}
+
+
+def build_parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The parser for all commands.
+
+    Args:
+        argv: what it will parse: only commands that are named there get their options, because
+            importing all of them takes longer than Python itself; None for all.
+    """
     parser = Parser(
         prog="qreg",
         description=_DESCRIPTION,
@@ -64,12 +79,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qreg {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    start, tools = (
-        (check, init, compare, train, sensitivity, recover),
-        (audit, speed, history, upgrade, migrate, selftest),
-    )
-    for command in (*start, baseline, *tools):
-        command.add_parser(subparsers)
+    for name, (module, what) in COMMANDS.items():
+        if argv is None or name in argv:
+            importlib.import_module(module).add_parser(subparsers, what)
+        else:
+            subparsers.add_parser(name, help=what)
     _add_traceback(parser)
     return parser
 
@@ -92,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         return _run(argv)
+    if len(sys.argv) == 2 and sys.argv[1] in _PRINTED:  # no one else's code runs
+        return _run(sys.argv[1:])
     from qreg.processes.guarded import guarded
 
     return guarded(lambda: _run(sys.argv[1:]), lost=_lost)
@@ -112,7 +128,7 @@ def _run(argv: Sequence[str]) -> int:
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        return _stoppable(build_parser().parse_args(argv))
+        return _stoppable(build_parser(argv).parse_args(argv))
     except BrokenPipeError:  # who read the output wants no more of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BY_SIGNAL + signal.SIGPIPE
@@ -149,6 +165,9 @@ def _failed(error: QregError | OSError | MemoryError, *, traceback: bool) -> int
 
 
 def _work(args: argparse.Namespace) -> int:
+    from qreg.cli.cases import bring_chosen
+    from qreg.cli.options import choose_the_projects
+
     try:
         choose_the_projects(args)
         bring_chosen(args)

@@ -51,11 +51,11 @@ the budget is BROKEN; 2 failed
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], what: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "compare",
-        help="accuracy, size and speed of a model's quantized versions",
+        help=what,
         description="Quantize a model by several methods and report the accuracy cost and the "
         "size and speed gains of each, with confidence intervals.",
         epilog=_EPILOG,

@@ -52,9 +52,9 @@ exit status: 0 written; 2 there is nothing to show
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], what: str) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("history", help="verdicts, scores and sizes over time")
+    parser = subparsers.add_parser("history", help=what)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     record = add_action(actions, "record", "judge the cases and record them", _RECORD_EPILOG)
     add_case_options(record)

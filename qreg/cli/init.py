@@ -31,11 +31,11 @@ or no method works
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], what: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "init",
-        help="write [tool.qreg] for a model, with the methods that work",
+        help=what,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

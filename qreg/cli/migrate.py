@@ -46,11 +46,11 @@ or better; 1 one loses accuracy, quantizes nothing or failed, or none could be m
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], what: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "migrate",
-        help="compare deprecated methods with their successors",
+        help=what,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from qreg.errors import QregError
 from qreg.models import MODELS, define_models, is_shipped
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
     from qreg.measure.options import Options
     from qreg.processes.cluster import RayExecutor
     from qreg.records.case import Case
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that reports errors like the project: one line, and what to do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise QregError(message.removeprefix("argument "), hint=f"see: {self.prog} --help")
 
 
 def add_action(

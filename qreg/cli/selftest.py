@@ -52,11 +52,11 @@ reason
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], what: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "selftest",
-        help="inject faults to verify that the gate detects them",
+        help=what,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

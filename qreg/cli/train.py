@@ -37,11 +37,11 @@ examples:
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], what: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "train",
-        help="train a checkpoint from its recipe",
+        help=what,
         description="Train a checkpoint by its recorded recipe, or else by the default recipe.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

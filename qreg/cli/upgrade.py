@@ -72,11 +72,11 @@ interpreter without PyTorch. Of --matrix, the highest of its pairs'
 _SIDES = {"from": "baseline", "to": "candidate"}
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], what: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         "upgrade",
-        help="compare two PyTorch versions",
+        help=what,
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

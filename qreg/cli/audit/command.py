@@ -7,11 +7,9 @@ import argparse
 from qreg.cli.audit import calibration, saturation
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], what: str) -> None:
     """Add the command with its audits."""
-    parser = subparsers.add_parser(
-        "audit", help="predict a model's behaviour on other CPUs and with other samples"
-    )
+    parser = subparsers.add_parser("audit", help=what)
     audits = parser.add_subparsers(title="audits", metavar="AUDIT", required=True)
     for audit in (saturation, calibration):
         audit.add_parser(audits)

@@ -57,9 +57,9 @@ is applied; 2 nothing is applied, with the reason
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], what: str) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("baseline", help="show, compare and approve baselines")
+    parser = subparsers.add_parser("baseline", help=what)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     show = _action(actions, "show", "print the approved baselines of a case", _SHOW_EPILOG)
     show.add_argument("case", metavar="CASE", help="dataset/model/method@engine")

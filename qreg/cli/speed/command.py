@@ -40,9 +40,9 @@ exit status: 0 no case is slower; 1 some case is REGRESSED or ERROR (with --stri
 """
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], what: str) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("speed", help="detect slowdowns from a change or an upgrade")
+    parser = subparsers.add_parser("speed", help=what)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     check = actions.add_parser(
         "check",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qreg.cli import main
+from qreg.cli import build_parser, main
 from qreg.files import shipped_folder
 
 COMMANDS = ("compare", "train")
@@ -19,6 +19,14 @@ COMMANDS = ("compare", "train")
 def test_help_does_not_import_torch() -> None:
     code = "import sys; from qreg.cli import build_parser; build_parser().format_help(); "
     code += "print(sys.modules.keys() & {'torch', 'torchvision', 'numpy', 'scipy', 'rich'})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_help_of_all_commands_imports_none_of_them() -> None:
+    assert build_parser([]).format_help() == build_parser().format_help()
+    code = "import sys; from qreg.cli import COMMANDS, build_parser; build_parser(['--help']); "
+    code += "print(sys.modules.keys() & {one for one, _ in COMMANDS.values()})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -210,7 +218,7 @@ def test_a_reader_that_leaves_ends_the_command_as_a_shell_expects() -> None:
         "import sys, qreg.cli as cli\nfrom argparse import Namespace\n"
         "from rich.console import Console\n"
         "work = lambda args: Console().print('line\\n' * 100_000) or 0\n"
-        "cli.build_parser = lambda: Namespace(parse_args=lambda argv: Namespace(run=work))\n"
+        "cli.build_parser = lambda _: Namespace(parse_args=lambda argv: Namespace(run=work))\n"
         "sys.exit(cli._run([]))"
     )
     read, write = os.pipe()
