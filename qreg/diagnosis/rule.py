@@ -24,6 +24,8 @@ _FUNCTIONAL = {
     "matmul": "matmul", "bmm": "matmul", "mm": "matmul", "iadd": "add",
     "sub": "", "div": "",
 }  # fmt: skip
+#: What the kernel of a BatchNorm without weight and bias says.
+NO_WEIGHT = "Weight must be provided"
 #: Functions without a quantized kernel whose module eager mode replaces by a quantized one.
 _MODULES = {"hardswish": "Hardswish", "layer_norm": "LayerNorm", "group_norm": "GroupNorm",
             "instance_norm": "InstanceNorm2d", "batch_norm": "BatchNorm2d"}  # fmt: skip
@@ -275,6 +277,14 @@ def _computed_weight(raised: Raised) -> Found:
     return name, reason, f"fix it before: torch.nn.utils.remove_{name}(layer)", REWRITING
 
 
+def _no_weight(raised: Raised) -> Found:
+    if NO_WEIGHT not in raised.message:
+        return None
+    reason = "BatchNorm with affine=False has no quantized kernel: that needs a weight and a bias"
+    remedy = "make it affine=True: its weight starts as 1 and its bias as 0, which changes nothing"
+    return "batch_norm", reason, remedy, REWRITING
+
+
 def _memory(raised: Raised) -> Found:
     if "MemoryError" not in raised.kind and "can't allocate memory" not in raised.message:
         return None
@@ -301,6 +311,7 @@ _KINDS: tuple[Callable[[Raised], Found], ...] = (
     _per_channel,
     _weight_of_a_quantized_layer,
     _computed_weight,
+    _no_weight,
     _memory,
     _other,
 )

@@ -25,7 +25,7 @@ import torch
 from torch import fx, nn
 
 from qreg.diagnosis.records import Diagnosis, Raised, Tracer, advice
-from qreg.diagnosis.rule import diagnose, that_work, untried, where
+from qreg.diagnosis.rule import NO_WEIGHT, diagnose, that_work, untried, where
 from qreg.metrics.graphs import layer_of
 from qreg.models.copies import Following
 from qreg.models.stubs import Stubbed
@@ -38,6 +38,7 @@ _QUOTED = re.compile(r'from user code:.*File "(?P<file>[^"]+)", line (?P<line>\d
 _WRAPPERS = (inspect.getfile(Stubbed), inspect.getfile(Following))
 #: Packages of PyTorch's own requirements, in whose code its functions are wrapped.
 _REQUIRED = ("numpy", "sympy", "networkx", "typing_extensions")
+_LOWERED_BATCH_NORM = str(Path("ao", "nn", "quantized", "modules", "batchnorm.py"))
 _EXPORTING = ("torch.export", "torch._export", "torch._dynamo", "torch._functorch")
 
 
@@ -86,7 +87,7 @@ def raised_facts(error: BaseException) -> Raised:
         source, code = _quoted_line(str(error)) if not code else ("", code)
     return Raised(
         kind=tuple(kind.__name__ for kind in type(error).__mro__),
-        message=str(error).strip() or _assertion(error),
+        message=_message(error, frames),
         layer=_graph_layer(frames) or stood.path,
         layer_kind="" if stood.module is None or own else type(stood.module).__name__,
         source=source,
@@ -197,10 +198,20 @@ def _graph_node(frames: list[Frame]) -> tuple[fx.Node | None, str]:
             text = text.partition(";")[0].strip()
             name = text.partition(" = ")[0].partition(":")[0]
             return next((n for n in graph.graph.nodes if n.name == name), None), text
-        nodes = [one for one in frame.f_locals.values() if isinstance(one, fx.Node)]
+        # where PyTorch lowers a layer, its other nodes are those around it
+        given = [frame.f_locals["ref_node"]] if "ref_node" in frame.f_locals else []
+        nodes = [x for x in given or frame.f_locals.values() if isinstance(x, fx.Node)]
         if nodes and (traced := [n for n in nodes if n.meta.get("nn_module_stack")]):
             return traced[-1], ""
     return None, ""
+
+
+def _message(error: BaseException, frames: list[Frame]) -> str:
+    """Its text; that of the kernel, where PyTorch fails for the same reason before it runs it."""
+    inside = frames[-1][0].f_code.co_filename if frames else ""
+    if isinstance(error, AttributeError) and inside.endswith(_LOWERED_BATCH_NORM):
+        return NO_WEIGHT
+    return str(error).strip() or _assertion(error)
 
 
 def _assertion(error: BaseException) -> str:

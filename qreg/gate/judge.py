@@ -11,7 +11,7 @@ from qreg.budget.verdict import with_budget
 from qreg.checks.conversion import judge_qat
 from qreg.checks.verdict import failed, judge, no_baseline, other_weights, with_finding
 from qreg.diagnosis.run import raised_failure
-from qreg.errors import MissingDataError, OtherWeightsError, QregError
+from qreg.errors import CorruptFileError, MissingDataError, OtherWeightsError, QregError
 from qreg.gate.explain import explain
 from qreg.gate.observe import Gate
 from qreg.gate.promise import PromiseObservation, kept_from, observe_promise, with_promise
@@ -132,8 +132,26 @@ class Judge:
         if limits:
             verdict = with_budget(verdict, self._gate.judge_limits(observed, limits))
         if baseline is None:
-            return verdict
+            return replace(verdict, notes=(*verdict.notes, *self._by_other_names(observed)))
         return with_promise(verdict, self._observed_promise(observed), alpha=self._alpha)
+
+    def _by_other_names(self, observed: Snapshot) -> tuple[str, ...]:
+        """A model that was renamed: the models of whose baselines the weights are the very same."""
+        case = observed.case
+        try:
+            others = [
+                one.model
+                for one in self._store.cases()
+                if one != case and replace(one, model=case.model) == case
+                if observed.checkpoint in {b.snapshot.checkpoint for b in self._store.read(one)}
+            ]
+        except CorruptFileError:  # the damaged file is an error of its own case
+            return ()
+        return tuple(
+            f"the same weights have a baseline as model {name}: if the model was only renamed, "
+            f'name = "{name}" in [tool.qreg] keeps it'
+            for name in others
+        )
 
     def _observed_promise(self, observed: Snapshot) -> PromiseObservation | None:
         """Check the speed-up promise with the observed model, even where its numbers moved."""

@@ -90,6 +90,33 @@ def test_the_line_of_a_graph() -> None:
     assert found.where.startswith("block")
 
 
+class Plain(nn.Module):
+    """A BatchNorm without weight and bias where it cannot be fused, as keyword spotters have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 3), nn.AvgPool2d(2)
+        self.norm = nn.BatchNorm2d(4, affine=False)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        y = self.pool(functional.relu(self.conv(x)))
+        return self.norm(y)
+
+
+@pytest.mark.parametrize("method", ["static", "static-auto", "fx-static"])
+def test_a_batch_norm_without_weights(method: str) -> None:
+    """Eager's kernel says so; FX fails before it has one, at a `None` that names no layer."""
+    model = get_method(method).skeleton(with_stubs(Plain()).eval())
+    images = torch.randn(2, 3, 8, 8).to(memory_format=torch.channels_last)
+    context = Context(default_engine(), lambda: iter((images,)), images)
+    with pytest.raises((RuntimeError, AttributeError)) as caught:
+        get_method(method).quantize(model, context)(images)
+    found = diagnosis_of(caught.value)
+    assert (found.where.partition(" ")[0], found.operator) == ("norm", "batch_norm")
+    assert "affine=False" in found.reason
+    assert "affine=True" in found.remedy
+
+
 class Branching(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -14,6 +14,8 @@ from qreg.gate.observe import Gate
 from qreg.gate.report import verdict_lines
 from qreg.measure.comparison import measure
 from qreg.measure.options import Options
+from qreg.models import define_models
+from qreg.models.source import ModelSource
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.measurement import Measurement
@@ -61,6 +63,25 @@ def test_what_was_approved_passes(gate: Gate, store: Store, nets: str) -> None:
 
 def test_what_was_not_approved_has_no_baseline(gate: Gate, store: Store, nets: str) -> None:
     assert _verdict(gate, store, _case(nets)).outcome is Outcome.NO_BASELINE
+
+
+def test_a_model_that_was_renamed_is_told_the_name_of_its_baseline(
+    gate: Gate, store: Store, nets: str
+) -> None:
+    """Whatever changed its name: a name in the table, arguments, another place of its file."""
+    _approve(store, gate, _case(nets))
+    define_models(
+        [
+            ModelSource("renamed", f"{nets}:make_net"),
+            ModelSource("other", f"{nets}:make_branching"),
+        ]
+    )
+    verdict = _verdict(gate, store, replace(_case(nets), model="renamed"))
+    assert verdict.outcome is Outcome.NO_BASELINE
+    assert f'name = "{nets}:make_net" in [tool.qreg] keeps it' in "\n".join(verdict_lines(verdict))
+    # of another method, and of other weights
+    for case in (_case(nets, "dynamic"), replace(_case(nets, "dynamic"), model="other")):
+        assert "keeps it" not in "\n".join(verdict_lines(_verdict(gate, store, case)))
 
 
 def test_another_environment_is_judged_statistically(gate: Gate, store: Store, nets: str) -> None:
