@@ -110,15 +110,21 @@ def _import_early(name: str) -> None:
 def logging_silenced() -> Iterator[None]:
     """Suppress logged warnings, which are about PyTorch's internals and not about the model.
 
-    What torch.fx prints of an exception too (see `graph_errors_silenced`).
+    What torch.fx prints of an exception too (see `graph_errors_silenced`), and PyTorch's trace,
+    which `logging.disable` does not reach: pytest adds its handlers there and captures it.
     """
-    before = logging.root.manager.disable
+    trace, before = logging.getLogger("torch.__trace"), logging.root.manager.disable
+    others = [one for one in trace.handlers if not type(one).__module__.startswith("torch.")]
+    for one in others:
+        trace.removeHandler(one)
     logging.disable(logging.WARNING)
     try:
         with graph_errors_silenced():
             yield
     finally:
         logging.disable(before)
+        for one in others:
+            trace.addHandler(one)
 
 
 @contextmanager
