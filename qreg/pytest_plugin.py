@@ -20,6 +20,7 @@ import pytest
 
 from qreg.errors import MissingDataError, QregError
 from qreg.names import Names, output_file, positive
+from qreg.processes.quiet import silence_kernels
 from qreg.report.escape import visible
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     # a run without cases is not to import for half a second what it does not use
     if _asks_for_cases(config) or any(config.getoption(one) for one in _WRITTEN):
+        silence_kernels()
         _register_summary(config)
 
 

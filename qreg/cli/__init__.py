@@ -109,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(sys.argv) == 2 and sys.argv[1] in _PRINTED:  # no one else's code runs
         return _run(sys.argv[1:])
     from qreg.processes.guarded import guarded
+    from qreg.processes.quiet import silence_kernels
 
+    silence_kernels()
     return guarded(lambda: _run(sys.argv[1:]), lost=_lost)
 
 

@@ -1,0 +1,43 @@
+"""Kernels print no warnings between a command and its table."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_NETS = """
+import torch
+from torch import nn
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.1, inplace=True), nn.Flatten(),
+                         nn.Linear(4 * 36, 4))
+
+def data():
+    torch.manual_seed(1)
+    found = torch.utils.data.TensorDataset(torch.rand(16, 3, 8, 8), torch.arange(16) % 4)
+    return {"calibration": found, "test": found}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("level", "printed"), [("", False), ("WARNING", True)])
+def test_what_a_kernel_warns_of_at_each_call(level: str, printed: bool, tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(_NETS)
+    variables = {name: v for name, v in os.environ.items() if name != "TORCH_CPP_LOG_LEVEL"}
+    words = "-m qreg compare --model loud:make --dataset loud:data --methods fp32,fx-static"
+    done = subprocess.run(
+        [sys.executable, *words.split()],
+        cwd=tmp_path,
+        env=variables | ({"TORCH_CPP_LOG_LEVEL": level} if level else {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "fx-static" in done.stdout
+    assert ("qrelu.cpp" in done.stderr) == printed, done.stderr
