@@ -25,9 +25,12 @@ from tests.unit.faults.test_effects import OPTIONS
 CASE = Case("shapes10", "simple_cnn", "static", "x86")
 BATCH = 8
 ALPHA = family_alpha(RUN_OF)
-#: What was measured, whatever the machines were busy with: 2.4 to 3 times as fast with VNNI, 1.4
-#: times without, where a sum of products takes three instructions in place of one.
+#: What was measured: 2.4 to 3 times as fast with VNNI, 1.4 times without, where a sum of products
+#: takes three instructions in place of one.
 _LOG_SPEED_UP = 0.95 if capture_environment().vnni else 0.36
+#: Half-way between no speed-up and the least of 24 measurements without VNNI beside a process that
+#: kept the other core busy, which takes from int8 more than from fp32: 0.198.
+_LEAST = 0.28
 PROMISE = Promise(
     CASE,
     build.ENVIRONMENT,
@@ -81,7 +84,7 @@ def test_int8_keeps_it() -> None:
     assert (
         with_promise(Verdict(CASE, Outcome.PASS), observation, alpha=ALPHA).outcome is Outcome.PASS
     )
-    assert observation.check.observed > 0.6 * _LOG_SPEED_UP
+    assert observation.check.observed > _LEAST * _LOG_SPEED_UP
 
 
 @pytest.mark.slow
