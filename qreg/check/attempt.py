@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.ao import quantization as ao
+from torch.ao.nn import quantized as nnq
 from torch.ao.nn.quantized import dynamic as nnqd
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -35,6 +36,8 @@ from qreg.records.method import CheckpointKind
 
 Build = Callable[[Method], nn.Module]
 _SUMS = {"add": "+", "cat": "cat"}
+# Of functional modules, what takes a number in place of a tensor.
+_WITH_NUMBERS = ("add_scalar", "mul_scalar")
 _USUAL = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.LSTM, nn.GRU, nn.Embedding)
 
 
@@ -96,7 +99,8 @@ def _attempt(
     with _joins() as meetings:
         output = inputs.call(made, example)
     single = inputs.head(batches[0], 1)
-    inputs.call(made, single)
+    with _numbers_only() as rangeless:
+        inputs.call(made, single)
     size = model_size(made)
     if method.quantizes and not leaves_quantized(made, single):
         raise _nothing_quantized(method, made, size)
@@ -104,7 +108,7 @@ def _attempt(
         *_not_finite(output),
         *meetings,
         *_bypassed(made, ran, example),
-        *_unobserved(made),
+        *_unobserved(made, rangeless),
         *_left_float(method, size),
     ]
     return partial(
@@ -186,12 +190,35 @@ def own_path_of(path: str) -> str:
     return path.removeprefix("model.")
 
 
-def _unobserved(quantized: nn.Module) -> Iterator[Remark]:
+@contextmanager
+def _numbers_only() -> Iterator[set[nn.Module]]:
+    """The functional modules that a run gave a number: the result's range is the tensor's."""
+    found: set[nn.Module] = set()
+    original = {name: getattr(nnq.QFunctional, name) for name in _WITH_NUMBERS}
+
+    def watched(name: str) -> Callable[..., Any]:
+        def run(module: nn.Module, *args: Any) -> Any:
+            found.add(module)
+            return original[name](module, *args)
+
+        return run
+
+    for name in _WITH_NUMBERS:
+        setattr(nnq.QFunctional, name, watched(name))
+    try:
+        yield found
+    finally:
+        for name, run in original.items():
+            setattr(nnq.QFunctional, name, run)
+
+
+def _unobserved(quantized: nn.Module, rangeless: set[nn.Module]) -> Iterator[Remark]:
     """Observers that saw nothing: converting gives them scale 1 and zero point 0."""
     idle = [
         own_path_of(name)
         for name, module in quantized.named_modules()
         if not isinstance(module, nnqd.Linear)  # its ranges are the input's own
+        and module not in rangeless
         and _number(getattr(module, "scale", None)) == 1.0
         and _number(getattr(module, "zero_point", None)) == 0.0
     ]

@@ -81,6 +81,13 @@ def test_an_observer_that_saw_nothing() -> None:
     assert "idle" in _texts(found)["observers"]
 
 
+@pytest.mark.parametrize("operation", ["mul_scalar", "add_scalar"])
+def test_a_product_with_a_number_needs_no_observer(operation: str) -> None:
+    found = _tried("static", lambda net, x, y: getattr(net.float_functional, operation)(x, 0.2))
+    assert "idle" in _texts(found)["observers"]
+    assert "float_functional" not in _texts(found)["observers"]
+
+
 @pytest.mark.parametrize("method", ["dynamic", "static"])
 def test_what_travels_is_the_same(method: str) -> None:
     found = _tried(method, lambda net, x, y: x + y)
