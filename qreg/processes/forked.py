@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import signal
@@ -73,6 +74,7 @@ class Fork:
 
     def _run(self, parent: int, output: Path | None) -> NoReturn:
         status = 1
+        gc.freeze()  # else collecting touches, and so copies, every page of the parent's objects
         try:
             os.setsid()
             end_with_parent()
