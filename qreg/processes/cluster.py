@@ -181,15 +181,18 @@ class RayExecutor:
         if self._kinds and any(one.first.environment for one in self._waiting):
             self._ask_new()
         waiting, self._waiting = self._waiting, []
+        full: set[tuple[str, bool]] = set()
         for group in waiting:
+            bound_to = group.first.environment, group.first.timed
             if not group.first.timed and not group.first.environment:
                 self._submit(group)
             elif self._is_gone(group.first.environment):
                 for piece in group.pieces:
                     self._finish(piece, {"died": "left the cluster", "details": ""})
-            elif machine := self._free_machine(group):
+            elif bound_to not in full and (machine := self._free_machine(group)):
                 self._submit(group, machine)
             else:
+                full.add(bound_to)
                 self._waiting.append(group)
 
     def _ask_new(self) -> None:

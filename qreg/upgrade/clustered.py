@@ -83,7 +83,8 @@ class ClusterComparer:
                     hint="leave out --ray or --speed; qreg speed check compares times alone",
                 )
             self._kind = self._kind or self._executor.most_common_kind()
-            count = -(-_PIECES * self._executor.room(self._kind) // len(requests))
+            room = max(1, self._executor.room(self._kind))  # a lost machine may come back
+            count = -(-_PIECES * room // len(requests))
             pieces = tuple(_pieces(request, self._settings, self._kind, count))
             made = _Comparison(request, pieces, time.monotonic())
             self._waiting |= {piece.name: made for piece in pieces}

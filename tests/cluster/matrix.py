@@ -24,11 +24,10 @@ from qreg.cli.options import options_of
 from qreg.cli.terminal import console
 from qreg.cli.upgrade import sides
 from qreg.data.cache import cache_root
-from qreg.processes.cluster import RayExecutor
-from qreg.processes.sending import sent_options, trees_of
+from qreg.processes.cluster import project_executor
 from qreg.records.case import Case
 from qreg.records.decode import plain
-from qreg.selection import gate_options, select_cases
+from qreg.selection import select_cases
 from qreg.settings import Settings, find_settings
 from qreg.upgrade.clustered import ClusterComparer
 from qreg.upgrade.matrix.records import MatrixReport
@@ -65,8 +64,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, nodes(Path(folder)) as cluster:
         machines = Machines(cluster, Path(folder))
         first, _ = machines.add(), machines.add()
-        warm(executor_of(settings, cases, cluster.address))
-        executor = executor_of(settings, cases, cluster.address)
+        warm(project_executor(cluster.address, settings, cases, template.options))
+        executor = project_executor(cluster.address, settings, cases, template.options)
         try:
             comparer = ClusterComparer(executor, settings)
             with ThreadPoolExecutor(1) as comparing:  # Ray adds machines from the main thread only
@@ -130,11 +129,6 @@ def chosen(settings: Settings, args: argparse.Namespace) -> tuple[Case, ...]:
     if args.methods:
         return found
     return tuple(case for case in found if not METHODS.info(case.method).replaces)
-
-
-def executor_of(settings: Settings, cases: tuple[Case, ...], address: str) -> RayExecutor:
-    options = sent_options(gate_options(settings))
-    return RayExecutor(address, trees_of(settings, cases, options), folder=settings.root.resolve())
 
 
 def timed(request: MatrixRequest, comparer: Any, what: str) -> MatrixReport:

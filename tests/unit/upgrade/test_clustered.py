@@ -49,8 +49,9 @@ def test_a_report_travels_as_it_is_and_what_went_wrong_is_said() -> None:
 class Machines:
     """Answers each piece with a report of its cases, the last that was added first."""
 
-    def __init__(self, bad: str = "") -> None:
+    def __init__(self, bad: str = "", room: int = 2) -> None:
         self.pieces: list[Piece] = []
+        self._room = room
         self._bad, self._waiting = bad, list[Piece]()
 
     def most_common_kind(self) -> str:
@@ -58,7 +59,7 @@ class Machines:
 
     def room(self, kind: str) -> int:
         assert kind == "a kind"
-        return 2
+        return self._room
 
     def add(self, pieces: Sequence[Piece], *, first: bool = False) -> None:
         self.pieces += pieces
@@ -120,6 +121,14 @@ def test_models_and_the_interface_of_each_pair_are_pieces_of_one_run(tmp_path: P
     assert [len(one["cases"]) for one in contents] == [0, 2, 2] * 3
     assert [one["interface"] for one in contents] == [True, False, False] * 3
     assert contents[1]["cases"] == [list(astuple(one)) for one in CASES[:2]]
+
+
+def test_all_cases_are_handed_out_while_no_machine_is_there(tmp_path: Path) -> None:
+    machines = Machines(room=0)
+    _comparer(machines, tmp_path).add([_request("1.0.0", "2.0.0", tmp_path)])
+    contents: list[dict[str, Any]] = [json.loads(one.content) for one in machines.pieces]
+    sent = [case for one in contents for case in one["cases"]]
+    assert sent == [list(astuple(one)) for one in CASES]
 
 
 def test_no_more_pieces_than_keep_the_machines_busy(tmp_path: Path) -> None:
