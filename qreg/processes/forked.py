@@ -85,6 +85,7 @@ class Fork:
                 file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 os.dup2(file, 1)
                 os.dup2(file, 2)
+            _renew_thread_pool()
             with self._stacks.open("w") as stacks:
                 for path, work in self._pieces:
                     _end_after(self._seconds, stacks)
@@ -134,6 +135,16 @@ class Fork:
             return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         except ChildProcessError:  # it was ended before
             return 0
+
+
+def _renew_thread_pool() -> None:
+    """Have PyTorch replace its thread pool, which no fork inherits, while there is one thread.
+
+    It does so where the pool is first asked for, without a lock: threads of autograd that ask for
+    it at the same time end the process ("Invalid thread pool!", ParallelOpenMP.cpp).
+    """
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(torch.get_num_threads())
 
 
 def _end_after(seconds: float, stacks: TextIO) -> None:

@@ -28,7 +28,7 @@ from qreg.upgrade.judging import (
 from qreg.upgrade.reading import read_answers
 from qreg.upgrade.records import AnswerKind, UpgradeReport
 from qreg.upgrade.releases import is_version, overlay_packages
-from qreg.upgrade.running import UpgradeRequest, run_task
+from qreg.upgrade.running import UpgradeRequest, started_sides
 from qreg.upgrade.venvs import add_packages, overlay_python, venv_python
 
 _ONNX = ("onnx", "onnxruntime")
@@ -44,12 +44,15 @@ def check_upgrade(request: UpgradeRequest) -> UpgradeReport:
         start = time.monotonic()
         folders = tuple(Path(folder, letter) for letter in "AB")
         cases = [{"number": n, "names": astuple(one)} for n, one in enumerate(request.cases)]
-        environments = run_task(request, sides, folders, "make", cases)
-        run_task(request, sides, folders, "cross", cases)
-        pairs = read_pairs(request.cases, _labels(request, environments), folders)
-        if unknown := unexplained_cases(pairs, cases):
-            run_task(request, sides, folders, "look", unknown)
-            pairs = with_inspections(pairs, folders)
+        with started_sides(request, sides, folders) as running:
+            running.run("make", cases)
+            environments = running.environments()
+            if cases:
+                running.run("cross", cases)
+            pairs = read_pairs(request.cases, _labels(request, environments), folders)
+            if unknown := unexplained_cases(pairs, cases):
+                running.run("look", unknown)
+                pairs = with_inspections(pairs, folders)
         speed = request.speed(sides[0].python, sides[1].python) if request.speed else None
         records = tuple(map(_record, sides, environments))
         return _report((records[0], records[1]), folders, pairs, speed, start, request.family)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import json
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from qreg.processes import child
 
 Enter = Callable[[str], None]
+# In this order, each once; the last ones are not always asked for.
+_TASKS = ("make", "cross", "look")
+# `torch.export` imports the second one when it exports.
+_HEAVY = ("torch.export", "torch.export._trace")
+_POLL_S = 0.02
+_LONG_S = 3600
 
 
-def _work(job: dict[str, Any], enter: Enter) -> dict[str, Any]:
+def _work(job: dict[str, Any], enter: Enter) -> NoReturn:
+    """Do the tasks that are put into this side's folder, until the driver ends this process."""
     enter("importing torch")
     import torch
 
@@ -25,24 +35,39 @@ def _work(job: dict[str, Any], enter: Enter) -> dict[str, Any]:
     from qreg.upgrade.side.probing import ask_all
 
     torch.set_num_threads(1)
-    if job["task"] == "make":
-        enter("probing")
-        ask_all(Path(job["folder"]), seconds=job["seconds"], interface=job["interface"])
-    enter("running cases")
-    _cases(job)
-    # of cases that onnxruntime runs, where this side has it
-    engines = {one["names"][3] for one in job["cases"]} if _has_onnxruntime() else set()
-    engine = "onnxruntime" if "onnxruntime" in engines else ""
-    return {"environment": vars(capture_environment(engine))}
+    folder = Path(job["folder"])
+    for task in _TASKS:
+        given = _wait_for(folder / f"{task}.task")
+        if task == "make":
+            # of cases that onnxruntime runs, where this side has it
+            engines = {one["names"][3] for one in given["cases"]} if _has_onnxruntime() else set()
+            engine = "onnxruntime" if "onnxruntime" in engines else ""
+            text = json.dumps(vars(capture_environment(engine)))
+            (folder / "environment.json").write_text(text, encoding="utf-8")
+            enter("probing")
+            ask_all(folder, seconds=job["seconds"], interface=job["interface"])
+        enter("running cases")
+        do_task({**job, **given})
+        (folder / f"{task}.done").touch()
+    while True:
+        time.sleep(_LONG_S)
+
+
+def _wait_for(path: Path) -> dict[str, Any]:
+    while not path.exists():
+        time.sleep(_POLL_S)
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _has_onnxruntime() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
-def _cases(job: dict[str, Any]) -> None:
+def do_task(job: dict[str, Any]) -> None:
     """Run the cases of a model in one fork, so that they share the reference's logits."""
-    importlib.import_module("torch.export")  # once, not in every fork
+    if job["cases"]:
+        _import_once()
 
     from qreg.gate.observe import Gate
     from qreg.processes.forked import run_pieces
@@ -50,6 +75,13 @@ def _cases(job: dict[str, Any]) -> None:
     gate = Gate(child.job_options(job))
     for _, group in groupby(job["cases"], key=lambda one: one["names"][:2]):
         run_pieces([_piece(job, one, gate) for one in group], seconds=job["seconds"])
+
+
+def _import_once() -> None:
+    """What nearly every case imports and takes seconds: not in every fork."""
+    for name in _HEAVY:
+        with contextlib.suppress(ImportError):  # not in every version
+            importlib.import_module(name)
 
 
 def _piece(job: dict[str, Any], one: dict[str, Any], gate: Any) -> Any:

@@ -1,7 +1,9 @@
-"""Running a task on both sides concurrently, each in a process of its interpreter."""
+"""Running tasks on both sides concurrently, each in a process of its interpreter."""
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qreg.errors import QregError
+from qreg.files import read_regular
 from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.jobs import LostError, read_environment
 from qreg.processes.running import Running, started
@@ -20,7 +23,9 @@ from qreg.speed.records import SpeedRun
 from qreg.upgrade import child
 
 _CHILD = Path(child.__file__).resolve()
-_POLL_S = 0.2
+_POLL_S = 0.05
+# Bytes of what a side says of its environment.
+_MOST = 1 << 20
 # A side's time limit, as a multiple of that of one piece of work.
 _SIDE = 20
 _OPTIONS = ("--from", "--to")
@@ -57,66 +62,119 @@ class UpgradeRequest:
     interface: bool = True
 
 
-def run_task(
-    request: UpgradeRequest,
-    sides: Sequence[Side],
-    folders: Sequence[Path],
-    task: str,
-    cases: Sequence[dict[str, Any]],
-) -> tuple[dict[str, Any], ...]:
-    """Run one process per side concurrently; returns their environments.
+@contextmanager
+def started_sides(
+    request: UpgradeRequest, sides: Sequence[Side], folders: Sequence[Path]
+) -> Iterator[RunningSides]:
+    """Start a process of each side's interpreter, which does one task after the other.
+
+    Importing PyTorch and what it exports with takes longer than most cases.
 
     Args:
-        cases: their names and numbers, and other data that the task needs for each.
+        folders: for the files of each side.
 
     Raises:
-        QregError: a side cannot be started, lacks PyTorch, or does not finish.
+        QregError: a side cannot be started.
     """
     with ExitStack() as stack:
-        running = [
-            _Run(
-                option,
-                side,
-                stack.enter_context(_start(option, side, _job(request, folders, n, task, cases))),
-            )
-            for n, (option, side) in enumerate(zip(_OPTIONS, sides, strict=True))
-        ]
-        limit = time.monotonic() + _SIDE * request.timeout
-        # both are asked each time: one that fails ends the run, whichever it is
-        while sum(one.ended() for one in running) < len(running) and time.monotonic() < limit:
-            done = sum(1 for files in folders for _ in files.glob(f"*.{task}.json"))
-            request.options.progress(done, len(folders) * len(cases), _TASKS[task])
-            time.sleep(_POLL_S)
-        return tuple(one.environment() for one in running)
+        yield RunningSides(
+            request,
+            tuple(
+                stack.enter_context(_start(option, side, _job(request, folders, number)))
+                for number, (option, side) in enumerate(zip(_OPTIONS, sides, strict=True))
+            ),
+            tuple(folders),
+        )
 
 
 @dataclass(frozen=True)
-class _Run:
+class RunningSides:
+    """A process of each side, at work in the side's folder."""
+
+    request: UpgradeRequest
+    processes: tuple[_Process, ...]
+    folders: tuple[Path, ...]
+
+    def run(self, task: str, cases: Sequence[dict[str, Any]]) -> None:
+        """Do a task on both sides concurrently.
+
+        Args:
+            cases: their names and numbers, and other data that the task needs for each.
+
+        Raises:
+            QregError: a side lacks PyTorch, or does not finish.
+        """
+        for folder in self.folders:
+            give_task(folder, task, cases)
+        limit = time.monotonic() + _SIDE * self.request.timeout
+        show = self.request.options.progress
+        # both are asked each time: one that fails ends the run, whichever it is
+        while not all([one.has_done(task) for one in self.processes]):  # noqa: C419
+            if time.monotonic() > limit:
+                raise self._late(task)
+            done = sum(1 for files in self.folders for _ in files.glob(f"*.{task}.json"))
+            show(done, len(self.folders) * len(cases), _TASKS[task])
+            time.sleep(_POLL_S)
+
+    def _late(self, task: str) -> QregError:
+        late = next(one for one in self.processes if not one.has_done(task))
+        how = f"gave no result in {_SIDE * self.request.timeout} s ({late.child.stage})"
+        return _lost(late.option, late.side, LostError(how, stage=late.child.stage))
+
+    def environments(self) -> tuple[dict[str, Any], ...]:
+        """What each side runs in, once it has done a task.
+
+        Raises:
+            QregError: a side wrote something else.
+        """
+        return tuple(one.environment() for one in self.processes)
+
+
+@dataclass(frozen=True)
+class _Process:
     option: str
     side: Side
     child: Running
+    folder: Path
 
-    def ended(self) -> bool:
-        """Whether it has ended; a failure is raised at once, without waiting for the other."""
-        return self.child.done and bool(self.environment())
+    def has_done(self, task: str) -> bool:
+        """Whether it has; a failure is raised at once, without waiting for the other side."""
+        if (self.folder / f"{task}.done").exists():
+            return True
+        if not self.child.done:
+            return False
+        try:
+            self.child.result(timeout=0.1)
+        except LostError as error:
+            raise _lost(self.option, self.side, error) from error
+        raise _lost(self.option, self.side, LostError("ended before its task", stage="ended"))
 
     def environment(self) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = self.child.result(timeout=0.1).get("environment", {})
+            found = json.loads(read_regular(self.folder / "environment.json", most=_MOST))
             read_environment(found)
-        except (LostError, MismatchError) as error:
-            raise _lost(self.option, self.side, error) from error
-        return found
+        except (OSError, ValueError, RecursionError, MismatchError) as error:
+            said = LostError(f"wrote no environment that can be read: {error}", stage="reading")
+            raise _lost(self.option, self.side, said) from error
+        content: dict[str, Any] = found
+        return content
+
+
+def give_task(folder: Path, task: str, cases: Sequence[dict[str, Any]]) -> None:
+    """Write what the process of a side waits for."""
+    half = folder / "half"  # atomic: it polls for the file
+    half.write_text(json.dumps({"task": task, "cases": list(cases)}), encoding="utf-8")
+    os.replace(half, folder / f"{task}.task")
 
 
 @contextmanager
-def _start(option: str, side: Side, job: dict[str, Any]) -> Iterator[Running]:
+def _start(option: str, side: Side, job: dict[str, Any]) -> Iterator[_Process]:
     with ExitStack() as stack:
         try:
             child = stack.enter_context(started(side, _CHILD, job, threads=1))
         except LostError as error:
             raise _lost(option, side, error) from error
-        yield child
+        yield _Process(option, side, child, Path(job["folder"]))
 
 
 def _lost(option: str, side: Side, error: LostError | MismatchError) -> QregError:
@@ -126,18 +184,10 @@ def _lost(option: str, side: Side, error: LostError | MismatchError) -> QregErro
     )
 
 
-def _job(
-    request: UpgradeRequest,
-    folders: Sequence[Path],
-    number: int,
-    task: str,
-    cases: Sequence[dict[str, Any]],
-) -> dict[str, Any]:
+def _job(request: UpgradeRequest, folders: Sequence[Path], number: int) -> dict[str, Any]:
     folders[number].mkdir(exist_ok=True)
     return {
-        "task": task,
         "interface": request.interface,
-        "cases": list(cases),
         "seconds": request.timeout,
         "folder": str(folders[number]),
         "first": str(folders[0]),

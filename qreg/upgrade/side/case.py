@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -85,9 +86,18 @@ def cross_case(
     with _quiet(), use_engine(case.engine):
         for name, files in (("control", own), ("carried", other)):
             found[name] = _attempt(partial(_run_transferred, name, skeleton, samples, own, files))
+        unwritten = _unwritten(writer)
         for kind in KINDS:
-            found[kind] = _attempt(partial(_run_artifact, kind, skeleton, samples, own, writer))
+            run = partial(_run_artifact, kind, skeleton, samples, own, writer)
+            found[kind] = unwritten.get(kind) or _attempt(run)
     return found
+
+
+def _unwritten(writer: CaseFiles) -> dict[str, str]:
+    """Why the writer could not write kinds of files; PyTorch logs pages of one that is missing."""
+    made: dict[str, Any] = json.loads(writer.file("make.json").read_text(encoding="utf-8"))
+    written: dict[str, str] = made.get("written", {})
+    return written
 
 
 def inspect_case(

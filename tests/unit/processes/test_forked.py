@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from qreg.processes.forked import Work, run_pieces, run_together
 
 
@@ -49,6 +51,25 @@ def test_a_crash_costs_its_own_piece_only(tmp_path: Path) -> None:
 def test_pieces_share_a_process(tmp_path: Path) -> None:
     found = _run(tmp_path, a=lambda: {"pid": os.getpid()}, b=lambda: {"pid": os.getpid()})
     assert found["a"] == found["b"]
+
+
+def test_the_thread_pool_is_replaced_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else threads of autograd do it, all at once, and end the process now and then."""
+    import torch
+
+    asked: list[int] = []
+    set_num_threads = torch.set_num_threads
+
+    def recorded(number: int) -> None:
+        asked.append(number)
+        set_num_threads(number)
+
+    monkeypatch.setattr(torch, "set_num_threads", recorded)
+    found = _run(tmp_path, a=lambda: {"asked": asked, "threads": torch.get_num_threads()})
+    assert found["a"]["asked"] == [found["a"]["threads"]] == [torch.get_num_threads()]
+    assert not asked
 
 
 def test_leaving_without_a_result(tmp_path: Path) -> None:

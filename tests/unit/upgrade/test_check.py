@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -112,23 +113,24 @@ def _request(candidate: str, cases: tuple[Case, ...] = CASES, *, limit: int = 0)
 def _in_forks(changes: dict[str, str], cases: tuple[Case, ...] = CASES) -> UpgradeReport:
     """Both sides in forks of this process; `changes` are made for those of the candidate."""
 
-    def run_task(
-        request: UpgradeRequest,
-        sides: Sequence[Side],
-        folders: Sequence[Path],
-        task: str,
-        cases: Sequence[dict[str, Any]],
-    ) -> tuple[dict[str, Any], ...]:
-        for number, folder in enumerate(folders):
-            with pytest.MonkeyPatch.context() as patch:
-                if number and changes:
-                    _change(patch, changes)
-                job = running._job(request, folders, number, task, cases)
-                if task == "make":
-                    probing.ask_all(folder, seconds=request.timeout)
-                child._cases(job)
-        # as a process would send it
-        return (json.loads(json.dumps(vars(capture_environment()))),) * 2
+    class RunningSides:
+        def __init__(
+            self, request: UpgradeRequest, sides: Sequence[Side], folders: Sequence[Path]
+        ) -> None:
+            self.jobs = [running._job(request, folders, number) for number in (0, 1)]
+
+        def run(self, task: str, cases: Sequence[dict[str, Any]]) -> None:
+            for number, job in enumerate(self.jobs):
+                with pytest.MonkeyPatch.context() as patch:
+                    if number and changes:
+                        _change(patch, changes)
+                    if task == "make":
+                        probing.ask_all(Path(job["folder"]), seconds=job["seconds"])
+                    child.do_task({**job, "task": task, "cases": cases})
+
+        def environments(self) -> tuple[dict[str, Any], ...]:
+            # as a process would write it
+            return (json.loads(json.dumps(vars(capture_environment()))),) * 2
 
     with pytest.MonkeyPatch.context() as patch:
         asked = [one for one in probing.all_probes() if one.name in _ASKED]
@@ -140,7 +142,8 @@ def _in_forks(changes: dict[str, str], cases: tuple[Case, ...] = CASES) -> Upgra
         patch.setattr(probing, "_HEAVY", ())
         patch.delitem(KINDS, "exported program")  # half a second for each
         patch.setattr(child, "importlib", SimpleNamespace(import_module=str))  # nor torch.export
-        patch.setattr("qreg.upgrade.check.run_task", run_task)
+        started = "qreg.upgrade.check.started_sides"
+        patch.setattr(started, lambda *given: nullcontext(RunningSides(*given)))
         return check_upgrade(_request(sys.executable, cases, limit=60))
 
 
