@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options
 from qreg.processes import child
+from qreg.processes.forked import run_together
 from qreg.quantization import method_info
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
@@ -48,9 +50,14 @@ def _work(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any]:
     """What was observed of the job's cases, or their speed-ups over fp32.
 
     Its keys: cases, options; and of fault, against, record (folders) and speed_ups (a batch size)
-    those that are asked for.
+    those that are asked for. Or pieces, pairs of a file for a result and such a job, each done in
+    a fork of this process; and of these, how many at a time (jobs) and how long (seconds).
     """
     enter("observing")
+    if pieces := job.get("pieces"):
+        works = [(Path(file), partial(_work, one, enter)) for file, one in pieces]
+        run_together(works, jobs=job["jobs"], seconds=job["seconds"])
+        return {}
     options = Options.of_plain(job["options"])
     options.apply_threads()
     bring_weights({model: Path(file) for model, file in options.weight_files})

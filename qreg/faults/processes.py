@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from qreg.metrics.speed_up import SPEED_UP_BATCHES
 from qreg.processes.executor import HERE as HERE_PLACES
 from qreg.processes.executor import Executor, Piece, Places, run
 from qreg.processes.jobs import LostError, read_environment
-from qreg.processes.running import run_script
+from qreg.processes.running import BY_A_SIGNAL, Running, run_script, started
 from qreg.processes.sending import options_at, sent_options
 from qreg.processes.sides import HERE, open_side
 from qreg.processes.temporary import temporary_folder
@@ -36,6 +37,7 @@ from qreg.records.verdict import Outcome
 _CHILD = Path(child.__file__).resolve()
 # All cases of a model in one process, on a busy machine.
 _TIMEOUT_S = 3600
+_POLL_S = 0.02
 _APPROVED = Approval("clean runs", "2000-01-01T00:00:00Z", "", "")
 
 
@@ -138,12 +140,16 @@ class Launcher:
         start = Start((case,), threads, tuple(limits), against=against, fault=fault)
         return next(iter(self.faulty_all([start])))
 
-    def faulty_all(self, starts: Sequence[Start]) -> Iterator[ObservedCase]:
+    def faulty_all(self, starts: Sequence[Start], *, jobs: int = 1) -> Iterator[ObservedCase]:
         """The same of many, in order.
+
+        Args:
+            jobs: how many at a time on this machine; 1 where they measure times.
 
         Raises: as `faulty`.
         """
-        for start, found in zip(starts, self._all(starts), strict=True):
+        ended = self._faults_sent(starts) if self.executor else self._faults_here(starts, jobs)
+        for start, found in zip(starts, ended, strict=True):
             try:
                 yield _observed(_checked(found)["observed"][0])
             except KilledError as error:
@@ -174,10 +180,37 @@ class Launcher:
         for found in self._all(starts):
             yield tuple(map(_observed, _checked(found)["observed"]))
 
+    def _faults_here(self, starts: Sequence[Start], jobs: int) -> Iterator[dict[str, Any]]:
+        """What each found, in order: those that agree in threads and limits import PyTorch once."""
+        groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}
+        for number, start in enumerate(starts):
+            groups.setdefault((start.threads, start.limits), []).append(number)
+        found: dict[int, dict[str, Any]] = {}
+        for group in groups.values():
+            contents = [starts[number].content(self.options) for number in group]
+            ended = in_forks(contents, jobs=jobs) if len(group) > 1 else map(_launched, contents)
+            self._tell(starts[group[0]], len(found), len(starts))
+            for number, one in zip(group, ended, strict=True):
+                if not one.get("killed"):
+                    _checked(one)
+                found[number] = one
+                self._tell(starts[number], len(found), len(starts))
+        yield from (found[number] for number in range(len(starts)))
+
+    def _faults_sent(self, starts: Sequence[Start]) -> Iterator[dict[str, Any]]:
+        running = self._all(starts)
+        for number, start in enumerate(starts):
+            self._tell(start, number, len(starts))
+            yield next(running)
+
+    def _tell(self, start: Start, done: int, total: int) -> None:
+        case = start.cases[0]
+        self.options.progress(done, total, f"{start.fault} in {case.method}@{case.engine}")
+
     def _all(self, starts: Sequence[Start]) -> Iterator[dict[str, Any]]:
         """What each process found, in order."""
         if self.executor is None:
-            yield from (launched(start.content(self.options), HERE_PLACES) for start in starts)
+            yield from (_launched(start.content(self.options)) for start in starts)
             return
         options = sent_options(self.options)
         pieces = [
@@ -206,7 +239,7 @@ _numbers = itertools.count()
 
 def launched(content: dict[str, Any], places: Places) -> dict[str, Any]:
     """Start a process of the proof, and what it found, with the baselines that it recorded."""
-    job = {name: one for name, one in content.items() if one and name not in ("threads", "limits")}
+    job = _job(content)
     sent = bool(places.moved)
     with ExitStack() as stack:
         if sent:
@@ -225,10 +258,59 @@ def launched(content: dict[str, Any], places: Places) -> dict[str, Any]:
                     variables=_variables(content["limits"]),
                 )
         except LostError as error:
-            return {"lost": str(error), "killed": error.killed, "details": error.details}
+            return _lost(error)
         if sent and content["record"]:
             found["recorded"] = _packed(Path(job["record"]))
         return found
+
+
+def _launched(content: dict[str, Any]) -> dict[str, Any]:
+    return launched(content, HERE_PLACES)
+
+
+def _job(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in content.items() if one and name not in ("threads", "limits")}
+
+
+def _lost(error: LostError) -> dict[str, Any]:
+    return {"lost": str(error), "killed": error.killed, "details": error.details}
+
+
+def in_forks(contents: Sequence[dict[str, Any]], *, jobs: int) -> Iterator[dict[str, Any]]:
+    """What processes of the same threads and limits found, each a fork of one fresh process.
+
+    That process has imported PyTorch and done nothing else, so that what a fault does to its fork
+    reaches no other one.
+
+    Args:
+        contents: of `Start`s that record nothing.
+        jobs: how many forks run at a time.
+    """
+    threads, limits = contents[0]["threads"], contents[0]["limits"]
+    with temporary_folder("faults") as folder, open_side(HERE, Path.cwd()) as side:
+        files = [folder / f"{number}.json" for number in range(len(contents))]
+        pieces = [[str(file), _job(one)] for file, one in zip(files, contents, strict=True)]
+        job = {"pieces": pieces, "jobs": jobs, "seconds": _TIMEOUT_S}
+        try:
+            with started(side, _CHILD, job, threads=threads, variables=_variables(limits)) as forks:
+                yield from (_fork_found(forks, file, len(files)) for file in files)
+        except LostError as error:  # the process that forks: no fault was injected into it
+            raise QregError(f"a process of the proof {error}", details=error.details) from error
+
+
+def _fork_found(forks: Running, file: Path, pieces: int) -> dict[str, Any]:
+    """What a fork wrote, once it has."""
+    while not file.exists():
+        if forks.done and not file.exists():
+            forks.result(timeout=pieces * _TIMEOUT_S)
+            raise LostError("ended before all was done", stage="observing")
+        time.sleep(_POLL_S)
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    ended = found.get("died", found.get("raised"))
+    if ended is None:
+        return found
+    killed = "died" in found and ended.startswith(BY_A_SIGNAL)
+    return {"lost": ended, "killed": killed, "details": found["details"]}
 
 
 def launched_text(content: dict[str, Any], places: Places) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -63,7 +64,8 @@ class Selftest:
         self._record(pairs)
         promised = self._promise([case for fault, case in pairs if not fault.limits])
         hidden = [(f, c) for f, c in pairs if f.shows_in_time and c not in promised]
-        made = tuple(self._inject([pair for pair in pairs if pair not in hidden]))
+        shown = [pair for pair in pairs if pair not in hidden]
+        made = tuple(self._inject(shown, jobs=1 if promised else self._cores()))
         placeless = [run for run in made if NO_PLACE in run.observed.reason]
         return Proof(
             faults=tuple(run for run in made if run not in placeless),
@@ -156,7 +158,11 @@ class Selftest:
             promised |= self.launcher.promise(chosen, self._home(()), processes=_PROCESSES)
         return promised
 
-    def _inject(self, pairs: Sequence[tuple[Fault, Case]]) -> Iterator[FaultRun]:
+    def _cores(self) -> int:
+        """How many cases this machine observes at a time, where no times are measured."""
+        return max(1, (os.cpu_count() or 1) // max(1, self.launcher.options.threads))
+
+    def _inject(self, pairs: Sequence[tuple[Fault, Case]], *, jobs: int) -> Iterator[FaultRun]:
         threads = self.launcher.options.threads
         starts = [
             Start(
@@ -168,11 +174,8 @@ class Selftest:
             )
             for fault, case in pairs
         ]
-        running = self.launcher.faulty_all(starts)
-        for number, (fault, case) in enumerate(pairs):
-            self.launcher.options.progress(
-                number, len(pairs), f"{fault.name} in {case.method}@{case.engine}"
-            )
+        running = self.launcher.faulty_all(starts, jobs=jobs)
+        for fault, _ in pairs:
             yield FaultRun(
                 fault=fault.name,
                 family=fault.family,

@@ -18,6 +18,8 @@ from qreg.processes.jobs import CHILD, Job, LostError, check_times, command, env
 from qreg.processes.sides import Side
 from qreg.processes.temporary import temporary_folder
 
+#: What `status_text` of a process that was killed begins with.
+BY_A_SIGNAL = "was killed by"
 # Bytes of a result: thousands of times of calls have some megabytes.
 _MOST = 1 << 28
 
@@ -203,7 +205,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 def status_text(status: int) -> str:
     """How a process ended, from its exit status (negative for a signal)."""
-    return f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
+    return f"{BY_A_SIGNAL} {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
 
 
 def _checked(result: Any) -> dict[str, Any]:

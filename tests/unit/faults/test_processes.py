@@ -11,7 +11,15 @@ import pytest
 from qreg.errors import QregError
 from qreg.faults.child import _plain
 from qreg.faults.noise import EnvironmentNoise
-from qreg.faults.processes import KilledError, Launcher, _checked, _unpacked
+from qreg.faults.processes import (
+    KilledError,
+    Launcher,
+    Start,
+    _checked,
+    _fork_found,
+    _unpacked,
+    in_forks,
+)
 from qreg.faults.results import ObservedCase, TierVerdict
 from qreg.faults.settings import SETTINGS, true_loss
 from qreg.measure.options import Options
@@ -130,3 +138,46 @@ def test_a_piece_that_is_lost_is_no_catch() -> None:
     with pytest.raises(QregError, match="was lost 5 times") as caught:
         _checked(lost)
     assert not isinstance(caught.value, KilledError)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_faults_in_forks_of_one_process_are_what_each_is_in_its_own(
+    tmp_path: Path, jobs: int
+) -> None:
+    case = Case("shapes10", "linear_100", "dynamic", "x86")
+    real = Launcher(Options(threads=1))
+    real.record([case], tmp_path)
+    names = ("one-code", "weights-half-away", "nan", "labels-shuffled-1.0%")
+    starts = [Start((case,), 1, against=tmp_path, fault=name) for name in names]
+    together = list(real.faulty_all(starts, jobs=jobs))
+    assert together == [real.faulty(case, name, tmp_path) for name in names]
+    assert [one.reason for one in together] == [""] * len(names)
+    assert {one.exact.outcome for one in together} == {Outcome.REGRESSED}
+
+
+def _written(file: Path, content: dict[str, Any]) -> dict[str, Any]:
+    file.write_text(json.dumps({**content, "details": ""}))
+    # the process that forks is not asked about a fork that has ended
+    return _fork_found(None, file, 1)  # type: ignore[arg-type]
+
+
+def test_only_a_signal_that_kills_a_fork_is_a_catch(tmp_path: Path) -> None:
+    with pytest.raises(KilledError, match="SIGILL"):
+        _checked(_written(tmp_path / "1", {"died": "was killed by SIGILL"}))
+    for how in ({"died": "exited 1"}, {"raised": "LookupError: no clean baseline"}):
+        with pytest.raises(QregError) as ended:
+            _checked(_written(tmp_path / "2", how))
+        assert not isinstance(ended.value, KilledError)
+
+
+def test_a_process_that_cannot_fork_is_no_catch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "ends.py"
+    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setattr("qreg.faults.processes._CHILD", script)
+    start = Start((CASE,), 1, against=tmp_path, fault="one-code")
+    with pytest.raises(QregError, match="was killed by SIGKILL") as ended:
+        list(in_forks([start.content(LAUNCHER.options)] * 2, jobs=1))
+    assert not isinstance(ended.value, KilledError)
