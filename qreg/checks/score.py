@@ -19,8 +19,12 @@ from qreg.records.score import Score
 from qreg.records.verdict import Check, Finding, Outcome, ScoreChange
 from qreg.stats.intervals import paired_change
 from qreg.stats.mcnemar import POWER, critical_losses, detectable_drop, lost_more
-from qreg.stats.of_sums import OfSums
-from qreg.stats.permutation import detectable_drop_of_summary, permutation, spread_of_a_sample
+from qreg.stats.permutation import (
+    ManySets,
+    detectable_drop_of_summary,
+    permutation,
+    spread_of_a_sample,
+)
 from qreg.stats.sign_flip import critical_fall, detectable_fall, mean_interval, sign_flip
 from qreg.stats.signed_rank import typical_change
 
@@ -226,7 +230,7 @@ def _of_mean(observed: Score, pair: _ScorePair, *, alpha: float, tolerance: floa
 
 def _oriented(pair: _ScorePair) -> Summarize:
     """The summary, turned so that more is better."""
-    if isinstance(pair.summarize, OfSums):
+    if isinstance(pair.summarize, ManySets):
         return pair.summarize.times(pair.sign)
     return lambda rows: pair.sign * pair.summarize(rows)
 

@@ -30,6 +30,22 @@ class OfSums:
         """The summary of rows (N, K)."""
         return self.one(rows.sum(axis=0))
 
+    def exchanging(
+        self, candidate: Array, reference: Array, moved: npt.NDArray[np.int64]
+    ) -> Callable[[npt.NDArray[np.bool_]], Array]:
+        """Of masks (M, N) the changes (M,): what a sample adds to one set it takes from the other.
+
+        See `qreg.stats.permutation.ManySets`.
+        """
+        first, second = candidate.sum(axis=0), reference.sum(axis=0)
+        step = reference[moved] - candidate[moved]
+
+        def exchanged(masks: npt.NDArray[np.bool_]) -> Array:
+            steps = masks.astype(np.float64) @ step
+            return self.many(first + steps) - self.many(second - steps)
+
+        return exchanged
+
     def times(self, factor: float) -> OfSums:
         """This summary times a number."""
         return OfSums(lambda sums: factor * self.one(sums), lambda sums: factor * self.many(sums))

@@ -13,18 +13,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
-
-from qreg.stats.of_sums import OfSums
 
 Array = npt.NDArray[np.float64]
 #: Turns rows of statistics (N, K), one row per sample, into the summary of the set.
 Summarize = Callable[[Array], float]
 #: Which of the changed samples are exchanged (M, N), in each of M sets.
 Masks = npt.NDArray[np.bool_]
+#: From masks (M, N) to the change of the summary in each of the sets (M,).
+Exchanged = Callable[[Masks], Array]
+
+
+@runtime_checkable
+class ManySets(Protocol):
+    """A summary that computes the changes of many exchanged sets at once."""
+
+    def exchanging(
+        self, candidate: Array, reference: Array, moved: npt.NDArray[np.int64]
+    ) -> Exchanged | None:
+        """The changes, candidate minus reference; None where it has to be done set by set.
+
+        Args:
+            candidate, reference: rows of statistics (N, K), padded with NaN.
+            moved: positions of the samples that are exchanged.
+        """
+
+    def times(self, factor: float) -> Summarize:
+        """This summary times a number."""
+
 
 #: Up to this number of changed samples, all exchanges are enumerated.
 EXACT = 10
@@ -90,9 +110,9 @@ def permutation(
             [_exchanged(candidate, reference, moved[mask], summarize) for mask in masks]
         )
 
-    exchanged: Callable[[Masks], Array] = one_by_one
-    if isinstance(summarize, OfSums):
-        exchanged = _sums_exchanged(candidate, reference, moved, summarize)
+    exchanged: Exchanged = one_by_one
+    if isinstance(summarize, ManySets):
+        exchanged = summarize.exchanging(candidate, reference, moved) or one_by_one
     if len(moved) <= EXACT:
         found = _all_exchanges(exchanged, len(moved))
         near = _ROUNDING * max(1.0, abs(change))
@@ -103,7 +123,9 @@ def permutation(
             spread=float(np.sqrt(np.mean(found**2))),
             changed=len(moved),
         )
-    worse, better, spread = _by_chance(exchanged, len(moved), change, seed=seed)
+    # what many sets cost at once is hardly more than a few
+    ahead = 1 if exchanged is one_by_one else FEWEST
+    worse, better, spread = _by_chance(exchanged, len(moved), change, seed=seed, ahead=ahead)
     return Permuted(change, worse, better, spread, len(moved))
 
 
@@ -115,24 +137,7 @@ def _exchanged(
     return of(first) - of(second)
 
 
-def _sums_exchanged(
-    candidate: Array, reference: Array, moved: npt.NDArray[np.int64], of: OfSums
-) -> Callable[[Masks], Array]:
-    """The same for all masks at once: what a sample adds to one set it takes from the other."""
-    first, second, step = (
-        candidate.sum(axis=0),
-        reference.sum(axis=0),
-        reference[moved] - candidate[moved],
-    )
-
-    def exchanged(masks: Masks) -> Array:
-        steps = masks.astype(np.float64) @ step
-        return of.many(first + steps) - of.many(second - steps)
-
-    return exchanged
-
-
-def _all_exchanges(exchanged: Callable[[Masks], Array], count: int) -> Array:
+def _all_exchanges(exchanged: Exchanged, count: int) -> Array:
     numbers = np.arange(2**count)[:, None] >> np.arange(count)
     # exchanging the others instead gives the same change with the other sign
     half = exchanged((numbers & 1).astype(np.bool_)[: 2 ** (count - 1)])
@@ -140,20 +145,27 @@ def _all_exchanges(exchanged: Callable[[Masks], Array], count: int) -> Array:
 
 
 def _by_chance(
-    exchanged: Callable[[Masks], Array], count: int, change: float, *, seed: int
+    exchanged: Exchanged, count: int, change: float, *, seed: int, ahead: int
 ) -> tuple[float, float, float]:
-    """Both one-sided p-values, and the spread."""
+    """Both one-sided p-values, and the spread.
+
+    Args:
+        ahead: how many sets to compute at least at a time; those after the last hit that is needed
+            are not used.
+    """
     rng = np.random.default_rng(seed)
     near, hits = _ROUNDING * max(1.0, abs(change)), 0
     found: list[float] = []
     while len(found) < DRAWS and (hits < ENOUGH or len(found) < FEWEST):
-        # never beyond the draw at which the last hit that is needed may come
-        most = FEWEST - len(found) if len(found) < FEWEST else ENOUGH - hits
+        most = FEWEST - len(found) if len(found) < FEWEST else max(ENOUGH - hits, ahead)
         masks = [rng.integers(0, 2, size=count) for _ in range(min(most, DRAWS - len(found)))]
         drawn = exchanged(np.array(masks, dtype=np.bool_))
-        found += drawn.tolist()
         # the tail on the side of the change; the distribution is symmetric
         tail_of = (drawn <= change + near) if change < 0 else (drawn >= change - near)
+        if len(found) >= FEWEST:  # up to the draw of the last hit that is needed
+            used = int(np.searchsorted(np.cumsum(tail_of), ENOUGH - hits)) + 1
+            drawn, tail_of = drawn[:used], tail_of[:used]
+        found += drawn.tolist()
         hits += int(tail_of.sum())
     spread = float(np.sqrt(np.mean(np.square(found))))
     if hits == ENOUGH and len(found) > FEWEST:

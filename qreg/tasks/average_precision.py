@@ -12,6 +12,9 @@ have objects.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +25,10 @@ IOUS = tuple(np.linspace(0.5, 0.95, 10).round(2).tolist())
 #: Detections that are counted, a sample and a class.
 MOST = 100
 _RECALLS = np.linspace(0, 1, 101)
+# Numbers in an array when many sets are summarized at once: some megabytes.
+_AT_ONCE = 1 << 19
+Masks = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
 
 
 def match(
@@ -82,10 +89,141 @@ def _areas(boxes: Array) -> Array:
     return areas
 
 
-def mean_average_precision(rows: Array) -> float:
-    """mAP of rows (N, K) as `match` makes them; 0 where there are no objects."""
-    precisions = average_precisions(rows)
-    return float(np.mean(list(precisions.values()))) if precisions else 0.0
+@dataclass(frozen=True)
+class MeanAveragePrecision:
+    """mAP of rows (N, K) as `match` makes them, times a number; 0 where there are no objects."""
+
+    factor: float = 1.0
+
+    def __call__(self, rows: Array) -> float:
+        """The summary of a set."""
+        precisions = average_precisions(rows)
+        return self.factor * (float(np.mean(list(precisions.values()))) if precisions else 0.0)
+
+    def times(self, factor: float) -> MeanAveragePrecision:
+        """This summary times a number."""
+        return MeanAveragePrecision(factor * self.factor)
+
+    def exchanging(
+        self, candidate: Array, reference: Array, moved: Rows
+    ) -> Callable[[Masks], Array] | None:
+        """See `qreg.stats.permutation.ManySets`; the same bits as set by set.
+
+        The detections of both models are sorted once, and each set has some of them. That needs
+        the same objects in both.
+        """
+        pool = _Pool.of(candidate, reference, moved)
+        if pool is None:
+            return None
+
+        def exchanged(masks: Masks) -> Array:
+            step = max(1, _AT_ONCE // max(1, pool.width))
+            parts = [masks[at : at + step] for at in range(0, len(masks), step)]
+            found = [
+                self.factor * pool.of_first(p) - self.factor * pool.of_second(p) for p in parts
+            ]
+            return np.concatenate(found)
+
+        return exchanged
+
+
+#: mAP of rows (N, K).
+mean_average_precision = MeanAveragePrecision()
+
+
+@dataclass(frozen=True, eq=False)
+class _OfClass:
+    """The detections D of one class by both models, by falling score.
+
+    Attributes:
+        hits: at each threshold (T, D).
+        moved: of which exchanged sample each is, counted among these (D,); -1 for another sample,
+            whose detections are the same by both models.
+        by_reference: by which model those of exchanged samples are (D,).
+        objects: of the class.
+    """
+
+    hits: npt.NDArray[np.bool_]
+    moved: Rows
+    by_reference: npt.NDArray[np.bool_]
+    objects: int
+
+    def average_precisions(self, exchanged: Masks) -> Array:
+        """Of M sets: those with the reference's detections of the exchanged samples (M, N)."""
+        if not (self.moved >= 0).any():
+            return np.full(len(exchanged), _average_precision(self.hits, self.objects))
+        here = np.where(self.moved < 0, True, exchanged[:, self.moved] == self.by_reference)
+        return _average_precisions_of_sets(self.hits, here, self.objects)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The detections of both models."""
+
+    classes: tuple[_OfClass, ...]
+
+    @classmethod
+    def of(cls, candidate: Array, reference: Array, moved: Rows) -> _Pool | None:
+        """None where the models were given different objects."""
+        samples = np.arange(len(candidate))
+        given, found = zip(*(_split(rows, samples) for rows in (candidate, reference)), strict=True)
+        if not np.array_equal(*given) or (given[0][:, 1] % 1).any():
+            return None
+        place = np.full(len(candidate), -1)
+        place[moved] = np.arange(len(moved))
+        ours, theirs = found[0], found[1][place[found[1][:, 0].astype(np.int64)] >= 0]
+        both = np.concatenate([ours, theirs])
+        by_reference = np.arange(len(both)) >= len(ours)
+        # as in one set: by falling score, then by sample, then as in its row
+        order = np.lexsort((both[:, 0], -both[:, 2]))
+        both, by_reference = both[order], by_reference[order]
+        return cls(tuple(_classes(both, by_reference, place, given[0])))
+
+    @property
+    def width(self) -> int:
+        """Numbers that one set needs in the largest array."""
+        one = (max(len(each.moved), len(IOUS) * len(_RECALLS)) for each in self.classes)
+        return max(one, default=0)
+
+    def of_first(self, masks: Masks) -> Array:
+        """mAP of M sets of the candidate's outcomes, but for the samples exchanged (M, N)."""
+        if not self.classes:
+            return np.zeros(len(masks))
+        found = [each.average_precisions(masks) for each in self.classes]
+        return np.ascontiguousarray(np.stack(found, axis=1)).mean(axis=1)
+
+    def of_second(self, masks: Masks) -> Array:
+        """The same of the reference's."""
+        return self.of_first(~masks)
+
+
+def _split(rows: Array, samples: Rows) -> tuple[Array, Array]:
+    """Objects and detections, each with its sample in front (G, 4) and (D, 4)."""
+    triples = rows.reshape(len(rows), -1, 3)
+    numbered = np.concatenate(
+        [np.broadcast_to(samples[:, None, None], (*triples.shape[:2], 1)), triples], axis=2
+    ).reshape(-1, 4)
+    numbered = numbered[~np.isnan(numbered[:, 1])]
+    of_objects = numbered[:, 3] < 0
+    return numbered[of_objects], numbered[~of_objects]
+
+
+def _classes(
+    found: Array, by_reference: npt.NDArray[np.bool_], place: Rows, objects: Array
+) -> Iterator[_OfClass]:
+    """The sorted detections (D, 4) by class."""
+    moved = place[found[:, 0].astype(np.int64)]
+    hits = _hits_of_bits(found[:, 3])
+    for label in np.unique(objects[:, 1]):
+        of_it = found[:, 1] == label
+        count = int(-objects[objects[:, 1] == label, 3].sum())
+        yield _OfClass(hits[:, of_it], moved[of_it], by_reference[of_it], count)
+
+
+def _hits_of_bits(bits: Array) -> npt.NDArray[np.bool_]:
+    """For each threshold, which detections are true positives (T, D)."""
+    shifted = bits.astype(np.int64) >> np.arange(len(IOUS))[:, None]
+    return (shifted & 1).astype(np.bool_)
 
 
 def average_precisions(rows: Array) -> dict[int, float]:
@@ -95,8 +233,7 @@ def average_precisions(rows: Array) -> dict[int, float]:
     of_objects = triples[:, 2] < 0
     objects, found = triples[of_objects], triples[~of_objects]
     found = found[np.argsort(-found[:, 1], kind="stable")]
-    bits = found[:, 2].astype(np.int64)
-    hits = ((bits >> np.arange(len(IOUS))[:, None]) & 1).astype(np.bool_)
+    hits = _hits_of_bits(found[:, 2])
     return {
         int(label): _average_precision(
             hits[:, found[:, 0] == label], int(-objects[objects[:, 0] == label, 2].sum())
@@ -114,12 +251,47 @@ def _average_precision(hits: npt.NDArray[np.bool_], objects: int) -> float:
     precision = true / np.arange(1, count + 1)
     # the best precision at this recall or a higher one
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    # the fewest true positives of each recall, and where a threshold first has so many; the
-    # thresholds are laid end to end for one search
-    needed = np.searchsorted(np.arange(objects + 1) / objects, _RECALLS)
+    # where a threshold first has so many true positives; the thresholds are laid end to end for
+    # one search
+    needed = _needed(objects)
     apart = np.arange(thresholds)[:, None] * (count + objects + 1)
     places = np.searchsorted((true + apart).ravel(), needed + apart)
     rows = np.arange(thresholds)[:, None]
     at = places - rows * count
     padded = np.concatenate([precision, np.zeros((thresholds, 1))], axis=1)
     return float(np.mean(padded[rows, at]))
+
+
+def _needed(objects: int) -> Rows:
+    """The fewest true positives of each recall (R,)."""
+    found: Rows = np.searchsorted(np.arange(objects + 1) / objects, _RECALLS)
+    return found
+
+
+def _average_precisions_of_sets(
+    hits: npt.NDArray[np.bool_], here: npt.NDArray[np.bool_], objects: int
+) -> Array:
+    """`_average_precision` of M sets, each with some of the detections (M, D); the same bits.
+
+    Only true positives matter: at any other detection precision is below that at the one before.
+    """
+    sets, needed = np.arange(len(here))[:, None], _needed(objects)
+    rank = np.cumsum(here, axis=1)
+    interpolated = np.zeros((len(here), len(hits), len(needed)))
+    for number, threshold in enumerate(hits):
+        chosen = np.flatnonzero(threshold)
+        if not len(chosen):
+            continue
+        present = here[:, chosen]
+        true = np.cumsum(present, axis=1)
+        precision = np.zeros(present.shape)
+        np.divide(true, rank[:, chosen], out=precision, where=present)
+        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        # the best precision from so many true positives on; a detection that is not in the set
+        # says that of the next one
+        by_count = np.zeros((len(here), max(len(chosen), objects) + 2))
+        by_count[sets, true - present + 1] = best
+        by_count[:, 0] = best[:, 0]
+        interpolated[:, number] = by_count[:, needed]
+    found: Array = interpolated.reshape(len(here), -1).mean(axis=1)
+    return found
