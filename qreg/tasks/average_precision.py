@@ -190,7 +190,8 @@ class _Pool:
         if not self.classes:
             return np.zeros(len(masks))
         found = [each.average_precisions(masks) for each in self.classes]
-        return np.ascontiguousarray(np.stack(found, axis=1)).mean(axis=1)
+        mean: Array = np.ascontiguousarray(np.stack(found, axis=1)).mean(axis=1)
+        return mean
 
     def of_second(self, masks: Masks) -> Array:
         """The same of the reference's."""
