@@ -32,6 +32,7 @@ from qreg.records.verdict import Verdict
 if TYPE_CHECKING:
     from torch import nn
 
+    from qreg.measure.comparison import Observe
     from qreg.measure.options import Options
     from qreg.quantization import Context
 
@@ -62,6 +63,7 @@ def compare(
     name: str = "",
     options: Options | None = None,
     details: bool = False,
+    observe: Observe | None = None,
 ) -> Comparison:
     """Measure a model and its quantized versions on the same test samples.
 
@@ -77,6 +79,8 @@ def compare(
         name: the name of a model given as an object; by default that of its class or function.
         options: how to measure; see `qreg.Options`.
         details: also collect what a page shows: samples that changed, layers, classes.
+        observe: runs cases on all samples elsewhere: a `qreg.measure.sharded.Sharding`. Models and
+            datasets that are objects here exist in this process only.
 
     Returns:
         Comparison: a tuple with a measurement for each method and engine, or a `Failure` that
@@ -92,7 +96,7 @@ def compare(
     with _named(model, dataset, methods, name=name) as (model_name, dataset_name, names):
         cases = comparison_cases(dataset_name, model_name, names, engines)
         chosen.apply_threads()
-        return measure(cases, chosen, details=details)
+        return measure(cases, chosen, details=details, observe=observe)
 
 
 def judge(

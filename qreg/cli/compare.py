@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,14 +16,16 @@ from qreg.cli.options import (
     add_engine_option,
     add_limit_option,
     add_method_option,
+    add_ray_option,
     add_thread_option,
     check_model_and_methods,
     chosen_engines,
+    executor_of,
     options_of,
 )
 from qreg.cli.terminal import write_file
 from qreg.errors import QregError
-from qreg.names import output_file
+from qreg.names import output_file, positive
 from qreg.quantization import METHODS
 from qreg.records.budget import Budget, BudgetOutcome
 from qreg.records.case import Case
@@ -29,12 +34,16 @@ from qreg.settings import find_settings
 
 if TYPE_CHECKING:
     from qreg.budget.run import CaseBudget
+    from qreg.measure.options import Options
+    from qreg.measure.sharded import Sharding
     from qreg.records.case import Failure
     from qreg.records.comparison import Comparison
     from qreg.records.measurement import Measurement
 
 # the default methods with per-channel scales
 _DEFAULT_METHODS = tuple(i.name for i in METHODS.facts() if i.default and not i.per_tensor)
+# For each processor of a cluster, where --shards says nothing: one that ends early takes more.
+_SHARDS = 2
 _EPILOG = """\
 examples:
   qreg compare
@@ -44,6 +53,8 @@ examples:
   qreg compare --html comparison.html
   qreg compare --model file:net.onnx --methods file:net_int8.onnx --layers
   qreg compare --model mypackage.nets:make_net --dataset my_images/
+  qreg compare --dataset large.npz --shards 20
+  qreg compare --dataset large.npz --ray auto
   qreg compare --methods static --budget "max-drop=0.5,max-size=30 %,min-speed-up=1.5"
 
 exit status: 0 all measured; 1 some case could not be measured, the others are shown, or a limit of
@@ -75,6 +86,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
     )
     add_engine_option(parser)
     add_limit_option(parser)
+    parser.add_argument(
+        "--shards",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="measure quality in N ranges of the test samples, each in a process of its own, on "
+        "all cores or with --ray on all machines; times are those of the first samples, here",
+    )
+    add_ray_option(parser)
     add_thread_option(parser)
     parser.add_argument(
         "--json", type=output_file, metavar="FILE", help="write all measurements as JSON"
@@ -110,6 +130,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 def run(args: argparse.Namespace) -> int:
     """Measure the methods and print the comparison."""
+    if args.shards or args.ray:
+        args.threads = args.threads or 1  # each core has a process
     methods = _methods(args.methods, args.weights)
     engines = chosen_engines(args.engines)
     check_model_and_methods(args.model, methods, args.weights_file)
@@ -196,14 +218,43 @@ def _measure(
         from qreg.api import compare
 
         options = replace(options_of(args, show), sources=_sources())
-        return compare(
-            args.model,
-            args.dataset,
-            methods=methods,
-            engines=engines,
-            options=options,
-            details=args.layers or args.html is not None,
-        )
+        with _sharding(args, methods, engines, options) as observe:
+            return compare(
+                args.model,
+                args.dataset,
+                methods=methods,
+                engines=engines,
+                options=options,
+                details=args.layers or args.html is not None,
+                observe=observe,
+            )
+
+
+@contextmanager
+def _sharding(
+    args: argparse.Namespace, methods: tuple[str, ...], engines: tuple[str, ...], options: Options
+) -> Iterator[Sharding | None]:
+    """Where quality is measured, if not in this process."""
+    if not (args.shards or args.ray):
+        yield None
+        return
+    from qreg.measure.sharded import Sharding
+    from qreg.processes.local import LocalExecutor
+    from qreg.selection import project_settings
+
+    settings = project_settings()
+    cases = [Case(args.dataset, args.model, methods[0], engines[0])]
+    with executor_of(args, cases, imports=("torch",)) as cluster:
+        if cluster is not None:
+            kind = cluster.most_common_kind()
+            parts = args.shards or _SHARDS * max(1, cluster.room(kind))
+            yield Sharding(settings, options, cluster, parts, kind)
+            return
+        executor = LocalExecutor(jobs=os.cpu_count() or 1)
+        try:
+            yield Sharding(settings, options, executor, args.shards)
+        finally:
+            executor.close()
 
 
 def _sources() -> tuple[tuple[str, str], ...]:

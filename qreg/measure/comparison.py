@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,6 +34,10 @@ from qreg.tasks import whole_set_summary
 COMPARED_LEVEL = 0.05
 #: The batch size for throughput, whose latency is reported.
 BATCH = 100
+#: Runs cases of one dataset on all of its test samples, elsewhere.
+Observe: TypeAlias = Callable[[Sequence[Case]], Sequence[Observation | Failure]]
+# Samples that cases are timed on, where they are observed elsewhere.
+_TIMED = 10 * BATCH
 # Batch-1 latency: bursts of calls, each after untimed warm-up calls.
 _ROUNDS, _CALLS, _WARM_UP = 8, 12, 3
 
@@ -64,18 +68,39 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class CaseRuns:
-    """The runs of cases of one dataset and one model, on the same samples."""
+    """The runs of cases of one dataset and one model, on the same samples.
+
+    Attributes:
+        timed: of how many samples the times are; 0 where they are of all.
+    """
 
     runs: tuple[Run | Failure, ...]
     dataset: Dataset
     test: Samples
+    timed: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks that hold for all cases."""
+        if not self.timed:
+            return self.test.notes
+        text = f"times are of the first {self.timed:,} of {len(self.test):,} samples"
+        return (*self.test.notes, text)
 
 
-def measure(cases: Sequence[Case], options: Options, *, details: bool = False) -> Comparison:
+def measure(
+    cases: Sequence[Case],
+    options: Options,
+    *,
+    details: bool = False,
+    observe: Observe | None = None,
+) -> Comparison:
     """Measure cases of one dataset and one model, the first of which is the fp32 reference.
 
     Args:
         details: collect what a page shows, after everything was measured.
+        observe: runs the cases on all samples elsewhere, as `qreg.measure.sharded.Sharding` does;
+            here they are only timed, on the first samples.
 
     Returns:
         A measurement or a failure for each case, in their order.
@@ -85,22 +110,39 @@ def measure(cases: Sequence[Case], options: Options, *, details: bool = False) -
     """
     from qreg.measure.detail import run_details
 
-    seen = run_cases(cases, options)
+    seen = run_cases(cases, options, observe)
     found = summarize(seen)
     return Comparison(found, run_details(seen, found) if details else ())
 
 
-def run_cases(cases: Sequence[Case], options: Options) -> CaseRuns:
+def run_cases(cases: Sequence[Case], options: Options, observe: Observe | None = None) -> CaseRuns:
     """Build the cases and run them interleaved; see `measure`."""
     dataset = options.dataset(cases[0].dataset)
     test = load_test(dataset, options)
     made = _prepare_all(cases, dataset, test, options)
     subjects = [one for one in made if isinstance(one, Subject)]
-    ran = _run_interleaved(subjects, dataset, test, options)
+    timed = test if observe is None else test.rows(np.arange(min(len(test), _TIMED)))
+    ran = _run_interleaved(subjects, dataset, timed, options)
     _refuse_failed(ran[0])
+    if observe is not None:
+        ran = _observed_elsewhere(ran, observe)
+        _refuse_failed(ran[0])
     runs = iter(ran)
     seen = tuple(next(runs) if isinstance(one, Subject) else one for one in made)
-    return CaseRuns(seen, dataset, test)
+    return CaseRuns(seen, dataset, test, 0 if observe is None else len(timed))
+
+
+def _observed_elsewhere(ran: Sequence[Run | Failure], observe: Observe) -> list[Run | Failure]:
+    """The runs, with what was observed on all samples."""
+    working = [one for one in ran if isinstance(one, Run)]
+    found = iter(observe([one.subject.case for one in working]))
+    return [_with_observation(one, next(found)) if isinstance(one, Run) else one for one in ran]
+
+
+def _with_observation(timed: Run, found: Observation | Failure) -> Run | Failure:
+    if isinstance(found, Failure):
+        return found
+    return _not_finite(timed.subject, found) or replace(timed, observation=found)
 
 
 def _prepare_all(
@@ -236,7 +278,7 @@ def _measurement(
             for name, reference in references.items()
             if run.observation.score is not None and reference.observation.score is not None
         ),
-        notes=(*runs.test.notes, *run.observation.notes),
+        notes=(*runs.notes, *run.observation.notes),
     )
 
 

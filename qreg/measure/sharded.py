@@ -23,11 +23,13 @@ from qreg.measure.observation import Observation, ObservedPart, Observer
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.processes.executor import HERE, Executor, Piece, Places, Result, check_done, run
-from qreg.processes.sending import options_at, sent_options, settings_at
-from qreg.records.case import Case
-from qreg.selection import gate_options, use_project
+from qreg.processes.sending import case_options, options_at, settings_at
+from qreg.records.case import Case, Failure
+from qreg.selection import use_project
 from qreg.settings import Settings
 from qreg.tasks import Scores
+
+_LIMIT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,90 @@ def shards_of(count: int, parts: int, *, batch: int = BATCH) -> tuple[tuple[int,
     return tuple(zip(cuts, [*cuts[1:], count], strict=True))
 
 
+@dataclass(frozen=True)
+class Sharding:
+    """Where shards run, and how many of each case: an `Observe` of `qreg.measure.comparison`.
+
+    Attributes:
+        environment: the kind of machine that runs them; "" for any.
+    """
+
+    settings: Settings
+    options: Options
+    executor: Executor
+    parts: int
+    environment: str = ""
+
+    def __call__(self, cases: Sequence[Case]) -> tuple[Observation | Failure, ...]:
+        """Run cases of one dataset on its whole test split.
+
+        Raises:
+            QregError: the task needs fp32's outputs on the same samples.
+        """
+        found = self.shards(cases)
+        return tuple(one if isinstance(one, Failure) else one.observation for one in found.values())
+
+    def shards(self, cases: Sequence[Case]) -> dict[Case, Sharded | Failure]:
+        """The same, with what the shards took."""
+        dataset = self.options.dataset(cases[0].dataset)
+        if Observer(dataset).needs_reference:
+            raise QregError(
+                f"the task {dataset.task} compares with fp32's outputs, batch by batch",
+                hint="measure it in one process: without --shards and --ray",
+            )
+        ranges = shards_of(len(load_test(dataset, self.options)), self.parts)
+        owners = {piece: case for case in cases for piece in self._pieces(case, ranges)}
+        parts: dict[Case, list[Result]] = {case: [] for case in cases}
+        failed: dict[Case, Failure] = {}
+        done = 0
+
+        def tick() -> None:
+            what = f"shards of test samples {self.executor.step()}".strip()
+            self.options.progress(done, len(owners), what)
+
+        for piece, result in run(self.executor, list(owners), tick=tick):
+            case, done = owners[piece], done + 1
+            if failure := _failed(case, piece, result):
+                failed.setdefault(case, failure)
+            else:
+                parts[case].append(result)
+        return {case: failed.get(case) or _joined(dataset, parts[case]) for case in cases}
+
+    def _pieces(self, case: Case, ranges: Sequence[tuple[int, int]]) -> Iterator[Piece]:
+        shared = {
+            "root": str(self.settings.root.resolve()),
+            "case": list(astuple(case)),
+            "options": case_options(self.settings, self.options, case).plain(),
+        }
+        for first, last in ranges:
+            yield Piece(
+                name=f"{case} samples {first} to {last}",
+                task=f"{__name__}:shard_sent",
+                content=json.dumps({**shared, "range": [first, last]}),
+                seconds=_LIMIT_S,
+                environment=self.environment,
+            )
+
+
+def _failed(case: Case, piece: Piece, result: Result) -> Failure | None:
+    """Why a case has no outputs, in one line, as where it runs in one process."""
+    if failure := result.get("failure"):
+        return Failure(case, **failure)
+    try:
+        check_done(piece.name, result)
+    except QregError as error:
+        return Failure(case, str(error), error.hint, unavailable=False)
+    return None
+
+
+def _joined(dataset: Dataset, results: Sequence[Result]) -> Sharded:
+    observer = Observer(dataset)
+    for result in results:
+        observer.add_part(read_part(result["part"]))
+    peak = max(result["peak"] for result in results)
+    return Sharded(observer.result(), len(results), peak)
+
+
 def observe_in_shards(
     case: Case, settings: Settings, options: Options, executor: Executor, *, parts: int
 ) -> Sharded:
@@ -61,34 +147,10 @@ def observe_in_shards(
     Raises:
         QregError: a shard could not be done, or the task needs fp32's outputs.
     """
-    dataset = options.dataset(case.dataset)
-    count = len(load_test(dataset, options))
-    pieces = list(_pieces(case, settings, options, shards_of(count, parts)))
-    observer, peak = Observer(dataset), 0
-    if observer.needs_reference:
-        raise QregError(
-            f"the task {dataset.task} compares with fp32's outputs, batch by batch",
-            hint="measure it in one process: qreg compare",
-        )
-    for done, (piece, result) in enumerate(run(executor, pieces), 1):
-        check_done(piece.name, result)
-        observer.add_part(read_part(result["part"]))
-        peak = max(peak, result["peak"])
-        options.progress(done, len(pieces), "shards")
-    return Sharded(observer.result(), len(pieces), peak)
-
-
-def _pieces(
-    case: Case, settings: Settings, options: Options, ranges: Sequence[tuple[int, int]]
-) -> Iterator[Piece]:
-    shared = {
-        "root": str(settings.root.resolve()),
-        "case": list(astuple(case)),
-        "options": sent_options(gate_options(settings, options)).plain(),
-    }
-    for first, last in ranges:
-        content = json.dumps({**shared, "range": [first, last]})
-        yield Piece(f"{case} samples {first} to {last}", f"{__name__}:shard_sent", content)
+    found = Sharding(settings, options, executor, parts).shards([case])[case]
+    if isinstance(found, Failure):
+        raise QregError(f"{case}: {found.reason}", hint=found.hint)
+    return found
 
 
 def shard_sent(content: dict[str, Any], places: Places = HERE) -> Result:
@@ -102,7 +164,7 @@ def shard_sent(content: dict[str, Any], places: Places = HERE) -> Result:
     try:
         made = prepare(case, case_setup(dataset, test, options))
         if not isinstance(made, Subject):
-            return {"error": made.text, "hint": made.hint}
+            return {"failure": {k: v for k, v in vars(made).items() if k != "case"}}
         part = _observed(made, dataset, test.rows(np.arange(first, last)))
     except QregError as error:
         return {"error": str(error), "hint": error.hint}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 
 from conftest import make_npz
-from qreg.measure.comparison import Run, run_cases
+from qreg.errors import QregError
+from qreg.measure.comparison import Run, measure, run_cases
 from qreg.measure.options import Options
-from qreg.measure.sharded import observe_in_shards, shards_of
+from qreg.measure.sharded import Sharding, observe_in_shards, shards_of
 from qreg.processes.local import LocalExecutor
-from qreg.records.case import Case
+from qreg.records.case import Case, Failure
+from qreg.records.measurement import Measurement
 from qreg.selection import gate_options, use_project
 from qreg.settings import read_settings
 
@@ -56,3 +59,65 @@ def test_what_shards_find_is_bit_for_bit_what_one_process_finds(tmp_path: Path, 
     assert found.observation.digest == whole.observation.digest
     assert found.observation.correct == whole.observation.correct
     assert found.peak > 1 << 20
+
+
+_LEAVES = """
+import os
+
+def leaves(model, context):
+    def leave(*_):
+        if os.getpid() != {here}:
+            os._exit(7)
+    model.register_forward_pre_hook(leave)
+    return model
+"""
+
+
+def test_a_comparison_in_shards_finds_what_one_process_finds(tmp_path: Path, nets: str) -> None:
+    (tmp_path / "shard_methods.py").write_text(_LEAVES.format(here=os.getpid()))
+    make_npz(tmp_path / "many.npz", train=64, test=1130)
+    (tmp_path / "pyproject.toml").write_text(
+        f'[tool.qreg]\nmodels = ["{nets}:make_net"]\ndatasets = ["many.npz"]\n'
+    )
+    settings = read_settings(tmp_path / "pyproject.toml")
+    assert settings is not None
+    use_project(settings)
+    options = gate_options(settings, Options(threads=1))
+    methods = ("fp32", "dynamic", "shard_methods:leaves")
+    cases = [Case("many", f"{nets}:make_net", method, "x86") for method in methods]
+    whole = measure(cases[:2], options)
+    executor = LocalExecutor(jobs=2)
+    try:
+        found = measure(cases, options, observe=Sharding(settings, options, executor, parts=4))
+    finally:
+        executor.close()
+    for one, other in zip(whole, found, strict=False):
+        assert isinstance(one, Measurement)
+        assert isinstance(other, Measurement)
+        assert (one.accuracy, one.agreements) == (other.accuracy, other.agreements)
+        assert one.data_fingerprint == other.data_fingerprint
+        assert other.notes == (*one.notes, "times are of the first 1,000 of 1,130 samples")
+    assert isinstance(found[2], Failure)
+    assert found[2].reason.startswith(f"{cases[2]} samples ")
+    assert "exited 7" in found[2].reason
+
+
+def test_what_needs_the_reference_is_not_sharded(tmp_path: Path, nets: str) -> None:
+    make_npz(tmp_path / "many.npz", train=64, test=130)
+    (tmp_path / "pyproject.toml").write_text(
+        f'[tool.qreg]\nmodels = ["{nets}:make_net"]\n'
+        'datasets = [{ source = "many.npz", task = "agreement" }]\n'
+    )
+    settings = read_settings(tmp_path / "pyproject.toml")
+    assert settings is not None
+    use_project(settings)
+    options = gate_options(settings, Options(threads=1))
+    case = Case("many", f"{nets}:make_net", "fp32", "x86")
+    executor = LocalExecutor(jobs=1)
+    try:
+        with pytest.raises(QregError, match="compares with fp32's outputs"):
+            Sharding(settings, options, executor, 2)(
+                [Case("many", f"{nets}:make_net", "fp32", "x86")]
+            )
+    finally:
+        executor.close()
