@@ -116,8 +116,6 @@ def test_what_needs_the_reference_is_not_sharded(tmp_path: Path, nets: str) -> N
     executor = LocalExecutor(jobs=1)
     try:
         with pytest.raises(QregError, match="compares with fp32's outputs"):
-            Sharding(settings, options, executor, 2)(
-                [Case("many", f"{nets}:make_net", "fp32", "x86")]
-            )
+            Sharding(settings, options, executor, 2)([case])
     finally:
         executor.close()
