@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from qreg.upgrade.judging import (
 from qreg.upgrade.reading import read_answers
 from qreg.upgrade.records import AnswerKind, UpgradeReport
 from qreg.upgrade.releases import is_version, overlay_packages
-from qreg.upgrade.running import UpgradeRequest, started_sides
+from qreg.upgrade.running import RunningSides, UpgradeRequest, started_sides
 from qreg.upgrade.venvs import add_packages, overlay_python, venv_python
 
 _ONNX = ("onnx", "onnxruntime")
@@ -40,22 +41,58 @@ def check_upgrade(request: UpgradeRequest) -> UpgradeReport:
     Raises:
         QregError: a side does not exist, cannot be installed, or cannot import PyTorch.
     """
-    with _sides(request) as sides, temporary_folder("upgrade") as folder:
-        start = time.monotonic()
-        folders = tuple(Path(folder, letter) for letter in "AB")
+    with opened_sides(request) as sides:
+        return sides.compare(request)
+
+
+@contextlib.contextmanager
+def opened_sides(request: UpgradeRequest) -> Iterator[OpenedSides]:
+    """The two sides of a request, whose processes can compare these cases and further ones.
+
+    Raises:
+        QregError: as `check_upgrade`.
+    """
+    with (
+        _sides(request) as sides,
+        temporary_folder("upgrade") as folder,
+        started_sides(request, sides, folder) as running,
+    ):
+        yield OpenedSides(sides, running, folder)
+
+
+@dataclass(frozen=True)
+class OpenedSides:
+    """Two sides whose processes wait for cases, and a folder for their files."""
+
+    sides: tuple[Side, Side]
+    running: RunningSides
+    folder: Path
+
+    def compare(self, request: UpgradeRequest) -> UpgradeReport:
+        """Compare the cases of a request between these sides.
+
+        Raises:
+            QregError: a side's process ends, or writes what cannot be read.
+        """
+        start, running = time.monotonic(), self.running
+        folders = tuple(Path(self.folder, letter) for letter in "AB")
         cases = [{"number": n, "names": astuple(one)} for n, one in enumerate(request.cases)]
-        with started_sides(request, sides, folders) as running:
-            running.run("make", cases)
-            environments = running.environments()
+        try:
+            running.run("make", cases, folders, interface=request.interface)
+            environments = running.environments(folders)
             if cases:
-                running.run("cross", cases)
+                running.run("cross", cases, folders)
             pairs = read_pairs(request.cases, _labels(request, environments), folders)
             if unknown := unexplained_cases(pairs, cases):
-                running.run("look", unknown)
+                running.run("look", unknown, folders)
                 pairs = with_inspections(pairs, folders)
-        speed = request.speed(sides[0].python, sides[1].python) if request.speed else None
-        records = tuple(map(_record, sides, environments))
-        return _report((records[0], records[1]), folders, pairs, speed, start, request.family)
+            first, second = self.sides
+            speed = request.speed(first.python, second.python) if request.speed else None
+            records = tuple(map(_record, self.sides, environments))
+            return _report((records[0], records[1]), folders, pairs, speed, start, request.family)
+        finally:
+            for one in folders:
+                shutil.rmtree(one, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -70,14 +107,14 @@ def _sides(request: UpgradeRequest) -> Iterator[tuple[Side, Side]]:
 
 def _interpreter(name: str, request: UpgradeRequest) -> str:
     show = request.options.progress
-    if is_version(name) and (packages := _onnx_packages(request)):
+    if is_version(name) and (packages := onnx_packages(request)):
         add_packages(name, packages, show=show)
     if packages := overlay_packages(name):
         return str(overlay_python(packages, show=show))
     return str(venv_python(name, show=show)) if is_version(name) else name
 
 
-def _onnx_packages(request: UpgradeRequest) -> tuple[str, ...]:
+def onnx_packages(request: UpgradeRequest) -> tuple[str, ...]:
     """onnx and onnxruntime as they are here, where a case needs them: only PyTorch shall differ."""
     if not any(one.engine == ONNXRUNTIME or ".onnx" in one.model for one in request.cases):
         return ()

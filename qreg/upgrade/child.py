@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import itertools
 import json
 import sys
 import time
@@ -17,16 +18,13 @@ from typing import Any, NoReturn
 from qreg.processes import child
 
 Enter = Callable[[str], None]
-# In this order, each once; the last ones are not always asked for.
-_TASKS = ("make", "cross", "look")
 # `torch.export` imports the second one when it exports.
 _HEAVY = ("torch.export", "torch.export._trace")
 _POLL_S = 0.02
-_LONG_S = 3600
 
 
 def _work(job: dict[str, Any], enter: Enter) -> NoReturn:
-    """Do the tasks that are put into this side's folder, until the driver ends this process."""
+    """Do one task after the other as they are given, until the driver ends this process."""
     enter("importing torch")
     import torch
 
@@ -35,22 +33,23 @@ def _work(job: dict[str, Any], enter: Enter) -> NoReturn:
     from qreg.upgrade.side.probing import ask_all
 
     torch.set_num_threads(1)
-    folder = Path(job["folder"])
-    for task in _TASKS:
-        given = _wait_for(folder / f"{task}.task")
-        if task == "make":
+    tasks = Path(job["tasks"])
+    for number in itertools.count():
+        enter("waiting for a task")
+        given = _wait_for(tasks / f"{number}.task")
+        folder = Path(given["folder"])
+        if given["task"] == "make":
             # of cases that onnxruntime runs, where this side has it
             engines = {one["names"][3] for one in given["cases"]} if _has_onnxruntime() else set()
             engine = "onnxruntime" if "onnxruntime" in engines else ""
             text = json.dumps(vars(capture_environment(engine)))
             (folder / "environment.json").write_text(text, encoding="utf-8")
             enter("probing")
-            ask_all(folder, seconds=job["seconds"], interface=job["interface"])
+            ask_all(folder, seconds=job["seconds"], interface=given["interface"])
         enter("running cases")
         do_task({**job, **given})
-        (folder / f"{task}.done").touch()
-    while True:
-        time.sleep(_LONG_S)
+        (tasks / f"{number}.done").touch()
+    raise AssertionError("unreachable")
 
 
 def _wait_for(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """An upgrade compared on a cluster: pieces whose reports are joined.
 
 One piece compares what two versions offer and hold, which takes as long as many cases; the others
-some models' cases each.
+a model's cases each, several of them by the same processes of the two sides.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, plain
 from qreg.selection import gate_options, use_project
 from qreg.settings import Settings
-from qreg.upgrade.check import check_upgrade
+from qreg.upgrade.check import OpenedSides, onnx_packages, opened_sides
 from qreg.upgrade.compare.verdict import verdict_of
 from qreg.upgrade.records import UpgradeReport
 from qreg.upgrade.running import UpgradeRequest
@@ -30,8 +31,8 @@ from qreg.upgrade.running import UpgradeRequest
 # Making the environments of two versions, and as many time limits of a case as a side has.
 _MAKING_S, _SIDES = 3600, 60
 _POLL_S = 0.02
-# Pieces of cases for each processor: more of them share less, and fewer leave one idle at the end.
-_PIECES = 2
+# Groups of models for each processor: more of them share less, fewer leave one idle at the end.
+_GROUPS = 2
 
 
 def check_on_cluster(
@@ -84,7 +85,7 @@ class ClusterComparer:
                 )
             self._kind = self._kind or self._executor.most_common_kind()
             room = max(1, self._executor.room(self._kind))  # a lost machine may come back
-            count = -(-_PIECES * room // len(requests))
+            count = -(-_GROUPS * room // len(requests))
             pieces = tuple(_pieces(request, self._settings, self._kind, count))
             made = _Comparison(request, pieces, time.monotonic())
             self._waiting |= {piece.name: made for piece in pieces}
@@ -122,29 +123,43 @@ class _Comparison:
 
 
 def _pieces(request: UpgradeRequest, settings: Settings, kind: str, count: int) -> Iterator[Piece]:
-    """The interface alone first, as it takes long, and up to `count` shares of the models."""
-    models: dict[tuple[str, str], list[Case]] = {}
+    """The interface alone first, as it takes long, and up to `count` groups of the models.
+
+    The models of a group are compared by the same processes; each has its result when it is done,
+    so that a lost machine costs one of them.
+    """
+    models: dict[tuple[str, str], tuple[Case, ...]] = {}
     for case in request.cases:
-        models.setdefault((case.dataset, case.model), []).append(case)
+        of_it = models.get((case.dataset, case.model), ())
+        models[case.dataset, case.model] = (*of_it, case)
     family = request.family or len(request.cases)
-    shares = [list(models.items())[at::count] for at in range(min(count, len(models)))]
-    parts = [("interface", replace(request, cases=(), family=family))]
-    for share in shares:
-        cases = tuple(case for _, some in share for case in some)
-        name = ", ".join("/".join(names) for names, _ in share)
-        parts.append((name, replace(request, cases=cases, family=family, interface=False)))
-    for name, part in parts:
-        yield Piece(
-            name=f"{request.baseline} -> {request.candidate}: {name}",
-            task=f"{__name__}:upgrade_sent",
-            content=_content(part, settings),
-            seconds=_MAKING_S + _SIDES * request.timeout,
-            environment=kind,
-        )
+    groups = [list(models.items())[at::count] for at in range(min(count, len(models)))]
+    sides = f"{request.baseline} -> {request.candidate}"
+    interface = replace(request, cases=(), family=family)
+    yield _piece(f"{sides}: interface", _content(interface, settings), "", request, kind)
+    for group in groups:
+        for number, (names, cases) in enumerate(group):
+            part = replace(request, cases=cases, family=family, interface=False)
+            content = {**_content(part, settings), "last": number == len(group) - 1}
+            name = f"{sides}: {'/'.join(names)}"
+            yield _piece(name, content, f"{sides}: {'/'.join(group[0][0])}", request, kind)
 
 
-def _content(request: UpgradeRequest, settings: Settings) -> str:
-    found = {
+def _piece(
+    name: str, content: dict[str, Any], group: str, request: UpgradeRequest, kind: str
+) -> Piece:
+    return Piece(
+        name=name,
+        task=f"{__name__}:upgrade_sent",
+        content=json.dumps(content),
+        group=group,
+        seconds=_MAKING_S + _SIDES * request.timeout,
+        environment=kind,
+    )
+
+
+def _content(request: UpgradeRequest, settings: Settings) -> dict[str, Any]:
+    return {
         "root": str(settings.root.resolve()),
         "cases": [list(astuple(case)) for case in request.cases],
         "sides": [request.baseline, request.candidate],
@@ -152,8 +167,12 @@ def _content(request: UpgradeRequest, settings: Settings) -> str:
         "timeout": request.timeout,
         "family": request.family,
         "interface": request.interface,
+        "last": True,
     }
-    return json.dumps(found)
+
+
+# The sides of the piece before, whose processes this one's can use, if it is of the same group.
+_kept: dict[str, tuple[ExitStack, OpenedSides]] = {}
 
 
 def upgrade_sent(content: dict[str, Any], places: Places) -> Result:
@@ -171,11 +190,33 @@ def upgrade_sent(content: dict[str, Any], places: Places) -> Result:
         family=content["family"],
         interface=content["interface"],
     )
+    keep = False
     try:
-        found: Result = plain(check_upgrade(request))
-        return found
+        found: Result = plain(_sides_of(request).compare(request))
+        keep = not content["last"]
     except QregError as error:
         return {"error": str(error), "hint": error.hint}
+    finally:
+        if not keep:
+            _close_kept()
+    return found
+
+
+def _sides_of(request: UpgradeRequest) -> OpenedSides:
+    needed = [request.baseline, request.candidate, *onnx_packages(request)]
+    key = json.dumps([*needed, request.options.plain(), request.timeout])
+    if key not in _kept:
+        _close_kept()
+        with ExitStack() as stack:
+            sides = stack.enter_context(opened_sides(request))
+            _kept[key] = stack.pop_all(), sides
+    return _kept[key][1]
+
+
+def _close_kept() -> None:
+    while _kept:
+        _, (stack, _) = _kept.popitem()
+        stack.close()
 
 
 def _read(name: str, result: Result) -> UpgradeReport:

@@ -64,70 +64,82 @@ class UpgradeRequest:
 
 @contextmanager
 def started_sides(
-    request: UpgradeRequest, sides: Sequence[Side], folders: Sequence[Path]
+    request: UpgradeRequest, sides: Sequence[Side], folder: Path
 ) -> Iterator[RunningSides]:
     """Start a process of each side's interpreter, which does one task after the other.
 
     Importing PyTorch and what it exports with takes longer than most cases.
 
     Args:
-        folders: for the files of each side.
+        folder: where tasks are given.
 
     Raises:
         QregError: a side cannot be started.
     """
     with ExitStack() as stack:
-        yield RunningSides(
-            request,
-            tuple(
-                stack.enter_context(_start(option, side, _job(request, folders, number)))
-                for number, (option, side) in enumerate(zip(_OPTIONS, sides, strict=True))
-            ),
-            tuple(folders),
-        )
+        processes = []
+        for option, side in zip(_OPTIONS, sides, strict=True):
+            own = folder / option
+            own.mkdir()
+            processes.append(stack.enter_context(_start(option, side, _job(request, own))))
+        yield RunningSides(request, tuple(processes))
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunningSides:
-    """A process of each side, at work in the side's folder."""
+    """A process of each side, waiting for tasks; `given` counts those that it was given."""
 
     request: UpgradeRequest
     processes: tuple[_Process, ...]
-    folders: tuple[Path, ...]
+    given: int = 0
 
-    def run(self, task: str, cases: Sequence[dict[str, Any]]) -> None:
+    def run(
+        self,
+        task: str,
+        cases: Sequence[dict[str, Any]],
+        folders: Sequence[Path],
+        *,
+        interface: bool = False,
+    ) -> None:
         """Do a task on both sides concurrently.
 
         Args:
             cases: their names and numbers, and other data that the task needs for each.
+            folders: for the files of each side.
+            interface: of "make": ask what the side offers, too.
 
         Raises:
             QregError: a side lacks PyTorch, or does not finish.
         """
-        for folder in self.folders:
-            give_task(folder, task, cases)
+        number, self.given = self.given, self.given + 1
+        first, second = map(str, folders)
+        shared = {"task": task, "cases": list(cases), "first": first, "second": second}
+        for one, folder in zip(self.processes, folders, strict=True):
+            folder.mkdir(exist_ok=True)
+            one.give(number, {**shared, "folder": str(folder), "interface": interface})
         limit = time.monotonic() + _SIDE * self.request.timeout
         show = self.request.options.progress
         # both are asked each time: one that fails ends the run, whichever it is
-        while not all([one.has_done(task) for one in self.processes]):  # noqa: C419
+        while not all([one.has_done(number) for one in self.processes]):  # noqa: C419
             if time.monotonic() > limit:
-                raise self._late(task)
-            done = sum(1 for files in self.folders for _ in files.glob(f"*.{task}.json"))
-            show(done, len(self.folders) * len(cases), _TASKS[task])
+                raise self._late(number)
+            done = sum(1 for files in folders for _ in files.glob(f"*.{task}.json"))
+            show(done, len(folders) * len(cases), _TASKS[task])
             time.sleep(_POLL_S)
 
-    def _late(self, task: str) -> QregError:
-        late = next(one for one in self.processes if not one.has_done(task))
+    def _late(self, number: int) -> QregError:
+        late = next(one for one in self.processes if not one.has_done(number))
         how = f"gave no result in {_SIDE * self.request.timeout} s ({late.child.stage})"
         return _lost(late.option, late.side, LostError(how, stage=late.child.stage))
 
-    def environments(self) -> tuple[dict[str, Any], ...]:
-        """What each side runs in, once it has done a task.
+    def environments(self, folders: Sequence[Path]) -> tuple[dict[str, Any], ...]:
+        """What each side runs in, as it wrote with its results of "make".
 
         Raises:
             QregError: a side wrote something else.
         """
-        return tuple(one.environment() for one in self.processes)
+        both = zip(self.processes, folders, strict=True)
+        return tuple(one.environment(folder) for one, folder in both)
 
 
 @dataclass(frozen=True)
@@ -137,9 +149,14 @@ class _Process:
     child: Running
     folder: Path
 
-    def has_done(self, task: str) -> bool:
+    def give(self, number: int, task: dict[str, Any]) -> None:
+        half = self.folder / "half"  # atomic: it polls for the file
+        half.write_text(json.dumps(task), encoding="utf-8")
+        os.replace(half, self.folder / f"{number}.task")
+
+    def has_done(self, number: int) -> bool:
         """Whether it has; a failure is raised at once, without waiting for the other side."""
-        if (self.folder / f"{task}.done").exists():
+        if (self.folder / f"{number}.done").exists():
             return True
         if not self.child.done:
             return False
@@ -149,22 +166,15 @@ class _Process:
             raise _lost(self.option, self.side, error) from error
         raise _lost(self.option, self.side, LostError("ended before its task", stage="ended"))
 
-    def environment(self) -> dict[str, Any]:
+    def environment(self, folder: Path) -> dict[str, Any]:
         try:
-            found = json.loads(read_regular(self.folder / "environment.json", most=_MOST))
+            found = json.loads(read_regular(folder / "environment.json", most=_MOST))
             read_environment(found)
         except (OSError, ValueError, RecursionError, MismatchError) as error:
             said = LostError(f"wrote no environment that can be read: {error}", stage="reading")
             raise _lost(self.option, self.side, said) from error
         content: dict[str, Any] = found
         return content
-
-
-def give_task(folder: Path, task: str, cases: Sequence[dict[str, Any]]) -> None:
-    """Write what the process of a side waits for."""
-    half = folder / "half"  # atomic: it polls for the file
-    half.write_text(json.dumps({"task": task, "cases": list(cases)}), encoding="utf-8")
-    os.replace(half, folder / f"{task}.task")
 
 
 @contextmanager
@@ -174,7 +184,7 @@ def _start(option: str, side: Side, job: dict[str, Any]) -> Iterator[_Process]:
             child = stack.enter_context(started(side, _CHILD, job, threads=1))
         except LostError as error:
             raise _lost(option, side, error) from error
-        yield _Process(option, side, child, Path(job["folder"]))
+        yield _Process(option, side, child, Path(job["tasks"]))
 
 
 def _lost(option: str, side: Side, error: LostError | MismatchError) -> QregError:
@@ -184,13 +194,9 @@ def _lost(option: str, side: Side, error: LostError | MismatchError) -> QregErro
     )
 
 
-def _job(request: UpgradeRequest, folders: Sequence[Path], number: int) -> dict[str, Any]:
-    folders[number].mkdir(exist_ok=True)
+def _job(request: UpgradeRequest, folder: Path) -> dict[str, Any]:
     return {
-        "interface": request.interface,
         "seconds": request.timeout,
-        "folder": str(folders[number]),
-        "first": str(folders[0]),
-        "second": str(folders[1]),
+        "tasks": str(folder),
         "options": request.options.plain(),
     }

@@ -151,7 +151,7 @@ def found(report: MatrixReport) -> Any:
         sides = (replace(one, given="", python="") for one in records)
         judged = replace(pair.report, interface=(), seconds=0.0, speed=None)
         pairs.append(plain(replace(judged, **dict(zip(_SIDES, sides, strict=True)))))
-    return pairs, [plain(one) for one in report.appearances]
+    return [pairs, [plain(one) for one in report.appearances]]
 
 
 if __name__ == "__main__":

@@ -114,23 +114,31 @@ def _in_forks(changes: dict[str, str], cases: tuple[Case, ...] = CASES) -> Upgra
     """Both sides in forks of this process; `changes` are made for those of the candidate."""
 
     class RunningSides:
-        def __init__(
-            self, request: UpgradeRequest, sides: Sequence[Side], folders: Sequence[Path]
-        ) -> None:
-            self.jobs = [running._job(request, folders, number) for number in (0, 1)]
+        def __init__(self, request: UpgradeRequest, sides: Sequence[Side], folder: Path) -> None:
+            self.job = running._job(request, folder)
 
-        def run(self, task: str, cases: Sequence[dict[str, Any]]) -> None:
-            for number, job in enumerate(self.jobs):
+        def run(
+            self,
+            task: str,
+            cases: Sequence[dict[str, Any]],
+            folders: Sequence[Path],
+            *,
+            interface: bool = False,
+        ) -> None:
+            first, second = map(str, folders)
+            given = {"task": task, "cases": cases, "first": first, "second": second}
+            for number, folder in enumerate(folders):
+                folder.mkdir(exist_ok=True)
                 with pytest.MonkeyPatch.context() as patch:
                     if number and changes:
                         _change(patch, changes)
                     if task == "make":
-                        probing.ask_all(Path(job["folder"]), seconds=job["seconds"])
-                    child.do_task({**job, "task": task, "cases": cases})
+                        probing.ask_all(folder, seconds=self.job["seconds"], interface=interface)
+                    child.do_task({**self.job, **given, "folder": str(folder)})
 
-        def environments(self) -> tuple[dict[str, Any], ...]:
+        def environments(self, folders: Sequence[Path]) -> tuple[dict[str, Any], ...]:
             # as a process would write it
-            return (json.loads(json.dumps(vars(capture_environment()))),) * 2
+            return (json.loads(json.dumps(vars(capture_environment()))),) * len(folders)
 
     with pytest.MonkeyPatch.context() as patch:
         asked = [one for one in probing.all_probes() if one.name in _ASKED]
