@@ -18,7 +18,6 @@ from qreg.processes.sides import Side, open_side
 from qreg.processes.temporary import temporary_folder
 from qreg.speed.records import SideRecord, SpeedRun
 from qreg.upgrade.compare.pair import CasePair
-from qreg.upgrade.compare.verdict import interface_changes, property_changes, verdict_of
 from qreg.upgrade.judging import (
     judge_pairs,
     read_pairs,
@@ -26,6 +25,7 @@ from qreg.upgrade.judging import (
     warning_answers,
     with_inspections,
 )
+from qreg.upgrade.parts import ReportPart, report_of
 from qreg.upgrade.reading import read_answers
 from qreg.upgrade.records import AnswerKind, UpgradeReport
 from qreg.upgrade.releases import is_version, overlay_packages
@@ -42,7 +42,9 @@ def check_upgrade(request: UpgradeRequest) -> UpgradeReport:
         QregError: a side does not exist, cannot be installed, or cannot import PyTorch.
     """
     with opened_sides(request) as sides:
-        return sides.compare(request)
+        start = time.monotonic()
+        part = sides.compare(request)
+        return report_of([part], request.cases, time.monotonic() - start)
 
 
 @contextlib.contextmanager
@@ -68,13 +70,13 @@ class OpenedSides:
     running: RunningSides
     folder: Path
 
-    def compare(self, request: UpgradeRequest) -> UpgradeReport:
+    def compare(self, request: UpgradeRequest) -> ReportPart:
         """Compare the cases of a request between these sides.
 
         Raises:
             QregError: a side's process ends, or writes what cannot be read.
         """
-        start, running = time.monotonic(), self.running
+        running = self.running
         folders = tuple(Path(self.folder, letter) for letter in "AB")
         cases = [{"number": n, "names": astuple(one)} for n, one in enumerate(request.cases)]
         try:
@@ -89,7 +91,7 @@ class OpenedSides:
             first, second = self.sides
             speed = request.speed(first.python, second.python) if request.speed else None
             records = tuple(map(_record, self.sides, environments))
-            return _report((records[0], records[1]), folders, pairs, speed, start, request.family)
+            return _part((records[0], records[1]), folders, pairs, speed, request.family)
         finally:
             for one in folders:
                 shutil.rmtree(one, ignore_errors=True)
@@ -139,30 +141,23 @@ def _record(side: Side, content: dict[str, Any]) -> SideRecord:
     return SideRecord(side.name, side.python, side.commit, read_environment(content))
 
 
-def _report(
+def _part(
     records: tuple[SideRecord, SideRecord],
     folders: Sequence[Path],
     pairs: Sequence[CasePair],
     speed: SpeedRun | None,
-    start: float,
     family: int,
-) -> UpgradeReport:
-    asked = [[read_answers(files, kind) for files in folders] for kind in AnswerKind]
-    before, after = ((*asked[0][n], *warning_answers(pairs, n)) for n in (0, 1))
-    cases = judge_pairs(pairs, family)
-    interface = interface_changes(before, after)
-    invariants = tuple(change for pair in asked[1:] for change in property_changes(*pair))
-    level, reasons = verdict_of(cases, interface, invariants, speed)
-    return UpgradeReport(
+) -> ReportPart:
+    probes, odd, properties = (
+        (read_answers(folders[0], kind), read_answers(folders[1], kind)) for kind in AnswerKind
+    )
+    return ReportPart(
         baseline=records[0],
         candidate=records[1],
-        level=level,
-        reasons=reasons,
-        cases=cases,
-        probes=len(asked[0][0]),
-        interface=interface,
-        properties=len(asked[1][0]) + len(asked[2][0]),
-        invariants=invariants,
+        cases=judge_pairs(pairs, family),
+        probes=probes,
+        warned=(tuple(warning_answers(pairs, 0)), tuple(warning_answers(pairs, 1))),
+        odd=odd,
+        properties=properties,
         speed=speed,
-        seconds=time.monotonic() - start,
     )

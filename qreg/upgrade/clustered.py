@@ -24,7 +24,7 @@ from qreg.records.decode import MismatchError, decoder, plain
 from qreg.selection import gate_options, use_project
 from qreg.settings import Settings
 from qreg.upgrade.check import OpenedSides, onnx_packages, opened_sides
-from qreg.upgrade.compare.verdict import verdict_of
+from qreg.upgrade.parts import ReportPart, report_of
 from qreg.upgrade.records import UpgradeReport
 from qreg.upgrade.running import UpgradeRequest
 
@@ -116,10 +116,10 @@ class _Comparison:
 
     def outcome(self) -> UpgradeReport | QregError:
         try:
-            reports = [_read(piece.name, self.results[piece.name]) for piece in self.pieces]
+            parts = [_read(piece.name, self.results[piece.name]) for piece in self.pieces]
         except QregError as error:
             return error
-        return joined(reports, self.request.cases, time.monotonic() - self.start)
+        return report_of(parts, self.request.cases, time.monotonic() - self.start)
 
 
 def _pieces(request: UpgradeRequest, settings: Settings, kind: str, count: int) -> Iterator[Piece]:
@@ -219,33 +219,10 @@ def _close_kept() -> None:
         stack.close()
 
 
-def _read(name: str, result: Result) -> UpgradeReport:
+def _read(name: str, result: Result) -> ReportPart:
     check_done(name, result)
     try:
-        found: UpgradeReport = decoder(UpgradeReport)(result)
+        found: ReportPart = decoder(ReportPart)(result)
     except MismatchError as error:
         raise QregError(f"{name}: the report of its machine: {error}") from error
     return found
-
-
-def joined(
-    reports: Sequence[UpgradeReport], order: Sequence[Case], seconds: float
-) -> UpgradeReport:
-    """One report of several between the same sides, its cases in this order."""
-    by_case = {one.case: one for report in reports for one in report.cases}
-    cases = tuple(by_case[case] for case in order)
-    interface = tuple(dict.fromkeys(change for one in reports for change in one.interface))
-    invariants = tuple(dict.fromkeys(change for one in reports for change in one.invariants))
-    last = reports[-1]
-    level, reasons = verdict_of(cases, interface, invariants, last.speed)
-    return replace(
-        last,
-        level=level,
-        reasons=reasons,
-        cases=cases,
-        probes=sum(one.probes for one in reports),
-        interface=interface,
-        properties=sum(one.properties for one in reports),
-        invariants=invariants,
-        seconds=seconds,
-    )

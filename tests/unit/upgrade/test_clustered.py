@@ -14,29 +14,60 @@ from qreg.errors import QregError
 from qreg.processes.executor import Piece, Result
 from qreg.processes.sending import default_settings
 from qreg.records.decode import plain
-from qreg.upgrade.clustered import ClusterComparer, _read, check_on_cluster, joined
-from qreg.upgrade.records import ChangeKind, InterfaceChange, UpgradeLevel
+from qreg.upgrade.clustered import ClusterComparer, _read, check_on_cluster
+from qreg.upgrade.parts import ReportPart, report_of
+from qreg.upgrade.records import WORKS, Answer, CaseUpgrade, ChangeKind, UpgradeLevel
 from qreg.upgrade.running import UpgradeRequest
 from tests.unit.upgrade.report.upgrade_report import CASE, REPORT, case
 
-_LOST = InterfaceChange(ChangeKind.WARNING, "torch.thing", "", "deprecated")
+_PROBE = Answer("torch.thing", WORKS, signature="(a)")
+_HELD = Answer("scales are positive", "holds")
+_INTERFACE = ReportPart(
+    baseline=REPORT.baseline,
+    candidate=REPORT.candidate,
+    cases=(),
+    probes=((_PROBE,), (replace(_PROBE, outcome="raises AttributeError: thing"),)),
+    warned=((), ()),
+    odd=((), ()),
+    properties=((_HELD,), (_HELD,)),
+)
+
+
+def _part(*cases: CaseUpgrade, warns: str = "") -> ReportPart:
+    """Of some cases, for all of which only the candidate warns."""
+    quiet = tuple(Answer(str(one.case), WORKS) for one in cases)
+    warned = tuple(replace(one, warnings=(warns,) if warns else ()) for one in quiet)
+    nothing: tuple[tuple[Answer, ...], tuple[Answer, ...]] = ((), ())
+    return replace(
+        _INTERFACE, cases=cases, probes=nothing, properties=nothing, warned=(quiet, warned)
+    )
 
 
 def test_cases_and_changes_of_all_are_in_one_report_with_its_level() -> None:
     worse = case(UpgradeLevel.UNSAFE, case=replace(CASE, model="resnet20"), findings=("lost",))
-    other = replace(REPORT, cases=(worse,), interface=(_LOST,))
     order = [one.case for one in (*REPORT.cases, worse)]
-    found = joined([other, replace(REPORT, interface=(_LOST,), probes=0)], order, 7.0)
+    parts = [_part(worse, warns="old"), _INTERFACE, _part(*REPORT.cases, warns="old")]
+    found = report_of(parts, order, 7.0)
     assert found.cases == (*REPORT.cases, worse)
-    assert found.interface == (_LOST,)
     assert found.level is UpgradeLevel.UNSAFE
     assert "resnet20" in found.reasons[0]
-    assert (found.seconds, found.probes) == (7.0, REPORT.probes)
-    assert joined([REPORT], order[:-1], 12.0) == REPORT
+    assert (found.seconds, found.probes, found.properties) == (7.0, 1, 1)
+    removed, warning = found.interface
+    assert (removed.kind, removed.name) == (ChangeKind.REMOVED, "torch.thing")
+    # one line of all that emit it, in the order of the cases
+    assert (warning.after, warning.name) == ("old", f"{order[0]} and {len(order) - 1} more")
+    assert found == report_of(parts[::-1], order, 7.0)
 
 
-def test_a_report_travels_as_it_is_and_what_went_wrong_is_said() -> None:
-    assert _read("a", json.loads(json.dumps(plain(REPORT)))) == REPORT
+def test_a_warning_that_the_old_version_emits_elsewhere_is_not_new() -> None:
+    probe = replace(_PROBE, warnings=("old",))
+    parts = [replace(_INTERFACE, probes=((probe,), (probe,))), _part(*REPORT.cases, warns="old")]
+    assert not report_of(parts, [one.case for one in REPORT.cases], 1.0).interface
+
+
+def test_a_part_travels_as_it_is_and_what_went_wrong_is_said() -> None:
+    part = _part(*REPORT.cases, warns="old")
+    assert _read("a", json.loads(json.dumps(plain(part)))) == part
     with pytest.raises(QregError, match="d/net: cannot be installed") as caught:
         _read("d/net", {"error": "cannot be installed", "hint": "look"})
     assert caught.value.hint == "look"
@@ -47,7 +78,7 @@ def test_a_report_travels_as_it_is_and_what_went_wrong_is_said() -> None:
 
 
 class Machines:
-    """Answers each piece with a report of its cases, the last that was added first."""
+    """Answers each piece with a part of its cases, the last that was added first."""
 
     def __init__(self, bad: str = "", room: int = 2) -> None:
         self.pieces: list[Piece] = []
@@ -75,10 +106,8 @@ class Machines:
             return {"error": "pip cannot install torch", "hint": "look"}
         cases = json.loads(piece.content)["cases"]
         found = [case(case=replace(CASE, model=names[1], method=names[2])) for names in cases]
-        report = replace(REPORT, cases=tuple(found))
-        if not json.loads(piece.content)["interface"]:
-            report = replace(report, probes=0, properties=0)
-        answer: Result = json.loads(json.dumps(plain(report)))
+        part = _INTERFACE if json.loads(piece.content)["interface"] else _part(*found)
+        answer: Result = json.loads(json.dumps(plain(part)))
         return answer
 
     def step(self) -> str:
@@ -109,7 +138,7 @@ def test_models_and_the_interface_of_each_pair_are_pieces_of_one_run(tmp_path: P
     assert (request.baseline, request.candidate) == ("2.0.0", "3.0.0")
     assert not isinstance(report, QregError)
     assert tuple(one.case for one in report.cases) == CASES  # in their order
-    assert (report.probes, report.properties) == (REPORT.probes, REPORT.properties)
+    assert (report.probes, report.properties) == (1, 1)
     comparer.add([_request("1.0.0", "1.5.0", tmp_path)])  # meanwhile
     found = {request.candidate for request, _ in results}
     assert found == {"1.5.0", "2.0.0"}
