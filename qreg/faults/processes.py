@@ -38,6 +38,9 @@ _CHILD = Path(child.__file__).resolve()
 # All cases of a model in one process, on a busy machine.
 _TIMEOUT_S = 3600
 _POLL_S = 0.02
+# Of the processes that measure a promise, those after which a slower model is given up: none that
+# is to be detected has a mean below 0.
+_FIRST = 3
 _APPROVED = Approval("clean runs", "2000-01-01T00:00:00Z", "", "")
 
 
@@ -113,12 +116,18 @@ class Launcher:
     def promise(self, cases: Sequence[Case], folder: Path, *, processes: int) -> set[Case]:
         """Record speed-up promises of clean cases, next to their baselines.
 
+        Nothing is promised where every case is slower than fp32 in each of the first processes:
+        the remaining ones are then not started.
+
         Returns:
             set: the cases whose promise makes a float fallback detectable.
         """
         batch = min(SPEED_UP_BATCHES)
         start = Start(tuple(cases), self.options.threads, speed_ups=batch)
-        found = [_checked(one) for one in self._all([start] * processes)]
+        found = [_checked(one) for one in self._all([start] * min(_FIRST, processes))]
+        if all(log <= 0 for one in found for log in one["log_speed_ups"]):
+            return set()
+        found += [_checked(one) for one in self._all([start] * (processes - len(found)))]
         environment = read_environment(found[0]["environment"])
         detectable = set()
         for number, case in enumerate(cases):

@@ -182,7 +182,8 @@ class _Pool:
     @property
     def width(self) -> int:
         """Numbers that one set needs in the largest array."""
-        one = (max(len(each.moved), len(IOUS) * len(_RECALLS)) for each in self.classes)
+        least = len(IOUS) * len(_RECALLS)
+        one = (max(len(each.moved), each.objects, least) for each in self.classes)
         return max(one, default=0)
 
     def of_first(self, masks: Masks) -> Array:

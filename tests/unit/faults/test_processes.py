@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qreg.baselines.store import Store
 from qreg.errors import QregError
 from qreg.faults.child import _plain
 from qreg.faults.noise import EnvironmentNoise
@@ -22,12 +23,14 @@ from qreg.faults.processes import (
 )
 from qreg.faults.results import ObservedCase, TierVerdict
 from qreg.faults.settings import SETTINGS, true_loss
+from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options
 from qreg.processes.jobs import LostError
 from qreg.processes.local import LocalExecutor
 from qreg.processes.sides import Side
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome
+from tests.unit.baselines import build
 
 CASE = Case("shapes10", "simple_cnn", "static", "onednn")
 HERE = Path("here")
@@ -96,6 +99,26 @@ def test_limits_are_those_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ends.variables["ONEDNN_MAX_CPU_ISA"] == "AVX2"
     assert ends.variables["ATEN_CPU_CAPABILITY"] is None
     assert ends.job["options"]["threads"] == 4
+
+
+@pytest.mark.parametrize(
+    ("log", "started", "promised"), [(-0.3, 3, set()), (0.9, 12, {build.CASE})]
+)
+def test_a_slower_model_is_promised_nothing_after_three_processes(
+    log: float, started: int, promised: set[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"environment": vars(capture_environment()), "log_speed_ups": [log]}
+    asked = []
+
+    def run(side: Side, script: Path, job: dict[str, Any], **how: Any) -> Any:
+        asked.append(job["speed_ups"])
+        return json.loads(json.dumps(answer))
+
+    monkeypatch.setattr("qreg.faults.processes.run_script", run)
+    Store(tmp_path).write(build.baseline())
+    assert LAUNCHER.promise([build.CASE], tmp_path, processes=12) == promised
+    assert bool(Store(tmp_path).promises(build.CASE)) == bool(promised)
+    assert asked == [8] * started
 
 
 @pytest.mark.slow
