@@ -28,6 +28,9 @@ DYNAMIC = ("dynamic",)
 #: Methods whose activations have stored quantization parameters.
 ACTIVATIONS = (*STATIC, *QAT)
 QUANTIZED = (*ACTIVATIONS, *DYNAMIC)
+#: Methods that convert to the modules of eager static quantization: its faults fit them, but for
+#: those of eager mode's own functions.
+LIKE_STATIC = ("static-auto", "fx-static")
 
 
 #: Why a fault was not injected, though it could not be known before.
@@ -63,6 +66,7 @@ class Fault:
         images: whether the dataset must be of images: what it does has no meaning for other data.
         of_onnx_files: it can also be injected into a delivered ONNX file.
         shows_in_time: it changes no output, only the speed, and must be detected all the same.
+        eager: it changes functions that only eager mode calls.
     """
 
     name: str
@@ -78,6 +82,7 @@ class Fault:
     images: bool = False
     shows_in_time: bool = False
     of_onnx_files: bool = False
+    eager: bool = False
 
     def applies(self, case: Case, modules: frozenset[str], *, images: bool = True) -> bool:
         """Whether it fits a case whose float model has modules of these classes.
@@ -87,7 +92,8 @@ class Fault:
         """
         engine = not self.engines or case.engine in self.engines
         is_file = self.of_onnx_files and is_file_name(case.method)
-        method = case.method in self.methods or is_file
+        like_static = case.method in LIKE_STATIC and "static" in self.methods and not self.eager
+        method = case.method in self.methods or is_file or like_static
         fits = engine and method and modules.issuperset(self.needs)
         return fits and (images or not self.images)
 

@@ -102,17 +102,15 @@ def with_codes(like: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
     return torch._make_per_channel_quantized_tensor(codes, scales, zeros, like.q_per_channel_axis())
 
 
-def change_output(
-    module: nn.Module, change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-) -> None:
+def change_output(module: nn.Module, change: Callable[[Any, torch.Tensor], torch.Tensor]) -> None:
     """Apply `change` to a module's (input, output), as if its kernel computed the result.
 
     The extra work is hidden from dispatch modes, so that no extra operators are counted.
     """
 
-    def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+    def hook(_: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
         with _disable_current_modes():
-            return change(inputs[0], output)
+            return change(inputs[0] if inputs else None, output)
 
     module.register_forward_hook(hook)
 

@@ -35,6 +35,7 @@ def _observer(name: str, description: str, activation: Callable[[ao.QConfig], An
         inject=patched(("qreg.quantization.static.static_qconfig", _observed(activation))),
         size=name.removeprefix("observer-"),
         methods=STATIC,
+        eager=True,
     )
 
 
@@ -120,5 +121,6 @@ OBSERVERS = (
         methods=STATIC,
         engines=("x86", "fbgemm"),
         limits=_NO_VNNI,
+        eager=True,
     ),
 )

@@ -77,9 +77,11 @@ def _weight_scale(factor: float) -> Fault:
 
 
 def _input_zero_point(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nnq.Quantize):
-            module.zero_point = module.zero_point + 1
+    quantizers = [module for module in model.modules() if isinstance(module, nnq.Quantize)]
+    if not quantizers:
+        raise IndexError("nothing quantizes the input")
+    for module in quantizers:
+        module.zero_point = module.zero_point + 1
 
 
 def _swapped(scales: torch.Tensor) -> torch.Tensor:
@@ -148,6 +150,7 @@ PARAMETERS = (
             )
         ),
         methods=STATIC[:1],
+        eager=True,
     ),
     Fault(
         name="per-tensor-qat",

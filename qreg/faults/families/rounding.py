@@ -48,6 +48,7 @@ def _weights(name: str, description: str, rounding: Rounding, *, why: str = "") 
         inject=patched(*((f"{module}._quantize_weight", quantize) for module in modules)),
         size=name,
         unchanged_because=why,
+        eager=True,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from qreg.faults.fault import DYNAMIC, Fault, after, patched
+from qreg.faults.fault import DYNAMIC, NO_PLACE, Fault, after, patched
 from qreg.faults.surgery import change_output
 from qreg.quantization.engines import available_engines, use_engine
 
@@ -17,11 +17,16 @@ Change = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def _on_logits(name: str, description: str, change: Change, *, family: str, size: str) -> Fault:
+    def of_a_tensor(given: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        if not isinstance(logits, torch.Tensor):
+            raise TypeError(NO_PLACE)
+        return change(given, logits)
+
     return Fault(
         name=name,
         family=family,
         description=description,
-        inject=after(lambda model: change_output(model, change)),
+        inject=after(lambda model: change_output(model, of_a_tensor)),
         size=size,
     )
 
@@ -47,16 +52,18 @@ def _noise(size: float) -> Fault:
 
 
 def _swapped(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    if logits.ndim < 2 or logits.shape[1] < 2:
+        raise ValueError(NO_PLACE)
     return logits[:, [1, 0, *range(2, logits.shape[1])]]
 
 
-def _alone(images: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    return logits * 1.01 if len(images) == 1 else logits
+def _alone(_: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    return logits * 1.01 if len(logits) == 1 else logits
 
 
 def _one_nan(images: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     found = logits.clone()
-    found[0, 0] = torch.nan
+    found[(0,) * min(2, found.ndim)] = torch.nan
     return found
 
 

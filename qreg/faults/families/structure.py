@@ -89,6 +89,7 @@ STRUCTURE = (
         description="BatchNorm is a layer of its own",
         inject=patched((_FUSE, _nothing_fused)),
         methods=STATIC,
+        eager=True,
         needs=("BatchNorm2d",),
     ),
     Fault(
@@ -123,6 +124,7 @@ STRUCTURE = (
         inject=patched((_FUSE, _without(nn.ReLU))),
         size="not fused",
         methods=STATIC,
+        eager=True,
         needs=("ReLU",),
     ),
     Fault(

@@ -169,5 +169,6 @@ WEIGHTS = (
         description="the fine-tuned float weights are quantized in place of the fp32 ones",
         inject=changed_method(_finetuned),
         methods=STATIC,
+        eager=True,
     ),
 )

@@ -67,6 +67,17 @@ def test_a_fault_is_seen_bit_by_bit(fault: Fault) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["zero-point+1", "scale-x1.01", "one-code", "bias-dropped", "saved-bias-lost", "nan"]
+)
+def test_a_fault_of_static_is_seen_in_an_fx_graph(name: str) -> None:
+    case, fault = Case("shapes10", "simple_cnn", "fx-static", "x86"), all_faults()[name]
+    assert fault.applies(case, frozenset())
+    with fault.inject(Target(case, OPTIONS)):
+        assert _observed(case) != _clean(case)
+
+
+@pytest.mark.slow
 def test_a_rounding_that_is_the_kernels_changes_nothing() -> None:
     case = Case("shapes10", "simple_cnn", "static", "x86")
     with after(in_middle(_requantized(torch.round)))(Target(case, OPTIONS)):

@@ -12,7 +12,7 @@ from torch.ao.quantization import fake_quantize, observer
 
 from qreg.errors import UnknownNameError
 from qreg.faults import all_faults, get_faults
-from qreg.faults.fault import QUANTIZED, Fault, Target
+from qreg.faults.fault import LIKE_STATIC, QUANTIZED, Fault, Target
 from qreg.measure.options import Options
 from qreg.quantization import METHODS
 from qreg.records.case import Case
@@ -126,3 +126,15 @@ def test_a_fault_applies_on_its_engines() -> None:
 def test_every_quantized_method_has_faults() -> None:
     for method in QUANTIZED:
         assert sum(method in fault.methods for fault in all_faults().values()) > 40
+
+
+@pytest.mark.parametrize("method", LIKE_STATIC)
+def test_faults_of_converted_modules_fit_the_methods_that_have_them(method: str) -> None:
+    case = Case("shapes10", "simple_cnn", method, "x86")
+    faults = all_faults()
+    fitting = {name for name, fault in faults.items() if fault.applies(case, frozenset())}
+    assert len(fitting) > 40
+    assert {"zero-point+1", "calibration-8", "saved-bias-lost", "images-missing"} <= fitting
+    # those of eager mode's own functions would change nothing there
+    assert not fitting & {"observer-min-max", "per-tensor", "other-checkpoint", "weights-truncated"}
+    assert not any("static" not in faults[name].methods for name in fitting)
