@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ class Images:
             raise ValueError(f"{len(self.index)} samples with {len(self.digests)} digests")
         if self.labels and len(self.labels) != len(self.index):
             raise ValueError(f"{len(self.index)} samples with {len(self.labels)} labels")
-        if any(a >= b for a, b in zip(self.index, self.index[1:], strict=False)):
+        if any(map(operator.ge, self.index, self.index[1:])):
             raise ValueError("canonical indices are not ascending")
 
     def __hash__(self) -> int:
