@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 #: `torch.compile` finishes takes minutes on a busy machine.
 TIMEOUT = 900
 _POLL_S = 0.02
-# Processes for each processor of a cluster: one of them may be the last, alone, for long.
-_SHARES = 8
+#: Processes for each processor of a cluster: one of them may be the last, alone, for long.
+SHARES = 8
 # Cases of a model that are not spread over processes: what they share took as long as some cases.
 _TOGETHER = 8
 
@@ -128,7 +128,7 @@ class Pool:
         known = request.cache and executor is None
         self._known = known_state(request) if known else None
         for kind in kinds:
-            groups = model_groups(cases, at_least=_SHARES * executor.room(kind) if executor else 1)
+            groups = model_groups(cases, at_least=SHARES * executor.room(kind) if executor else 1)
             for number, group in enumerate(groups):
                 self._executor.add(
                     [

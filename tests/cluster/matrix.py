@@ -51,7 +51,9 @@ def main() -> None:
     settings = find_settings(ROOT)
     assert settings is not None
     cases = chosen(settings, args)
-    template = UpgradeRequest(cases, "", "", settings.root, options=options_of(args))
+    # named in whole: where a checkpoint is missing, a cluster names the sender's folder in whole
+    options = replace(options_of(args), checkpoints=ROOT / "baselines" / "checkpoints")
+    template = UpgradeRequest(cases, "", "", settings.root, options=options)
     request = MatrixRequest(args.matrix, template)
     with one_core():
         here = timed(request, LocalComparer(), "here on one core, one pair after the other")

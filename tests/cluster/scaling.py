@@ -3,10 +3,12 @@
     python -m tests.cluster.speed --pieces pieces.json
     python -m tests.cluster.scaling pieces.json [--projects 8] [--plot scaling.png]
 
-A piece is a model's cases: it runs alone on a processor. Each machine has one processor, starts
-after a delay, imports PyTorch once, and takes the next piece when it is done with one. The
-sender hands pieces out one after the other. With ``--lost`` a share of the machines is lost at a
-random moment, and what they were doing runs again.
+A group of a model's cases runs alone on a processor; groups are those that the gate makes for so
+many machines. A group that is not the model's first does again what its first case shares with the
+others: as long as that case took more than the model's median. Each machine has one processor,
+starts after a delay, imports PyTorch once, and takes the next group when it is done with one. The
+sender hands groups out one after the other. With ``--lost`` a share of the machines is lost at a
+random moment; cases that were done have their verdicts, and the rest of the group runs again.
 """
 
 from __future__ import annotations
@@ -15,7 +17,12 @@ import argparse
 import heapq
 import json
 import random
+import statistics
+from dataclasses import replace
 from pathlib import Path
+
+from qreg.gate.pool import SHARES, model_groups
+from qreg.records.case import Case
 
 MACHINES = (1, 2, 5, 10, 20, 50, 100)
 # Measured here: a Ray worker and the process with PyTorch; the sender's work for a piece.
@@ -30,40 +37,70 @@ def main() -> None:
     parser.add_argument("--lost", type=float, default=0.1, help="share of machines that are lost")
     parser.add_argument("--plot", type=Path, help="a PNG")
     args = parser.parse_args()
-    measured: dict[str, float] = json.loads(args.pieces.read_text())
-    pieces = list(measured.values()) * args.projects
-    alone, longest = sum(pieces), max(pieces)
-    print(f"{len(pieces)} models' cases, {alone:.0f} s on one core; the longest {longest:.1f} s")
-    print("machines  seconds  times as fast  with machines lost")
+    seconds: dict[str, float] = json.loads(args.pieces.read_text())
+    cases = [
+        (replace(Case.parse(name), model=f"{Case.parse(name).model}-{number}"), took)
+        for number in range(args.projects)
+        for name, took in seconds.items()
+    ]
+    alone = sum(took for _, took in cases)
+    print(f"{len(cases)} cases, {alone:.0f} s on one core; ", end="")
+    print(f"with machines lost: {args.lost:.0%} of them")
+    print("machines  groups  seconds  times as fast  with machines lost")
     rows = []
     for count in MACHINES:
-        whole = simulated(pieces, count, lost=0.0)
-        lossy = simulated(pieces, count, lost=args.lost)
+        groups = groups_of(dict(cases), at_least=SHARES * count)
+        whole = simulated(groups, count, lost=0.0)
+        lossy = simulated(groups, count, lost=args.lost)
         rows.append((count, alone / whole, alone / lossy))
-        print(f"{count:8}  {whole:7.1f}  {alone / whole:13.1f}  {alone / lossy:18.1f}")
+        print(
+            f"{count:8}  {len(groups):6}  {whole:7.1f}  {alone / whole:13.1f}  "
+            f"{alone / lossy:18.1f}"
+        )
     if args.plot:
         plot(rows, args.plot)
 
 
-def simulated(pieces: list[float], machines: int, *, lost: float, seed: int = 0) -> float:
-    """Seconds until every piece has a result."""
+def groups_of(seconds: dict[Case, float], *, at_least: int) -> list[list[float]]:
+    """Seconds of each case of each group, the longest groups first."""
+    shared: dict[tuple[str, str], float] = {}
+    found = []
+    whole = {(g[0].dataset, g[0].model): g for g in model_groups(list(seconds))}
+    for group in model_groups(list(seconds), at_least=at_least):
+        name = group[0].dataset, group[0].model
+        times = [seconds[case] for case in group]
+        if name in shared:
+            times[0] += shared[name]
+        median = statistics.median(seconds[case] for case in whole[name])
+        shared.setdefault(name, max(0.0, times[0] - median))
+        found.append(times)
+    return sorted(found, key=sum, reverse=True)
+
+
+def simulated(groups: list[list[float]], machines: int, *, lost: float, seed: int = 0) -> float:
+    """Seconds until every case has a result."""
     chance = random.Random(seed)
-    usual = START_S + sum(pieces) / machines
-    ends = {n: chance.uniform(0, usual) for n in range(1, machines) if chance.random() < lost}
+    usual = START_S + sum(map(sum, groups)) / machines
+    ends = {
+        number: chance.uniform(0, usual)
+        for number in chance.sample(range(machines), round(lost * machines))
+    }
     free = [(START_S, number) for number in range(machines)]
     heapq.heapify(free)
-    waiting = [(0.0, one) for one in pieces]
+    waiting = [(0.0, group) for group in groups]
     handed = finish = 0.0
     while waiting:
-        ready, seconds = waiting.pop(0)
+        ready, group = waiting.pop(0)
         time, number = heapq.heappop(free)
         begin = max(time, ready, handed := handed + SEND_S)
-        end = begin + seconds
-        if end > ends.get(number, float("inf")):
-            waiting.append((max(begin, ends[number]) + _NOTICED_S, seconds))
-            continue  # the machine is gone
-        finish = max(finish, end)
-        heapq.heappush(free, (end, number))
+        gone = ends.get(number, float("inf"))
+        while group and begin + group[0] <= gone:
+            begin, group = begin + group[0], group[1:]
+            finish = max(finish, begin)
+        if group:  # the machine is gone
+            waiting.append((max(begin, gone) + _NOTICED_S, group))
+        else:
+            heapq.heappush(free, (begin, number))
     return finish
 
 

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--models", default="", help="of the cases (default: the table's)")
     parser.add_argument("--data-dir", type=Path, help="folder of cifar10")
     parser.add_argument("--kill", action="store_true", help="kill a machine on the way")
-    parser.add_argument("--pieces", type=Path, help="write the seconds of each model's cases")
+    parser.add_argument("--pieces", type=Path, help="write the seconds of each case")
     args = parser.parse_args()
     settings = find_settings(ROOT)
     assert settings is not None
@@ -57,7 +57,7 @@ def main() -> None:
     one_core = time.monotonic() - start
     print(f"{len(cases)} cases, one process here: {one_core:.1f} s", flush=True)
     if args.pieces:
-        args.pieces.write_text(json.dumps(seconds_of_groups(cases, ends)))
+        args.pieces.write_text(json.dumps(seconds_of_cases(cases, ends)))
     with tempfile.TemporaryDirectory() as folder, nodes(Path(folder)) as cluster:
         first, _ = cluster.add(), cluster.add()
         warm(gate_executor(request, cases, cluster.address))
@@ -102,15 +102,11 @@ def judged(pool: Pool, cases: tuple[Case, ...]) -> tuple[list[object], list[floa
     return [{k: v for k, v in plain(one).items() if k != "promise"} for one in found], ends
 
 
-def seconds_of_groups(cases: tuple[Case, ...], ends: list[float]) -> dict[str, float]:
-    """Seconds of each model's cases, where one process judged all of them."""
-    found: dict[str, float] = {}
-    last = 0.0
-    for case, end in zip(cases, ends, strict=True):
-        name = f"{case.dataset}/{case.model}"
-        found[name] = found.get(name, 0.0) + end - last
-        last = end
-    return found
+def seconds_of_cases(cases: tuple[Case, ...], ends: list[float]) -> dict[str, float]:
+    """Seconds of each case, where one process judged all of them, one after the other."""
+    starts = [0.0, *ends[:-1]]
+    times = zip(cases, starts, ends, strict=True)
+    return {str(case): end - start for case, start, end in times}
 
 
 def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
