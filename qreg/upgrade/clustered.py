@@ -123,7 +123,7 @@ class _Comparison:
 
 
 def _pieces(request: UpgradeRequest, settings: Settings, kind: str, count: int) -> Iterator[Piece]:
-    """The interface alone first, as it takes long, and up to `count` groups of the models.
+    """Up to `count` groups of the models, and the interface, whose time fills what is left.
 
     The models of a group are compared by the same processes; each has its result when it is done,
     so that a lost machine costs one of them.
@@ -135,14 +135,14 @@ def _pieces(request: UpgradeRequest, settings: Settings, kind: str, count: int) 
     family = request.family or len(request.cases)
     groups = [list(models.items())[at::count] for at in range(min(count, len(models)))]
     sides = f"{request.baseline} -> {request.candidate}"
-    interface = replace(request, cases=(), family=family)
-    yield _piece(f"{sides}: interface", _content(interface, settings), "", request, kind)
     for group in groups:
         for number, (names, cases) in enumerate(group):
             part = replace(request, cases=cases, family=family, interface=False)
             content = {**_content(part, settings), "last": number == len(group) - 1}
             name = f"{sides}: {'/'.join(names)}"
             yield _piece(name, content, f"{sides}: {'/'.join(group[0][0])}", request, kind)
+    interface = replace(request, cases=(), family=family)
+    yield _piece(f"{sides}: interface", _content(interface, settings), "", request, kind)
 
 
 def _piece(
