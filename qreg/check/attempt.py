@@ -22,7 +22,7 @@ from qreg.check.records import Attempt, AttemptOutcome, Remark, RemarkLevel
 from qreg.check.rule import listed, mixed_scales
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
-from qreg.diagnosis.rule import REWRITING
+from qreg.diagnosis.rule import FIXED_BEFORE, REWRITING
 from qreg.diagnosis.run import diagnosis_of, layer_running
 from qreg.errors import QregError, UnavailableError
 from qreg.metrics.graphs import exported_graph, uncompiled
@@ -104,6 +104,12 @@ def _attempt(
     size = model_size(made)
     if method.quantizes and not leaves_quantized(made, single):
         raise _nothing_quantized(method, made, size)
+    if not _reads_inputs(made):
+        raise QregError(
+            "the traced graph does not depend on its input",
+            hint="what a hook or forward keeps from a run (self.last = x) became a constant: pass "
+            "it on by return values",
+        )
     remarks = [
         *_not_finite(output),
         *meetings,
@@ -120,6 +126,22 @@ def _attempt(
     )
 
 
+def _reads_inputs(model: nn.Module) -> bool:
+    """Whether the output of a graph depends on any input; true of what is no graph."""
+    graph = uncompiled(model)
+    if not isinstance(graph, fx.GraphModule):
+        return True
+    left = [node for node in graph.graph.nodes if node.op == "output"]
+    seen = set(left)
+    while left:
+        node = left.pop()
+        if node.op == "placeholder":
+            return True
+        left += [one for one in node.all_input_nodes if one not in seen]
+        seen.update(node.all_input_nodes)
+    return False
+
+
 class _NothingQuantizedError(QregError):
     """A method left every layer of a model in float: the gate fails what does."""
 
@@ -128,9 +150,16 @@ def _nothing_quantized(method: Method, quantized: nn.Module, size: Size) -> _Not
     modules = dict(uncompiled(quantized).named_modules())
     layers = dict.fromkeys(one.layer for one in size.float_weights)
     kinds = [type(modules[name]) for name in layers if name in modules]
-    counted = [f"{count} {kind.__name__}" for kind, count in Counter(kinds).most_common()]
+    names = [kind.__name__ if kind is not nn.Module else "module of its own" for kind in kinds]
+    counted = [f"{count} {name}" for name, count in Counter(names).most_common()]
     of = f": its weights are those of {listed(counted)}" if counted else ""
-    own = any(not kind.__module__.startswith("torch.") for kind in kinds)
+    # a traced graph has plain modules in place of the author's
+    own = any(kind is nn.Module or not kind.__module__.startswith("torch.") for kind in kinds)
+    if any(".parametrizations." in f".{name}." for name in layers):
+        return _NothingQuantizedError(
+            "no layer of this model is quantized: parametrizations compute the weights at each call",
+            hint=FIXED_BEFORE,
+        )
     return _NothingQuantizedError(
         f"no layer of this model is quantized{of}",
         hint="compute with PyTorch's own layers, nn.Linear(...) for x @ weight"

@@ -18,6 +18,8 @@ from qreg.data.inputs import Inputs
 from qreg.diagnosis.run import diagnosis_of
 from qreg.errors import LabelRangeError, QregError
 from qreg.measure.observation import Observer
+from qreg.metrics.graphs import can_be_watched
+from qreg.models.copies import attributes_kept
 from qreg.models.stubs import Stubbed
 from qreg.quantization.pt2e import export_graph
 from qreg.tasks import TASKS, get_task
@@ -52,8 +54,14 @@ def observe_contract(model: nn.Module, labelled: Labelled) -> ObservedModel:
     if names := quantized_modules(model):
         return ObservedModel(quantized=names)
     batch = labelled.batches[0]
+    before = {name: each.clone() for name, each in model.named_buffers()}
     with _outputs(model) as first:
         outputs = inputs.call(model, batch)
+    written = tuple(
+        own_path(model, name)
+        for name, each in model.named_buffers()
+        if name in before and not _same(each, before[name])
+    )
     with _outputs(model) as again:
         inputs.call(model, batch)
     logits = _tensor(outputs)
@@ -65,6 +73,7 @@ def observe_contract(model: nn.Module, labelled: Labelled) -> ObservedModel:
         samples=inputs.count(batch),
         alone=alone,
         random=_first(first, again, lambda a, b: not _same(a, b)),
+        written=written,
         not_finite=_first(first, again, lambda a, _: not _finite(a)),
         neighbours=apart,
         constant=_constant(model, batch, logits),
@@ -117,14 +126,15 @@ def _without(task: str, error: QregError) -> str:
 def observe_tracing(model: nn.Module, example: Inputs) -> dict[str, str]:
     """Why torch.fx cannot trace a model, and torch.export not export it; "" where they can."""
     return {
-        "fx": _why(lambda: fx.symbolic_trace(model)),
-        "export": _why(lambda: export_graph(model, example)),
+        "fx": _why(model, lambda: fx.symbolic_trace(model)),
+        "export": _why(model, lambda: export_graph(model, example)),
     }
 
 
-def _why(trace: Callable[[], Any]) -> str:
+def _why(model: nn.Module, trace: Callable[[], Any]) -> str:
     try:
-        trace()
+        with attributes_kept(model):
+            trace()
     except Exception as error:
         found = diagnosis_of(error)
         return f"{found.where}: {found.reason}" if found.where else found.reason
@@ -171,7 +181,7 @@ def _outputs(model: nn.Module) -> Iterator[LayerOutputs]:
     handles = [
         module.register_forward_hook(hook(own_path(model, name)))
         for name, module in model.named_modules()
-        if not isinstance(module, _QUIET)
+        if not isinstance(module, _QUIET) and can_be_watched(module)
     ]
     try:
         yield seen
@@ -200,7 +210,9 @@ def _first(
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.shape == other.shape and bool(torch.equal(one.nan_to_num(), other.nan_to_num()))
+    if one.dtype is not other.dtype or one.shape != other.shape:
+        return False
+    return bool(torch.equal(one.nan_to_num(), other.nan_to_num()))
 
 
 def _finite(tensor: torch.Tensor) -> bool:
@@ -239,7 +251,7 @@ def _repeated(model: nn.Module, outputs: LayerOutputs) -> tuple[tuple[str, int],
         own_path(model, name)
         for name, module in model.named_modules()
         if next(module.children(), None) is None
-    }
+    } - {""}  # the model itself, which its stubs run
     return tuple((name, count) for name, count in runs.items() if count > 1 and name in inner)
 
 

@@ -162,6 +162,7 @@ class ObservedModel:
         alone: why a batch of one fails, "" if it runs.
         random: the first layer whose output differs when the same batch is run again; None if
             there is none.
+        written: buffers that running the model changes.
         not_finite: the first layer with NaN or infinity; None if there is none.
         neighbours: the largest change of a sample's output, relative to the largest output, when
             it is run in another batch.
@@ -184,6 +185,7 @@ class ObservedModel:
     samples: int = 0
     alone: str = ""
     random: str | None = None
+    written: tuple[str, ...] = ()
     not_finite: str | None = None
     neighbours: float = 0.0
     constant: bool = False

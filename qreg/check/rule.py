@@ -24,6 +24,9 @@ CHANCE_LEVEL = 0.01
 _SHOWN = 4
 
 
+_IN_TRAINING = "change it in training mode only: if self.training: ..."
+
+
 def contract_remarks(observed: ObservedModel) -> tuple[Remark, ...]:
     """Remarks on the float model, the most severe first."""
     found = [*_broken(observed), *_warnings(observed), *_notes(observed)]
@@ -72,13 +75,15 @@ def _broken(observed: ObservedModel) -> list[Remark]:
             )
         )
     if observed.random is not None:
+        first = f"two runs of the same batch differ, first in {observed.random or 'the model'}"
+        cause = f": each run changes {listed(observed.written)}" if observed.written else ""
+        randomness = "disable randomness in evaluation mode: functional.dropout(x, "
         found.append(
             Remark(
                 "deterministic",
                 RemarkLevel.BROKEN,
-                f"two runs of the same batch differ, first in {observed.random or 'the model'}",
-                "disable randomness in evaluation mode: functional.dropout(x, "
-                "training=self.training)",
+                f"{first}{cause}",
+                _IN_TRAINING if cause else f"{randomness}training=self.training)",
                 observed.random,
             )
         )
@@ -164,6 +169,17 @@ def _notes(observed: ObservedModel) -> list[Remark]:
                 f"run more than once: {names}",
                 "eager methods share one range among all uses and fuse none: one module per use",
                 observed.repeated[0][0],
+            )
+        )
+    if observed.written and observed.random is None:
+        found.append(
+            Remark(
+                "state",
+                RemarkLevel.NOTE,
+                f"each run changes {listed(observed.written)}, in evaluation mode, too; the "
+                "output does not depend on it",
+                _IN_TRAINING,
+                observed.written[0],
             )
         )
     if observed.computed:

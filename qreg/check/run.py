@@ -6,7 +6,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,11 +30,12 @@ from qreg.check.records import (
 )
 from qreg.check.rule import contract_remarks, untried, with_what_works
 from qreg.data import Batch
-from qreg.data.inputs import Inputs
+from qreg.data.inputs import Inputs, head
 from qreg.diagnosis.run import diagnosis_of
 from qreg.errors import MissingCheckpointError, QregError
 from qreg.measure.options import Options
-from qreg.models import MODELS, build_model, is_file
+from qreg.models import MODELS, build_model, is_file, is_shipped
+from qreg.models.contract import takes
 from qreg.processes.forked import run_together
 from qreg.processes.temporary import temporary_folder
 from qreg.quantization import METHODS, Method
@@ -94,7 +95,7 @@ def check(request: CheckRequest) -> CheckReport:
     """
     given = _given(request)
     _import_once(request)
-    build = partial(_build, request)
+    build = partial(_build, request, head(given.batches[0], 2))
     with temporary_folder("check") as name:
         works: dict[str, Callable[[], dict[str, Any]]] = {
             "contract": lambda: _contract(build, given),
@@ -105,7 +106,7 @@ def check(request: CheckRequest) -> CheckReport:
         found = _run(works, Path(name), request)
         ended = ""
         if "died" in found["contract"]:
-            alone = _run({"factory": partial(_only_built, build)}, Path(name), request)
+            alone = _run({"factory": partial(_only_built, request.model)}, Path(name), request)
             ended = "the factory" if "died" in alone["factory"] else "the model"
         attempts = tuple(_attempt(one, found[f"method {one}"], ended) for one in request.methods)
         others: tuple[Attempt, ...] = ()
@@ -139,10 +140,16 @@ def _run(
     def show(path: Path) -> None:
         nonlocal done
         done += 1
-        request.options.progress(done, len(works), names[path])
+        request.options.progress(done, len(works), f"{request.model}: {names[path]}")
+
+    def wait(running: Mapping[Path, float]) -> None:
+        # some take minutes: torchao on a BatchNorm that it cannot fold
+        text = ", ".join(f"{names[path]} ({seconds:.0f} s)" for path, seconds in running.items())
+        if text:
+            request.options.progress(done, len(works), f"{request.model}: trying {text}")
 
     pieces = [(files[what], work) for what, work in works.items()]
-    run_together(pieces, jobs=request.jobs, seconds=request.seconds, done=show)
+    run_together(pieces, jobs=request.jobs, seconds=request.seconds, done=show, waiting=wait)
     return {what: json.loads(path.read_text(encoding="utf-8")) for what, path in files.items()}
 
 
@@ -239,11 +246,14 @@ def _drawn(one: InputShape, batch: int, generator: torch.Generator) -> torch.Ten
     return (one.low + share * (one.high - one.low)).to(dtype)
 
 
-def _build(request: CheckRequest, method: Method | None = None) -> nn.Module:
+def _build(request: CheckRequest, sample: Inputs, method: Method | None = None) -> nn.Module:
     """The model with the weights that the method would start from, else as the factory made it."""
 
     def build() -> nn.Module:
         fresh = build_model(request.model)
+        if not is_shipped(request.model):
+            with suppress(Exception):  # what runs it next says so
+                fresh = takes(fresh.eval(), sample)
         return method.skeleton(fresh) if method else fresh
 
     kind = method.checkpoint if method else CheckpointKind.FP32
@@ -267,12 +277,10 @@ def _contract(build: Callable[[], nn.Module], labelled: Labelled) -> dict[str, A
         return {"refused": str(error), "hint": error.hint}
     except Exception as error:
         found = diagnosis_of(error)
-        return {"refused": found.reason, "hint": found.advice, "where": found.where}
+        return {"refused": found.reason, "hint": found.remedy, "where": found.where}
 
 
 def _tracing(build: Callable[[], nn.Module], labelled: Labelled) -> dict[str, Any]:
-    from qreg.data.inputs import head
-
     with logging_silenced():
         return observe_tracing(build().eval(), head(labelled.batches[0], 2))
 
@@ -285,8 +293,8 @@ def _try(
         return plain(attempt(name, build, engine, labelled.batches[:_BATCHES]))
 
 
-def _only_built(build: Callable[[], nn.Module]) -> dict[str, Any]:
-    build()
+def _only_built(model: str) -> dict[str, Any]:
+    build_model(model)
     return {}
 
 
@@ -301,7 +309,7 @@ def _judged(result: dict[str, Any], tracing: dict[str, Any], ended: str) -> tupl
         advice = result.get("hint", "")
         return (Remark("runs", RemarkLevel.BROKEN, text, advice, result.get("where", "")),)
     traced = {key: tracing.get(key, "") for key in ("fx", "export")}
-    lists = {key: tuple(result[key]) for key in ("quantized", "fitting", "shape")}
+    lists = {key: tuple(result[key]) for key in ("quantized", "fitting", "shape", "written")}
     repeated = tuple((name, count) for name, count in result["repeated"])
     return contract_remarks(ObservedModel(**{**result, **lists, "repeated": repeated, **traced}))
 

@@ -27,6 +27,8 @@ class Raised:
         layer_kind: that module's class where the line is a call of it, ``SiLU``; else "".
         source: file and line of the innermost code of the model's author, "" if there is none.
         code: that line, or the expression of it that was evaluated.
+        read: the weight or bias that the author's code holds in place of a tensor: ``the bias of
+            attn.qkv``; "" if it holds none.
         tracer: what was tracing the model; None where nothing was.
     """
 
@@ -36,6 +38,7 @@ class Raised:
     layer_kind: str = ""
     source: str = ""
     code: str = ""
+    read: str = ""
     tracer: Tracer | None = None
 
 

@@ -197,7 +197,77 @@ def _scalar(raised: Raised) -> Found:
         return name, mixed, "quantize both (QuantStub) or neither", REWRITING
     if "Got QUInt8" in raised.message or "Got QInt8" in raised.message:
         return name, reason, _keep_float(name), REWRITING
+    if "must have the same dtype, but got Q" in raised.message:
+        mixed = f"{name} of a quantized and a float tensor{_quote(raised)}"
+        return name, mixed, _keep_float(name), REWRITING
+    if "Quantized copy only works with" in raised.message:
+        text = f"a part of a quantized tensor cannot be written to{_quote(raised)}"
+        return name or "copy", text, "make a new tensor: torch.where, torch.cat", REWRITING
     return None
+
+
+_DTYPES = {
+    "BFloat16": "bfloat16", "Half": "float16", "Double": "float64", "float64": "float64",
+    "bfloat16": "bfloat16", "float16": "float16",
+}  # fmt: skip
+_DTYPE = re.compile(
+    r"(?:expected scalar type Float but found|works? on Float Tensor, got|Float Tensor, got"
+    rf"|Unsupported input dtype: torch\.|float32, but got dtype: torch\.) ?(?P<dtype>{'|'.join(_DTYPES)})"
+)
+_TWO_DTYPES = re.compile(
+    r"Input type \((?:torch\.)?\w+\) and (?:bias|weight) type \((?:torch\.)?\w+\) should be the same"
+    r"|mat1 and mat2 must have the same dtype, but got [A-PR-Z]"
+)
+
+
+def _other_floats(raised: Raised) -> Found:
+    """Layers of another float type than float32."""
+    if found := _DTYPE.search(raised.message):
+        name = _operator(raised)
+        dtype = _DTYPES[found["dtype"]]
+        reason = f"{name or 'the kernel'} is of {dtype}, and quantization starts from float32"
+        remedy = "give the model in float32: return model.float()"
+        return name, f"{reason}{_quote(raised)}", remedy, (*REWRITING, *_BY_TENSOR)
+    if _TWO_DTYPES.search(raised.message):
+        reason = f"{_operator(raised)} is of another float type than what it is given"
+        remedy = "give the model in float32, model.float(), or convert in forward: x.to(dtype)"
+        return _operator(raised), f"{reason}{_quote(raised)}", remedy, ()
+    return None
+
+
+def _quantized_into_float(raised: Raised) -> Found:
+    if "Input type (c10::q" not in raised.message:
+        return None
+    name = _operator(raised)
+    reason = f"{name} is in float and is given a quantized tensor{_quote(raised)}"
+    return name, reason, "put a DeQuantStub before it, or call it by one name only", REWRITING
+
+
+def _in_a_layer(raised: Raised) -> Found:
+    """torchao takes all operators of a layer for the layer's own; a hook's are among them."""
+    alone = raised.message == "'int' object has no attribute 'op'"
+    if not alone and not re.search(r"is not an aten \w+ operator", raised.message):
+        return None
+    reason = "torchao finds an operator in this layer that is not the layer's own: a hook's"
+    remedy = "compute in the model's forward what the hook computes"
+    return "hook", reason, remedy, ("static-auto", "fx-static", "static")
+
+
+def _syntax(raised: Raised) -> Found:
+    """A graph's code says ``self.class(x)``."""
+    if "SyntaxError" not in raised.kind and "invalid syntax (<eval_with_key>" not in raised.message:
+        return None
+    reason = "torch.fx cannot write code that calls a module whose name is a Python keyword"
+    return "", reason, 'rename the module: add_module("class_", ...) for "class"', _EAGER
+
+
+def _script(raised: Raised) -> Found:
+    found = re.search(r"entry for parameter ([\w.]+) is not an instance of", raised.message)
+    if not found:
+        return None
+    layer = found[1].removeprefix("model.").rpartition(".")[0]
+    reason = f"torch.export takes no TorchScript module, and {layer} is one"
+    return "torch.jit.script", reason, "use the nn.Module that it was made from", _GRAPH
 
 
 def _view(raised: Raised) -> Found:
@@ -215,6 +285,10 @@ def _control_flow(raised: Raised) -> Found:
     if "inputs to control flow" in raised.message:
         name = "if"
         what = "a branch depends on the input's values or shape, which torch.fx cannot trace"
+    elif "item assignment" in raised.message:
+        text = "a part of a tensor is written to, which torch.fx cannot trace"
+        remedy = "make a new tensor: torch.where, torch.cat"
+        return "[]=", f"{text}{_quote(raised)}", remedy, ("pt2e-static", "static")
     elif "iterated" in raised.message:
         what = "a tensor is unpacked or looped over, which torch.fx cannot trace"
     elif "Proxy" in raised.message:
@@ -253,28 +327,95 @@ def _per_channel(raised: Raised) -> Found:
     return "conv_transpose", reason, "", ("static-per-tensor",)
 
 
+# what Python and PyTorch say of a method where a tensor is wanted
+_METHOD = re.compile(
+    r"argument '(?P<which>\w+)' .*must be Tensor, not (?:method|function)"
+    r"|'(?:method|function)' object (?:has no attribute '(?P<called>\w+)'|is not (?:subscriptable|iterable))"
+    r"|unsupported operand type.*'(?:method|function)'"
+    r"|expected Tensor.* but got (?:method|function)"
+)
+
+
 def _weight_of_a_quantized_layer(raised: Raised) -> Found:
-    found = re.search(r"argument '(\w+)' .*must be Tensor, not method", raised.message)
-    if not found:
+    """The author's code reads the weight or bias of a layer, and computes with it itself."""
+    found = _METHOD.search(raised.message)
+    if not found or not (raised.read or found["which"] or _READS.search(raised.code)):
         return None
-    name = _operator(raised)
-    reason = (
-        f"{name} is given the {found[1]} of a quantized layer, which is a method{_quote(raised)}"
-    )
-    return name, reason, "call the layer itself, not a function with its weight", REWRITING
+    name = _operator(raised) or found["called"] or found["which"] or "weight"
+    what = raised.read or f"the {found['which'] or 'weight'} of a quantized layer"
+    reason = f"the code reads {what} as a tensor; in a quantized layer it is a method"
+    remedy = "call the layer itself, not a function of its weight and bias"
+    return name, f"{reason}{_quote(raised)}", remedy, (*REWRITING, *_BY_TENSOR)
 
 
-_COMPUTED = {"weight_g": "weight_norm", "weight_orig": "spectral_norm"}
+_READS = re.compile(r"\.(weight|bias)\b(?!\()")
+#: Methods that leave layers what they are, and put a quantized tensor into them.
+_BY_TENSOR = ("torchao-int8-dynamic",)
+
+#: What to do about a parametrization that computes a layer's weight.
+FIXED_BEFORE = 'fix it before: torch.nn.utils.parametrize.remove_parametrizations(layer, "weight")'
+#: By the layer's attribute that is gone: what computes the weight, and how it is fixed.
+_COMPUTED = {
+    "weight_g": "weight_norm", "weight_v": "weight_norm", "weight_orig": "spectral_norm",
+}  # fmt: skip
+# what PyTorch and torchao say of a layer whose class torch.nn.utils.parametrize has changed
+_PARAMETRIZED = re.compile(
+    r"from_float only works for.*torch\.nn\.utils\.parametrize|attribute 'weight' already exists"
+)
 
 
 def _computed_weight(raised: Raised) -> Found:
-    """A hook that computes a layer's weight before each call goes with the quantized layer."""
+    """What computes a layer's weight before each call goes with the quantized layer."""
     found = re.search(r"object has no attribute '(weight_g|weight_v|weight_orig)'", raised.message)
-    if not found or "AttributeError" not in raised.kind:
+    if found and "AttributeError" in raised.kind:
+        name = _COMPUTED[found[1]]
+        reason = f"{name} computes the layer's weight at each call, and a quantized layer has none"
+        return name, reason, f"fix it before: torch.nn.utils.remove_{name}(layer)", REWRITING
+    kinds = ("AssertionError", "KeyError")
+    if any(kind in raised.kind for kind in kinds) and _PARAMETRIZED.search(raised.message):
+        reason = "a parametrization (spectral_norm, weight_norm, ...) computes the layer's weight"
+        return "parametrization", f"{reason} at each call", FIXED_BEFORE, ("static", *REWRITING)
+    if "cannot assign" in raised.message and "as parameter 'weight'" in raised.message:
+        reason = "a hook (weight_norm, spectral_norm) computes the layer's weight at each call"
+        remedy = "fix it before: torch.nn.utils.remove_weight_norm or remove_spectral_norm(layer)"
+        return "weight", reason, remedy, REWRITING
+    return None
+
+
+
+def _complex(raised: Raised) -> Found:
+    """Observers and quantized kernels are of floats."""
+    if not re.search(r"Complex(Float|Double|Half)", raised.message):
         return None
-    name = _COMPUTED.get(found[1], "weight_norm")
-    reason = f"{name} computes the layer's weight at each call, and a quantized layer has none"
-    return name, reason, f"fix it before: torch.nn.utils.remove_{name}(layer)", REWRITING
+    reason = "complex numbers have no quantized kernel"
+    remedy = "keep the layer in float: static-keep:LAYER, dynamic-keep:LAYER, and so on"
+    return _operator(raised), f"{reason}{_quote(raised)}", remedy, REWRITING
+
+
+def _float_dtype(raised: Raised) -> Found:
+    """A function that makes a result of another dtype than its input, as fft does."""
+    if "Creation of quantized tensor requires quantized dtype" not in raised.message:
+        return None
+    name = _operator(raised)
+    reason = f"{name} has no kernel for quantized tensors{_quote(raised)}"
+    return name, reason, _keep_float(name), REWRITING
+
+
+def _length(raised: Raised) -> Found:
+    if "'len' is not supported in symbolic tracing" not in raised.message:
+        return None
+    reason = "len() of a tensor is a number, which torch.fx cannot trace"
+    remedy = "write x.shape[0]"
+    return "len", f"{reason}{_quote(raised)}", remedy, ("pt2e-static", "static")
+
+
+def _unknown_output(raised: Raised) -> Found:
+    found = re.search(r"Found <class '([\w.]+)'> in output, which is not a known type", raised.message)
+    if not found:
+        return None
+    name = found[1].rpartition(".")[2]
+    reason = f"torch.export knows no outputs of the class {name}"
+    return name, reason, f"register it: torch.export.register_dataclass({name})", _GRAPH
 
 
 def _no_weight(raised: Raised) -> Found:
@@ -283,6 +424,16 @@ def _no_weight(raised: Raised) -> Found:
     reason = "BatchNorm with affine=False has no quantized kernel: that needs a weight and a bias"
     remedy = "make it affine=True: its weight starts as 1 and its bias as 0, which changes nothing"
     return "batch_norm", reason, remedy, REWRITING
+
+
+def _gone(raised: Raised) -> Found:
+    """The code reads a tensor of a layer that was fused with the one after it."""
+    found = re.search(r"Node referenced nonexistent target (?:model\.)?([\w.]+)", raised.message)
+    if not found:
+        return None
+    layer, _, leaf = found[1].rpartition(".")
+    reason = f"the code reads the {leaf} of {layer}, which is fused with the layer after it"
+    return leaf, reason, "call the layer itself, not a function of its weight", REWRITING
 
 
 def _memory(raised: Raised) -> Found:
@@ -303,15 +454,25 @@ _LOOK = "see the traceback: --traceback, or -vv in pytest"
 _KINDS: tuple[Callable[[Raised], Found], ...] = (
     _float_into_quantized,
     _no_kernel,
+    _float_dtype,
     _mixed,
     _scalar,
+    _other_floats,
+    _quantized_into_float,
+    _in_a_layer,
+    _syntax,
+    _script,
     _view,
+    _length,
     _control_flow,
+    _unknown_output,
     _export,
     _per_channel,
     _weight_of_a_quantized_layer,
     _computed_weight,
     _no_weight,
+    _complex,
+    _gone,
     _memory,
     _other,
 )

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.ao import quantization as ao
 
 from qreg.diagnosis.records import Diagnosis, Raised, Tracer, advice
 from qreg.diagnosis.rule import NO_WEIGHT, diagnose, that_work, untried, where
@@ -89,11 +90,35 @@ def raised_facts(error: BaseException) -> Raised:
         kind=tuple(kind.__name__ for kind in type(error).__mro__),
         message=_message(error, frames),
         layer=_graph_layer(frames) or stood.path,
-        layer_kind="" if stood.module is None or own else type(stood.module).__name__,
+        layer_kind="" if own else _kind(stood.module),
         source=source,
         code=code,
+        read=_read(frames, code),
         tracer=_tracer(frames, error),
     )
+
+
+def _kind(module: nn.Module | None) -> str:
+    """The class of an author's or PyTorch's module; "" for what only carries a model."""
+    unnamed = module is None or isinstance(module, (Stubbed, fx.GraphModule))
+    return "" if unnamed else type(module).__name__
+
+
+def _read(frames: list[Frame], code: str) -> str:
+    """The weight or bias that the innermost code of the author's holds: a quantized layer's."""
+    authors = [f for f, _, _ in frames if _is_authors(f.f_code.co_filename)]
+    root = next((found for f, _, _ in frames if (found := _module_of(f)) is not None), None)
+    if not authors or root is None:
+        return ""
+    names = {id(module): name for name, module in root.named_modules()}
+    held = authors[-1].f_locals
+    for variable in sorted(held, key=lambda one: not re.search(rf"\b{re.escape(one)}\b", code)):
+        value = held[variable]
+        owner, name = getattr(value, "__self__", None), getattr(value, "__name__", "")
+        if isinstance(owner, nn.Module) and name in ("weight", "bias") and id(owner) in names:
+            path = names[id(owner)].removeprefix("model.") if isinstance(root, Stubbed) else ""
+            return f"the {name} of {path or names[id(owner)]}"
+    return ""
 
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -151,10 +176,20 @@ def _module_of(frame: FrameType) -> nn.Module | None:
 
 def _stood(frames: list[Frame]) -> _Stood:
     ran = [(n, found) for n, (f, _, _) in enumerate(frames) if (found := _module_of(f)) is not None]
-    own = [one for one in ran if not type(one[1]).__module__.startswith(_EXPORTING)]
+    own = [
+        one
+        for one in ran
+        if not type(one[1]).__module__.startswith(_EXPORTING)
+        and not isinstance(one[1], (ao.ObserverBase, ao.FakeQuantizeBase))
+    ]
+    # no module runs where layers are replaced one by one: they are what is passed on
+    held = [(n, found) for n, (f, _, _) in enumerate(frames) if (found := _held(f)) is not None]
+    own = own or [one for one in held if one[0] >= _first_of_torch(frames)]
     if not own:
         return _Stood(None, "", len(frames))
-    root = next((module for _, module in own if isinstance(module, Stubbed)), own[0][1])
+    around = [m for _, m in (*own, *held) if isinstance(m, Stubbed)]
+    around += [m for _, m in held if any(one is own[-1][1] for one in m.modules())]
+    root = next(iter(around), own[0][1])
     paths: dict[int, str] = {}
     for name, module in root.named_modules():
         paths.setdefault(id(module), name)
@@ -162,7 +197,22 @@ def _stood(frames: list[Frame]) -> _Stood:
     path = paths[id(innermost)]
     if isinstance(root, Stubbed):  # the author's model stands between stubs
         path = path.removeprefix("model").lstrip(".")
-    return _Stood(innermost, path, next(n for n, m in own if m is innermost))
+    place = next((n for n, m in (*own, *held) if m is innermost), len(frames))
+    return _Stood(innermost, path, place)
+
+
+def _held(frame: FrameType) -> nn.Module | None:
+    names = ("self", "mod", "module", "model")
+    found = (frame.f_locals.get(name) for name in names)
+    return next((one for one in found if isinstance(one, nn.Module)), None)
+
+
+def _first_of_torch(frames: list[Frame]) -> int:
+    """The first frame of PyTorch's or torchao's that replaces layers."""
+    code = (frame.f_code.co_filename for frame, _, _ in frames)
+    own = tuple(one for one in _carriers() if not _is_ours(one))
+    places = (n for n, file in enumerate(code) if file.startswith(own) and "quantization" in file)
+    return next(places, len(frames))
 
 
 def _authors_line(frames: list[Frame], stood: _Stood) -> tuple[str, str, bool]:
@@ -211,7 +261,10 @@ def _message(error: BaseException, frames: list[Frame]) -> str:
     inside = frames[-1][0].f_code.co_filename if frames else ""
     if isinstance(error, AttributeError) and inside.endswith(_LOWERED_BATCH_NORM):
         return NO_WEIGHT
-    return str(error).strip() or _assertion(error)
+    text = str(error).strip()
+    if text.startswith("The following operation failed in the TorchScript interpreter"):
+        return text.rpartition("RuntimeError:")[2].strip() or text
+    return text or _assertion(error)
 
 
 def _assertion(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import fx, nn
 
 #: A layer's weight and bias, by their position among an operator's arguments.
 _ARGUMENTS = ("", "weight", "bias")
+# how further runs of a module are numbered, see `qreg.quantization.pt2e.number_repeats`
+_REPEATED = re.compile(r"@\d+$")
 _DEQUANTIZE, _QUANTIZE = "dequantize_", "quantize_"
 
 
@@ -17,6 +20,11 @@ def uncompiled(model: nn.Module) -> nn.Module:
     """The model inside a compiled one, or the model itself."""
     inside: nn.Module = getattr(model, "_orig_mod", model)
     return inside
+
+
+def can_be_watched(module: nn.Module) -> bool:
+    """Whether it takes a hook: no module of TorchScript does."""
+    return not isinstance(module, torch.jit.ScriptModule)
 
 
 def exported_graph(model: nn.Module) -> fx.GraphModule | None:
@@ -39,7 +47,7 @@ def layer_of(node: fx.Node) -> str:
     """
     path = ""
     for name, kind in (node.meta.get("nn_module_stack") or {}).values():
-        path = str(name).partition("@")[0]
+        path = _REPEATED.sub("", str(name))
         if "intrinsic" in str(kind):
             break
     return path

@@ -17,7 +17,7 @@ from qreg.artifacts.onnx_file import OnnxModel
 from qreg.artifacts.torchscript import is_script, script_layers, script_values
 from qreg.data.inputs import Inputs, Run, call
 from qreg.metrics.graph_layers import graph_layers, graph_values
-from qreg.metrics.graphs import exported_graph
+from qreg.metrics.graphs import can_be_watched, exported_graph
 from qreg.metrics.parameters import (
     biases,
     is_packed_recurrent,
@@ -154,7 +154,7 @@ def layer_outputs(
 
 
 def _is_layer(module: nn.Module) -> bool:
-    if isinstance(module, _SILENT):
+    if isinstance(module, _SILENT) or not can_be_watched(module):
         return False
     own = next(module.parameters(recurse=False), None) is not None  # as attention has
     packed = is_packed_recurrent(module) or hasattr(module, "_packed_params")

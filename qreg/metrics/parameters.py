@@ -35,8 +35,8 @@ def _own(module: nn.Module, kind: str, *, fewest_dimensions: int) -> dict[str, t
         packed: dict[str, torch.Tensor] = getattr(module, f"get_{kind}")()
         return {name: tensor.detach() for name, tensor in packed.items()}
     found: Any = getattr(module, kind, None)
-    if callable(found) and not isinstance(found, torch.Tensor):
-        found = found()  # a quantized layer unpacks it
+    if callable(found) and not isinstance(found, (torch.Tensor, nn.Module)):
+        found = found()  # a quantized layer unpacks it; a module's child may have the name, too
     if isinstance(found, torch.Tensor):
         return {kind: found.detach()}
     return {

@@ -12,7 +12,7 @@ from qreg.artifacts.onnx_file import OnnxModel
 from qreg.checks.operators import quantizes
 from qreg.data import inputs
 from qreg.data.inputs import Inputs
-from qreg.metrics.graphs import uncompiled
+from qreg.metrics.graphs import can_be_watched, uncompiled
 from qreg.metrics.operators import count_operators
 from qreg.metrics.parameters import joint_quantizer, weights
 from qreg.records.numerics import Layer, Quantizer
@@ -55,7 +55,7 @@ def layers_run(model: nn.Module, batch: Inputs, only: Sequence[str] | None = Non
     handles = [
         module.register_forward_hook(lambda module, *_: seen.update({module: None}))
         for module, called in names.items()
-        if called[0] and (only is None or called[0] in only)
+        if called[0] and can_be_watched(module) and (only is None or called[0] in only)
     ]
     try:
         inputs.call(model, batch)

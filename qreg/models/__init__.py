@@ -151,7 +151,7 @@ def brought_weights(name: str) -> Weights:
 def _built(name: str, *, seed: int) -> nn.Module:
     import torch
 
-    from qreg.models.contract import refuse_quantized
+    from qreg.models.contract import refuse_quantized, refuse_script
     from qreg.models.weights import load_weights
 
     model = _called(name, seed=seed)
@@ -162,6 +162,8 @@ def _built(name: str, *, seed: int) -> nn.Module:
         from qreg.artifacts.load import refuse_quantized_file
 
         refuse_quantized_file(model, name=name)
+    else:
+        refuse_script(model, name=name)
     refuse_quantized(model, name=name)
     if name in _WEIGHTS and (path := _WEIGHTS[name].weights):
         load_weights(model, path, name=name)

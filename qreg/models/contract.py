@@ -17,6 +17,21 @@ _PACKED = "_packed_params"
 _QUANTIZED = (torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4)
 
 
+def refuse_script(model: nn.Module, *, name: str) -> None:
+    """Refuse a model of TorchScript that a factory returned.
+
+    Raises:
+        ContractError: it is one.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ContractError(
+            f"model '{name}' is TorchScript ({type(model).__name__}): no method can replace its "
+            "layers",
+            hint="return the nn.Module that it was made from; a delivered TorchScript file is "
+            "judged as it is: name the method file:PATH",
+        )
+
+
 def refuse_quantized(model: nn.Module, *, name: str) -> None:
     """Refuse a model that is quantized already, or prepared to be.
 
@@ -57,7 +72,8 @@ def tried(
 
     Returns:
         The model; where it cannot take images in channels_last order (``view`` after a
-        convolution), one that is given them in contiguous order.
+        convolution), one that is given them in contiguous order; where it writes to its inputs,
+        one that is given copies.
 
     Raises:
         ContractError: it fails for a batch of one, or its outputs are no logits.
@@ -86,18 +102,23 @@ def tried(
 
 @torch.no_grad()
 def takes(model: nn.Module, sample: Inputs) -> nn.Module:
-    """The model, given images in contiguous order if it cannot take them in channels_last."""
+    """The model, given images in the order that it can take, and copies if it writes to them."""
     return _run(model, sample)[0]
 
 
 def _run(model: nn.Module, sample: Inputs) -> tuple[nn.Module, Any]:
     from qreg.data import inputs
-    from qreg.models.stubs import with_contiguous_inputs
+    from qreg.models.stubs import with_contiguous_inputs, with_copied_inputs
 
+    given = inputs.mapped(sample, torch.clone)  # in the same memory order
     try:
-        return model, inputs.call(model, sample)
+        outputs = inputs.call(model, given)
     except RuntimeError as error:
         if "view size is not compatible" not in str(error):
             raise
         model = with_contiguous_inputs(model)
-        return model, inputs.call(model, sample)
+        outputs = inputs.call(model, given)
+    pairs = zip(inputs.tensors(given), inputs.tensors(sample), strict=True)
+    if not all(torch.equal(one.nan_to_num(), other.nan_to_num()) for one, other in pairs):
+        model = with_copied_inputs(model)
+    return model, outputs

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import CellType, FunctionType
 from typing import Any
 
@@ -95,3 +96,34 @@ def copied(model: nn.Module) -> nn.Module:
             if isinstance(value, FunctionType) and _refers(value):
                 vars(module)[name] = copy.deepcopy(Following(value), memo)
     return made
+
+
+@contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Take back what a model's own code assigns to its modules while it is traced.
+
+    A tracer runs `forward`, which may say ``self.running = 0.9 * self.running + ...``: the module's
+    buffer would then be a proxy. Tensors that are new stay: the tracer's constants.
+    """
+    before = [(module, dict(vars(module)), _tables(module)) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, attributes, tables in before:
+            now = vars(module)
+            constants = {
+                name: value
+                for name, value in now.items()
+                if name not in attributes and isinstance(value, torch.Tensor)
+            }
+            now.clear()
+            now.update({**attributes, **constants})
+            for name, table in tables.items():
+                attributes[name].clear()
+                attributes[name].update(table)
+
+
+def _tables(module: nn.Module) -> dict[str, dict[str, Any]]:
+    names = ("_buffers", "_parameters", "_modules")
+    found = {name: vars(module).get(name) for name in names}
+    return {name: dict(table) for name, table in found.items() if isinstance(table, dict)}

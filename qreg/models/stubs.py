@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import inspect
 from functools import cache
 from typing import Any
@@ -25,15 +27,20 @@ class Stubbed(nn.Module):
 
     Attributes:
         contiguous: whether the model is given images in contiguous order, not in channels_last.
+        copies: whether the model is given copies, because it writes to its inputs.
         of_integers: the stubs of inputs that were ids or masks when the model was run. A tracer,
             which sees no tensors, then sees no stubs there either.
+        absent: the stubs of inputs that were None, or not given: a tracer is given no proxy for
+            them, which would take the branch of one that is there.
     """
 
     contiguous = False
+    copies = False
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.of_integers: tuple[str, ...] = ()
+        self.absent: tuple[str, ...] = ()
         for number, name in enumerate(_parameters(type(model))):
             self.add_module(_stub(number, name), QuantStub())
         self.model = model
@@ -43,6 +50,14 @@ class Stubbed(nn.Module):
 
     def enter(self, stub: str, given: Any) -> Any:
         """Quantize an input, if it is a float tensor: not ids, masks, None."""
+        if isinstance(given, fx.Proxy) and stub in self.absent:
+            return None
+        if given is None and stub not in self.absent:
+            self.absent += (stub,)
+        elif isinstance(given, torch.Tensor) and stub in self.absent:
+            self.absent = tuple(one for one in self.absent if one != stub)
+        if self.copies and isinstance(given, (torch.Tensor, fx.Proxy)):
+            given = given.clone()
         if isinstance(given, torch.Tensor) and not given.is_floating_point():
             if stub not in self.of_integers and type(given) is torch.Tensor:
                 self.of_integers += (stub,)
@@ -58,6 +73,13 @@ class Stubbed(nn.Module):
             return {name: self.leave(each) for name, each in output.items()}
         if type(output) in (list, tuple):
             return type(output)(map(self.leave, output))
+        if isinstance(output, tuple) and hasattr(output, "_fields"):
+            return type(output)(*map(self.leave, output))
+        if dataclasses.is_dataclass(output) and not isinstance(output, type):
+            left = copy.copy(output)
+            for field in dataclasses.fields(output):
+                object.__setattr__(left, field.name, self.leave(getattr(output, field.name)))
+            return left
         return self.dequant(output) if isinstance(output, (torch.Tensor, fx.Proxy)) else output
 
 
@@ -95,6 +117,9 @@ def _class_for(kind: type[nn.Module]) -> type[Stubbed]:
         given.append(f"{name}=_default_{name}" if has_default else name)
         call = f"self.enter({_stub(number, name)!r}, {name})"
         passed.append(f"{name}={call}" if one.kind is inspect.Parameter.KEYWORD_ONLY else call)
+    if not parameters and (rest := _rest(kind)):  # tracers cannot follow it next to others
+        given.append(f"**{rest}")
+        passed.append(f"**{rest}")
     code = (
         f"def forward(self, {', '.join(given)}):\n"
         f"    return self.leave(self.model({', '.join(passed)}))\n"
@@ -111,12 +136,20 @@ def _parameters(kind: type[nn.Module]) -> dict[str, inspect.Parameter]:
         # a flag is no input: left out it has its default, which tracers can follow
         if one.kind in _PARAMETERS and not isinstance(one.default, (bool, str))
     }
+    if named or (_rest(kind) and not any(p.kind is p.VAR_POSITIONAL for p in found)):
+        return named
     # a forward of *inputs alone: it is given one
-    return named or {"inputs": inspect.Parameter("inputs", _PARAMETERS[1])}
+    return {"inputs": inspect.Parameter("inputs", _PARAMETERS[1])}
 
 
-class Contiguous(nn.Module):
-    """A model with stubs of its own that is given images in contiguous order."""
+def _rest(kind: type[nn.Module]) -> str:
+    """The name of what takes any other named inputs; "" where nothing does."""
+    found = inspect.signature(kind.forward).parameters.values()
+    return next((one.name for one in found if one.kind is one.VAR_KEYWORD), "")
+
+
+class _Given(nn.Module):
+    """A model with stubs of its own that is given its images in another way."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -124,8 +157,22 @@ class Contiguous(nn.Module):
         if hasattr(model, "fuse_model"):
             self.fuse_model = model.fuse_model
 
+
+class Contiguous(_Given):
+    """A model with stubs of its own that is given images in contiguous order."""
+
     def forward(self, images: torch.Tensor) -> Any:
         return self.model(images.contiguous())
+
+
+class Copied(_Given):
+    """A model with stubs of its own that is given copies of the images, because it writes to them.
+
+    For several inputs, let its own `forward` copy them.
+    """
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.model(images.clone())
 
 
 def with_contiguous_inputs(model: nn.Module) -> nn.Module:
@@ -134,6 +181,14 @@ def with_contiguous_inputs(model: nn.Module) -> nn.Module:
         model.contiguous = True
         return model
     return Contiguous(model)
+
+
+def with_copied_inputs(model: nn.Module) -> nn.Module:
+    """The model, given copies of its inputs."""
+    if isinstance(model, Stubbed):
+        model.copies = True
+        return model
+    return Copied(model)
 
 
 def is_contiguous(model: nn.Module) -> bool:

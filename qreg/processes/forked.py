@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -29,6 +29,7 @@ Work = Callable[[], dict[str, Any]]
 #: The file for the result, and the work.
 Piece = tuple[Path, Work]
 _POLL_S = 0.01
+_TELL_S = 1.0
 # Grace period after which a fork that cannot end itself is killed.
 _PATIENCE_S = 5.0
 
@@ -179,6 +180,7 @@ def run_together(
     jobs: int,
     seconds: float,
     done: Callable[[Path], None] = lambda _: None,
+    waiting: Callable[[Mapping[Path, float]], None] = lambda _: None,
 ) -> None:
     """Run each piece of work in its own fork, `jobs` of them at a time.
 
@@ -186,18 +188,25 @@ def run_together(
 
     Args:
         done: called with each result's file as it is finished.
+        waiting: called each second with the files of what is running, and for how many seconds.
     """
     left, running = list(pieces), list[tuple[Path, Fork]]()
+    since: dict[Path, float] = {}
+    told = time.monotonic()
     try:
         while left or running:
             while left and len(running) < jobs:
                 piece = left.pop(0)
                 output = piece[0].with_suffix(".output")
                 running.append((piece[0], Fork([piece], seconds=seconds, output=output)))
+                since[piece[0]] = time.monotonic()
             for one in tuple(running):
                 if one[1].poll():
                     running.remove(one)
                     done(one[0])
+            if (now := time.monotonic()) >= told + _TELL_S:
+                told = now
+                waiting({path: now - since[path] for path, _ in running})
             time.sleep(_POLL_S)
     finally:
         for _, fork in running:

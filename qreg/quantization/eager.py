@@ -10,6 +10,8 @@ from torch import fx, nn
 from torch.ao import quantization as ao
 from torch.ao.quantization import fake_quantize, observer
 
+from qreg.models.copies import attributes_kept
+
 Weights = Literal["per_channel", "per_tensor"]
 _CONV_OR_LINEAR = (nn.Conv2d, nn.Linear)
 _CHAINS: tuple[tuple[type[nn.Module], ...], ...] = (
@@ -58,7 +60,8 @@ def fusable_groups(model: nn.Module) -> list[list[str]]:
     layers are quantized one by one.
     """
     try:
-        graph = fx.symbolic_trace(model).graph
+        with attributes_kept(model):
+            graph = fx.symbolic_trace(model).graph
     except Exception:  # whatever the model's own code raises for proxies
         return list(_in_sequence(model))
     modules = dict(model.named_modules())

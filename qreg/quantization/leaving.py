@@ -15,6 +15,8 @@ from torch import fx, nn
 from torch.ao import quantization as ao
 from torch.ao.nn.quantized import FloatFunctional
 
+from qreg.models.copies import attributes_kept
+
 
 class FloatLayer(nn.Module):
     """A float layer between quantized ones.
@@ -98,7 +100,8 @@ def read_by_float(prepared: nn.Module, layers: Collection[str]) -> set[str]:
             return observed or observes or super().is_leaf_module(m, module_qualified_name)
 
     try:
-        graph = Tracer().trace(prepared)
+        with attributes_kept(prepared):
+            graph = Tracer().trace(prepared)
     except Exception:  # whatever the model's own code raises for proxies
         return set()
     modules = dict(prepared.named_modules())

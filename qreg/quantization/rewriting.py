@@ -30,6 +30,7 @@ from torch.ao.quantization.backend_config import (
 from torch.nn import functional
 
 from qreg.data.inputs import Inputs, arguments
+from qreg.models.copies import attributes_kept
 from qreg.models.stubs import integer_inputs
 from qreg.quantization.eager import fuse
 
@@ -89,7 +90,9 @@ def rewritten(model: nn.Module) -> fx.GraphModule:
         Exception: torch.fx cannot trace it.
     """
     _inline_functionals(model)
-    traced = fx.GraphModule(model, _RewritingTracer().trace(model))
+    with attributes_kept(model):
+        graph = _RewritingTracer().trace(model)
+    traced = fx.GraphModule(model, graph)
     traced.train(model.training)
     _keep_state(traced, model)
     numbers = _numbers(traced.graph)
@@ -309,6 +312,8 @@ def place_stubs(
             node = _of_integers(model, node)
         if node.meta.get("is_float"):
             _give_its_kind(model, node, quantized, converted)
+        elif node.meta.get("is_other") and not _is_stub(model, node):
+            _give_floats(model, node, quantized, converted)
         elif _is_stub(model, node):  # ids and masks stay what they are
             node.replace_all_uses_with(node.all_input_nodes[0])
             model.graph.erase_node(node)
@@ -335,6 +340,20 @@ def _give_its_kind(
     if wanted:
         quantized.add(node)
     elif node.op == "call_module" and not stub:
+        model.get_submodule(str(node.target)).qconfig = None  # type: ignore[assignment]
+
+
+def _give_floats(
+    model: fx.GraphModule,
+    node: fx.Node,
+    quantized: set[fx.Node],
+    converted: dict[tuple[fx.Node, bool], fx.Node],
+) -> None:
+    """Dequantize what an operator is given whose result is complex, an index or a mask."""
+    for one in node.all_input_nodes:
+        if one in quantized:
+            node.replace_input_with(one, _converted(model, one, node, False, converted))
+    if node.op == "call_module":
         model.get_submodule(str(node.target)).qconfig = None  # type: ignore[assignment]
 
 

@@ -24,7 +24,7 @@ from torch.ao.nn.quantized import modules as nnq
 from qreg.data.inputs import Inputs, head
 from qreg.errors import QregError
 from qreg.measure.subject import Subject
-from qreg.metrics.graphs import exported_graph, uncompiled
+from qreg.metrics.graphs import can_be_watched, exported_graph, uncompiled
 from qreg.metrics.layers import float_twin
 from qreg.metrics.parameters import is_packed_recurrent, weights
 from qreg.metrics.quantized import leaves_quantized
@@ -174,6 +174,8 @@ def _recorded(model: nn.Module, sample: Inputs) -> tuple[dict[str, Rounding], li
 
     for name, module in model.named_modules():
         parent, _, leaf = name.rpartition(".")
+        if not can_be_watched(module):
+            continue
         if leaf == _RESULT and isinstance(
             model.get_submodule(parent), (FloatFunctional, QFunctional)
         ):

@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from qreg.data.inputs import Inputs, call
+from qreg.models.copies import attributes_kept
 from qreg.sensitivity.records import Site
 
 #: Rounds a float tensor to the values that its quantized form has.
@@ -163,7 +164,8 @@ class _SwitchTracer(fx.Tracer):
 def traced(model: nn.Module, targets: Sequence[str]) -> fx.GraphModule | None:
     """The model as a graph that runs the same modules; None where it cannot be traced."""
     try:
-        graph = _SwitchTracer(targets).trace(model)
+        with attributes_kept(model):
+            graph = _SwitchTracer(targets).trace(model)
         return fx.GraphModule(model, graph)
     except Exception:  # whatever the model's own code raises for proxies
         return None
