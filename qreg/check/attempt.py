@@ -157,7 +157,7 @@ def _nothing_quantized(method: Method, quantized: nn.Module, size: Size) -> _Not
     own = any(kind is nn.Module or not kind.__module__.startswith("torch.") for kind in kinds)
     if any(".parametrizations." in f".{name}." for name in layers):
         return _NothingQuantizedError(
-            "no layer of this model is quantized: parametrizations compute the weights at each call",
+            "no layer of this model is quantized: parametrizations compute their weights",
             hint=FIXED_BEFORE,
         )
     return _NothingQuantizedError(

@@ -212,10 +212,11 @@ _DTYPES = {
 }  # fmt: skip
 _DTYPE = re.compile(
     r"(?:expected scalar type Float but found|works? on Float Tensor, got|Float Tensor, got"
-    rf"|Unsupported input dtype: torch\.|float32, but got dtype: torch\.) ?(?P<dtype>{'|'.join(_DTYPES)})"
+    r"|Unsupported input dtype: torch\.|float32, but got dtype: torch\.) ?"
+    rf"(?P<dtype>{'|'.join(_DTYPES)})"
 )
 _TWO_DTYPES = re.compile(
-    r"Input type \((?:torch\.)?\w+\) and (?:bias|weight) type \((?:torch\.)?\w+\) should be the same"
+    r"Input type \([\w.]+\) and (?:bias|weight) type \([\w.]+\) should be the same"
     r"|mat1 and mat2 must have the same dtype, but got [A-PR-Z]"
 )
 
@@ -255,7 +256,7 @@ def _in_a_layer(raised: Raised) -> Found:
 
 def _syntax(raised: Raised) -> Found:
     """A graph's code says ``self.class(x)``."""
-    if "SyntaxError" not in raised.kind and "invalid syntax (<eval_with_key>" not in raised.message:
+    if not re.search(r"invalid syntax \((?:<eval_with_key>|\S+:\d+ in forward)", raised.message):
         return None
     reason = "torch.fx cannot write code that calls a module whose name is a Python keyword"
     return "", reason, 'rename the module: add_module("class_", ...) for "class"', _EAGER
@@ -330,7 +331,8 @@ def _per_channel(raised: Raised) -> Found:
 # what Python and PyTorch say of a method where a tensor is wanted
 _METHOD = re.compile(
     r"argument '(?P<which>\w+)' .*must be Tensor, not (?:method|function)"
-    r"|'(?:method|function)' object (?:has no attribute '(?P<called>\w+)'|is not (?:subscriptable|iterable))"
+    r"|'(?:method|function)' object has no attribute '(?P<called>\w+)'"
+    r"|'(?:method|function)' object is not (?:subscriptable|iterable)"
     r"|unsupported operand type.*'(?:method|function)'"
     r"|expected Tensor.* but got (?:method|function)"
 )
@@ -382,10 +384,9 @@ def _computed_weight(raised: Raised) -> Found:
     return None
 
 
-
 def _complex(raised: Raised) -> Found:
     """Observers and quantized kernels are of floats."""
-    if not re.search(r"Complex(Float|Double|Half)", raised.message):
+    if not re.search(r"(?i)complex(float|double|half|64|128|<)", raised.message):
         return None
     reason = "complex numbers have no quantized kernel"
     remedy = "keep the layer in float: static-keep:LAYER, dynamic-keep:LAYER, and so on"
@@ -410,7 +411,7 @@ def _length(raised: Raised) -> Found:
 
 
 def _unknown_output(raised: Raised) -> Found:
-    found = re.search(r"Found <class '([\w.]+)'> in output, which is not a known type", raised.message)
+    found = re.search(r"Found <class '([\w.]+)'> in output, which is not", raised.message)
     if not found:
         return None
     name = found[1].rpartition(".")[2]

@@ -15,7 +15,7 @@ from qreg.records.method import Form
 
 _SHORT = "|".join(form.value for form in Form if form is not Form.FLOAT32)
 _NAME = re.compile(
-    rf"(?P<method>.+?)-keep(?:-(?P<form>{_SHORT}))?:(?P<layers>[\w.]+(?:[+,][\w.]+)*)"
+    rf"(?P<method>.+?)-keep(?:-(?P<form>{_SHORT}))?:(?P<layers>[\w.-]+(?:[+,][\w.-]+)*)"
 )
 
 

@@ -136,8 +136,8 @@ class Spectral(nn.Module):
         self.mix = nn.Linear(6, 6, dtype=torch.cfloat)
 
     def forward(self, x: torch.Tensor) -> Any:
-        x = self.conv(x).relu().mean(1)
-        return self.head(self.mix(torch.fft.fft(x)).abs().mean(1))
+        x = self.conv(x).relu().mean((1, 2))
+        return self.head(self.mix(torch.fft.fft(x)).abs())
 
 
 def test_complex_numbers_are_computed_in_float_by_static_auto() -> None:

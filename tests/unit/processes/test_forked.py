@@ -127,6 +127,19 @@ def test_so_many_at_a_time_and_each_in_its_own(tmp_path: Path) -> None:
     assert first["pid"] != third["pid"]
 
 
+def test_what_is_waited_for_is_told(tmp_path: Path) -> None:
+    told: list[dict[Path, float]] = []
+    path = tmp_path / "slow.json"
+
+    def slow() -> dict[str, Any]:
+        time.sleep(1.3)
+        return {}
+
+    run_together([(path, slow)], jobs=1, seconds=9, waiting=lambda now: told.append(dict(now)))
+    assert list(told[0]) == [path]
+    assert 0.5 < told[0][path] < 9
+
+
 def _interrupted() -> dict[str, Any]:
     raise KeyboardInterrupt
 

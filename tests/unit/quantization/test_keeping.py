@@ -40,6 +40,7 @@ _SLOW = (
 def test_a_name_says_method_and_layers() -> None:
     assert kept_layers("static-keep:conv1+fc3") == ("static", ("conv1", "fc3"), Form.FLOAT32)
     assert kept_layers("static-keep:a.b,a.b,c") == ("static", ("a.b", "c"), Form.FLOAT32)
+    assert kept_layers("static-keep:a-b+c") == ("static", ("a-b", "c"), Form.FLOAT32)
     assert kept_layers("qat-keep-float16:a") == ("qat", ("a",), Form.FLOAT16)
     for name in (
         "static", "static-keep:", "nets:method", "-keep:a", "static-keep:a b",
