@@ -140,6 +140,7 @@ class Spectral(nn.Module):
         return self.head(self.mix(torch.fft.fft(x)).abs())
 
 
+@pytest.mark.filterwarnings("ignore:.*omplex")  # PyTorch's, of what it makes real
 def test_complex_numbers_are_computed_in_float_by_static_auto() -> None:
     assert _tried("static-auto", Spectral).outcome is WORKS
     found = _blocked("dynamic", Spectral)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,15 +130,20 @@ def test_so_many_at_a_time_and_each_in_its_own(tmp_path: Path) -> None:
 
 def test_what_is_waited_for_is_told(tmp_path: Path) -> None:
     told: list[dict[Path, float]] = []
-    path = tmp_path / "slow.json"
+    path, seen = tmp_path / "slow.json", tmp_path / "seen"
 
     def slow() -> dict[str, Any]:
-        time.sleep(1.3)
+        while not seen.exists():
+            time.sleep(0.01)
         return {}
 
-    run_together([(path, slow)], jobs=1, seconds=9, waiting=lambda now: told.append(dict(now)))
+    def waiting(running: Mapping[Path, float]) -> None:
+        told.append(dict(running))
+        seen.touch()
+
+    run_together([(path, slow)], jobs=1, seconds=60, waiting=waiting)
     assert list(told[0]) == [path]
-    assert 0.5 < told[0][path] < 9
+    assert 0 < told[0][path] < 60
 
 
 def _interrupted() -> dict[str, Any]:
