@@ -187,7 +187,7 @@ def _stood(frames: list[Frame]) -> _Stood:
     own = own or [one for one in held if one[0] >= _first_of_torch(frames)]
     if not own:
         return _Stood(None, "", len(frames))
-    around = [m for _, m in (*own, *held) if isinstance(m, Stubbed)]
+    around: list[nn.Module] = [m for _, m in (*own, *held) if isinstance(m, Stubbed)]
     around += [m for _, m in held if any(one is own[-1][1] for one in m.modules())]
     root = next(iter(around), own[0][1])
     paths: dict[int, str] = {}
