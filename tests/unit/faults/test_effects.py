@@ -73,8 +73,9 @@ def test_a_fault_is_seen_bit_by_bit(fault: Fault) -> None:
 def test_a_fault_of_static_is_seen_in_an_fx_graph(name: str) -> None:
     case, fault = Case("shapes10", "simple_cnn", "fx-static", "x86"), all_faults()[name]
     assert fault.applies(case, frozenset())
+    clean = _clean(case)
     with fault.inject(Target(case, OPTIONS)):
-        assert _observed(case) != _clean(case)
+        assert _observed(case) != clean
 
 
 @pytest.mark.slow
