@@ -41,3 +41,24 @@ def test_what_a_kernel_warns_of_at_each_call(level: str, printed: bool, tmp_path
     )
     assert "fx-static" in done.stdout
     assert ("qrelu.cpp" in done.stderr) == printed, done.stderr
+
+
+@pytest.mark.slow
+def test_an_unchanged_case_passes_where_a_conftest_imports_pytorch_first(tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(_NETS)
+    (tmp_path / "conftest.py").write_text("import torch")
+    table = 'models = ["loud:make"]\ndatasets = ["loud:data"]\nmethods = ["fp32", "fx-static"]'
+    (tmp_path / "pyproject.toml").write_text(f"[tool.qreg]\n{table}\n")
+    variables = {name: v for name, v in os.environ.items() if name != "TORCH_CPP_LOG_LEVEL"}
+
+    def run(words: str) -> str:
+        command = [sys.executable, "-m", *words.split()]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    update = run("qreg baseline update --category create --reason first")
+    assert "2 create" in update, update
+    gate = run("pytest -m regression -p no:cacheprovider")
+    assert "2 cases: 2 PASS" in gate, gate
