@@ -439,7 +439,8 @@ def _single(subject: Subject, first: Inputs) -> str:
 def _reloaded(subject: Subject, first: Inputs, saved: bytes | None) -> str:
     """The same digest after the model has loaded its own saved state; "" where it cannot.
 
-    If loading changes the state, the digest of that state instead.
+    If loading changes the state, or a scale or zero point that the few samples do not show, the
+    digest of that instead.
 
     Args:
         saved: the state; None of a model that is saved as a whole.
@@ -448,16 +449,29 @@ def _reloaded(subject: Subject, first: Inputs, saved: bytes | None) -> str:
         return _single(replace(subject, model=subject.model.reloaded()), first)
     if saved is None:
         return _single(replace(subject, model=_script_again(subject.model)), first)
+    before = _scales(subject.model)
     try:
         loaded = torch.load(io.BytesIO(saved), weights_only=True)
         subject.model.load_state_dict(loaded)
     except Exception:
         return ""
+    if (after := _scales(subject.model)) != before:
+        return hashlib.sha256(repr(after).encode()).hexdigest()
     if not same_state(loaded, subject.model.state_dict()):
         again = saved_state(subject.model)
         if again != saved:
             return hashlib.sha256(again).hexdigest()
     return _single(subject, first)
+
+
+def _scales(model: nn.Module) -> tuple[tuple[str, str, tuple[float, ...]], ...]:
+    """Scales and zero points that modules hold, as float32, which files have them in."""
+    return tuple(
+        (name, what, tuple(torch.as_tensor(held, dtype=torch.float32).reshape(-1).tolist()))
+        for name, module in model.named_modules()
+        for what in ("scale", "zero_point")
+        if isinstance(held := getattr(module, what, None), (float, int, torch.Tensor))
+    )
 
 
 def _script_again(model: nn.Module) -> nn.Module:
