@@ -226,9 +226,15 @@ def test_weights_that_an_engine_loses_are_no_result(engine: str, kernel: int) ->
         layer = nnq.ConvTranspose2d(16, 8, kernel)
         weight = torch.randn(16, 8, kernel, kernel, generator=torch.Generator().manual_seed(0))
         codes = torch.quantize_per_tensor(weight, 0.01, 0, torch.qint8)
-        layer.set_weight_bias(codes, torch.zeros(8))
-        if kernel == 3 or torch.equal(layer.weight().int_repr(), codes.int_repr()):
+        kept = set()
+        for _ in range(20):  # what is read beside the weights is right by accident now and then
+            layer.set_weight_bias(codes, torch.zeros(8))
+            kept.add(torch.equal(layer.weight().int_repr(), codes.int_repr()))
+        if kept == {True}:
             check_packing(nn.Sequential(layer), engine)
+            return
+        assert kernel == 2
+        if kept == {True, False}:
             return
         with pytest.raises(UnavailableError, match=f"{engine} loses the weights of 0") as refused:
             check_packing(nn.Sequential(layer), engine)
