@@ -53,8 +53,8 @@ examples:
   qreg compare --html comparison.html
   qreg compare --model file:net.onnx --methods file:net_int8.onnx --layers
   qreg compare --model mypackage.nets:make_net --dataset my_images/
-  qreg compare --dataset large.npz --shards 20
-  qreg compare --dataset large.npz --ray auto
+  qreg compare --dataset shapes10 --shards 8
+  qreg compare --dataset shapes10 --ray auto
   qreg compare --methods static --budget "max-drop=0.5,max-size=30 %,min-speed-up=1.5"
 
 exit status: 0 all measured; 1 some case could not be measured, the others are shown, or a limit of
