@@ -18,7 +18,7 @@ from qreg.processes.local import LocalExecutor
 from qreg.records.case import Case, Failure
 from qreg.records.measurement import Measurement
 from qreg.selection import gate_options, use_project
-from qreg.settings import read_settings
+from qreg.settings import Settings, read_settings
 
 
 @pytest.mark.parametrize(("count", "parts"), [(1, 1), (100, 3), (1000, 3), (1050, 4), (999, 50)])
@@ -36,15 +36,19 @@ def test_a_shard_has_samples() -> None:
         shards_of(0, 1)
 
 
-def test_what_shards_find_is_bit_for_bit_what_one_process_finds(tmp_path: Path, nets: str) -> None:
-    make_npz(tmp_path / "many.npz", train=64, test=730)
-    (tmp_path / "pyproject.toml").write_text(
-        f'[tool.qreg]\nmodels = ["{nets}:make_net"]\ndatasets = ["many.npz"]\n'
-    )
-    settings = read_settings(tmp_path / "pyproject.toml")
+def _project(folder: Path, nets: str, source: str, *, count: int) -> tuple[Settings, Options]:
+    """A user's project with so many test samples."""
+    make_npz(folder / "many.npz", train=64, test=count)
+    table = f'[tool.qreg]\nmodels = ["{nets}:make_net"]\ndatasets = [{source}]\n'
+    (folder / "pyproject.toml").write_text(table)
+    settings = read_settings(folder / "pyproject.toml")
     assert settings is not None
     use_project(settings)
-    options = gate_options(settings, Options(threads=1))
+    return settings, gate_options(settings, Options(threads=1))
+
+
+def test_what_shards_find_is_bit_for_bit_what_one_process_finds(tmp_path: Path, nets: str) -> None:
+    settings, options = _project(tmp_path, nets, '"many.npz"', count=730)
     case = Case("many", f"{nets}:make_net", "dynamic", "x86")
     (whole,) = run_cases([case], options).runs
     assert isinstance(whole, Run)
@@ -75,14 +79,7 @@ def leaves(model, context):
 
 def test_a_comparison_in_shards_finds_what_one_process_finds(tmp_path: Path, nets: str) -> None:
     (tmp_path / "shard_methods.py").write_text(_LEAVES.format(here=os.getpid()))
-    make_npz(tmp_path / "many.npz", train=64, test=1130)
-    (tmp_path / "pyproject.toml").write_text(
-        f'[tool.qreg]\nmodels = ["{nets}:make_net"]\ndatasets = ["many.npz"]\n'
-    )
-    settings = read_settings(tmp_path / "pyproject.toml")
-    assert settings is not None
-    use_project(settings)
-    options = gate_options(settings, Options(threads=1))
+    settings, options = _project(tmp_path, nets, '"many.npz"', count=1130)
     methods = ("fp32", "dynamic", "shard_methods:leaves")
     cases = [Case("many", f"{nets}:make_net", method, "x86") for method in methods]
     whole = measure(cases[:2], options)
@@ -103,15 +100,8 @@ def test_a_comparison_in_shards_finds_what_one_process_finds(tmp_path: Path, net
 
 
 def test_what_needs_the_reference_is_not_sharded(tmp_path: Path, nets: str) -> None:
-    make_npz(tmp_path / "many.npz", train=64, test=130)
-    (tmp_path / "pyproject.toml").write_text(
-        f'[tool.qreg]\nmodels = ["{nets}:make_net"]\n'
-        'datasets = [{ source = "many.npz", task = "agreement" }]\n'
-    )
-    settings = read_settings(tmp_path / "pyproject.toml")
-    assert settings is not None
-    use_project(settings)
-    options = gate_options(settings, Options(threads=1))
+    source = '{ source = "many.npz", task = "agreement" }'
+    settings, options = _project(tmp_path, nets, source, count=130)
     case = Case("many", f"{nets}:make_net", "fp32", "x86")
     executor = LocalExecutor(jobs=1)
     try:
