@@ -341,16 +341,23 @@ _METHOD = re.compile(
 def _weight_of_a_quantized_layer(raised: Raised) -> Found:
     """The author's code reads the weight or bias of a layer, and computes with it itself."""
     found = _METHOD.search(raised.message)
-    if not found or not (raised.read or found["which"] or _READS.search(raised.code)):
+    if not found:
+        return None
+    asked = found["called"] in _OF_TENSORS
+    if not (raised.read or found["which"] or asked or _READS.search(raised.code)):
         return None
     name = _operator(raised) or found["called"] or found["which"] or "weight"
     what = raised.read or f"the {found['which'] or 'weight'} of a quantized layer"
     reason = f"the code reads {what} as a tensor; in a quantized layer it is a method"
     remedy = "call the layer itself, not a function of its weight and bias"
+    if asked:
+        remedy = f"take the {found['called']} from the input, not from a layer's weight"
     return name, f"{reason}{_quote(raised)}", remedy, (*REWRITING, *_BY_TENSOR)
 
 
 _READS = re.compile(r"\.(weight|bias)\b(?!\()")
+# what code asks a weight for that does not compute with it
+_OF_TENSORS = ("device", "dtype")
 #: Methods that leave layers what they are, and put a quantized tensor into them.
 _BY_TENSOR = ("torchao-int8-dynamic",)
 
@@ -410,6 +417,14 @@ def _length(raised: Raised) -> Found:
     return "len", f"{reason}{_quote(raised)}", remedy, ("pt2e-static", "static")
 
 
+def _number_beside(raised: Raised) -> Found:
+    if "isinstance(extra_input_node, Node)" not in raised.message:
+        return None
+    reason = "torchao's quantizer cannot annotate the sum of a layer's output and a number"
+    remedy = 'make the number a tensor: self.register_buffer("one", torch.tensor(1.0))'
+    return "+", reason, remedy, REWRITING
+
+
 def _unknown_output(raised: Raised) -> Found:
     found = re.search(r"Found <class '([\w.]+)'> in output, which is not", raised.message)
     if not found:
@@ -466,6 +481,7 @@ _KINDS: tuple[Callable[[Raised], Found], ...] = (
     _view,
     _length,
     _control_flow,
+    _number_beside,
     _unknown_output,
     _export,
     _per_channel,

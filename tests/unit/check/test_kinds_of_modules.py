@@ -286,3 +286,30 @@ def test_a_model_of_no_layers_is_said_to_have_none() -> None:
     found = _blocked("dynamic", lambda: nn.AdaptiveAvgPool2d(1))
     assert found.reason == "no layer of this model is quantized"
     assert observe_contract(with_stubs(nn.ReLU()).eval(), Labelled((IMAGES,))).repeated == ()
+
+
+def _as_the_weight(net: Any, x: torch.Tensor) -> torch.Tensor:
+    like = net.head.weight
+    grid = torch.ones((1, 4)).to(device=like.device, dtype=like.dtype)
+    found: torch.Tensor = net.head(_pooled(net, x) + grid)
+    return found
+
+
+def test_a_weight_that_is_asked_for_its_dtype_is_a_method_then() -> None:
+    for method in ("fx-static", "static-auto"):
+        found = _blocked(method, lambda: Net(_as_the_weight))
+        assert "as a tensor; in a quantized layer it is a method" in found.reason
+        assert "from the input, not from a layer's weight" in found.advice
+
+
+def test_a_number_beside_a_layer_stops_torchaos_quantizer() -> None:
+    pytest.importorskip("torchao")
+    found = _blocked("pt2e-static", lambda: Net(_pooled_plus))
+    assert found.operator == "+"
+    assert "a layer's output and a number" in found.reason
+    assert "make the number a tensor" in found.advice
+
+
+def _pooled_plus(net: Any, x: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = net.head((net.conv(x) + 1.0).mean((2, 3)))
+    return found
