@@ -29,7 +29,8 @@ def data():
 @pytest.mark.parametrize(("level", "printed"), [("", False), ("WARNING", True)])
 def test_what_a_kernel_warns_of_at_each_call(level: str, printed: bool, tmp_path: Path) -> None:
     (tmp_path / "loud.py").write_text(_NETS)
-    variables = {name: v for name, v in os.environ.items() if name != "TORCH_CPP_LOG_LEVEL"}
+    not_here = ("TORCH_CPP_LOG_LEVEL", "CI")  # in CI nothing is approved
+    variables = {name: v for name, v in os.environ.items() if name not in not_here}
     words = "-m qreg compare --model loud:make --dataset loud:data --methods fp32,fx-static"
     done = subprocess.run(
         [sys.executable, *words.split()],
@@ -49,7 +50,8 @@ def test_an_unchanged_case_passes_where_a_conftest_imports_pytorch_first(tmp_pat
     (tmp_path / "conftest.py").write_text("import torch")
     table = 'models = ["loud:make"]\ndatasets = ["loud:data"]\nmethods = ["fp32", "fx-static"]'
     (tmp_path / "pyproject.toml").write_text(f"[tool.qreg]\n{table}\n")
-    variables = {name: v for name, v in os.environ.items() if name != "TORCH_CPP_LOG_LEVEL"}
+    not_here = ("TORCH_CPP_LOG_LEVEL", "CI")  # in CI nothing is approved
+    variables = {name: v for name, v in os.environ.items() if name not in not_here}
 
     def run(words: str) -> str:
         command = [sys.executable, "-m", *words.split()]
