@@ -121,7 +121,8 @@ def test_seven_bit_activations_never_overflow(seeds: tuple[int, int], layout: An
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="not an x86-64 CPU")
-@pytest.mark.parametrize("cap", ["AVX2", pytest.param("AVX512", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cap", ["AVX2", "AVX512"])
 def test_kernels_without_vnni_compute_what_the_oracle_says(cap: str) -> None:
     files = [f"tests/invariants/test_{suite}.py" for suite in _SUITES]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0"]

@@ -81,6 +81,7 @@ def test_the_documented_project_passes_in_two_processes(project: Path) -> None:
     assert [record["outcome"] for record in records] == ["PASS"] * 3
 
 
+@pytest.mark.slow
 def test_a_changed_quantization_is_named_with_its_layer(project: Path) -> None:
     _change(project / "nets.py", "    return ao.convert(model, inplace=True)", _SCALED)
     reports = ("--qreg-report=report", "--qreg-code-quality=quality.json", "--junitxml=junit.xml")

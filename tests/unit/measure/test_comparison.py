@@ -131,7 +131,10 @@ def test_progress_names_the_stages() -> None:
     assert (1, 2, "building dynamic") in seen
 
 
-@pytest.mark.parametrize("model", ["simple_cnn", "resnet20", "mobilenet_v2", "linear_100"])
+_LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("resnet20", "mobilenet_v2")]
+
+
+@pytest.mark.parametrize("model", ["simple_cnn", "linear_100", *_LARGE])
 def test_shipped_checkpoints_are_as_accurate_as_recorded(model: str) -> None:
     methods = ("fp32-finetuned",)
     for found in _measured(*methods, model=model):

@@ -63,6 +63,7 @@ def test_compiled_ones_are_asked_for() -> None:
     assert names == {"fx-static", "pt2e-static", "pt2e-static-compiled"}
 
 
+@pytest.mark.slow
 def test_fx_qat_is_qat_bit_for_bit() -> None:
     found = _measured("fx-qat")
     assert found.fate is Fate.SAME
