@@ -54,7 +54,7 @@ class Fork:
     ) -> None:
         self._pieces, self._seconds = tuple(pieces), seconds
         self._stacks = pieces[0][0].with_suffix(".stacks")
-        self._done, self._since = 0, time.monotonic()
+        self._done, self._since, self._ended = 0, time.monotonic(), False
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
@@ -101,6 +101,8 @@ class Fork:
 
     def poll(self) -> bool:
         """Whether it has ended; the result of the piece that ended it then says how."""
+        if self._ended:  # who asks again may have left off before it took all results
+            return True
         done = len(self._pieces) - len(self.left)
         if done > self._done:
             self._done, self._since = done, time.monotonic()
@@ -115,6 +117,7 @@ class Fork:
         if left := self.left:
             how = f"gave no result in {self._seconds:g} s" if late or stacks else _how(status)
             _write(left[0][0], {"died": how, "details": stacks})
+        self._ended = True
         return True
 
     def wait(self) -> None:

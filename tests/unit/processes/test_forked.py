@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from qreg.processes.forked import Work, run_pieces, run_together
+from qreg.processes.forked import Fork, Work, run_pieces, run_together
 
 
 def _raise() -> dict[str, Any]:
@@ -71,6 +71,13 @@ def test_the_thread_pool_is_replaced_before_the_work(
     found = _run(tmp_path, a=lambda: {"asked": asked, "threads": torch.get_num_threads()})
     assert found["a"]["asked"] == [found["a"]["threads"]] == [torch.get_num_threads()]
     assert not asked
+
+
+def test_a_fork_that_has_ended_can_be_asked_again(tmp_path: Path) -> None:
+    fork = Fork([(tmp_path / "a.json", dict)], seconds=60)
+    fork.wait()
+    assert fork.poll()
+    assert (tmp_path / "a.json").read_text() == "{}"
 
 
 def test_leaving_without_a_result(tmp_path: Path) -> None:
