@@ -6,7 +6,7 @@ import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ import torch
 from qreg.calibration.run import AuditRequest, Drawn, Key, drawing
 from qreg.errors import QregError
 from qreg.processes.executor import HERE, Executor, Piece, Places, Result, check_done
-from qreg.processes.sending import case_options, options_at, settings_at
+from qreg.processes.sending import case_content, options_at, settings_at
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError, Signed, decoder, plain
@@ -41,11 +41,7 @@ class DrawsOnCluster:
 
     def start(self, keys: Sequence[Key]) -> None:
         case, options = self.request.case, self.request.options
-        shared = {
-            "root": str(self.settings.root.resolve()),
-            "case": list(astuple(case)),
-            "options": case_options(self.settings, options, case).plain(),
-        }
+        shared = case_content(self.settings, options, case)
         names = {f"draw {seed + 1} of {size} samples": (size, seed) for size, seed in keys}
         self._waiting |= names
         self.executor.add(

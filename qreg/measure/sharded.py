@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from qreg.measure.observation import Observation, ObservedPart, Observer
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.processes.executor import HERE, Executor, Piece, Places, Result, check_done, run
-from qreg.processes.sending import case_options, options_at, settings_at
+from qreg.processes.sending import case_content, options_at, settings_at
 from qreg.records.case import Case, Failure
 from qreg.selection import use_project
 from qreg.settings import Settings
@@ -105,11 +105,7 @@ class Sharding:
         return {case: failed.get(case) or _joined(dataset, parts[case]) for case in cases}
 
     def _pieces(self, case: Case, ranges: Sequence[tuple[int, int]]) -> Iterator[Piece]:
-        shared = {
-            "root": str(self.settings.root.resolve()),
-            "case": list(astuple(case)),
-            "options": case_options(self.settings, self.options, case).plain(),
-        }
+        shared = case_content(self.settings, self.options, case)
         for first, last in ranges:
             yield Piece(
                 name=f"{case} samples {first} to {last}",

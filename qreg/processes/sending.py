@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import astuple, dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -250,13 +250,22 @@ def sent_options(options: Options) -> Options:
     )
 
 
-def case_options(settings: Settings, options: Options, case: Case) -> Options:
+def _case_options(settings: Settings, options: Options, case: Case) -> Options:
     """Options to send with one case, in which a dataset that is a path is named in whole."""
     found = sent_options(gate_options(settings, options))
     path = Path(case.dataset)
     if path.exists() and case.dataset not in dict(found.sources):
         found = replace(found, sources=(*found.sources, (case.dataset, str(path.resolve()))))
     return found
+
+
+def case_content(settings: Settings, options: Options, case: Case) -> dict[str, Any]:
+    """What each piece of work on one case is sent."""
+    return {
+        "root": str(settings.root.resolve()),
+        "case": list(astuple(case)),
+        "options": _case_options(settings, options, case).plain(),
+    }
 
 
 def options_at(plain: dict[str, Any], places: Places) -> Options:

@@ -11,7 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from qreg.measure.options import Options
 from qreg.measure.sharded import plain_part, read_part
 from qreg.processes.cluster import RayExecutor
 from qreg.processes.executor import HERE, Executor, Piece, Places, Result, check_done, run
-from qreg.processes.sending import case_options, options_at, settings_at
+from qreg.processes.sending import case_content, options_at, settings_at
 from qreg.quantization.engines import use_engine
 from qreg.records.case import Case
 from qreg.selection import use_project
@@ -79,9 +79,7 @@ class OnCluster:
         count = batch_count(ready.test, size)
         parts = min(count, max(self.parts, math.ceil(self._bytes(ready, measured) / _MOST_BYTES)))
         shared = {
-            "root": str(self.settings.root.resolve()),
-            "case": list(astuple(ready.case)),
-            "options": case_options(self.settings, self.options, ready.case).plain(),
+            **case_content(self.settings, self.options, ready.case),
             "size": size,
             "sites": ready.sites,
             "full": list(measured.full),

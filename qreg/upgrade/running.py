@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qreg.errors import QregError
-from qreg.files import read_regular
+from qreg.files import read_regular, write_atomically
 from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.jobs import LostError, read_environment
 from qreg.processes.running import Running, started
@@ -150,9 +149,8 @@ class _Process:
     folder: Path
 
     def give(self, number: int, task: dict[str, Any]) -> None:
-        half = self.folder / "half"  # atomic: it polls for the file
-        half.write_text(json.dumps(task), encoding="utf-8")
-        os.replace(half, self.folder / f"{number}.task")
+        # it polls for the file
+        write_atomically(self.folder / f"{number}.task", json.dumps(task).encode())
 
     def has_done(self, number: int) -> bool:
         """Whether it has; a failure is raised at once, without waiting for the other side."""
