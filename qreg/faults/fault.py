@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from unittest.mock import patch
 
 from torch import nn
@@ -16,9 +17,12 @@ from torch import nn
 from qreg.artifacts.names import is_file_name
 from qreg.data import Dataset, get_dataset
 from qreg.data.inputs import Inputs
+from qreg.errors import MissingCheckpointError
 from qreg.measure.options import Options
 from qreg.quantization import Context, Method, get_method
 from qreg.records.case import Case
+from qreg.records.method import CheckpointKind
+from qreg.training.checkpoints import find_checkpoint
 
 STATIC = ("static", "static-per-tensor")
 QAT = ("qat", "qat-per-tensor")
@@ -35,6 +39,9 @@ LIKE_STATIC = ("static-auto", "fx-static")
 
 #: Why a fault was not injected, though it could not be known before.
 NO_PLACE = "the quantized model has no layer that this fault changes"
+NO_CHECKPOINT = "the model has no second checkpoint of float weights"
+#: The same in short.
+NOT_INJECTED = {NO_PLACE: "no such layer", NO_CHECKPOINT: "no second checkpoint"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,19 @@ class Target:
 
 
 Injection = Callable[[Target], AbstractContextManager[None]]
+
+
+def second_checkpoint(target: Target) -> Path:
+    """The file of the model's fine-tuned float weights.
+
+    Raises:
+        RuntimeError: `NO_CHECKPOINT`.
+    """
+    case, folders = target.case, target.options.folders
+    try:
+        return find_checkpoint(folders, case.model, case.dataset, CheckpointKind.FINETUNED)
+    except MissingCheckpointError as error:
+        raise RuntimeError(NO_CHECKPOINT) from error
 
 
 @dataclass(frozen=True)

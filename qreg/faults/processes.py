@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from qreg.baselines.store import Store
@@ -41,6 +42,8 @@ _POLL_S = 0.02
 # Of the processes that measure a promise, those after which a slower model is given up: none that
 # is to be detected has a mean below 0.
 _FIRST = 3
+_SLOWER = "the case is no faster than fp32"
+_NOISY = "its times vary too much, as beside other work"
 _APPROVED = Approval("clean runs", "2000-01-01T00:00:00Z", "", "")
 
 
@@ -113,29 +116,30 @@ class Launcher:
                         hint="choose cases that `qreg compare` can measure",
                     )
 
-    def promise(self, cases: Sequence[Case], folder: Path, *, processes: int) -> set[Case]:
+    def promise(self, cases: Sequence[Case], folder: Path, *, processes: int) -> dict[Case, str]:
         """Record speed-up promises of clean cases, next to their baselines.
 
         Nothing is promised where every case is slower than fp32 in each of the first processes:
         the remaining ones are then not started.
 
         Returns:
-            set: the cases whose promise makes a float fallback detectable.
+            dict: of each case, why its promise makes no float fallback detectable; "" if it does.
         """
         batch = min(SPEED_UP_BATCHES)
         start = Start(tuple(cases), self.options.threads, speed_ups=batch)
         found = [_checked(one) for one in self._all([start] * min(_FIRST, processes))]
         if all(log <= 0 for one in found for log in one["log_speed_ups"]):
-            return set()
+            return dict.fromkeys(cases, _SLOWER)
         found += [_checked(one) for one in self._all([start] * (processes - len(found)))]
         environment = read_environment(found[0]["environment"])
-        detectable = set()
+        reasons = {}
         for number, case in enumerate(cases):
             logs = tuple(one["log_speed_ups"][number] for one in found)
             promise = Promise(case, environment, batch, logs, (_APPROVED,))
             Store(folder).write_promise(promise)
-            detectable |= {case} if is_detectable(promise) else set()
-        return detectable
+            noisy = _NOISY if fmean(logs) > 0 else _SLOWER
+            reasons[case] = "" if is_detectable(promise) else noisy
+        return reasons
 
     def faulty(
         self, case: Case, fault: str, against: Path, *, limits: Sequence[str] = ()

@@ -12,7 +12,7 @@ from pathlib import Path
 from qreg.data.images import ImageSamples
 from qreg.faults import BAD_SITE, BUDGET_MISSED, all_faults
 from qreg.faults.budget_rates import SAMPLES, real_draws, simulated_scores, simulated_shares
-from qreg.faults.fault import NO_PLACE, QUANTIZED, Fault, Target
+from qreg.faults.fault import NOT_INJECTED, QUANTIZED, Fault, Target
 from qreg.faults.planted import planted_sites
 from qreg.faults.processes import Launcher, Start
 from qreg.faults.results import BudgetRates, CleanRun, FaultRun, LeftOut, PlantedSite, Proof
@@ -28,7 +28,6 @@ _PROCESSES = 12
 REAL_SHARE = 10
 #: A fault that costs a model some points, so that a budget can be missed by a little.
 COSTLY = "weights-4-bit"
-_BUSY = "no speed-up promise possible: the machine is too busy"
 
 
 @dataclass(frozen=True)
@@ -63,17 +62,25 @@ class Selftest:
         fitting = {fault.name for fault, _ in pairs}
         self._record(pairs)
         promised = self._promise([case for fault, case in pairs if not fault.limits])
-        hidden = [(f, c) for f, c in pairs if f.shows_in_time and c not in promised]
+        hidden = [(f, c) for f, c in pairs if f.shows_in_time and promised[c]]
         shown = [pair for pair in pairs if pair not in hidden]
-        made = tuple(self._inject(shown, jobs=1 if promised else self._cores()))
-        placeless = [run for run in made if NO_PLACE in run.observed.reason]
+        timed = not all(promised.values())
+        made = tuple(self._inject(shown, jobs=1 if timed else self._cores()))
+        reasons = [_not_injected(run) for run in made]
         return Proof(
-            faults=tuple(run for run in made if run not in placeless),
+            faults=tuple(run for run, reason in zip(made, reasons, strict=True) if not reason),
             clean=tuple(self._clean()),
             not_applicable=(
                 *self._unfit(fitting),
-                *(f"{r.fault} in {r.observed.case.method} (no such layer)" for r in placeless),
-                *(f"{f.name} in {c.method} ({_BUSY})" for f, c in hidden),
+                *(
+                    f"{run.fault} in {run.observed.case.method} ({reason})"
+                    for run, reason in zip(made, reasons, strict=True)
+                    if reason
+                ),
+                *(
+                    f"{f.name} in {c.method} (no speed-up promise possible: {promised[c]})"
+                    for f, c in hidden
+                ),
             ),
             left_out=tuple(self._left_out()),
             planted=tuple(self._planted()) if BAD_SITE in self.proofs else (),
@@ -148,10 +155,10 @@ class Selftest:
             cases = [case for its, case in wanted if (its, case.engine) == (limits, engine)]
             self.launcher.record(cases, self._home(limits), limits=limits)
 
-    def _promise(self, cases: Sequence[Case]) -> set[Case]:
-        """Record speed-up promises; returns the cases whose promise makes fallbacks detectable."""
+    def _promise(self, cases: Sequence[Case]) -> dict[Case, str]:
+        """Record speed-up promises; returns why a case's makes no fallback detectable, or ""."""
         quantized = [case for case in dict.fromkeys(cases) if case.method != "fp32"]
-        promised: set[Case] = set()
+        promised: dict[Case, str] = {}
         for number, engine in enumerate(dict.fromkeys(case.engine for case in quantized)):
             self.launcher.options.progress(number, 0, f"speed-ups on {engine}")
             chosen = [case for case in quantized if case.engine == engine]
@@ -229,3 +236,9 @@ class Selftest:
 
 def _modules(model: str) -> frozenset[str]:
     return frozenset(type(module).__name__ for module in build_model(model).modules())
+
+
+def _not_injected(run: FaultRun) -> str:
+    """Why a fault found nothing to change, "" if it did."""
+    reason = run.observed.reason
+    return next((short for long, short in NOT_INJECTED.items() if long in reason), "")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 #: `torch.compile` finishes takes minutes on a busy machine.
 TIMEOUT = 900
 _POLL_S = 0.02
-#: Processes for each processor of a cluster: one of them may be the last, alone, for long.
-SHARES = 8
+# A group of cases is at most so large a part of what each processor of a cluster has left to do.
+_SHARES = 2
 # Cases of a model that are not spread over processes: what they share took as long as some cases.
 _TOGETHER = 8
 
@@ -128,7 +130,10 @@ class Pool:
         known = request.cache and executor is None
         self._known = known_state(request) if known else None
         for kind in kinds:
-            groups = model_groups(cases, at_least=SHARES * executor.room(kind) if executor else 1)
+            groups = model_groups(cases)
+            if executor:
+                size = partial(_baseline_bytes, request.baselines)
+                groups = spread_groups(groups, executor.room(kind), size=size)
             for number, group in enumerate(groups):
                 self._executor.add(
                     [
@@ -212,23 +217,45 @@ class Pool:
         self._executor.close()
 
 
-def model_groups(cases: Sequence[Case], *, at_least: int = 1) -> list[list[Case]]:
-    """Cases that are judged in one process: those of a model, in their order.
-
-    Args:
-        at_least: halve the largest groups until there are so many, or all are small.
-    """
+def model_groups(cases: Sequence[Case]) -> list[list[Case]]:
+    """Cases that are judged in one process: those of a model, in their order."""
     by_model: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
         by_model.setdefault((case.dataset, case.model), []).append(case)
-    groups = list(by_model.values())
-    while len(groups) < at_least:
-        largest = max(groups, key=len, default=[])
-        if len(largest) <= _TOGETHER:
-            break
-        at, half = groups.index(largest), len(largest) // 2
-        groups[at : at + 1] = [largest[:half], largest[half:]]
-    return groups
+    return list(by_model.values())
+
+
+def spread_groups(
+    groups: Sequence[list[Case]], room: int, *, size: Callable[[Case], int]
+) -> list[list[Case]]:
+    """The groups of models in the order in which machines take them, so that all end together.
+
+    The large ones come first and whole; the later, the smaller are the parts of a model (guided
+    self-scheduling: Polychronopoulos and Kuck, IEEE Trans. Comput. C-36 (1987) 1425). The cases of
+    one method stay together: most of what cases share, its engines do.
+
+    Args:
+        room: how many groups run at a time.
+        size: of a case's network, in any unit.
+    """
+    found: list[list[Case]] = []
+    left = sum(map(len, groups))
+    for group in sorted(groups, key=lambda one: max(map(size, one)), reverse=True):
+        methods = list(dict.fromkeys(case.method for case in group))
+        ordered = sorted(group, key=lambda case: methods.index(case.method))
+        most = max(_TOGETHER, math.ceil(left / (_SHARES * max(1, room))))
+        parts = math.ceil(len(ordered) / most)
+        ends = [len(ordered) * part // parts for part in range(parts + 1)]
+        found += [ordered[start:end] for start, end in pairwise(ends)]
+        left -= len(ordered)
+    return found
+
+
+def _baseline_bytes(folder: Path, case: Case) -> int:
+    """Of a case's baseline, 0 without one: the more layers a network has, the more."""
+    from qreg.baselines.store import Store
+
+    return Store(folder).size(case)
 
 
 def can_fork(threads: int) -> bool:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ LOCAL = "local"
 _STORE = 256 << 20
 # A piece that was running on so many lost workers, or machines, is not started again.
 _KILLS, _LOSSES = 2, 5
+# So many pieces of a group at least go on together where its machine was lost.
+_TOGETHER = 4
 # Tasks ask for memory by their processes only where the machine is full; see Ray's memory monitor.
 _CODE = Path(on_node.__file__).read_text(encoding="utf-8")
 # An interrupted piece has so long to end its processes and remove their files.
@@ -415,11 +417,21 @@ class RayExecutor:
             if group.node and not by_node:  # else it was starting
                 self._kills.setdefault(name, []).append(group.node)
         if by_node and self._losses[units[0][0].name] < _LOSSES:
-            self._waiting.append(group)
+            self._waiting += [_Group(pieces, group.trees) for pieces in self._split(units)]
         elif len(units) > 1:
             self._waiting += [_Group(unit, group.trees) for unit in units]
         else:
             self._suspect(group, error)
+
+    def _split(self, units: Sequence[list[Piece]]) -> Iterator[list[Piece]]:
+        """What a lost machine had left, in parts: it comes last, and all machines are to end then.
+
+        Pieces that one process does after the other share some work, so not each alone.
+        """
+        parts = max(1, min(self.room(), len(units) // _TOGETHER))
+        ends = [len(units) * part // parts for part in range(parts + 1)]
+        for start, end in pairwise(ends):
+            yield [piece for unit in units[start:end] for piece in unit]
 
     def _suspect(self, group: _Group, error: Any) -> None:
         """A piece that was alone when its worker or machine ended: it has that as its result."""

@@ -28,6 +28,8 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self._folder, self._made = folder, 0
+        #: By the names that Ray gives them.
+        self.machines: dict[str, Any] = {}
         head = {
             "num_cpus": 0,
             "object_store_memory": _STORE,
@@ -45,9 +47,11 @@ class Nodes:
         self._made += 1
         cache = self._folder / f"machine{self._made}"
         own = {"QREG_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1", **(variables or {})}
-        return self._cluster.add_node(
+        node = self._cluster.add_node(
             num_cpus=cpus, object_store_memory=_STORE, include_dashboard=False, env_vars=own
         )
+        self.machines[node.node_id] = node
+        return node
 
     def kill(self, node: Any) -> None:
         """End a machine at once, with its workers."""

@@ -21,9 +21,11 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
-from qreg.gate.pool import SHARES, model_groups
+from qreg.baselines.store import Store
+from qreg.gate.pool import model_groups, spread_groups
 from qreg.records.case import Case
 
+ROOT = Path(__file__).parents[2]
 MACHINES = (1, 2, 5, 10, 20, 50, 100)
 # Measured here: a Ray worker and the process with PyTorch; the sender's work for a piece.
 START_S, SEND_S = 4.0, 0.02
@@ -49,7 +51,7 @@ def main() -> None:
     print("machines  groups  seconds  times as fast  with machines lost")
     rows = []
     for count in MACHINES:
-        groups = groups_of(dict(cases), at_least=SHARES * count)
+        groups = groups_of(dict(cases), count)
         whole = simulated(groups, count, lost=0.0)
         lossy = simulated(groups, count, lost=args.lost)
         rows.append((count, alone / whole, alone / lossy))
@@ -61,12 +63,18 @@ def main() -> None:
         plot(rows, args.plot)
 
 
-def groups_of(seconds: dict[Case, float], *, at_least: int) -> list[list[float]]:
-    """Seconds of each case of each group, the longest groups first."""
+def groups_of(seconds: dict[Case, float], machines: int) -> list[list[float]]:
+    """Seconds of each case of each group, in the order in which they are handed out."""
     shared: dict[tuple[str, str], float] = {}
     found = []
-    whole = {(g[0].dataset, g[0].model): g for g in model_groups(list(seconds))}
-    for group in model_groups(list(seconds), at_least=at_least):
+    models = model_groups(list(seconds))
+    whole = {(group[0].dataset, group[0].model): group for group in models}
+    store = Store(ROOT / "baselines")
+
+    def size(case: Case) -> int:
+        return store.size(replace(case, model=case.model.rpartition("-")[0]))
+
+    for group in spread_groups(models, machines, size=size):
         name = group[0].dataset, group[0].model
         times = [seconds[case] for case in group]
         if name in shared:
@@ -74,7 +82,7 @@ def groups_of(seconds: dict[Case, float], *, at_least: int) -> list[list[float]]
         median = statistics.median(seconds[case] for case in whole[name])
         shared.setdefault(name, max(0.0, times[0] - median))
         found.append(times)
-    return sorted(found, key=sum, reverse=True)
+    return found
 
 
 def simulated(groups: list[list[float]], machines: int, *, lost: float, seed: int = 0) -> float:

@@ -145,6 +145,25 @@ def test_a_lost_machine_costs_no_result(cluster: Nodes, project: Path) -> None:
     assert sorted(found) == sorted((f"square {n}", n * n) for n in range(24))
 
 
+def test_what_a_lost_machine_had_left_is_shared_by_the_others(
+    cluster: Nodes, project: Path
+) -> None:
+    pieces = [_square(project, n, 0.4, group="one") for n in range(24)]
+    executor, killed = _executor(cluster, project), ""
+    try:
+        cluster.add()
+        for _ in run(executor, pieces):
+            if not killed:
+                (killed,) = executor.counts.done
+                cluster.kill(cluster.machines[killed])
+    finally:
+        executor.close()
+    after = {name: count for name, count in executor.counts.done.items() if name != killed}
+    assert len(after) == 2
+    assert min(after.values()) >= 8
+    assert executor.counts.nodes == 1
+
+
 def test_a_machine_that_joins_later_takes_pieces_bound_to_its_kind(
     cluster: Nodes, project: Path
 ) -> None:

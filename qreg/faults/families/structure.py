@@ -11,7 +11,17 @@ from torch.ao import quantization as ao
 from torch.ao.nn import quantized as nnq
 from torch.nn import functional
 
-from qreg.faults.fault import ACTIVATIONS, DYNAMIC, QUANTIZED, STATIC, Fault, after, before, patched
+from qreg.faults.fault import (
+    ACTIVATIONS,
+    DYNAMIC,
+    NO_PLACE,
+    QUANTIZED,
+    STATIC,
+    Fault,
+    after,
+    before,
+    patched,
+)
 from qreg.faults.surgery import change_input, replace_module
 from qreg.quantization.eager import fusable_groups
 
@@ -19,21 +29,31 @@ _FUSE = "qreg.quantization.static.fuse"
 
 
 def _nothing_fused(model: nn.Module) -> nn.Module:
-    return model.eval()
+    _groups_without(nn.BatchNorm2d, model)
+    return model
 
 
 def _without(kind: type[nn.Module]) -> Callable[[nn.Module], nn.Module]:
     """A `fuse` that skips modules of this kind."""
 
     def fuse(model: nn.Module) -> nn.Module:
-        groups = [
-            kept
-            for group in fusable_groups(model.eval())
-            if len(kept := [n for n in group if not isinstance(model.get_submodule(n), kind)]) > 1
-        ]
+        groups = [group for group in _groups_without(kind, model) if len(group) > 1]
         return ao.fuse_modules(model, groups, inplace=True) if groups else model
 
     return fuse
+
+
+def _groups_without(kind: type[nn.Module], model: nn.Module) -> list[list[str]]:
+    """Names of what is fused, without the modules of this kind.
+
+    Raises:
+        RuntimeError: `NO_PLACE`: none is fused.
+    """
+    groups = fusable_groups(model.eval())
+    kept = [[n for n in g if not isinstance(model.get_submodule(n), kind)] for g in groups]
+    if kept == groups:
+        raise RuntimeError(NO_PLACE)
+    return kept
 
 
 def _first_of(kind: type[nn.Module], change: Callable[[Any], Any]) -> Callable[[nn.Module], None]:

@@ -24,13 +24,14 @@ from qreg.faults.fault import (
     before,
     changed_method,
     patched,
+    second_checkpoint,
 )
 from qreg.faults.surgery import in_middle
 from qreg.measure.subject import calibration_samples
 from qreg.models import build_model
 from qreg.quantization import Context, Method, get_method
 from qreg.records.method import Need
-from qreg.training.checkpoints import find_checkpoint, load_checkpoint
+from qreg.training.checkpoints import load_checkpoint
 
 
 def _training_inputs(target: Target) -> Iterator[Inputs]:
@@ -41,9 +42,8 @@ def _training_inputs(target: Target) -> Iterator[Inputs]:
 
 def _trained_in_float(target: Target) -> nn.Module:
     """The control: trained with the same steps but without fake quantization."""
-    case, kind = target.case, get_method("fp32-finetuned")
-    path = find_checkpoint(target.options.folders, case.model, case.dataset, kind.checkpoint)
-    return load_checkpoint(path, lambda: kind.skeleton(build_model(case.model)))[0]
+    kind, path = get_method("fp32-finetuned"), second_checkpoint(target)
+    return load_checkpoint(path, lambda: kind.skeleton(build_model(target.case.model)))[0]
 
 
 def _fake_quant_off(method: Method, target: Target) -> Method:

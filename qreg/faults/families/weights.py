@@ -11,7 +11,15 @@ import torch
 from torch import nn
 from torch.ao.nn import quantized as nnq
 
-from qreg.faults.fault import ACTIVATIONS, STATIC, Fault, Target, after, changed_method
+from qreg.faults.fault import (
+    ACTIVATIONS,
+    STATIC,
+    Fault,
+    Target,
+    after,
+    changed_method,
+    second_checkpoint,
+)
 from qreg.faults.surgery import change_weight, every_weight, in_middle, weighted
 from qreg.quantization import Context, Method, get_method
 
@@ -100,6 +108,7 @@ def _bias(name: str, description: str, change: Codes) -> Fault:
 def _finetuned(method: Method, target: Target) -> Method:
     """Quantize another checkpoint, in which BatchNorm is already folded and ReLU fused."""
     other = get_method("fp32-finetuned")
+    second_checkpoint(target)
 
     def quantize(model: nn.Module, context: Context) -> nn.Module:
         with patch("qreg.quantization.static.fuse", lambda fused: fused):

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 from torch.ao.nn.quantized import dynamic as nnqd
 from torch.ao.quantization import fake_quantize, observer
 
 from qreg.errors import UnknownNameError
 from qreg.faults import all_faults, get_faults
-from qreg.faults.fault import LIKE_STATIC, QUANTIZED, Fault, Target
+from qreg.faults.fault import (
+    LIKE_STATIC,
+    NO_CHECKPOINT,
+    NO_PLACE,
+    QUANTIZED,
+    Fault,
+    Target,
+    second_checkpoint,
+)
+from qreg.measure import subject
 from qreg.measure.options import Options
-from qreg.quantization import METHODS
+from qreg.quantization import METHODS, static
 from qreg.records.case import Case
 
 #: What the issue of the gate asks for.
@@ -138,3 +149,27 @@ def test_faults_of_converted_modules_fit_the_methods_that_have_them(method: str)
     # those of eager mode's own functions would change nothing there
     assert not fitting & {"observer-min-max", "per-tensor", "other-checkpoint", "weights-truncated"}
     assert not any("static" not in faults[name].methods for name in fitting)
+
+
+@pytest.mark.parametrize("name", ["relu-not-fused", "batchnorm-not-folded"])
+def test_what_eager_mode_does_not_fuse_has_no_place_for_a_fault_of_fusing(name: str) -> None:
+    plain = nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.ReLU())
+    fused = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU())
+    target = Target(Case("shapes10", "simple_cnn", "static", "x86"), Options())
+    with all_faults()[name].inject(target):
+        with pytest.raises(RuntimeError, match=NO_PLACE):
+            static.fuse(plain)
+        kinds = {type(module) for module in static.fuse(fused).modules()}
+    assert (nn.ReLU in kinds) or (nn.BatchNorm2d in kinds)
+
+
+def test_a_model_without_a_second_checkpoint_has_no_place_for_another(tmp_path: Path) -> None:
+    options = Options(checkpoints=tmp_path)
+    target = Target(Case("shapes10", "mine:net", "static", "x86"), options)
+    with (
+        all_faults()["other-checkpoint"].inject(target),
+        pytest.raises(RuntimeError, match=NO_CHECKPOINT),
+    ):
+        subject.get_method("static")
+    with pytest.raises(RuntimeError, match=NO_CHECKPOINT):
+        second_checkpoint(target)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qreg.errors import MissingDataError
-from qreg.gate.pool import JudgeRequest, Pool, model_groups
+from qreg.gate.pool import JudgeRequest, Pool, model_groups, spread_groups
 from qreg.measure.options import Options
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome, Verdict
@@ -167,15 +167,25 @@ def _outcome(pool: Pool, case: Case) -> Outcome:
     return verdict.outcome
 
 
-def test_a_models_cases_are_split_only_where_processors_would_wait() -> None:
+def test_machines_take_large_models_whole_and_the_last_ones_in_parts() -> None:
     cases = [
-        Case("shapes10", model, f"method{n}", "x86")
-        for model, count in (("large", 40), ("small", 3))
+        Case("shapes10", model, f"method{n % 5}", f"engine{n // 5}")
+        for model, count in (("small", 20), ("large", 40), ("tiny", 3))
         for n in range(count)
     ]
-    assert [len(one) for one in model_groups(cases)] == [40, 3]
-    assert [len(one) for one in model_groups(cases, at_least=3)] == [20, 20, 3]
-    halved = model_groups(cases, at_least=100)
-    assert max(map(len, halved)) <= 8
-    assert [case for one in halved for case in one] == cases
-    assert model_groups([], at_least=4) == []
+    groups = model_groups(cases)
+    assert [len(one) for one in groups] == [20, 40, 3]
+    size = {"tiny": 1, "small": 10, "large": 100}
+    spread = spread_groups(groups, 1, size=lambda case: size[case.model])
+    assert [(one[0].model, len(one)) for one in spread] == [
+        *[("large", 20)] * 2,
+        *[("small", 10)] * 2,
+        ("tiny", 3),
+    ]
+    assert sorted(map(str, (case for one in spread for case in one))) == sorted(map(str, cases))
+    # engines of one method share what is observed of its calibration samples
+    assert [case.method for case in spread[0]] == [
+        f"method{n}" for n in (0, 1) for _ in range(8)
+    ] + ["method2"] * 4
+    assert max(map(len, spread_groups(groups, 100, size=lambda _: 0))) <= 8
+    assert spread_groups([], 4, size=lambda _: 0) == []
