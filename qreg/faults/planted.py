@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from qreg.faults.results import PlantedSite
+from qreg.faults.surgery import replace_weights
 from qreg.measure.options import Options
 from qreg.quantization import METHODS, Context, Method, get_method
 from qreg.records.case import Case
@@ -72,13 +73,15 @@ def damaged_method(method: Method, site: Site) -> Method:
 @torch.no_grad()
 def _damage(module: Any, part: SitePart) -> None:
     if part is SitePart.WEIGHT:
-        plain = module.weight().dequantize()
-        scale = float(plain.abs().max())
-        coarse = torch.quantize_per_tensor(plain, scale, 0, torch.qint8)
-        module.set_weight_bias(coarse, module.bias())
+        replace_weights(module, _coarse)
     else:
         module.scale = module.scale * _COARSER
         module.zero_point = module.zero_point * 0 + 1
+
+
+def _coarse(weight: torch.Tensor) -> torch.Tensor:
+    plain = weight.dequantize()
+    return torch.quantize_per_tensor(plain, float(plain.abs().max()), 0, torch.qint8)
 
 
 def _can_be_damaged(model: nn.Module, site: Site) -> bool:

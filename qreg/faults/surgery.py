@@ -12,6 +12,9 @@ from torch.ao.nn.quantized import dynamic as nnqd
 from torch.utils._python_dispatch import _disable_current_modes
 
 Change = Callable[[Any], None]
+# Layers of several weights, and the cells that a loop runs.
+_CELLS = (nnqd.LSTMCell, nnqd.GRUCell, nnqd.RNNCell)
+_RECURRENT = (nnqd.LSTM, nnqd.GRU, *_CELLS)
 
 
 def weighted(model: nn.Module) -> list[Any]:
@@ -44,14 +47,21 @@ def every_weight(change: Callable[[torch.Tensor], torch.Tensor]) -> Change:
     """A change of a model that applies `change` to all int8 codes, of recurrent layers too."""
 
     def change_all(model: nn.Module) -> None:
-        for layer in weighted(model):
-            change_weight(layer, change)
-        recurrent: list[Any] = [m for m in model.modules() if isinstance(m, nnqd.LSTM | nnqd.GRU)]
-        for layer in recurrent:
-            codes = {name: changed(w, change) for name, w in layer.get_weight().items()}
-            layer.set_weight_bias({**codes, **layer.get_bias()})
+        recurrent = [m for m in model.modules() if isinstance(m, _RECURRENT)]
+        for layer in (*weighted(model), *recurrent):
+            replace_weights(layer, lambda weight: changed(weight, change))
 
     return change_all
+
+
+def replace_weights(layer: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Give a layer what `change` makes of its quantized weight, a recurrent one of each of its."""
+    if isinstance(layer, _RECURRENT):
+        made = {name: change(weight) for name, weight in layer.get_weight().items()}
+        nested = {"weight": made, "bias": layer.get_bias()}
+        layer.set_weight_bias(nested if isinstance(layer, _CELLS) else {**made, **nested["bias"]})
+    else:
+        layer.set_weight_bias(change(layer.weight()), layer.bias())
 
 
 def name_of(model: nn.Module, layer: nn.Module) -> str:
@@ -68,7 +78,7 @@ def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
 
 def change_weight(layer: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Apply `change` to the int8 codes (out, ...) of a quantized layer."""
-    layer.set_weight_bias(changed(layer.weight(), change), layer.bias())
+    replace_weights(layer, lambda weight: changed(weight, change))
 
 
 def changed(weight: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:

@@ -56,9 +56,9 @@ def _codes_changed(share: float) -> Fault:
 
 
 def _one_code(codes: torch.Tensor) -> torch.Tensor:
-    made, channel = codes.int(), _strongest(codes)[0]
-    first = made[channel].flatten()[0]
-    made[channel].view(-1)[0] += -1 if first > 0 else 1
+    made, channel = codes.int(), int(_strongest(codes)[0])
+    first = (channel, *[0] * (codes.ndim - 1))
+    made[first] += -1 if made[first] > 0 else 1
     return made
 
 
