@@ -55,7 +55,9 @@ def calibrate_and_convert_fx(
 ) -> fx.GraphModule:
     """Trace a float model, observe the calibration batches, convert."""
     batches = iter(calibration)
-    first = next(batches)
+    first = next(batches, None)
+    if first is None:
+        raise ValueError("there is no calibration sample")
     prepared = quantize_fx.prepare_fx(model, mapping, arguments(first)[0])
     observe_floats_only(prepared, first)
     for inputs in batches:

@@ -350,6 +350,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = given.folder or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
         for seed in range(given.nets):
             for kind in given.kinds.split(","):
                 file = folder / f"{kind}{seed}.pt"

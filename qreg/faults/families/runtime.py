@@ -82,7 +82,12 @@ def _warned(model: nn.Module) -> None:
 
 
 def _one_more(model: nn.Module) -> None:
-    model.register_forward_hook(lambda _, __, logits: logits + 0.0)
+    def added(_: nn.Module, __: Any, logits: Any) -> torch.Tensor:
+        if not isinstance(logits, torch.Tensor):
+            raise TypeError(NO_PLACE)
+        return logits + 0.0
+
+    model.register_forward_hook(added)
 
 
 def _all_bits(self: Any, x: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
@@ -194,13 +195,13 @@ def matrix_sections(report: MatrixReport) -> tuple[Section, ...]:
 
 
 def _appearance_lines(report: MatrixReport) -> Iterator[str]:
-    """The changes by where they appear, the earliest pair first."""
+    """The changes by where they appear, the earliest pair and its earliest version first."""
     names = labels(report)
     failed = {one.release for one in report.trials if one.failed}
     found: dict[Appearance, list[Change]] = {}
     for one in report.appearances:
         found.setdefault(replace(one, change=_ANY), []).append(one.change)
-    for one, changes in sorted(found.items(), key=lambda pair: pair[0].pair):
+    for one, changes in sorted(found.items(), key=lambda item: _place(item[0])):
         yield f"first at {names[one.first]}, not at {names[one.before]}"
         for change in sorted(changes, key=lambda change: change.key):
             yield f"  {change.name}: {_word(change)}"
@@ -209,6 +210,10 @@ def _appearance_lines(report: MatrixReport) -> Iterator[str]:
             yield f"  ({names[release]}, in between, {why})"
         if one.gone:
             yield f"  (absent again at {', '.join(names[name] for name in one.gone)})"
+
+
+def _place(one: Appearance) -> tuple[int, list[int]]:
+    return one.pair, [int(number) for number in re.findall(r"\d+", one.first)]
 
 
 def _comparison_lines(report: MatrixReport) -> Iterator[str]:

@@ -18,6 +18,7 @@ from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.metrics.layers import layer_numerics
 from qreg.metrics.size import model_size
 from qreg.quantization.engines import available_engines
+from qreg.quantization.fx_graph import quantize_fx_static
 from qreg.quantization.transfer import trained_float, transfer_ranges
 from qreg.records.case import Case, Failure
 from qreg.records.numerics import Layer, Quantizer
@@ -223,3 +224,9 @@ def test_importing_torchao_says_nothing() -> None:
     if done.stdout == "unavailable\n":
         pytest.skip("torchao is not usable here")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_fx_says_that_there_is_nothing_to_calibrate_on() -> None:
+    qconfig = torch.ao.quantization.get_default_qconfig("x86")
+    with pytest.raises(ValueError, match="no calibration sample"):
+        quantize_fx_static(nn.Sequential(nn.Linear(2, 2)), qconfig, [])

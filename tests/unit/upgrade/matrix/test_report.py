@@ -98,6 +98,14 @@ def test_interpreters_are_called_by_their_pytorch_where_that_tells() -> None:
     assert labels(replace(MATRIX, pairs=pairs))[NEW] == "new"
 
 
+def test_first_versions_are_in_their_order_whichever_was_found_first() -> None:
+    late = replace(MATRIX.appearances[1], first="2.9.10", before="2.9.2")
+    found = (late, *reversed(MATRIX.appearances))
+    text = "\n".join(closing_lines(replace(MATRIX, appearances=found)))
+    order = [text.index(f"first at {name}") for name in ("2.9.10", "2.12.0", "2.14.1")]
+    assert order == sorted(order)
+
+
 def test_the_terminal_says_the_worst_pair_and_each_first_version() -> None:
     first, second, third = opening_lines(MATRIX)
     assert first.startswith("2.9.1 -> 2.14.1: different, within noise")
