@@ -97,6 +97,8 @@ def _add_traceback(parser: argparse.ArgumentParser) -> None:
     if not below:
         what = "show tracebacks of exceptions raised by a model's code"
         parser.add_argument("--traceback", action="store_true", help=what)
+        if isinstance(parser, Parser):
+            parser.names_itself()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

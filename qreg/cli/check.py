@@ -58,19 +58,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_check_options(parser, positional="model")
+    add_check_options(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     parser.set_defaults(run=run)
 
 
-def add_check_options(parser: argparse.ArgumentParser, *, positional: str) -> None:
-    """Add the options for the model, its inputs, and the methods."""
+def add_check_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the model, see `given_model`, its inputs, and the methods."""
     parser.add_argument(
-        positional,
+        "checked_model",
         metavar="MODEL",
-        nargs=None if positional == "model" else "?",
+        nargs="?",
         help="torchvision:NAME, timm:NAME, package.module:factory, or a model's name",
     )
+    parser.add_argument("--model", action=Once, metavar="MODEL", help="the same, by its option")
     parser.add_argument(
         "--dataset",
         action=Once,
@@ -109,13 +110,27 @@ def add_check_options(parser: argparse.ArgumentParser, *, positional: str) -> No
 
 def run(args: argparse.Namespace) -> int:
     """Run the check and print the results."""
-    found = checked(args, args.model)
+    model = given_model(args)
+    if not model:
+        raise QregError("no MODEL is given", hint="see: qreg check --help")
+    found = checked(args, model)
     print_check(found, traceback=args.traceback)
     if args.json:
         from qreg.check.report import report_text
 
         write_file(args.json, report_text(found).encode())
     return found.status
+
+
+def given_model(args: argparse.Namespace) -> str:
+    """The model that was given, as MODEL or as --model; "" for none.
+
+    Raises:
+        QregError: two were given.
+    """
+    if args.checked_model and args.model:
+        raise QregError("the model is given twice", hint=f"{args.checked_model}, or {args.model}")
+    return args.checked_model or args.model or ""
 
 
 def checked(args: argparse.Namespace, model: str) -> CheckReport:

@@ -77,6 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         parser,
         _DEFAULT_METHODS,
         f"from {', '.join(METHODS.names())}, or package.module:method; fp32 is always measured",
+        of_the_project=True,
     )
     parser.add_argument(
         "--weights",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qreg.check.table import factories, parsed, table_text, with_table
-from qreg.cli.check import add_check_options, checked, print_check
+from qreg.cli.check import add_check_options, checked, given_model, print_check
 from qreg.cli.terminal import say, write_file
 from qreg.errors import QregError
 from qreg.files import check_output
@@ -40,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_check_options(parser, positional="init_model")
+    add_check_options(parser)
     parser.add_argument("--force", action="store_true", help="replace a table that is there")
     parser.set_defaults(run=run)
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     # before slow work
     with_table(before, table_text("", "", ()), force=args.force, path=_FILE)
     check_output(_FILE)
-    model = args.init_model or _only(factories(Path.cwd()), "model", "nets:make_net")
+    model = given_model(args) or _only(factories(Path.cwd()), "model", "nets:make_net")
     if not args.dataset and not args.inputs:
         args.dataset = _npz()
     _table(args, model, ("fp32",))  # before slow work

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from qreg.records.case import Case
 
 
+_OR_THE_TABLES = "; where [tool.qreg] lacks one of them, what it has"
+
+
 def add_action(
     actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str, epilog: str
 ) -> argparse.ArgumentParser:
@@ -65,8 +68,13 @@ def add_method_option(
     what: str,
     *,
     among: tuple[str, ...] | None = None,
+    of_the_project: bool = False,
 ) -> None:
-    """Add --methods; `what` is its help."""
+    """Add --methods; `what` is its help.
+
+    Args:
+        of_the_project: what [tool.qreg] has comes first; see `choose_the_projects`.
+    """
     parser.add_argument(
         "--methods",
         "--method",
@@ -74,8 +82,9 @@ def add_method_option(
         default=default,
         among=among,
         metavar="A,B,...",
-        help=f"{what} (default: {','.join(default)})",
+        help=f"{what} (default: {','.join(default)}{_OR_THE_TABLES if of_the_project else ''})",
     )
+    parser.set_defaults(methods_of_the_project=default if of_the_project else None)
 
 
 def add_engine_option(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +123,11 @@ def add_limit_option(parser: argparse.ArgumentParser) -> None:
 def add_method_options(parser: argparse.ArgumentParser) -> None:
     """Add --method and --engine of a command that looks at one case."""
     parser.add_argument(
-        "--method", action=Once, default="static", metavar="NAME", help="(default: %(default)s)"
+        "--method",
+        action=Once,
+        default="static",
+        metavar="NAME",
+        help="(default: %(default)s, or the first quantized one of [tool.qreg])",
     )
     parser.add_argument(
         "--engine",
@@ -165,6 +178,19 @@ def choose_the_projects(args: argparse.Namespace) -> None:
         args.dataset = own.get(args.dataset, args.dataset)
     elif args.model in settings.models or not is_shipped(args.model):
         args.dataset = _the_only("dataset", args.dataset, own)
+    if args.model in settings.models:
+        _choose_the_methods(args, settings.methods)
+
+
+def _choose_the_methods(args: argparse.Namespace, own: tuple[str, ...]) -> None:
+    """The table's, where it lacks one of the usual ones: it says what works for its models."""
+    usual = getattr(args, "methods_of_the_project", None)
+    if usual is not None and args.methods is usual and not set(usual) <= set(own):
+        args.methods = own
+    one = getattr(args, "method", None)
+    if one == "static" and one not in own and not hasattr(args, "_method_is_given"):
+        floats = {info.name for info in METHODS.facts() if info.float_only}
+        args.method = next((name for name in own if name not in floats), one)
 
 
 def _the_only(kind: str, usual: str, own: Mapping[str, str]) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import difflib
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from qreg.errors import QregError
+
+# The parser of the command that is run, which knows its own options.
+_COMMAND = "_command"
 
 
 class Parser(argparse.ArgumentParser):
@@ -13,3 +18,22 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise QregError(message.removeprefix("argument "), hint=f"see: {self.prog} --help")
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> argparse.Namespace:
+        """As argparse's; what a command does not know is reported with that command's help."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            getattr(found, _COMMAND, self)._refuse(unknown)
+        return found
+
+    def names_itself(self) -> None:
+        """Let what this parser of a command does not know be reported by it."""
+        self.set_defaults(**{_COMMAND: self})
+
+    def _refuse(self, unknown: Sequence[str]) -> NoReturn:
+        own = [name for action in self._actions for name in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], own, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")

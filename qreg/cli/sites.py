@@ -32,7 +32,8 @@ def add_site_options(parser: argparse.ArgumentParser) -> None:
         action=Once,
         default="static",
         metavar="NAME",
-        help=f"from {', '.join(METHODS.names())} (default: %(default)s)",
+        help=f"from {', '.join(METHODS.names())} (default: %(default)s, or the first quantized one "
+        "of [tool.qreg])",
     )
     parser.add_argument(
         "--weights",

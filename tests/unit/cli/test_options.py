@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from qreg.cli import build_parser
+from qreg.cli.check import given_model
 from qreg.cli.options import choose_the_projects
 from qreg.errors import QregError
 
@@ -58,3 +59,45 @@ def test_without_a_table_the_shipped_ones(tmp_path: Path, monkeypatch: pytest.Mo
     args = build_parser().parse_args(["compare"])
     choose_the_projects(args)
     assert (args.model, args.dataset) == ("simple_cnn", "shapes10")
+
+
+def _methods(folder: Path, methods: str, *words: str) -> tuple[str, ...]:
+    table = f'models = ["nets:net"]\ndatasets = ["nets:data"]\nmethods = {methods}'
+    (folder / "pyproject.toml").write_text(f"[tool.qreg]\n{table}\n")
+    args = build_parser().parse_args(words)
+    choose_the_projects(args)
+    return args.methods if hasattr(args, "methods") else (args.method,)
+
+
+def test_the_methods_that_work_for_the_tables_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    works = '["fp32", "bfloat16", "dynamic", "fx-static"]'
+    more = '["fp32", "dynamic", "static", "fp32-finetuned", "qat", "fx-static"]'
+    assert _methods(tmp_path, works, "compare") == ("fp32", "bfloat16", "dynamic", "fx-static")
+    assert "fx-static" not in _methods(tmp_path, more, "compare")
+    assert _methods(tmp_path, works, "compare", "--methods", "static") == ("static",)
+    assert "static" in _methods(tmp_path, works, "compare", "--model", "simple_cnn")
+    for command in (("sensitivity",), ("audit", "saturation"), ("audit", "calibration")):
+        assert _methods(tmp_path, works, *command) == ("dynamic",)
+        assert _methods(tmp_path, more, *command) == ("static",)
+        assert _methods(tmp_path, works, *command, "--method", "static") == ("static",)
+    assert _methods(tmp_path, works, "train") == ("fp32",)
+
+
+def test_what_a_command_does_not_know_is_answered_by_that_command() -> None:
+    with pytest.raises(QregError, match="did you mean --model") as caught:
+        build_parser().parse_args(["compare", "--modle", "nets:net"])
+    assert caught.value.hint == "see: qreg compare --help"
+    with pytest.raises(QregError, match="unrecognized arguments: --epochs") as caught:
+        build_parser().parse_args(["baseline", "show", "--epochs", "3"])
+    assert caught.value.hint == "see: qreg baseline show --help"
+
+
+@pytest.mark.parametrize("command", ["check", "init"])
+def test_a_model_may_be_given_by_its_option_everywhere(command: str) -> None:
+    for words in ((command, "nets:net"), (command, "--model", "nets:net")):
+        assert given_model(build_parser().parse_args(words)) == "nets:net"
+    with pytest.raises(QregError, match="given twice"):
+        given_model(build_parser().parse_args([command, "nets:net", "--model", "nets:net"]))

@@ -76,6 +76,21 @@ class HalfSaved(Net):
         self.scale = float(state.pop(prefix + "scale"))
         super()._load_from_state_dict(state, prefix, *args)
 
+class Recurrent(nn.Module):
+    """Packed weights of recurrent layers are not read with weights_only."""
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(96, 8, batch_first=True)
+        self.head = nn.Linear(8, 4)
+    def forward(self, x):
+        return self.head(self.lstm(x.flatten(1).unflatten(1, (32, 96)))[0][:, -1])
+
+class BiasLost(Recurrent):
+    def _load_from_state_dict(self, state, prefix, *args):
+        for name, value in state.items():
+            if name.endswith("_packed_params._packed_params"):
+                state[name] = (value[0], torch.zeros_like(value[1]))
+
 class Undefined(Net):
     def forward(self, x):
         return super().forward(x) * float("nan")
@@ -248,6 +263,15 @@ def test_a_model_that_forgets_when_it_is_saved(gate: Gate, more_nets: str, colou
     assert kept.reloaded == kept.single == lost.single == refused.single == half.single
     assert len({"", kept.single, lost.reloaded, half.reloaded}) == 4
     assert refused.reloaded == ""
+
+
+def test_what_a_recurrent_network_loses_when_it_is_saved_is_seen(
+    gate: Gate, more_nets: str, colours: Path
+) -> None:
+    kept = _snapshot(gate, colours, "dynamic", model="more_nets:Recurrent").numerics
+    lost = _snapshot(gate, colours, "dynamic", model="more_nets:BiasLost").numerics
+    assert kept.reloaded == kept.single
+    assert lost.reloaded not in ("", lost.single)
 
 
 def test_logits_that_are_no_numbers_are_observed_and_never_pass(
