@@ -23,6 +23,7 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> argparse.Namespace:
         """As argparse's; what a command does not know is reported with that command's help."""
+        found: argparse.Namespace
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             getattr(found, _COMMAND, self)._refuse(unknown)

@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 Change = Callable[[Any], None]
 # Layers of several weights, and the cells that a loop runs.
-_CELLS = (nnqd.LSTMCell, nnqd.GRUCell, nnqd.RNNCell)
-_RECURRENT = (nnqd.LSTM, nnqd.GRU, *_CELLS)
+_CELLS: tuple[Any, ...] = (nnqd.LSTMCell, nnqd.GRUCell, nnqd.RNNCell)
+_RECURRENT: tuple[Any, ...] = (nnqd.LSTM, nnqd.GRU, *_CELLS)
 
 
 def weighted(model: nn.Module) -> list[Any]:

@@ -236,10 +236,15 @@ def _detectable_lines(records: list[Record]) -> Iterator[str]:
             found.setdefault((record["judged_by"], record["unit"]), []).append(record["detectable"])
     for number, ((what, unit), drops) in enumerate(found.items()):
         alarms = f"; probability of any false alarm in this run: below {FAMILY_ALPHA:.0%} (Holm)"
-        if unit == "%":
-            ends = f"{min(drops) * 100:.2f} to {max(drops) * 100:.2f} points"
+        percent = unit == "%"
+        low, high = (
+            f"{end * 100:.2f}" if percent else f"{end:.3g}" for end in (min(drops), max(drops))
+        )
+        if not max(drops):  # equal scores, one by one: nothing hides a change
+            ends = "any, as no sample's score moved"
         else:
-            ends = f"{min(drops):.3g} to {max(drops):.3g} {unit}".rstrip()
+            between = low if low == high else f"{low} to {high}"
+            ends = f"{between} {'points' if percent else unit}".rstrip()
         yield (
             f"smallest detectable {what} (power 80 %): {ends}"
             f"{alarms if number == len(found) - 1 else ''}"
