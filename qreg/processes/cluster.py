@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qreg.errors import QregError
 from qreg.measure.options import Options
@@ -32,6 +32,7 @@ from qreg.records.case import Case
 from qreg.selection import gate_options
 from qreg.settings import Settings
 
+T = TypeVar("T")
 #: The address for a cluster of this machine alone, that lives as long as the command.
 LOCAL = "local"
 # What a cluster of this machine keeps for its workers: files in parts, and results.
@@ -417,21 +418,14 @@ class RayExecutor:
             if group.node and not by_node:  # else it was starting
                 self._kills.setdefault(name, []).append(group.node)
         if by_node and self._losses[units[0][0].name] < _LOSSES:
-            self._waiting += [_Group(pieces, group.trees) for pieces in self._split(units)]
+            self._waiting += [
+                _Group([piece for unit in part for piece in unit], group.trees)
+                for part in parts_of(units, self.room())
+            ]
         elif len(units) > 1:
             self._waiting += [_Group(unit, group.trees) for unit in units]
         else:
             self._suspect(group, error)
-
-    def _split(self, units: Sequence[list[Piece]]) -> Iterator[list[Piece]]:
-        """What a lost machine had left, in parts: it comes last, and all machines are to end then.
-
-        Pieces that one process does after the other share some work, so not each alone.
-        """
-        parts = max(1, min(self.room(), len(units) // _TOGETHER))
-        ends = [len(units) * part // parts for part in range(parts + 1)]
-        for start, end in pairwise(ends):
-            yield [piece for unit in units[start:end] for piece in unit]
 
     def _suspect(self, group: _Group, error: Any) -> None:
         """A piece that was alone when its worker or machine ended: it has that as its result."""
@@ -483,6 +477,16 @@ class RayExecutor:
                 self._ray.wait(left, num_returns=len(left), timeout=_END_S, fetch_local=False)
         self._running.clear()
         self._open.close()
+
+
+def parts_of(units: Sequence[T], room: int) -> list[Sequence[T]]:
+    """What a lost machine had left, in parts: it comes last, and all machines are to end then.
+
+    Pieces that one process does after the other share some work, so not each alone.
+    """
+    parts = max(1, min(room, len(units) // _TOGETHER))
+    ends = [len(units) * part // parts for part in range(parts + 1)]
+    return [units[start:end] for start, end in pairwise(ends)]
 
 
 def _units(pieces: Sequence[Piece]) -> list[list[Piece]]:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from qreg.baselines.store import Store
 from qreg.gate.pool import model_groups, spread_groups
+from qreg.processes.cluster import parts_of
 from qreg.records.case import Case
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +107,8 @@ def simulated(groups: list[list[float]], machines: int, *, lost: float, seed: in
             begin, group = begin + group[0], group[1:]
             finish = max(finish, begin)
         if group:  # the machine is gone
-            waiting.append((max(begin, gone) + _NOTICED_S, group))
+            again = max(begin, gone) + _NOTICED_S
+            waiting += [(again, part) for part in parts_of(group, machines)]
         else:
             heapq.heappush(free, (begin, number))
     return finish
