@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.executor import Executor, Piece, Places, Result, tell
 from qreg.processes.local import LocalExecutor
 from qreg.processes.sending import options_at, sent_options, settings_at
+from qreg.processes.spreading import even_parts
 from qreg.records.case import Case, Failure
 from qreg.records.decode import MismatchError, decoder, plain
 from qreg.records.detail import CaseDetail
@@ -244,9 +244,7 @@ def spread_groups(
         methods = list(dict.fromkeys(case.method for case in group))
         ordered = sorted(group, key=lambda case: methods.index(case.method))
         most = max(_TOGETHER, math.ceil(left / (_SHARES * max(1, room))))
-        parts = math.ceil(len(ordered) / most)
-        ends = [len(ordered) * part // parts for part in range(parts + 1)]
-        found += [ordered[start:end] for start, end in pairwise(ends)]
+        found += map(list, even_parts(ordered, math.ceil(len(ordered) / most)))
         left -= len(ordered)
     return found
 

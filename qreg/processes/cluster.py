@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from qreg.processes import on_node
 from qreg.processes.executor import Piece, Result, run
 from qreg.processes.running import status_text
 from qreg.processes.sending import PART, Tree, folder_tree, sent_options, trees_of
+from qreg.processes.spreading import even_parts
 from qreg.processes.temporary import temporary_folder
 from qreg.records.case import Case
 from qreg.selection import gate_options
@@ -484,9 +485,7 @@ def parts_of(units: Sequence[T], room: int) -> list[Sequence[T]]:
 
     Pieces that one process does after the other share some work, so not each alone.
     """
-    parts = max(1, min(room, len(units) // _TOGETHER))
-    ends = [len(units) * part // parts for part in range(parts + 1)]
-    return [units[start:end] for start, end in pairwise(ends)]
+    return even_parts(units, max(1, min(room, len(units) // _TOGETHER)))
 
 
 def _units(pieces: Sequence[Piece]) -> list[list[Piece]]:

@@ -1,0 +1,17 @@
+"""Work in parts of nearly equal length."""
+
+from __future__ import annotations
+
+import pytest
+
+from qreg.processes.spreading import even_parts
+
+
+@pytest.mark.parametrize(
+    ("count", "parts", "sizes"),
+    [(7, 2, [3, 4]), (7, 1, [7]), (3, 5, [1, 1, 1]), (0, 3, []), (4, 0, [])],
+)
+def test_parts_are_even_and_none_is_empty(count: int, parts: int, sizes: list[int]) -> None:
+    found = even_parts(range(count), parts)
+    assert [len(one) for one in found] == sizes
+    assert [unit for part in found for unit in part] == list(range(count))[: sum(sizes)]
