@@ -14,7 +14,7 @@ from qreg.errors import QregError
 
 def _chosen(folder: Path, table: str, *words: str) -> tuple[str, str]:
     (folder / "pyproject.toml").write_text(f"[tool.qreg]\n{table}\n")
-    args = build_parser().parse_args(words)
+    args = build_parser(words).parse_args(words)  # of this command alone, which is faster
     choose_the_projects(args)
     return args.model, args.dataset
 
@@ -64,7 +64,7 @@ def test_without_a_table_the_shipped_ones(tmp_path: Path, monkeypatch: pytest.Mo
 def _methods(folder: Path, methods: str, *words: str) -> tuple[str, ...]:
     table = f'models = ["nets:net"]\ndatasets = ["nets:data"]\nmethods = {methods}'
     (folder / "pyproject.toml").write_text(f"[tool.qreg]\n{table}\n")
-    args = build_parser().parse_args(words)
+    args = build_parser(words).parse_args(words)  # of this command alone, which is faster
     choose_the_projects(args)
     return args.methods if hasattr(args, "methods") else (args.method,)
 
@@ -87,17 +87,20 @@ def test_the_methods_that_work_for_the_tables_model(
 
 
 def test_what_a_command_does_not_know_is_answered_by_that_command() -> None:
+    words = ["compare", "--modle", "nets:net"]
     with pytest.raises(QregError, match="did you mean --model") as caught:
-        build_parser().parse_args(["compare", "--modle", "nets:net"])
+        build_parser(words).parse_args(words)
     assert caught.value.hint == "see: qreg compare --help"
+    words = ["baseline", "show", "--epochs", "3"]
     with pytest.raises(QregError, match="unrecognized arguments: --epochs") as caught:
-        build_parser().parse_args(["baseline", "show", "--epochs", "3"])
+        build_parser(words).parse_args(words)
     assert caught.value.hint == "see: qreg baseline show --help"
 
 
 @pytest.mark.parametrize("command", ["check", "init"])
 def test_a_model_may_be_given_by_its_option_everywhere(command: str) -> None:
     for words in ((command, "nets:net"), (command, "--model", "nets:net")):
-        assert given_model(build_parser().parse_args(words)) == "nets:net"
+        assert given_model(build_parser(words).parse_args(words)) == "nets:net"
+    words = (command, "nets:net", "--model", "nets:net")
     with pytest.raises(QregError, match="given twice"):
-        given_model(build_parser().parse_args([command, "nets:net", "--model", "nets:net"]))
+        given_model(build_parser(words).parse_args(words))
