@@ -74,6 +74,8 @@ class Settings:
 
 # Bytes of a pyproject.toml.
 _MOST_BYTES = 1 << 22
+# A pattern of a million characters takes seconds to be understood.
+_MOST_CHARACTERS = 4096
 _LISTS = ("methods", "engines", "leave-out")
 _FOLDERS = ("baselines", "checkpoints", "data-dir")
 
@@ -93,7 +95,23 @@ def settings_of(path: Path, content: dict[str, Any]) -> Settings | None:
     table = table.get("qreg") if isinstance(table, dict) else None
     if table is not None and not isinstance(table, dict):
         raise QregError(f"{path}: [tool.qreg] is {table!r:.60}", hint="give a table")
-    return None if table is None else _settings(path, table)
+    if table is None:
+        return None
+    if longest := _longest(table):
+        raise QregError(
+            f"{path}: [tool.qreg] has a text of {longest} characters",
+            hint=f"names, paths and patterns have at most {_MOST_CHARACTERS}",
+        )
+    return _settings(path, table)
+
+
+def _longest(value: object) -> int:
+    """Characters of the longest text in a table, keys too, where it is too long; else 0."""
+    if isinstance(value, str):
+        return len(value) if len(value) > _MOST_CHARACTERS else 0
+    if isinstance(value, dict):
+        return max(map(_longest, (*value, *value.values())), default=0)
+    return max(map(_longest, value), default=0) if isinstance(value, list) else 0
 
 
 def read_toml(path: Path) -> dict[str, Any]:

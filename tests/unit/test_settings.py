@@ -168,3 +168,19 @@ def test_odd_datasets_and_draws_are_refused(tmp_path: Path, table: str) -> None:
     with pytest.raises(QregError) as caught:
         read_settings(path)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'leave-out = ["{}"]',
+        "[tool.qreg.budget.'{}']",
+        'models = [{{ factory = "{}", name = "n" }}]',
+    ],
+)
+def test_a_text_of_a_million_characters_is_refused_at_once(table: str, tmp_path: Path) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_text(f"[tool.qreg]\n{table.format('y*' * 500_000)}\n")
+    with pytest.raises(QregError, match="a text of 1000000 characters") as caught:
+        read_settings(path)
+    assert "at most 4096" in caught.value.hint
