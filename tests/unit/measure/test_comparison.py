@@ -53,6 +53,7 @@ def test_predictions_are_those_of_plain_torch() -> None:
     assert found.data_fingerprint == test.fingerprint()
 
 
+@pytest.mark.slow
 def test_each_method_is_compared_with_fp32_and_its_control() -> None:
     fp32, _, static, _, control, qat, _ = _measured(*METHODS)
     assert fp32.agreements == ()

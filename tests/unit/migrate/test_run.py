@@ -72,6 +72,7 @@ def test_fx_qat_is_qat_bit_for_bit() -> None:
     assert found.moved == ""
 
 
+@pytest.mark.slow
 def test_fx_observes_other_ranges_where_a_pooling_follows() -> None:
     found = _measured("fx-static")
     assert found.fate in FIT
