@@ -469,7 +469,7 @@ def _reloaded(subject: Subject, first: Inputs, saved: bytes | None) -> str:
 def _own_state(saved: bytes) -> dict[str, Any]:
     """What this process has just saved: the packed weights of recurrent layers need all of pickle.
 
-    Of the first samples' digest "not loadable" would hide whatever else is lost in the file.
+    Were such a state called not loadable, whatever else is lost in it would not be seen.
     """
     try:
         loaded: dict[str, Any] = torch.load(io.BytesIO(saved), weights_only=True)

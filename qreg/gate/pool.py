@@ -132,8 +132,7 @@ class Pool:
         for kind in kinds:
             groups = model_groups(cases)
             if executor:
-                size = partial(_baseline_bytes, request.baselines)
-                groups = spread_groups(groups, executor.room(kind), size=size)
+                groups = spread_groups(groups, executor.room(kind), size=_sizes(request))
             for number, group in enumerate(groups):
                 self._executor.add(
                     [
@@ -249,11 +248,11 @@ def spread_groups(
     return found
 
 
-def _baseline_bytes(folder: Path, case: Case) -> int:
-    """Of a case's baseline, 0 without one: the more layers a network has, the more."""
+def _sizes(request: JudgeRequest) -> Callable[[Case], int]:
+    """Of a case's network, by its baseline."""
     from qreg.baselines.store import Store
 
-    return Store(folder).size(case)
+    return Store(request.baselines).size
 
 
 def can_fork(threads: int) -> bool:

@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from qreg.errors import QregError
 from qreg.measure.options import Options
@@ -27,21 +27,18 @@ from qreg.processes import on_node
 from qreg.processes.executor import Piece, Result, run
 from qreg.processes.running import status_text
 from qreg.processes.sending import PART, Tree, folder_tree, sent_options, trees_of
-from qreg.processes.spreading import even_parts
+from qreg.processes.spreading import parts_of
 from qreg.processes.temporary import temporary_folder
 from qreg.records.case import Case
 from qreg.selection import gate_options
 from qreg.settings import Settings
 
-T = TypeVar("T")
 #: The address for a cluster of this machine alone, that lives as long as the command.
 LOCAL = "local"
 # What a cluster of this machine keeps for its workers: files in parts, and results.
 _STORE = 256 << 20
 # A piece that was running on so many lost workers, or machines, is not started again.
 _KILLS, _LOSSES = 2, 5
-# So many pieces of a group at least go on together where its machine was lost.
-_TOGETHER = 4
 # Tasks ask for memory by their processes only where the machine is full; see Ray's memory monitor.
 _CODE = Path(on_node.__file__).read_text(encoding="utf-8")
 # An interrupted piece has so long to end its processes and remove their files.
@@ -478,14 +475,6 @@ class RayExecutor:
                 self._ray.wait(left, num_returns=len(left), timeout=_END_S, fetch_local=False)
         self._running.clear()
         self._open.close()
-
-
-def parts_of(units: Sequence[T], room: int) -> list[Sequence[T]]:
-    """What a lost machine had left, in parts: it comes last, and all machines are to end then.
-
-    Pieces that one process does after the other share some work, so not each alone.
-    """
-    return even_parts(units, max(1, min(room, len(units) // _TOGETHER)))
 
 
 def _units(pieces: Sequence[Piece]) -> list[list[Piece]]:

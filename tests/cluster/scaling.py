@@ -23,7 +23,7 @@ from pathlib import Path
 
 from qreg.baselines.store import Store
 from qreg.gate.pool import model_groups, spread_groups
-from qreg.processes.cluster import parts_of
+from qreg.processes.spreading import parts_of
 from qreg.records.case import Case
 
 ROOT = Path(__file__).parents[2]
