@@ -312,10 +312,14 @@ class RayExecutor:
         count = Counter(self._known_kinds())
         return max(kinds, key=lambda kind: count[kind])
 
-    def room(self, kind: str = "") -> int:
-        """How many pieces machines, those of a kind if one is given, can do at a time."""
+    def room(self, kind: str = "", *, without: str = "") -> int:
+        """How many pieces machines, those of a kind if one is given, can do at a time.
+
+        Args:
+            without: a machine that is lost, which Ray may still list.
+        """
         found = self._machines()
-        fitting = [n for n in found if not kind or self._kinds.get(n) == kind]
+        fitting = [n for n in found if n != without and (not kind or self._kinds.get(n) == kind)]
         return sum(int(found[name] // self._threads) for name in fitting)
 
     def _advance(self, group: _Group) -> None:
@@ -418,7 +422,7 @@ class RayExecutor:
         if by_node and self._losses[units[0][0].name] < _LOSSES:
             self._waiting += [
                 _Group([piece for unit in part for piece in unit], group.trees)
-                for part in parts_of(units, self.room())
+                for part in parts_of(units, self.room(without=group.node))
             ]
         elif len(units) > 1:
             self._waiting += [_Group(unit, group.trees) for unit in units]
