@@ -53,6 +53,9 @@ def _answer(job: dict[str, Any], jobs: int, answers: Any) -> bool:
     """Whether the job was done; not so where the input ended before."""
     places = Places(tuple((before, now) for before, now in job["moved"]))
     pieces = [Piece(**one) for one in job["pieces"]]
+    for module in {piece.task.partition(":")[0] for piece in pieces}:
+        with contextlib.suppress(Exception):  # a piece that needs it says so
+            importlib.import_module(module)  # once, and not in every fork
     executor = LocalExecutor(jobs=1, places=places)
     try:
         executor.add(pieces)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import shutil
+import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,46 +28,94 @@ from qreg.upgrade.parts import ReportPart, report_of
 from qreg.upgrade.reading import read_answers
 from qreg.upgrade.records import AnswerKind, UpgradeReport
 from qreg.upgrade.releases import is_version, overlay_packages
-from qreg.upgrade.running import RunningSides, UpgradeRequest, started_sides
+from qreg.upgrade.running import (
+    SIDE_OPTIONS,
+    RunningSides,
+    SideProcess,
+    UpgradeRequest,
+    started_side,
+)
 from qreg.upgrade.venvs import add_packages, overlay_python, venv_python
 
 _ONNX = ("onnx", "onnxruntime")
 
 
-def check_upgrade(request: UpgradeRequest) -> UpgradeReport:
+def check_upgrade(request: UpgradeRequest, kept: KeptSides | None = None) -> UpgradeReport:
     """Compare two PyTorch versions.
+
+    Args:
+        kept: sides that wait, for this comparison and others.
 
     Raises:
         QregError: a side does not exist, cannot be installed, or cannot import PyTorch.
     """
-    with opened_sides(request) as sides:
+    with ExitStack() as stack:
+        sides = (kept or stack.enter_context(KeptSides())).pair(request)
         start = time.monotonic()
         part = sides.compare(request)
         return report_of([part], request.cases, time.monotonic() - start)
 
 
-@contextlib.contextmanager
-def opened_sides(request: UpgradeRequest) -> Iterator[OpenedSides]:
-    """The two sides of a request, whose processes can compare these cases and further ones.
+class KeptSides:
+    """Sides whose processes wait for cases of one comparison after the other.
 
-    Raises:
-        QregError: as `check_upgrade`.
+    A version of a matrix is in two comparisons, and starting a process of it takes longer than
+    most cases.
     """
-    with (
-        _sides(request) as sides,
-        temporary_folder("upgrade") as folder,
-        started_sides(request, sides, folder) as running,
-    ):
-        yield OpenedSides(sides, running, folder)
+
+    def __init__(self) -> None:
+        self._sides: dict[str, tuple[ExitStack, Side]] = {}
+        self._processes: dict[str, SideProcess] = {}
+
+    def __enter__(self) -> KeptSides:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def pair(self, request: UpgradeRequest) -> OpenedSides:
+        """The sides of a request; those that it does not name are ended.
+
+        Raises:
+            QregError: as `check_upgrade`.
+        """
+        keys, names = _keys(request), (request.baseline, request.candidate)
+        self.close(but=keys)
+        for key, name in zip(keys, names, strict=True):
+            if key not in self._sides:
+                side, stack = _side(name, request), ExitStack()
+                self._sides[key] = stack, stack.enter_context(side)
+        # both exist by now, and both start at the same time
+        for key, option in zip(keys, SIDE_OPTIONS, strict=True):
+            if key not in self._processes:
+                stack, opened = self._sides[key]
+                process = started_side(option, request, opened)
+                self._processes[key] = stack.enter_context(process)
+        return OpenedSides(RunningSides(tuple(self._processes[key] for key in keys)))
+
+    def close(self, *, but: Sequence[str] = ()) -> None:
+        """End all, or all others."""
+        for key in self._sides.keys() - set(but):
+            self._processes.pop(key, None)
+            self._sides.pop(key)[0].close()
+
+
+def _keys(request: UpgradeRequest) -> tuple[str, str]:
+    """What processes of both sides are for; two of the same interpreter are two."""
+    shared = (str(request.project), request.options.plain(), request.timeout)
+    same = request.baseline == request.candidate
+    first, second = (
+        json.dumps([name, again, onnx_packages(request), *shared])
+        for name, again in ((request.baseline, False), (request.candidate, same))
+    )
+    return first, second
 
 
 @dataclass(frozen=True)
 class OpenedSides:
-    """Two sides whose processes wait for cases, and a folder for their files."""
+    """Two sides whose processes wait for cases."""
 
-    sides: tuple[Side, Side]
     running: RunningSides
-    folder: Path
 
     def compare(self, request: UpgradeRequest) -> ReportPart:
         """Compare the cases of a request between these sides.
@@ -76,35 +123,28 @@ class OpenedSides:
         Raises:
             QregError: a side's process ends, or writes what cannot be read.
         """
+        with temporary_folder("upgrade") as folder:
+            return self._compared(request, tuple(folder / letter for letter in "AB"))
+
+    def _compared(self, request: UpgradeRequest, folders: tuple[Path, ...]) -> ReportPart:
         running = self.running
-        folders = tuple(Path(self.folder, letter) for letter in "AB")
         cases = [{"number": n, "names": astuple(one)} for n, one in enumerate(request.cases)]
-        try:
-            running.run("make", cases, folders, interface=request.interface)
-            environments = running.environments(folders)
-            if cases:
-                running.run("cross", cases, folders)
-            pairs = read_pairs(request.cases, _labels(request, environments), folders)
-            if unknown := unexplained_cases(pairs, cases):
-                running.run("look", unknown, folders)
-                pairs = with_inspections(pairs, folders)
-            first, second = self.sides
-            speed = request.speed(first.python, second.python) if request.speed else None
-            records = tuple(map(_record, self.sides, environments))
-            return _part((records[0], records[1]), folders, pairs, speed, request.family)
-        finally:
-            for one in folders:
-                shutil.rmtree(one, ignore_errors=True)
+        running.run("make", cases, folders, request)
+        environments = running.environments(folders)
+        if cases:
+            running.run("cross", cases, folders, request)
+        pairs = read_pairs(request.cases, _labels(request, environments), folders)
+        if unknown := unexplained_cases(pairs, cases):
+            running.run("look", unknown, folders, request)
+            pairs = with_inspections(pairs, folders)
+        first, second = sides = [one.side for one in running.processes]
+        speed = request.speed(first.python, second.python) if request.speed else None
+        records = tuple(map(_record, sides, environments))
+        return _part((records[0], records[1]), folders, pairs, speed, request.family)
 
 
-@contextlib.contextmanager
-def _sides(request: UpgradeRequest) -> Iterator[tuple[Side, Side]]:
-    given = [_interpreter(x, request) for x in (request.baseline, request.candidate)]
-    with ExitStack() as stack:
-        opened = [
-            stack.enter_context(open_side(x, request.project, revisions=False)) for x in given
-        ]
-        yield opened[0], opened[1]
+def _side(name: str, request: UpgradeRequest) -> AbstractContextManager[Side]:
+    return open_side(_interpreter(name, request), request.project, revisions=False)
 
 
 def _interpreter(name: str, request: UpgradeRequest) -> str:

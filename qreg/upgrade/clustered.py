@@ -1,15 +1,15 @@
 """An upgrade compared on a cluster: pieces whose reports are joined.
 
-One piece compares what two versions offer and hold, which takes as long as many cases; the others
-a model's cases each, several of them by the same processes of the two sides.
+One piece compares what two versions offer and hold, which takes as long as some cases; the others
+a model's cases each. A machine does several of them, also of several pairs, in the same processes
+of the sides.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, plain
 from qreg.selection import gate_options, use_project
 from qreg.settings import Settings
-from qreg.upgrade.check import OpenedSides, onnx_packages, opened_sides
+from qreg.upgrade.check import KeptSides
 from qreg.upgrade.parts import ReportPart, report_of
 from qreg.upgrade.records import UpgradeReport
 from qreg.upgrade.running import UpgradeRequest
@@ -31,8 +31,8 @@ from qreg.upgrade.running import UpgradeRequest
 # Making the environments of two versions, and as many time limits of a case as a side has.
 _MAKING_S, _SIDES = 3600, 60
 _POLL_S = 0.02
-# Groups of models for each processor: more of them share less, fewer leave one idle at the end.
-_GROUPS = 2
+# What asking both sides for all that they offer takes, in cases of the smallest network.
+_INTERFACE = 4.0
 
 
 def check_on_cluster(
@@ -77,18 +77,23 @@ class ClusterComparer:
         Raises:
             QregError: speed was to be compared.
         """
-        for request in requests:
-            if request.speed is not None:
-                raise QregError(
-                    "--speed compares times, which need one machine",
-                    hint="leave out --ray or --speed; qreg speed check compares times alone",
-                )
-            self._kind = self._kind or self._executor.most_common_kind()
-            room = max(1, self._executor.room(self._kind))  # a lost machine may come back
-            count = -(-_GROUPS * room // len(requests))
-            pieces = tuple(_pieces(request, self._settings, self._kind, count))
-            made = _Comparison(request, pieces, time.monotonic())
-            self._waiting |= {piece.name: made for piece in pieces}
+        if any(request.speed is not None for request in requests):
+            raise QregError(
+                "--speed compares times, which need one machine",
+                hint="leave out --ray or --speed; qreg speed check compares times alone",
+            )
+        self._kind = self._kind or self._executor.most_common_kind()
+        room = max(1, self._executor.room(self._kind))  # a lost machine may come back
+        made = {id(request): _Comparison(request, time.monotonic()) for request in requests}
+        for number, group in enumerate(_groups(requests, room, size=_sizes(self._settings))):
+            name = f"{number + 1} of {_sides(group[0].request)}"
+            pieces = [
+                _piece(unit, self._settings, name, self._kind, last=unit is group[-1])
+                for unit in group
+            ]
+            for unit, piece in zip(group, pieces, strict=True):
+                made[id(unit.request)].pieces.append(piece)
+                self._waiting[piece.name] = made[id(unit.request)]
             self._count += len(pieces)
             self._executor.add(pieces)
 
@@ -110,8 +115,8 @@ class _Comparison:
     """A pair of sides, and the results of its pieces that have come."""
 
     request: UpgradeRequest
-    pieces: tuple[Piece, ...]
     start: float
+    pieces: list[Piece] = field(default_factory=list)
     results: dict[str, Result] = field(default_factory=dict)
 
     def outcome(self) -> UpgradeReport | QregError:
@@ -122,36 +127,73 @@ class _Comparison:
         return report_of(parts, self.request.cases, time.monotonic() - self.start)
 
 
-def _pieces(request: UpgradeRequest, settings: Settings, kind: str, count: int) -> Iterator[Piece]:
-    """Up to `count` groups of the models, and the interface, whose time fills what is left.
+@dataclass(frozen=True, eq=False)
+class _Unit:
+    """A model's cases of a comparison, or what both sides offer and hold, without cases."""
 
-    The models of a group are compared by the same processes; each has its result when it is done,
-    so that a lost machine costs one of them.
+    request: UpgradeRequest
+    cases: tuple[Case, ...] = ()
+
+    @property
+    def name(self) -> str:
+        of = f"{self.cases[0].dataset}/{self.cases[0].model}" if self.cases else "interface"
+        return f"{_sides(self.request)}: {of}"
+
+
+def _sides(request: UpgradeRequest) -> str:
+    return f"{request.baseline} -> {request.candidate}"
+
+
+def _groups(
+    requests: Sequence[UpgradeRequest], room: int, *, size: Callable[[Case], int]
+) -> list[list[_Unit]]:
+    """All units in as many groups as machines work at a time, or fewer.
+
+    Each has processes of the sides of its own, whose start takes longer than most cases: so no
+    more groups than machines, and in each one comparison after the other, as they have a side in
+    common. The largest units first, each to the group with the least (Graham, SIAM J. Appl. Math.
+    17 (1969) 416).
+
+    Args:
+        size: of a case's network, in any unit.
     """
-    models: dict[tuple[str, str], tuple[Case, ...]] = {}
+    units = [unit for request in requests for unit in _units(request)]
+    largest = max((size(case) for unit in units for case in unit.cases), default=0) or 1
+
+    def cost(unit: _Unit) -> float:
+        return sum(1 + size(case) / largest for case in unit.cases) or _INTERFACE
+
+    groups: list[list[_Unit]] = [[] for _ in range(min(room, len(units)))]
+    for unit in sorted(units, key=cost, reverse=True):
+        min(groups, key=lambda one: sum(map(cost, one))).append(unit)
+    places = {id(request): number for number, request in enumerate(requests)}
+    return [sorted(group, key=lambda unit: places[id(unit.request)]) for group in groups]
+
+
+def _units(request: UpgradeRequest) -> Iterator[_Unit]:
+    models: dict[tuple[str, str], list[Case]] = {}
     for case in request.cases:
-        of_it = models.get((case.dataset, case.model), ())
-        models[case.dataset, case.model] = (*of_it, case)
+        models.setdefault((case.dataset, case.model), []).append(case)
+    for cases in models.values():
+        yield _Unit(request, tuple(cases))
+    yield _Unit(request)
+
+
+def _sizes(settings: Settings) -> Callable[[Case], int]:
+    """Of a case's network, by its baseline where it has one."""
+    from qreg.baselines.store import Store
+
+    return Store(settings.baselines).size if settings.baselines else lambda _: 0
+
+
+def _piece(unit: _Unit, settings: Settings, group: str, kind: str, *, last: bool) -> Piece:
+    request = unit.request
     family = request.family or len(request.cases)
-    groups = [list(models.items())[at::count] for at in range(min(count, len(models)))]
-    sides = f"{request.baseline} -> {request.candidate}"
-    for group in groups:
-        for number, (names, cases) in enumerate(group):
-            part = replace(request, cases=cases, family=family, interface=False)
-            content = {**_content(part, settings), "last": number == len(group) - 1}
-            name = f"{sides}: {'/'.join(names)}"
-            yield _piece(name, content, f"{sides}: {'/'.join(group[0][0])}", request, kind)
-    interface = replace(request, cases=(), family=family)
-    yield _piece(f"{sides}: interface", _content(interface, settings), "", request, kind)
-
-
-def _piece(
-    name: str, content: dict[str, Any], group: str, request: UpgradeRequest, kind: str
-) -> Piece:
+    part = replace(request, cases=unit.cases, family=family, interface=not unit.cases)
     return Piece(
-        name=name,
+        name=unit.name,
         task=f"{__name__}:upgrade_sent",
-        content=json.dumps(content),
+        content=json.dumps({**_content(part, settings), "last": last}),
         group=group,
         seconds=_MAKING_S + _SIDES * request.timeout,
         environment=kind,
@@ -167,12 +209,11 @@ def _content(request: UpgradeRequest, settings: Settings) -> dict[str, Any]:
         "timeout": request.timeout,
         "family": request.family,
         "interface": request.interface,
-        "last": True,
     }
 
 
-# The sides of the piece before, whose processes this one's can use, if it is of the same group.
-_kept: dict[str, tuple[ExitStack, OpenedSides]] = {}
+# Of the pieces before, whose processes the next ones of the same group can use.
+_kept = KeptSides()
 
 
 def upgrade_sent(content: dict[str, Any], places: Places) -> Result:
@@ -192,31 +233,14 @@ def upgrade_sent(content: dict[str, Any], places: Places) -> Result:
     )
     keep = False
     try:
-        found: Result = plain(_sides_of(request).compare(request))
+        found: Result = plain(_kept.pair(request).compare(request))
         keep = not content["last"]
     except QregError as error:
         return {"error": str(error), "hint": error.hint}
     finally:
         if not keep:
-            _close_kept()
+            _kept.close()
     return found
-
-
-def _sides_of(request: UpgradeRequest) -> OpenedSides:
-    needed = [request.baseline, request.candidate, *onnx_packages(request)]
-    key = json.dumps([*needed, request.options.plain(), request.timeout])
-    if key not in _kept:
-        _close_kept()
-        with ExitStack() as stack:
-            sides = stack.enter_context(opened_sides(request))
-            _kept[key] = stack.pop_all(), sides
-    return _kept[key][1]
-
-
-def _close_kept() -> None:
-    while _kept:
-        _, (stack, _) = _kept.popitem()
-        stack.close()
 
 
 def _read(name: str, result: Result) -> ReportPart:

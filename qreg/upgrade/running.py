@@ -16,6 +16,7 @@ from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.jobs import LostError, read_environment
 from qreg.processes.running import Running, started
 from qreg.processes.sides import Side
+from qreg.processes.temporary import temporary_folder
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError
 from qreg.speed.records import SpeedRun
@@ -27,7 +28,8 @@ _POLL_S = 0.05
 _MOST = 1 << 20
 # A side's time limit, as a multiple of that of one piece of work.
 _SIDE = 20
-_OPTIONS = ("--from", "--to")
+#: Where a side is named.
+SIDE_OPTIONS = ("--from", "--to")
 #: Progress texts of the tasks.
 _TASKS = {
     "make": "quantizing on both sides",
@@ -62,74 +64,67 @@ class UpgradeRequest:
 
 
 @contextmanager
-def started_sides(
-    request: UpgradeRequest, sides: Sequence[Side], folder: Path
-) -> Iterator[RunningSides]:
-    """Start a process of each side's interpreter, which does one task after the other.
+def started_side(option: str, request: UpgradeRequest, side: Side) -> Iterator[SideProcess]:
+    """Start a process of a side's interpreter, which does one task after the other.
 
     Importing PyTorch and what it exports with takes longer than most cases.
 
-    Args:
-        folder: where tasks are given.
-
     Raises:
-        QregError: a side cannot be started.
+        QregError: it cannot be started.
     """
-    with ExitStack() as stack:
-        processes = []
-        for option, side in zip(_OPTIONS, sides, strict=True):
-            own = folder / option
-            own.mkdir()
-            processes.append(stack.enter_context(_start(option, side, _job(request, own))))
-        yield RunningSides(request, tuple(processes))
+    with temporary_folder("tasks") as folder, ExitStack() as stack:
+        try:
+            running = started(side, _CHILD, _job(request, folder), threads=1)
+            child = stack.enter_context(running)
+        except LostError as error:
+            raise _lost(option, side, error) from error
+        yield SideProcess(side, child, folder)
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunningSides:
-    """A process of each side, waiting for tasks; `given` counts those that it was given."""
+    """The processes of two sides, waiting for tasks."""
 
-    request: UpgradeRequest
-    processes: tuple[_Process, ...]
-    given: int = 0
+    processes: tuple[SideProcess, ...]
 
     def run(
         self,
         task: str,
         cases: Sequence[dict[str, Any]],
         folders: Sequence[Path],
-        *,
-        interface: bool = False,
+        request: UpgradeRequest,
     ) -> None:
         """Do a task on both sides concurrently.
 
         Args:
             cases: their names and numbers, and other data that the task needs for each.
             folders: for the files of each side.
-            interface: of "make": ask what the side offers, too.
+            request: whether "make" asks what the side offers, too; the time limit and progress.
 
         Raises:
             QregError: a side lacks PyTorch, or does not finish.
         """
-        number, self.given = self.given, self.given + 1
         first, second = map(str, folders)
         shared = {"task": task, "cases": list(cases), "first": first, "second": second}
         for one, folder in zip(self.processes, folders, strict=True):
             folder.mkdir(exist_ok=True)
-            one.give(number, {**shared, "folder": str(folder), "interface": interface})
-        limit = time.monotonic() + _SIDE * self.request.timeout
-        show = self.request.options.progress
+            one.give({**shared, "folder": str(folder), "interface": request.interface})
+        limit = time.monotonic() + _SIDE * request.timeout
+        show = request.options.progress
         # both are asked each time: one that fails ends the run, whichever it is
-        while not all([one.has_done(number) for one in self.processes]):  # noqa: C419
+        named = tuple(zip(SIDE_OPTIONS, self.processes, strict=True))
+        while not all([one.has_done(option) for option, one in named]):  # noqa: C419
             if time.monotonic() > limit:
-                raise self._late(number)
+                raise self._late(_SIDE * request.timeout)
             done = sum(1 for files in folders for _ in files.glob(f"*.{task}.json"))
             show(done, len(folders) * len(cases), _TASKS[task])
             time.sleep(_POLL_S)
 
-    def _late(self, number: int) -> QregError:
-        late = next(one for one in self.processes if not one.has_done(number))
-        how = f"gave no result in {_SIDE * self.request.timeout} s ({late.child.stage})"
-        return _lost(late.option, late.side, LostError(how, stage=late.child.stage))
+    def _late(self, seconds: int) -> QregError:
+        named = zip(SIDE_OPTIONS, self.processes, strict=True)
+        option, late = next(x for x in named if not x[1].has_done(x[0]))
+        how = f"gave no result in {seconds} s ({late.child.stage})"
+        return _lost(option, late.side, LostError(how, stage=late.child.stage))
 
     def environments(self, folders: Sequence[Path]) -> tuple[dict[str, Any], ...]:
         """What each side runs in, as it wrote with its results of "make".
@@ -137,52 +132,45 @@ class RunningSides:
         Raises:
             QregError: a side wrote something else.
         """
-        both = zip(self.processes, folders, strict=True)
-        return tuple(one.environment(folder) for one, folder in both)
+        every = zip(SIDE_OPTIONS, self.processes, folders, strict=True)
+        return tuple(one.environment(option, folder) for option, one, folder in every)
 
 
-@dataclass(frozen=True)
-class _Process:
-    option: str
+@dataclass
+class SideProcess:
+    """A process of a side, and the folder of its tasks; `given` counts those."""
+
     side: Side
     child: Running
     folder: Path
+    given: int = 0
 
-    def give(self, number: int, task: dict[str, Any]) -> None:
+    def give(self, task: dict[str, Any]) -> None:
         # it polls for the file
-        write_atomically(self.folder / f"{number}.task", json.dumps(task).encode())
+        write_atomically(self.folder / f"{self.given}.task", json.dumps(task).encode())
+        self.given += 1
 
-    def has_done(self, number: int) -> bool:
-        """Whether it has; a failure is raised at once, without waiting for the other side."""
-        if (self.folder / f"{number}.done").exists():
+    def has_done(self, option: str) -> bool:
+        """Whether it has done all; a failure is raised at once, without waiting for another."""
+        if (self.folder / f"{self.given - 1}.done").exists():
             return True
         if not self.child.done:
             return False
         try:
             self.child.result(timeout=0.1)
         except LostError as error:
-            raise _lost(self.option, self.side, error) from error
-        raise _lost(self.option, self.side, LostError("ended before its task", stage="ended"))
+            raise _lost(option, self.side, error) from error
+        raise _lost(option, self.side, LostError("ended before its task", stage="ended"))
 
-    def environment(self, folder: Path) -> dict[str, Any]:
+    def environment(self, option: str, folder: Path) -> dict[str, Any]:
         try:
             found = json.loads(read_regular(folder / "environment.json", most=_MOST))
             read_environment(found)
         except (OSError, ValueError, RecursionError, MismatchError) as error:
             said = LostError(f"wrote no environment that can be read: {error}", stage="reading")
-            raise _lost(self.option, self.side, said) from error
+            raise _lost(option, self.side, said) from error
         content: dict[str, Any] = found
         return content
-
-
-@contextmanager
-def _start(option: str, side: Side, job: dict[str, Any]) -> Iterator[_Process]:
-    with ExitStack() as stack:
-        try:
-            child = stack.enter_context(started(side, _CHILD, job, threads=1))
-        except LostError as error:
-            raise _lost(option, side, error) from error
-        yield _Process(option, side, child, Path(job["tasks"]))
 
 
 def _lost(option: str, side: Side, error: LostError | MismatchError) -> QregError:

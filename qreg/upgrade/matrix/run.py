@@ -10,7 +10,7 @@ from typing import Protocol
 from qreg.errors import QregError
 from qreg.processes.sides import open_side
 from qreg.speed.records import SideRecord
-from qreg.upgrade.check import check_upgrade
+from qreg.upgrade.check import KeptSides, check_upgrade
 from qreg.upgrade.index import between, releases
 from qreg.upgrade.matrix.records import Appearance, BisectionTrial, Change, MatrixReport, PairRecord
 from qreg.upgrade.matrix.rule import Answer, bracket, changes_of, has_change, next_positions
@@ -82,12 +82,14 @@ class LocalComparer:
         self._waiting += requests
 
     def results(self) -> Iterator[tuple[UpgradeRequest, UpgradeReport | QregError]]:
-        while self._waiting:
-            request = self._waiting.pop(0)
-            try:
-                yield request, check_upgrade(request)
-            except QregError as error:
-                yield request, error
+        with KeptSides() as kept:
+            while self._waiting:
+                request = self._waiting.pop(0)
+                try:
+                    yield request, check_upgrade(request, kept)
+                except QregError as error:
+                    kept.close()
+                    yield request, error
 
 
 def check_entries(request: MatrixRequest) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -21,9 +21,9 @@ from qreg.measure.environment import capture_environment
 from qreg.measure.options import ONE_THREAD
 from qreg.processes.sides import Side
 from qreg.records.case import Case
-from qreg.upgrade import child, running
+from qreg.upgrade import check, child, running
 from qreg.upgrade.case_files import KINDS
-from qreg.upgrade.check import check_upgrade
+from qreg.upgrade.check import KeptSides, check_upgrade
 from qreg.upgrade.records import (
     CaseUpgrade,
     Cause,
@@ -32,7 +32,7 @@ from qreg.upgrade.records import (
     UpgradeLevel,
     UpgradeReport,
 )
-from qreg.upgrade.running import UpgradeRequest
+from qreg.upgrade.running import SideProcess, UpgradeRequest
 from qreg.upgrade.side import probing
 from tests.unit.upgrade.doctored import doctored_python
 
@@ -114,17 +114,17 @@ def _in_forks(changes: dict[str, str], cases: tuple[Case, ...] = CASES) -> Upgra
     """Both sides in forks of this process; `changes` are made for those of the candidate."""
 
     class RunningSides:
-        def __init__(self, request: UpgradeRequest, sides: Sequence[Side], folder: Path) -> None:
-            self.job = running._job(request, folder)
+        def __init__(self, processes: Sequence[SideProcess]) -> None:
+            self.processes = processes
 
         def run(
             self,
             task: str,
             cases: Sequence[dict[str, Any]],
             folders: Sequence[Path],
-            *,
-            interface: bool = False,
+            request: UpgradeRequest,
         ) -> None:
+            job = running._job(request, Path())
             first, second = map(str, folders)
             given = {"task": task, "cases": cases, "first": first, "second": second}
             for number, folder in enumerate(folders):
@@ -133,8 +133,9 @@ def _in_forks(changes: dict[str, str], cases: tuple[Case, ...] = CASES) -> Upgra
                     if number and changes:
                         _change(patch, changes)
                     if task == "make":
-                        probing.ask_all(folder, seconds=self.job["seconds"], interface=interface)
-                    child.do_task({**self.job, **given, "folder": str(folder)})
+                        seconds, interface = job["seconds"], request.interface
+                        probing.ask_all(folder, seconds=seconds, interface=interface)
+                    child.do_task({**job, **given, "folder": str(folder)})
 
         def environments(self, folders: Sequence[Path]) -> tuple[dict[str, Any], ...]:
             # as a process would write it
@@ -150,9 +151,13 @@ def _in_forks(changes: dict[str, str], cases: tuple[Case, ...] = CASES) -> Upgra
         patch.setattr(probing, "_HEAVY", ())
         patch.delitem(KINDS, "exported program")  # half a second for each
         patch.setattr(child, "importlib", SimpleNamespace(import_module=str))  # nor torch.export
-        started = "qreg.upgrade.check.started_sides"
-        patch.setattr(started, lambda *given: nullcontext(RunningSides(*given)))
+        patch.setattr(check, "RunningSides", RunningSides)
+        patch.setattr(check, "started_side", _not_started)
         return check_upgrade(_request(sys.executable, cases, limit=60))
+
+
+def _not_started(option: str, request: UpgradeRequest, side: Side) -> Any:
+    return nullcontext(SideProcess(side, child=None, folder=Path()))  # type: ignore[arg-type]
 
 
 def _change(patch: pytest.MonkeyPatch, changes: dict[str, str]) -> None:
@@ -274,3 +279,32 @@ def test_an_interpreter_that_is_none(tmp_path: Path) -> None:
     other.chmod(0o755)
     with pytest.raises(QregError, match="exited 3: no python here"):
         check_upgrade(_request(str(other), CASES[:1]))
+
+
+def test_a_side_of_two_comparisons_is_started_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+
+    @contextmanager
+    def started(option: str, request: UpgradeRequest, side: Side) -> Iterator[SideProcess]:
+        log.append(f"start {Path(side.name).name}")
+        yield SideProcess(side, child=None, folder=tmp_path)  # type: ignore[arg-type]
+        log.append(f"end {Path(side.name).name}")
+
+    monkeypatch.setattr(check, "started_side", started)
+    for name in "abc":
+        (tmp_path / name).symlink_to(sys.executable)
+
+    def request(baseline: str, candidate: str) -> UpgradeRequest:
+        sides = (str(tmp_path / baseline), str(tmp_path / candidate))
+        return UpgradeRequest(CASES, *sides, project=tmp_path)
+
+    with KeptSides() as kept:
+        kept.pair(request("a", "b"))
+        kept.pair(request("b", "c"))
+        kept.pair(request("c", "c"))  # two processes, or each would wait for itself
+        with pytest.raises(QregError, match="missing' is not an interpreter"):
+            kept.pair(request("a", "missing"))
+    assert log[:5] == ["start a", "start b", "end a", "start c", "end b"]
+    assert log[5:] == ["start c", "end c", "end c"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from qreg.errors import QregError
 from qreg.processes.executor import Piece, Result
 from qreg.processes.sending import default_settings
 from qreg.records.decode import plain
-from qreg.upgrade.clustered import ClusterComparer, _read, check_on_cluster
+from qreg.upgrade.clustered import ClusterComparer, _groups, _read, check_on_cluster
 from qreg.upgrade.parts import ReportPart, report_of
 from qreg.upgrade.records import WORKS, Answer, CaseUpgrade, ChangeKind, UpgradeLevel
 from qreg.upgrade.running import UpgradeRequest
@@ -147,9 +148,10 @@ def test_models_and_the_interface_of_each_pair_are_pieces_of_one_run(tmp_path: P
     contents: list[dict[str, Any]] = [json.loads(one.content) for one in machines.pieces]
     # one family of tests, however they are spread over machines
     assert {one["family"] for one in contents} == {len(CASES)}
-    assert [len(one["cases"]) for one in contents] == [2, 2, 0] * 3
-    assert [one["interface"] for one in contents] == [False, False, True] * 3
-    assert contents[0]["cases"] == [list(astuple(one)) for one in CASES[:2]]
+    for sides in (["1.0.0", "2.0.0"], ["2.0.0", "3.0.0"], ["1.0.0", "1.5.0"]):
+        parts = [(x["cases"], x["interface"]) for x in contents if x["sides"] == sides]
+        of_models = [[list(astuple(one)) for one in CASES[n : n + 2]] for n in (0, 2)]
+        assert sorted(parts) == sorted([([], True), *((cases, False) for cases in of_models)])
 
 
 def test_all_cases_are_handed_out_while_no_machine_is_there(tmp_path: Path) -> None:
@@ -160,15 +162,33 @@ def test_all_cases_are_handed_out_while_no_machine_is_there(tmp_path: Path) -> N
     assert sent == [list(astuple(one)) for one in CASES]
 
 
-def test_no_more_groups_than_keep_the_machines_busy(tmp_path: Path) -> None:
+def test_as_many_groups_as_machines_each_with_one_pair_after_the_other(tmp_path: Path) -> None:
     machines = Machines()
     pairs = [_request(f"{n}.0.0", f"{n + 1}.0.0", tmp_path) for n in range(1, 5)]
     _comparer(machines, tmp_path).add(pairs)
-    contents: list[dict[str, Any]] = [json.loads(one.content) for one in machines.pieces]
-    assert [len(one["cases"]) for one in contents] == [2, 2, 0] * 4
-    # both models of a pair by the same processes, which end with the last of them
-    assert len({one.group for one in machines.pieces if one.group}) == len(pairs)
-    assert [one["last"] for one in contents] == [False, True, True] * 4
+    by_group = groupby(machines.pieces, key=lambda one: one.group)
+    groups = [[json.loads(one.content) for one in pieces] for _, pieces in by_group]
+    assert [len(group) for group in groups] == [6, 6]
+    for group in groups:
+        assert [one["last"] for one in group] == [False] * 5 + [True]
+        firsts = [one["sides"][0] for one in group]
+        assert firsts == sorted(firsts)  # so that a version's processes serve both of its pairs
+
+
+def test_groups_take_about_as_long_and_none_is_empty(tmp_path: Path) -> None:
+    cases = tuple(
+        replace(CASE, model=f"net{n}", method=method)
+        for n in range(5)
+        for method in ("fp32", "static")
+    )
+    request = replace(_request("1.0.0", "2.0.0", tmp_path), cases=cases)
+    sizes = {"net4": 900, "net3": 600, "net2": 300}
+    groups = _groups([request], 2, size=lambda case: sizes.get(case.model, 0))
+    names = [{unit.name.rpartition("/")[2] for unit in group} for group in groups]
+    # 1 for each case, up to 1 more for its size, 4 for the interface: 9.3 and 8.7
+    assert names == [{"net4", "net3", "net1"}, {"1.0.0 -> 2.0.0: interface", "net2", "net0"}]
+    many = _groups([request], 100, size=lambda _: 0)
+    assert [len(group) for group in many] == [1] * 6
 
 
 def test_a_pair_that_a_machine_cannot_compare_costs_that_pair(tmp_path: Path) -> None:
