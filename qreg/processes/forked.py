@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from qreg.processes.child import end_with_parent
+from qreg.processes.memory import keep_freed_memory
 from qreg.processes.running import status_text
 from qreg.processes.stopping import stop_by_default, whole
 
@@ -87,6 +88,7 @@ class Fork:
                 os.dup2(file, 1)
                 os.dup2(file, 2)
             _renew_thread_pool()
+            keep_freed_memory()
             with self._stacks.open("w") as stacks:
                 for path, work in self._pieces:
                     _end_after(self._seconds, stacks)

@@ -8,6 +8,7 @@ of the sides.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
@@ -18,6 +19,7 @@ from qreg.errors import QregError
 from qreg.processes.cluster import RayExecutor
 from qreg.processes.executor import Piece, Places, Result, check_done
 from qreg.processes.sending import options_at, sent_options, settings_at
+from qreg.processes.spreading import even_parts
 from qreg.progress import Progress, no_progress
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, plain
@@ -31,8 +33,11 @@ from qreg.upgrade.running import UpgradeRequest
 # Making the environments of two versions, and as many time limits of a case as a side has.
 _MAKING_S, _SIDES = 3600, 60
 _POLL_S = 0.02
-# What asking both sides for all that they offer takes, in cases of the smallest network.
-_INTERFACE = 4.0
+# What asking both sides for all that they offer takes, and a case of a network without layers, in
+# times of a case of the largest network; measured with those of this project.
+_INTERFACE, _SMALLEST = 1.0, 0.15
+# So many units a machine does at least: one that is lost costs what it did of one of them.
+_UNITS = 8
 
 
 def check_on_cluster(
@@ -129,15 +134,16 @@ class _Comparison:
 
 @dataclass(frozen=True, eq=False)
 class _Unit:
-    """A model's cases of a comparison, or what both sides offer and hold, without cases."""
+    """Some cases of a model in a comparison, or what both sides offer and hold, without cases.
+
+    Attributes:
+        cost: about how long it takes, in times of a case of the largest network.
+    """
 
     request: UpgradeRequest
+    name: str
+    cost: float
     cases: tuple[Case, ...] = ()
-
-    @property
-    def name(self) -> str:
-        of = f"{self.cases[0].dataset}/{self.cases[0].model}" if self.cases else "interface"
-        return f"{_sides(self.request)}: {of}"
 
 
 def _sides(request: UpgradeRequest) -> str:
@@ -149,34 +155,41 @@ def _groups(
 ) -> list[list[_Unit]]:
     """All units in as many groups as machines work at a time, or fewer.
 
-    Each has processes of the sides of its own, whose start takes longer than most cases: so no
-    more groups than machines, and in each one comparison after the other, as they have a side in
+    Each group starts processes of its own for its sides, which takes longer than most cases: so no
+    more groups than machines, and in each one comparison after the other, as two have a side in
     common. The largest units first, each to the group with the least (Graham, SIAM J. Appl. Math.
     17 (1969) 416).
 
     Args:
         size: of a case's network, in any unit.
     """
-    units = [unit for request in requests for unit in _units(request)]
-    largest = max((size(case) for unit in units for case in unit.cases), default=0) or 1
+    largest = max((size(case) for one in requests for case in one.cases), default=0) or 1
 
-    def cost(unit: _Unit) -> float:
-        return sum(1 + size(case) / largest for case in unit.cases) or _INTERFACE
+    def cost(case: Case) -> float:
+        return _SMALLEST + size(case) / largest
 
+    total = sum(cost(case) for one in requests for case in one.cases)
+    most = total / (room * _UNITS)
+    units = [unit for request in requests for unit in _units(request, cost, most)]
     groups: list[list[_Unit]] = [[] for _ in range(min(room, len(units)))]
-    for unit in sorted(units, key=cost, reverse=True):
-        min(groups, key=lambda one: sum(map(cost, one))).append(unit)
+    for unit in sorted(units, key=lambda one: one.cost, reverse=True):
+        min(groups, key=lambda group: sum(one.cost for one in group)).append(unit)
     places = {id(request): number for number, request in enumerate(requests)}
     return [sorted(group, key=lambda unit: places[id(unit.request)]) for group in groups]
 
 
-def _units(request: UpgradeRequest) -> Iterator[_Unit]:
-    models: dict[tuple[str, str], list[Case]] = {}
+def _units(request: UpgradeRequest, cost: Callable[[Case], float], most: float) -> Iterator[_Unit]:
+    """Of each model in parts that take about so long at most, then of the interface."""
+    models: dict[str, list[Case]] = {}
     for case in request.cases:
-        models.setdefault((case.dataset, case.model), []).append(case)
-    for cases in models.values():
-        yield _Unit(request, tuple(cases))
-    yield _Unit(request)
+        models.setdefault(f"{case.dataset}/{case.model}", []).append(case)
+    for model, cases in models.items():
+        parts = even_parts(cases, max(1, math.ceil(sum(map(cost, cases)) / most)))
+        for number, part in enumerate(parts):
+            which = f" {number + 1} of {len(parts)}" if len(parts) > 1 else ""
+            name = f"{_sides(request)}: {model}{which}"
+            yield _Unit(request, name, sum(map(cost, part)), tuple(part))
+    yield _Unit(request, f"{_sides(request)}: interface", _INTERFACE)
 
 
 def _sizes(settings: Settings) -> Callable[[Case], int]:
