@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import time
 import warnings
 from collections import Counter
@@ -39,6 +40,10 @@ LOCAL = "local"
 _STORE = 256 << 20
 # A piece that was running on so many lost workers, or machines, is not started again.
 _KILLS, _LOSSES = 2, 5
+# As many pieces of a group may have been running when its worker ended: one result is on its way.
+_SUSPECTED = 2
+# A machine that is there accepts a connection within so long.
+_ANSWER_S = 2.0
 # Tasks ask for memory by their processes only where the machine is full; see Ray's memory monitor.
 _CODE = Path(on_node.__file__).read_text(encoding="utf-8")
 # An interrupted piece has so long to end its processes and remove their files.
@@ -152,6 +157,7 @@ class RayExecutor:
         self._losses: dict[str, int] = {}
         self._found: list[tuple[Piece, Result]] = []
         self._kinds: dict[str, str] = {}
+        self._lost_machines: set[str] = set()
         self._asked: dict[str, str] = {}
         self._seen: tuple[float, dict[str, float]] = (0.0, {})
         self._moved = self._fitted = time.monotonic()
@@ -279,7 +285,7 @@ class RayExecutor:
         found = {
             one["NodeID"]: one["Resources"].get("CPU", 0.0)
             for one in self._ray.nodes()
-            if one["Alive"]
+            if one["Alive"] and one["NodeID"] not in self._lost_machines
         }
         seen = {name: count for name, count in found.items() if count >= self._threads}
         self._seen = (time.monotonic(), seen)
@@ -408,11 +414,11 @@ class RayExecutor:
     def _lost(self, group: _Group, error: Any) -> None:
         """A worker or its machine ended. Which piece was running is known where it was alone.
 
-        What a worker found last may not have come, so the pieces of a group are suspected
-        together, and each runs alone from then on.
+        What a worker found last may not have come, so that one of the first two was running; those
+        run alone from then on, and of the others the first two if these end a worker, too.
         """
         units = _units(group.pieces)
-        by_node = isinstance(error, self._ray.exceptions.NodeDiedError)
+        by_node = self._is_lost(group.node, error)
         self.counts.nodes += by_node
         self.counts.workers += not by_node
         for name in (unit[0].name for unit in units):
@@ -425,9 +431,28 @@ class RayExecutor:
                 for part in parts_of(units, self.room(without=group.node))
             ]
         elif len(units) > 1:
-            self._waiting += [_Group(unit, group.trees) for unit in units]
+            suspected, others = units[:_SUSPECTED], units[_SUSPECTED:]
+            parts = (*parts_of(others, self.room()), *([unit] for unit in suspected))
+            self._waiting += [
+                _Group([piece for unit in part for piece in unit], group.trees) for part in parts
+            ]
         else:
             self._suspect(group, error)
+
+    def _is_lost(self, node: str, error: Any) -> bool:
+        """Whether a worker ended with its machine, which Ray may take seconds to notice."""
+        if isinstance(error, self._ray.exceptions.NodeDiedError):
+            return True
+        found = next((one for one in self._ray.nodes() if one["NodeID"] == node), None)
+        if found is None:  # it was starting, who knows where
+            return False
+        at = (found["NodeManagerAddress"], found["NodeManagerPort"])
+        try:
+            socket.create_connection(at, timeout=_ANSWER_S).close()
+        except OSError:
+            self._lost_machines.add(node)
+            return True
+        return not found["Alive"]
 
     def _suspect(self, group: _Group, error: Any) -> None:
         """A piece that was alone when its worker or machine ended: it has that as its result."""

@@ -37,7 +37,7 @@ _POLL_S = 0.02
 # times of a case of the largest network; measured with those of this project.
 _INTERFACE, _SMALLEST = 1.0, 0.15
 # So many units a machine does at least: one that is lost costs what it did of one of them.
-_UNITS = 8
+_UNITS = 5
 
 
 def check_on_cluster(

@@ -125,7 +125,8 @@ def test_a_piece_that_ends_its_worker_twice_is_an_error_of_its_own(
     by_name = dict(found)
     assert "ended its worker 2 times" in by_name["killer"]["died"]
     assert [by_name[f"square {n}"]["square"] for n in (1, 2)] == [1, 4]
-    assert executor.counts.workers == 2
+    # one that ended before it could say where it was is not held against the piece
+    assert executor.counts.workers in (2, 3)
 
 
 def test_a_lost_machine_costs_no_result(cluster: Nodes, project: Path) -> None:
