@@ -42,8 +42,9 @@ _STORE = 256 << 20
 _KILLS, _LOSSES = 2, 5
 # As many pieces of a group may have been running when its worker ended: one result is on its way.
 _SUSPECTED = 2
-# A machine that is there accepts a connection within so long.
-_ANSWER_S = 2.0
+# A machine that is there accepts a connection within so long; one that is lost may end after its
+# workers.
+_ANSWER_S, _ENDING_S = 2.0, 1.0
 # Tasks ask for memory by their processes only where the machine is full; see Ray's memory monitor.
 _CODE = Path(on_node.__file__).read_text(encoding="utf-8")
 # An interrupted piece has so long to end its processes and remove their files.
@@ -446,6 +447,7 @@ class RayExecutor:
         found = next((one for one in self._ray.nodes() if one["NodeID"] == node), None)
         if found is None:  # it was starting, who knows where
             return False
+        time.sleep(_ENDING_S)
         at = (found["NodeManagerAddress"], found["NodeManagerPort"])
         try:
             socket.create_connection(at, timeout=_ANSWER_S).close()
