@@ -5,8 +5,8 @@ Only the standard library and the other records may be imported here.
 
 from __future__ import annotations
 
-import math
 import contextlib
+import math
 import operator
 from dataclasses import dataclass
 
