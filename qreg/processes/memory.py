@@ -9,11 +9,11 @@ import sys
 # Source: mallopt(3). The threshold is the largest that glibc takes on all its versions.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MMAP_BYTES = 32 << 20
-_KEPT_BYTES = 1 << 30
+_KEPT_BYTES = 256 << 20
 
 
 def keep_freed_memory() -> None:
-    """Let this process use freed memory again, up to 1 GiB, and not return it at once (glibc).
+    """Let this process use freed memory again, up to 256 MiB, and not return it at once (glibc).
 
     Every output of a layer is allocated and freed; where that goes to the system each time, the
     system clears its pages anew, which takes a tenth of the time of a convolutional network.
