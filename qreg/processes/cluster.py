@@ -45,6 +45,8 @@ _SUSPECTED = 2
 # A machine that is there accepts a connection within so long; one that is lost may end after its
 # workers.
 _ANSWER_S, _ENDING_S = 2.0, 1.0
+# Within so long Ray lists a lost machine as that.
+_NOTICE_S = 60.0
 # Tasks ask for memory by their processes only where the machine is full; see Ray's memory monitor.
 _CODE = Path(on_node.__file__).read_text(encoding="utf-8")
 # An interrupted piece has so long to end its processes and remove their files.
@@ -158,7 +160,7 @@ class RayExecutor:
         self._losses: dict[str, int] = {}
         self._found: list[tuple[Piece, Result]] = []
         self._kinds: dict[str, str] = {}
-        self._lost_machines: set[str] = set()
+        self._unreachable: dict[str, float] = {}
         self._asked: dict[str, str] = {}
         self._seen: tuple[float, dict[str, float]] = (0.0, {})
         self._moved = self._fitted = time.monotonic()
@@ -281,12 +283,13 @@ class RayExecutor:
     def _machines(self) -> dict[str, float]:
         """The machines that are there and have enough processors, with how many."""
         looked, seen = self._seen
+        noticed = time.monotonic() - _NOTICE_S  # Ray itself knows of those before
         if time.monotonic() < looked + _LOOK_S:
             return seen
         found = {
             one["NodeID"]: one["Resources"].get("CPU", 0.0)
             for one in self._ray.nodes()
-            if one["Alive"] and one["NodeID"] not in self._lost_machines
+            if one["Alive"] and self._unreachable.get(one["NodeID"], noticed) <= noticed
         }
         seen = {name: count for name, count in found.items() if count >= self._threads}
         self._seen = (time.monotonic(), seen)
@@ -452,7 +455,7 @@ class RayExecutor:
         try:
             socket.create_connection(at, timeout=_ANSWER_S).close()
         except OSError:
-            self._lost_machines.add(node)
+            self._unreachable[node] = time.monotonic()
             return True
         return not found["Alive"]
 
