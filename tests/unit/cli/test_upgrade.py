@@ -106,7 +106,7 @@ def pairs(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[tuple[
     """What is answered for a pair of a matrix, REPORT by default; each is there once asked."""
     found: dict[tuple[str, str], Any] = {}
 
-    def check_upgrade(request: Any) -> UpgradeReport:
+    def check_upgrade(request: Any, kept: Any) -> UpgradeReport:
         answer = found.setdefault((request.baseline, request.candidate), REPORT)
         if isinstance(answer, QregError):
             raise answer
