@@ -262,13 +262,21 @@ def _recorded(case: Case, folder: Path) -> Snapshot:
     return seen
 
 
+# Those whose networks take seconds; the default run has the others.
+_LARGE = ("unet", "detector")
+
+
 def _judged(case: Case, folder: Path) -> Verdict:
     verdict = Judge(Gate(Options()), Store(folder), alpha=0.01).verdict(case)
     assert isinstance(verdict, Verdict), verdict
     return verdict
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.model)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(x, marks=pytest.mark.slow) if x.model in _LARGE else x for x in KINDS],
+    ids=lambda kind: kind.model,
+)
 def test_recorded_judged_and_broken(
     kind: Kind,
     defined: Callable[[Kind], Case],

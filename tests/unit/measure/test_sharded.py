@@ -77,6 +77,7 @@ def leaves(model, context):
 """
 
 
+@pytest.mark.slow
 def test_a_comparison_in_shards_finds_what_one_process_finds(tmp_path: Path, nets: str) -> None:
     (tmp_path / "shard_methods.py").write_text(_LEAVES.format(here=os.getpid()))
     settings, options = _project(tmp_path, nets, '"many.npz"', count=1130)

@@ -96,9 +96,8 @@ def test_a_side_that_is_nothing_or_cannot(check: Check, capsys: pytest.CaptureFi
     assert "tried, in" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_process_and_keeps_pairs(
     tmp_path: Path, number: signal.Signals
 ) -> None:
