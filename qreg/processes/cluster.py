@@ -283,9 +283,9 @@ class RayExecutor:
     def _machines(self) -> dict[str, float]:
         """The machines that are there and have enough processors, with how many."""
         looked, seen = self._seen
-        noticed = time.monotonic() - _NOTICE_S  # Ray itself knows of those before
         if time.monotonic() < looked + _LOOK_S:
             return seen
+        noticed = time.monotonic() - _NOTICE_S  # Ray itself knows of those before
         found = {
             one["NodeID"]: one["Resources"].get("CPU", 0.0)
             for one in self._ray.nodes()
@@ -322,14 +322,10 @@ class RayExecutor:
         count = Counter(self._known_kinds())
         return max(kinds, key=lambda kind: count[kind])
 
-    def room(self, kind: str = "", *, without: str = "") -> int:
-        """How many pieces machines, those of a kind if one is given, can do at a time.
-
-        Args:
-            without: a machine that is lost, which Ray may still list.
-        """
+    def room(self, kind: str = "") -> int:
+        """How many pieces machines, those of a kind if one is given, can do at a time."""
         found = self._machines()
-        fitting = [n for n in found if n != without and (not kind or self._kinds.get(n) == kind)]
+        fitting = [n for n in found if not kind or self._kinds.get(n) == kind]
         return sum(int(found[name] // self._threads) for name in fitting)
 
     def _advance(self, group: _Group) -> None:
@@ -430,23 +426,30 @@ class RayExecutor:
             if group.node and not by_node:  # else it was starting
                 self._kills.setdefault(name, []).append(group.node)
         if by_node and self._losses[units[0][0].name] < _LOSSES:
-            self._waiting += [
-                _Group([piece for unit in part for piece in unit], group.trees)
-                for part in parts_of(units, self.room(without=group.node))
-            ]
+            parts = parts_of(units, self.room())
         elif len(units) > 1:
             suspected, others = units[:_SUSPECTED], units[_SUSPECTED:]
-            parts = (*parts_of(others, self.room()), *([unit] for unit in suspected))
-            self._waiting += [
-                _Group([piece for unit in part for piece in unit], group.trees) for part in parts
-            ]
+            parts = [*parts_of(others, self.room()), *([unit] for unit in suspected)]
         else:
             self._suspect(group, error)
+            return
+        self._waiting += [
+            _Group([piece for unit in part for piece in unit], group.trees) for part in parts
+        ]
 
     def _is_lost(self, node: str, error: Any) -> bool:
-        """Whether a worker ended with its machine, which Ray may take seconds to notice."""
-        if isinstance(error, self._ray.exceptions.NodeDiedError):
-            return True
+        """Whether a worker ended with its machine, which Ray may take seconds to notice.
+
+        That machine is not counted any more.
+        """
+        lost = isinstance(error, self._ray.exceptions.NodeDiedError) or self._is_silent(node)
+        if lost:
+            self._unreachable[node] = time.monotonic()
+            self._seen = (0.0, {})
+        return lost
+
+    def _is_silent(self, node: str) -> bool:
+        """Whether a machine is listed and does not answer."""
         found = next((one for one in self._ray.nodes() if one["NodeID"] == node), None)
         if found is None:  # it was starting, who knows where
             return False
@@ -455,7 +458,6 @@ class RayExecutor:
         try:
             socket.create_connection(at, timeout=_ANSWER_S).close()
         except OSError:
-            self._unreachable[node] = time.monotonic()
             return True
         return not found["Alive"]
 

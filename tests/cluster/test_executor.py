@@ -38,6 +38,7 @@ def fail(content, places):
 def take_the_worker_along(content, places):
     server = os.getppid()
     worker = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
+    time.sleep(1)  # its worker has said where it is: what ends before is not held against a piece
     os.kill(worker, signal.SIGKILL)
     time.sleep(60)
 """
@@ -125,8 +126,7 @@ def test_a_piece_that_ends_its_worker_twice_is_an_error_of_its_own(
     by_name = dict(found)
     assert "ended its worker 2 times" in by_name["killer"]["died"]
     assert [by_name[f"square {n}"]["square"] for n in (1, 2)] == [1, 4]
-    # one that ended before it could say where it was is not held against the piece
-    assert executor.counts.workers in (2, 3)
+    assert executor.counts.workers == 2
 
 
 def test_a_lost_machine_costs_no_result(cluster: Nodes, project: Path) -> None:
