@@ -67,7 +67,13 @@ class _Group:
     generator: Any = None
     node: str = ""
     ended: str = ""
-    pinned: str = ""
+    #: The machine it is for; "" where Ray chooses.
+    machine: str = ""
+    #: Whether other machines must not take it.
+    is_bound: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_bound = self.first.timed or bool(self.first.environment)
 
     @property
     def first(self) -> Piece:
@@ -184,9 +190,10 @@ class RayExecutor:
         yield from found
 
     def _submit_waiting(self) -> None:
-        """Hand to Ray what any machine may do, and what is bound to machines that have room.
+        """Hand groups to Ray, each for a machine that has room.
 
-        The rest waits here, so that a machine that joins, or is done first, can take it.
+        Where none has, a bound group waits here, so that a machine that joins, or is done first,
+        can take it; for any other Ray finds the machine that is done first.
         """
         if self._kinds and any(one.first.environment for one in self._waiting):
             self._ask_new()
@@ -194,8 +201,8 @@ class RayExecutor:
         full: set[tuple[str, bool]] = set()
         for group in waiting:
             bound_to = group.first.environment, group.first.timed
-            if not group.first.timed and not group.first.environment:
-                self._submit(group)
+            if not group.is_bound:
+                self._submit_unbound(group)
             elif self._is_gone(group.first.environment):
                 for piece in group.pieces:
                     self._finish(piece, {"died": "left the cluster", "details": ""})
@@ -204,6 +211,23 @@ class RayExecutor:
             else:
                 full.add(bound_to)
                 self._waiting.append(group)
+
+    def _submit_unbound(self, group: _Group) -> None:
+        """Hand a group to Ray, for a machine with room or the one that has asked for its files.
+
+        Ray's own choice is by what it knew some time ago: it lets a group wait for a machine that
+        works while another one does nothing. So it is left to choose only once what was sent to
+        machines with room has begun there.
+        """
+        machines = self._machines()
+        if group.node in machines:
+            self._submit(group, group.node)
+        elif machine := self._least_busy(group, list(machines)):
+            self._submit(group, machine)
+        elif any(one.machine and not one.node and not one.is_bound for one in self._running):
+            self._waiting.append(group)
+        else:
+            self._submit(group)
 
     def _ask_new(self) -> None:
         """Ask machines that joined since `kinds` of what kind they are."""
@@ -218,25 +242,33 @@ class RayExecutor:
         return environment in self._kinds and environment not in self._machines()
 
     def _free_machine(self, group: _Group) -> str:
-        """The machine that a group is bound to: the one with the fewest such; "" without room.
+        """The machine that a bound group is for; "" without room.
 
         Raises:
             QregError: none has been there for a while.
         """
         wanted, machines = group.first.environment, self._machines()
-        busy = Counter(one.pinned for one in self._running)
         fitting = [x for x in machines if not wanted or self._kinds.get(x) == wanted]
         if fitting or any(piece.name in self._asked for x in self._running for piece in x.pieces):
             self._fitted = time.monotonic()
+        if not fitting and time.monotonic() > self._fitted + _STUCK_S:
+            raise QregError(
+                f"no machine is left that is {wanted or 'large enough'}",
+                hint="add one to the cluster, and run again",
+            )
+        return self._least_busy(group, fitting)
+
+    def _least_busy(self, group: _Group, fitting: Sequence[str]) -> str:
+        """The one of these machines with the fewest groups, if it has room; else "".
+
+        A bound group does not look at others that are not: those end, or go on elsewhere.
+        """
         if not fitting:
-            if time.monotonic() > self._fitted + _STUCK_S:
-                raise QregError(
-                    f"no machine is left that is {wanted or 'large enough'}",
-                    hint="add one to the cluster, and run again",
-                )
             return ""
+        others = [one for one in self._running if one.is_bound or not group.is_bound]
+        busy = Counter(one.node or one.machine for one in others)
         name = min(fitting, key=lambda one: busy[one])
-        room = 1 if group.first.timed else int(machines[name] // self._threads)
+        room = 1 if group.first.timed else int(self._machines()[name] // self._threads)
         return name if busy[name] < room else ""
 
     def _submit(self, group: _Group, machine: str = "") -> None:
@@ -256,7 +288,7 @@ class RayExecutor:
             "pieces": [piece.plain for piece in group.pieces],
         }
         listings = [(tree.digest, self._listings[tree.digest]) for tree in group.trees]
-        group.node, group.ended, group.pinned = "", "", machine
+        group.node, group.ended, group.machine = "", "", machine
         options = self._options(group)
         group.generator = self._remote.options(**options).remote(
             _CODE, json.dumps(job), listings, sent
@@ -264,20 +296,22 @@ class RayExecutor:
         self._running.append(group)
 
     def _options(self, group: _Group) -> dict[str, Any]:
-        """Where Ray runs a group: anywhere, on a machine of a kind, or on one without others."""
+        """Where Ray runs a group: anywhere, on its machine, or on that without others."""
         found: dict[str, Any] = {
             "num_returns": "streaming",
             "num_cpus": self._threads,
             "max_retries": 0,
             "scheduling_strategy": "SPREAD",
         }
-        if not group.pinned:
+        if not group.machine:
             return found
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         if group.first.timed:  # all of its processors: nothing of Ray's runs there meanwhile
-            found["num_cpus"] = self._machines().get(group.pinned, self._threads)
-        found["scheduling_strategy"] = NodeAffinitySchedulingStrategy(group.pinned, soft=False)
+            found["num_cpus"] = self._machines().get(group.machine, self._threads)
+        found["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
+            group.machine, soft=not group.is_bound
+        )
         return found
 
     def _machines(self) -> dict[str, float]:
@@ -446,6 +480,9 @@ class RayExecutor:
         if lost:
             self._unreachable[node] = time.monotonic()
             self._seen = (0.0, {})
+            # Who wants these next would ask that machine for its copies, and wait for 10 s.
+            self._parts.clear()
+            self._listings.clear()
         return lost
 
     def _is_silent(self, node: str) -> bool:
@@ -472,7 +509,7 @@ class RayExecutor:
             how = ended if kills >= _KILLS else f"was lost {losses} times"
             self._finish(piece, {"died": f"{how} on the cluster: {said}", "details": ""})
         if group.pieces:
-            self._waiting.append(group)
+            self._waiting.append(_Group(group.pieces, group.trees))
 
     def _own_kills(self, piece: Piece) -> int:
         """How many workers ended on machines that are still there, not lost with those."""
