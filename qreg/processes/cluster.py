@@ -467,9 +467,9 @@ class RayExecutor:
         else:
             self._suspect(group, error)
             return
-        self._waiting += [
-            _Group([piece for unit in part for piece in unit], group.trees) for part in parts
-        ]
+        again = [_Group([piece for unit in part for piece in unit], group.trees) for part in parts]
+        # what was lost with a machine was begun long ago, as larger pieces are
+        self._waiting = [*again, *self._waiting] if by_node else [*self._waiting, *again]
 
     def _is_lost(self, node: str, error: Any) -> bool:
         """Whether a worker ended with its machine, which Ray may take seconds to notice.

@@ -38,6 +38,8 @@ class Piece:
         folders: what this piece alone reads, sent as it is when the piece is started.
         timed: it measures time, and must not share its machine.
         environment: only where this is the name of the machine's kind; "" for any.
+        process: groups of the same one use the same process of a machine, where it waits for
+            them with what the one before left there; "" for a process of its own.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Piece:
     folders: tuple[Path, ...] = ()
     timed: bool = False
     environment: str = ""
+    process: str = ""
 
     def __post_init__(self) -> None:
         if not self.name or ":" not in self.task:
@@ -58,7 +61,7 @@ class Piece:
     @property
     def plain(self) -> dict[str, Any]:
         """What another process needs of it."""
-        names = ("name", "task", "content", "group", "seconds")
+        names = ("name", "task", "content", "group", "seconds", "process")
         return {name: getattr(self, name) for name in names}
 
 

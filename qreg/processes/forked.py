@@ -16,7 +16,8 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -48,12 +49,18 @@ class Fork:
     Args:
         seconds: time limit of each piece.
         output: a file for its output; None for the parent's output.
+        more: in the fork, what it does after `pieces`, as it comes; see `expect`.
     """
 
     def __init__(
-        self, pieces: Sequence[Piece], *, seconds: float, output: Path | None = None
+        self,
+        pieces: Sequence[Piece],
+        *,
+        seconds: float,
+        output: Path | None = None,
+        more: Iterable[Piece] = (),
     ) -> None:
-        self._pieces, self._seconds = tuple(pieces), seconds
+        self._pieces, self._more, self._seconds = tuple(pieces), more, seconds
         self._stacks = pieces[0][0].with_suffix(".stacks")
         self._done, self._since, self._ended = 0, time.monotonic(), False
         sys.stdout.flush()
@@ -74,6 +81,11 @@ class Fork:
         """The pieces without a result."""
         return tuple(piece for piece in self._pieces if not piece[0].exists())
 
+    def expect(self, pieces: Sequence[Piece]) -> None:
+        """Wait for these too, which `more` gives in the fork."""
+        self._pieces += tuple(pieces)
+        self._done, self._since = len(self._pieces) - len(self.left), time.monotonic()
+
     def _run(self, parent: int, output: Path | None) -> NoReturn:
         status = 1
         gc.freeze()  # else collecting touches, and so copies, every page of the parent's objects
@@ -90,9 +102,10 @@ class Fork:
             _renew_thread_pool()
             keep_freed_memory()
             with self._stacks.open("w") as stacks:
-                for path, work in self._pieces:
+                for path, work in chain(self._pieces, self._more):
                     _end_after(self._seconds, stacks)
                     _write(path, _attempt(work))
+                    signal.setitimer(signal.ITIMER_REAL, 0)
             status = 0
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -108,7 +121,8 @@ class Fork:
         done = len(self._pieces) - len(self.left)
         if done > self._done:
             self._done, self._since = done, time.monotonic()
-        late = time.monotonic() > self._since + self._seconds + _PATIENCE_S
+        waited = time.monotonic() - self._since
+        late = done < len(self._pieces) and waited > self._seconds + _PATIENCE_S
         # not reaped yet: its number is not given to another process before its group is gone
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None and not late:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
-from qreg.files import read_regular
+from qreg.files import read_regular, write_atomically
 from qreg.processes.executor import HERE, Piece, Places, Result, perform, tell_in
 from qreg.processes.forked import Fork
 from qreg.processes.temporary import remove_leftovers, temporary_folder
@@ -16,6 +20,24 @@ from qreg.records.decode import MismatchError, parse
 
 # Bytes of a result: a page's details of a thousand samples have some megabytes.
 _MOST_BYTES = 1 << 26
+_POLL_S = 0.02
+
+
+@dataclass
+class _Worker:
+    """A fork with the files of the pieces that it does.
+
+    Attributes:
+        process: that of its pieces, with their time limit; with "" it ends after them.
+        folder: where it finds more pieces.
+        given: how many it got there.
+    """
+
+    fork: Fork
+    files: list[Path]
+    process: tuple[str, float]
+    folder: Path
+    given: int = 0
 
 
 class LocalExecutor:
@@ -23,7 +45,7 @@ class LocalExecutor:
 
     Nothing that a group does to its process, to PyTorch or to other modules reaches another
     group. A piece that ends its process has that as its result, and the remaining pieces of its
-    group run in another fork.
+    group run in another fork. A fork of a named process stays, and waits for more pieces of it.
 
     Args:
         places: of the folders that pieces name.
@@ -35,7 +57,8 @@ class LocalExecutor:
         self._folder = self._open.enter_context(temporary_folder("pieces"))
         self._files: dict[Path, Piece] = {}
         self._waiting: list[list[Path]] = []
-        self._running: list[tuple[Fork, list[Path]]] = []
+        self._running: list[_Worker] = []
+        self._idle: list[_Worker] = []
         self._count = 0
 
     def add(self, pieces: Sequence[Piece], *, first: bool = False) -> None:
@@ -51,30 +74,60 @@ class LocalExecutor:
         self._waiting = [*groups, *self._waiting] if first else [*self._waiting, *groups]
 
     def poll(self) -> Iterator[tuple[Piece, Result]]:
-        for entry in tuple(self._running):
-            fork, files = entry
-            ended = fork.poll()
-            for file in [one for one in files if one.exists()]:
-                files.remove(file)
-                yield self._files.pop(file), _read(file)
+        for worker in tuple(self._running):
+            ended = worker.fork.poll()
+            for file in [one for one in worker.files if one.exists()]:
+                worker.files.remove(file)
+                result = _read(file)
+                os.truncate(file, 0)  # not removed: it says that its piece is done
+                yield self._files.pop(file), result
             if ended:
-                self._running.remove(entry)
-                if files:
-                    self._start(files)
+                self._running.remove(worker)
+                if worker.files:
+                    self._start(worker.files)
+            elif worker.process[0] and not worker.files:
+                self._running.remove(worker)
+                self._idle.append(worker)
         while self._waiting and len(self._running) < self._jobs:
             self._start(self._waiting.pop(0))
 
     def _start(self, files: list[Path]) -> None:
+        first = self._files[files[0]]
+        process = first.process, first.seconds
         pieces = [(file, partial(_work, self._files[file], self._places, file)) for file in files]
-        fork = Fork(pieces, seconds=self._files[files[0]].seconds)
-        self._running.append((fork, files))
+        for worker in [one for one in self._idle if one.process == process]:
+            self._idle.remove(worker)
+            if not worker.fork.poll():  # else it ended meanwhile
+                self._give(worker, files)
+                worker.fork.expect(pieces)
+                self._running.append(worker)
+                return
+        while self._idle and len(self._running) + len(self._idle) >= self._jobs:
+            self._end(self._idle.pop(0))
+        folder = files[0].with_suffix(".given")
+        more = _given_in(folder, self._places) if first.process else ()
+        fork = Fork(pieces, seconds=first.seconds, more=more)
+        self._running.append(_Worker(fork, files, process, folder))
+
+    def _give(self, worker: _Worker, files: list[Path]) -> None:
+        """Write down pieces for a fork that waits."""
+        worker.folder.mkdir(exist_ok=True)
+        worker.files = files
+        for file in files:
+            content = {"file": str(file), "piece": self._files[file].plain}
+            write_atomically(worker.folder / str(worker.given), json.dumps(content).encode())
+            worker.given += 1
+
+    def _end(self, worker: _Worker) -> None:
+        worker.fork.end()
+        remove_leftovers()  # what it could not remove itself
 
     def room(self, kind: str = "") -> int:  # noqa: ARG002 - one machine is of one kind
         return self._jobs
 
     def step(self) -> str:
-        for _, files in self._running:
-            for file in files:
+        for worker in self._running:
+            for file in worker.files:
                 try:
                     return _step_file(file).read_text(encoding="utf-8", errors="replace")
                 except OSError:
@@ -82,17 +135,27 @@ class LocalExecutor:
         return ""
 
     def close(self) -> None:
-        for fork, _ in self._running:
-            fork.end()
-        if self._running:  # what the killed ones could not remove themselves
-            remove_leftovers()
+        for worker in (*self._running, *self._idle):
+            self._end(worker)
         self._running.clear()
+        self._idle.clear()
         self._open.close()
 
 
 def _work(piece: Piece, places: Places, file: Path) -> Result:
     tell_in(_step_file(file))
     return perform(piece, places)
+
+
+def _given_in(folder: Path, places: Places) -> Iterator[tuple[Path, partial[Result]]]:
+    """The pieces that are written down in a folder, as they come."""
+    for number in count():
+        path = folder / str(number)
+        while not path.exists():
+            time.sleep(_POLL_S)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        file = Path(content["file"])
+        yield file, partial(_work, Piece(**content["piece"]), places, file)
 
 
 def _step_file(file: Path) -> Path:

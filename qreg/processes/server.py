@@ -39,37 +39,41 @@ def main(imports: list[str]) -> int:
 
 def _serve(jobs: int, answers: Any) -> int:
     rest = b""
-    while True:
-        more = os.read(jobs, 1 << 20)
-        if not more:
-            return 0
-        *lines, rest = (rest + more).split(b"\n")
-        for line in lines:
-            if not _answer(json.loads(line), jobs, answers):
+    with contextlib.ExitStack() as stack:
+        made: dict[Places, LocalExecutor] = {}
+        while True:
+            more = os.read(jobs, 1 << 20)
+            if not more:
                 return 0
+            *lines, rest = (rest + more).split(b"\n")
+            for job in map(json.loads, lines):
+                places = Places(tuple((before, now) for before, now in job["moved"]))
+                if places not in made:
+                    stack.close()
+                    made = {places: LocalExecutor(jobs=1, places=places)}
+                    stack.callback(made[places].close)
+                if not _answer(job, made[places], places, jobs, answers):
+                    return 0
 
 
-def _answer(job: dict[str, Any], jobs: int, answers: Any) -> bool:
+def _answer(
+    job: dict[str, Any], executor: LocalExecutor, places: Places, jobs: int, answers: Any
+) -> bool:
     """Whether the job was done; not so where the input ended before."""
-    places = Places(tuple((before, now) for before, now in job["moved"]))
     pieces = [Piece(**one) for one in job["pieces"]]
     for module in {piece.task.partition(":")[0] for piece in pieces}:
         with contextlib.suppress(Exception):  # a piece that needs it says so
             importlib.import_module(module)  # once, and not in every fork
-    executor = LocalExecutor(jobs=1, places=places)
-    try:
-        executor.add(pieces)
-        left = len(pieces)
-        while left:
-            for piece, result in executor.poll():
-                left -= 1
-                _write(answers, {"name": piece.name, "result": places.as_sent(result)})
-            if left and select.select([jobs], [], [], _POLL_S)[0]:
-                return False  # nothing is asked meanwhile: this is the end
-        _write(answers, {"done": True})
-        return True
-    finally:
-        executor.close()
+    executor.add(pieces)
+    left = len(pieces)
+    while left:
+        for piece, result in executor.poll():
+            left -= 1
+            _write(answers, {"name": piece.name, "result": places.as_sent(result)})
+        if left and select.select([jobs], [], [], _POLL_S)[0]:
+            return False  # nothing is asked meanwhile: this is the end
+    _write(answers, {"done": True})
+    return True
 
 
 def _write(answers: Any, answer: dict[str, Any]) -> None:

@@ -38,6 +38,8 @@ from qreg.upgrade.running import (
 from qreg.upgrade.venvs import add_packages, overlay_python, venv_python
 
 _ONNX = ("onnx", "onnxruntime")
+# Two pairs that have a side in common; a process of each takes some 0.5 GB.
+_MOST = 3
 
 
 def check_upgrade(request: UpgradeRequest, kept: KeptSides | None = None) -> UpgradeReport:
@@ -74,17 +76,20 @@ class KeptSides:
         self.close()
 
     def pair(self, request: UpgradeRequest) -> OpenedSides:
-        """The sides of a request; those that it does not name are ended.
+        """The sides of a request; those that were not named for the longest time are ended.
 
         Raises:
             QregError: as `check_upgrade`.
         """
         keys, names = _keys(request), (request.baseline, request.candidate)
-        self.close(but=keys)
+        known = [key for key in self._sides if key not in keys]
+        self.close(known[: max(0, len(known) + len(set(keys)) - _MOST)])
         for key, name in zip(keys, names, strict=True):
             if key not in self._sides:
                 side, stack = _side(name, request), ExitStack()
                 self._sides[key] = stack, stack.enter_context(side)
+            else:
+                self._sides[key] = self._sides.pop(key)  # the last that was named
         # both exist by now, and both start at the same time
         for key, option in zip(keys, SIDE_OPTIONS, strict=True):
             if key not in self._processes:
@@ -93,9 +98,9 @@ class KeptSides:
                 self._processes[key] = stack.enter_context(process)
         return OpenedSides(RunningSides(tuple(self._processes[key] for key in keys)))
 
-    def close(self, *, but: Sequence[str] = ()) -> None:
-        """End all, or all others."""
-        for key in self._sides.keys() - set(but):
+    def close(self, keys: Sequence[str] | None = None) -> None:
+        """End those of some sides, or all."""
+        for key in list(self._sides) if keys is None else keys:
             self._processes.pop(key, None)
             self._sides.pop(key)[0].close()
 

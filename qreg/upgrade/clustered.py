@@ -1,8 +1,8 @@
 """An upgrade compared on a cluster: pieces whose reports are joined.
 
 One piece compares what two versions offer and hold, which takes as long as some cases; the others
-a model's cases each. A machine does several of them, also of several pairs, in the same processes
-of the sides.
+some cases of a model each. A machine does one after the other, and keeps the processes of the
+sides for the next one.
 """
 
 from __future__ import annotations
@@ -36,8 +36,11 @@ _POLL_S = 0.02
 # What asking both sides for all that they offer takes, and a case of a network without layers, in
 # times of a case of the largest network; measured with those of this project.
 _INTERFACE, _SMALLEST = 1.0, 0.15
-# So many units a machine does at least: one that is lost costs what it did of one of them.
+# So many units a machine does at least: one that is lost costs one of them, and the others are done
+# at the same time to that.
 _UNITS = 5
+# The process of a machine that has those of the sides.
+_PROCESS = "upgrade"
 
 
 def check_on_cluster(
@@ -90,17 +93,13 @@ class ClusterComparer:
         self._kind = self._kind or self._executor.most_common_kind()
         room = max(1, self._executor.room(self._kind))  # a lost machine may come back
         made = {id(request): _Comparison(request, time.monotonic()) for request in requests}
-        for number, group in enumerate(_groups(requests, room, size=_sizes(self._settings))):
-            name = f"{number + 1} of {_sides(group[0].request)}"
-            pieces = [
-                _piece(unit, self._settings, name, self._kind, last=unit is group[-1])
-                for unit in group
-            ]
-            for unit, piece in zip(group, pieces, strict=True):
-                made[id(unit.request)].pieces.append(piece)
-                self._waiting[piece.name] = made[id(unit.request)]
-            self._count += len(pieces)
-            self._executor.add(pieces)
+        units = _ordered(requests, room, size=_sizes(self._settings))
+        pieces = [_piece(unit, self._settings, self._kind) for unit in units]
+        for unit, piece in zip(units, pieces, strict=True):
+            made[id(unit.request)].pieces.append(piece)
+            self._waiting[piece.name] = made[id(unit.request)]
+        self._count += len(pieces)
+        self._executor.add(pieces)
 
     def results(self) -> Iterator[tuple[UpgradeRequest, UpgradeReport | QregError]]:
         """Each comparison as soon as all its pieces have a result."""
@@ -150,17 +149,16 @@ def _sides(request: UpgradeRequest) -> str:
     return f"{request.baseline} -> {request.candidate}"
 
 
-def _groups(
+def _ordered(
     requests: Sequence[UpgradeRequest], room: int, *, size: Callable[[Case], int]
-) -> list[list[_Unit]]:
-    """All units in as many groups as machines work at a time, or fewer.
+) -> list[_Unit]:
+    """All units in the order in which machines take them.
 
-    Each group starts processes of its own for its sides, which takes longer than most cases: so no
-    more groups than machines, and in each one comparison after the other, as two have a side in
-    common. The largest units first, each to the group with the least (Graham, SIAM J. Appl. Math.
-    17 (1969) 416).
+    One comparison after the other, as two have a side in common, whose process goes on; in each
+    the largest units first (Graham, SIAM J. Appl. Math. 17 (1969) 416).
 
     Args:
+        room: how many machines work at a time.
         size: of a case's network, in any unit.
     """
     largest = max((size(case) for one in requests for case in one.cases), default=0) or 1
@@ -170,12 +168,11 @@ def _groups(
 
     total = sum(cost(case) for one in requests for case in one.cases)
     most = total / (room * _UNITS)
-    units = [unit for request in requests for unit in _units(request, cost, most)]
-    groups: list[list[_Unit]] = [[] for _ in range(min(room, len(units)))]
-    for unit in sorted(units, key=lambda one: one.cost, reverse=True):
-        min(groups, key=lambda group: sum(one.cost for one in group)).append(unit)
-    places = {id(request): number for number, request in enumerate(requests)}
-    return [sorted(group, key=lambda unit: places[id(unit.request)]) for group in groups]
+    return [
+        unit
+        for request in requests
+        for unit in sorted(_units(request, cost, most), key=lambda one: one.cost, reverse=True)
+    ]
 
 
 def _units(request: UpgradeRequest, cost: Callable[[Case], float], most: float) -> Iterator[_Unit]:
@@ -199,17 +196,17 @@ def _sizes(settings: Settings) -> Callable[[Case], int]:
     return Store(settings.baselines).size if settings.baselines else lambda _: 0
 
 
-def _piece(unit: _Unit, settings: Settings, group: str, kind: str, *, last: bool) -> Piece:
+def _piece(unit: _Unit, settings: Settings, kind: str) -> Piece:
     request = unit.request
     family = request.family or len(request.cases)
     part = replace(request, cases=unit.cases, family=family, interface=not unit.cases)
     return Piece(
         name=unit.name,
         task=f"{__name__}:upgrade_sent",
-        content=json.dumps({**_content(part, settings), "last": last}),
-        group=group,
+        content=json.dumps(_content(part, settings)),
         seconds=_MAKING_S + _SIDES * request.timeout,
         environment=kind,
+        process=_PROCESS,
     )
 
 
@@ -225,7 +222,7 @@ def _content(request: UpgradeRequest, settings: Settings) -> dict[str, Any]:
     }
 
 
-# Of the pieces before, whose processes the next ones of the same group can use.
+# Of the pieces before, whose processes the next ones can use.
 _kept = KeptSides()
 
 
@@ -244,15 +241,14 @@ def upgrade_sent(content: dict[str, Any], places: Places) -> Result:
         family=content["family"],
         interface=content["interface"],
     )
-    keep = False
     try:
         found: Result = plain(_kept.pair(request).compare(request))
-        keep = not content["last"]
     except QregError as error:
+        _kept.close()
         return {"error": str(error), "hint": error.hint}
-    finally:
-        if not keep:
-            _kept.close()
+    except BaseException:  # what they had under way would be taken for the next piece's
+        _kept.close()
+        raise
     return found
 
 

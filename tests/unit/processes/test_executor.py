@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,78 @@ def test_pieces_of_one_group_run_one_after_the_other_in_one_process() -> None:
         executor.close()
     assert [name for name, _ in found] == ["a", "b", "c"]
     assert len({pid for _, pid in found}) == 1
+
+
+_KEEPING = """
+import os, time
+
+held = []
+
+def hold(content, places):
+    if content.get("ends"):
+        os.kill(os.getpid(), 9)
+    if content.get("hangs"):
+        time.sleep(60)
+    held.append(1)
+    return {"pid": os.getpid(), "held": len(held)}
+"""
+
+
+@pytest.fixture
+def keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "keeping_of_test.py").write_text(_KEEPING)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+_LIMIT_S = 2.0
+
+
+def _held(name: str, process: str = "one", content: str = "{}") -> Piece:
+    return Piece(name, "keeping_of_test:hold", content, process=process, seconds=_LIMIT_S)
+
+
+def test_groups_of_one_process_find_what_the_last_one_left(keeping: Path) -> None:
+    executor, found = LocalExecutor(jobs=1), list[dict[str, Any]]()
+    try:
+        found += [result for _, result in run(executor, [_held("a"), _held("b")])]
+        found += [result for _, result in run(executor, [_held("c"), _held("a2", "")])]
+        (other,) = [result for _, result in run(executor, [_held("d", "two")])]
+        (again,) = [result for _, result in run(executor, [_held("e")])]
+    finally:
+        executor.close()
+    *kept, apart = found
+    assert [one["held"] for one in kept] == [1, 2, 3]
+    assert len({one["pid"] for one in kept}) == 1
+    # where another process needs its place it is ended, and later begins anew
+    assert [one["held"] for one in (apart, other, again)] == [1, 1, 1]
+    assert not Path(f"/proc/{kept[0]['pid']}").exists()
+    assert not Path(f"/proc/{again['pid']}").exists()
+
+
+def test_a_kept_process_that_ends_or_hangs_costs_its_piece_and_not_by_waiting(
+    keeping: Path,
+) -> None:
+    executor, found = LocalExecutor(jobs=1), dict[str, dict[str, Any]]()
+
+    def do(*pieces: Piece) -> None:
+        found.update((piece.name, result) for piece, result in run(executor, pieces))
+
+    try:
+        do(_held("a"))
+        time.sleep(_LIMIT_S + 0.5)
+        do(_held("b"))
+        do(_held("c", content='{"ends": 1}'), _held("d"))
+        os.kill(found["d"]["pid"], signal.SIGKILL)  # while it waits
+        time.sleep(0.5)  # until it has ended
+        do(_held("e"))
+        do(_held("f", content='{"hangs": 1}'), _held("g"))
+    finally:
+        executor.close()
+    assert [found[name]["held"] for name in "abdeg"] == [1, 2, 1, 1, 1]
+    assert found["c"]["died"] == "was killed by SIGKILL"
+    assert found["f"]["died"] == f"gave no result in {_LIMIT_S:g} s"
+    assert "hold" in found["f"]["details"]
 
 
 def test_paths_are_where_they_were_put_and_called_as_the_sender_does(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from qreg.errors import QregError
 from qreg.processes.executor import Piece, Result
 from qreg.processes.sending import default_settings
 from qreg.records.decode import plain
-from qreg.upgrade.clustered import ClusterComparer, _groups, _read, check_on_cluster
+from qreg.upgrade.clustered import ClusterComparer, _ordered, _read, check_on_cluster
 from qreg.upgrade.parts import ReportPart, report_of
 from qreg.upgrade.records import WORKS, Answer, CaseUpgrade, ChangeKind, UpgradeLevel
 from qreg.upgrade.running import UpgradeRequest
@@ -161,20 +160,18 @@ def test_all_cases_are_handed_out_while_no_machine_is_there(tmp_path: Path) -> N
     assert sent == [list(astuple(one)) for one in CASES]
 
 
-def test_as_many_groups_as_machines_each_with_one_pair_after_the_other(tmp_path: Path) -> None:
+def test_one_pair_comes_after_the_other_and_a_machine_keeps_its_sides(tmp_path: Path) -> None:
     machines = Machines()
     pairs = [_request(f"{n}.0.0", f"{n + 1}.0.0", tmp_path) for n in range(1, 5)]
     _comparer(machines, tmp_path).add(pairs)
-    by_group = groupby(machines.pieces, key=lambda one: one.group)
-    groups = [[json.loads(one.content) for one in pieces] for _, pieces in by_group]
-    assert len(groups) == 2
-    for group in groups:
-        assert [one["last"] for one in group] == [False] * (len(group) - 1) + [True]
-        firsts = [one["sides"][0] for one in group]
-        assert firsts == sorted(firsts)  # so that a version's processes serve both of its pairs
+    firsts = [json.loads(one.content)["sides"][0] for one in machines.pieces]
+    assert firsts == sorted(firsts)  # so that a version's processes serve both of its pairs
+    assert {one.process for one in machines.pieces} == {"upgrade"}
+    # so that each goes to the machine that is free first
+    assert {one.group for one in machines.pieces} == {""}
 
 
-def test_groups_take_about_as_long_and_none_is_empty(tmp_path: Path) -> None:
+def test_the_largest_units_come_first_and_none_is_empty(tmp_path: Path) -> None:
     cases = tuple(
         replace(CASE, model=f"net{n}", method=method)
         for n in range(5)
@@ -182,18 +179,21 @@ def test_groups_take_about_as_long_and_none_is_empty(tmp_path: Path) -> None:
     )
     request = replace(_request("1.0.0", "2.0.0", tmp_path), cases=cases)
     sizes = {"net4": 900, "net3": 600, "net2": 300}
-    groups = _groups([request], 2, size=lambda case: sizes.get(case.model, 0))
-    loads = [sum(unit.cost for unit in group) for group in groups]
-    parts = [unit for group in groups for unit in group]
-    assert max(loads) - min(loads) <= min(unit.cost for unit in parts)
+    parts = _ordered([request], 2, size=lambda case: sizes.get(case.model, 0))
+    costs = [unit.cost for unit in parts]
+    assert costs == sorted(costs, reverse=True)
+    loads = [0.0, 0.0]  # of two machines, each of which takes the next one when it is free
+    for cost in costs:
+        loads[loads.index(min(loads))] += cost
+    assert max(loads) - min(loads) <= min(costs)
     sent = [case for unit in parts for case in unit.cases]
     assert sorted(sent, key=cases.index) == list(cases)
     # a machine that is lost costs a part of its work, even if it is all of one large network
     assert max(unit.cost for unit in parts if len(unit.cases) > 1) <= sum(loads) / 2 / 4
-    alone = _groups([replace(request, cases=cases[:8])], 1, size=lambda _: 0)
-    assert [len(unit.cases) for unit in alone[0]] == [0] + [1] * 8
-    many = _groups([request], 100, size=lambda _: 0)
-    assert [len(group) for group in many] == [1] * 11
+    alone = _ordered([replace(request, cases=cases[:8])], 1, size=lambda _: 0)
+    assert [len(unit.cases) for unit in alone] == [0] + [1] * 8
+    many = _ordered([request], 100, size=lambda _: 0)
+    assert [len(unit.cases) for unit in many] == [0] + [1] * 10
 
 
 def test_a_pair_that_a_machine_cannot_compare_costs_that_pair(tmp_path: Path) -> None:
