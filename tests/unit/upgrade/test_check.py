@@ -293,7 +293,7 @@ def test_a_side_of_two_comparisons_is_started_once(
         log.append(f"end {Path(side.name).name}")
 
     monkeypatch.setattr(check, "started_side", started)
-    for name in "abc":
+    for name in "abcd":
         (tmp_path / name).symlink_to(sys.executable)
 
     def request(baseline: str, candidate: str) -> UpgradeRequest:
@@ -303,8 +303,13 @@ def test_a_side_of_two_comparisons_is_started_once(
     with KeptSides() as kept:
         kept.pair(request("a", "b"))
         kept.pair(request("b", "c"))
-        kept.pair(request("c", "c"))  # two processes, or each would wait for itself
+        kept.pair(request("a", "b"))  # a piece that a lost machine had left
+        assert log == ["start a", "start b", "start c"]
+        kept.pair(request("c", "d"))
+        assert log[3:] == ["end a", "start d"]  # three at most: b was named later
+        kept.pair(request("d", "d"))  # two processes, or each would wait for itself
+        assert log[5:] == ["end b", "start d"]
         with pytest.raises(QregError, match="missing' is not an interpreter"):
             kept.pair(request("a", "missing"))
-    assert log[:5] == ["start a", "start b", "end a", "start c", "end b"]
-    assert log[5:] == ["start c", "end c", "end c"]
+    assert [one for one in log if one.startswith("start")] == [f"start {one}" for one in "abcdd"]
+    assert sorted(log[7:]) == ["end c", "end d", "end d"]
