@@ -245,7 +245,7 @@ def _sharding(
 
     settings = project_settings()
     cases = [Case(args.dataset, args.model, methods[0], engines[0])]
-    with executor_of(args, cases, imports=("torch",)) as cluster:
+    with executor_of(args, cases) as cluster:
         if cluster is not None:
             kind = cluster.most_common_kind()
             parts = args.shards or _SHARDS * max(1, cluster.room(kind))

@@ -264,9 +264,7 @@ def add_ray_option(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def executor_of(
-    args: argparse.Namespace, cases: Sequence[Case], *, imports: Sequence[str] = ()
-) -> Iterator[RayExecutor | None]:
+def executor_of(args: argparse.Namespace, cases: Sequence[Case]) -> Iterator[RayExecutor | None]:
     """The cluster that --ray names, with what measuring the cases needs; None for this machine.
 
     Raises:
@@ -279,7 +277,7 @@ def executor_of(
     from qreg.selection import project_settings
 
     options = options_of(args)
-    executor = project_executor(args.ray, project_settings(), cases, options, imports=imports)
+    executor = project_executor(args.ray, project_settings(), cases, options)
     try:
         yield executor
     finally:

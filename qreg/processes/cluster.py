@@ -110,7 +110,7 @@ def project_executor(
     Args:
         address: of the cluster, "auto" or `LOCAL`.
         baselines: the folder of those that the cases are judged by; None: they are not judged.
-        imports: modules that a machine imports once for all its pieces.
+        imports: modules besides PyTorch that a machine imports once for all its pieces.
 
     Raises:
         QregError: Ray is not installed, there is no cluster, or a file cannot be sent.
@@ -118,7 +118,8 @@ def project_executor(
     sent = sent_options(gate_options(settings, options))
     trees = trees_of(settings, cases, sent, baselines)
     root = settings.root.resolve()
-    return RayExecutor(address, trees, folder=root, threads=sent.threads, imports=imports)
+    imported = ("torch", *imports)  # of what kind a machine is cannot be said without
+    return RayExecutor(address, trees, folder=root, threads=sent.threads, imports=imported)
 
 
 class RayExecutor:

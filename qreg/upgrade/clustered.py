@@ -35,7 +35,7 @@ _MAKING_S, _SIDES = 3600, 60
 _POLL_S = 0.02
 # What asking both sides for all that they offer takes, and a case of a network without layers, in
 # times of a case of the largest network; measured with those of this project.
-_INTERFACE, _SMALLEST = 1.0, 0.15
+_INTERFACE, _SMALLEST = 0.8, 0.05
 # So many units a machine does at least: one that is lost costs one of them, and the others are done
 # at the same time to that.
 _UNITS = 5

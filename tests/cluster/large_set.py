@@ -74,7 +74,7 @@ def compare(args: argparse.Namespace, project: Path, stack: ExitStack) -> None:
         cluster = stack.enter_context(nodes(project.parent))
         for _ in range(args.machines):
             cluster.add()
-        return project_executor(cluster.address, settings, [case], options, imports=("torch",))
+        return project_executor(cluster.address, settings, [case], options)
 
     ways: list[tuple[str, int, Callable[[], Executor]]] = [
         ("one process", 1, lambda: LocalExecutor(jobs=1)),

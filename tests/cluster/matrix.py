@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("matrix", type=sides, help="versions or interpreters, as of --matrix")
     parser.add_argument("--models", default="linear_100,simple_cnn")
     parser.add_argument("--methods", default="", help="(default: the table's, without successors)")
+    parser.add_argument("--successors", action="store_true", help="FX's, PT2E's and torchao's too")
     parser.add_argument("--kill", action="store_true", help="kill a machine on the way")
     args = parser.parse_args()
     settings = find_settings(ROOT)
@@ -128,7 +129,7 @@ def chosen(settings: Settings, args: argparse.Namespace) -> tuple[Case, ...]:
         models=args.models.split(","),
         methods=tuple(filter(None, args.methods.split(","))),
     )
-    if args.methods:
+    if args.methods or args.successors:
         return found
     return tuple(case for case in found if not METHODS.info(case.method).replaces)
 
