@@ -269,7 +269,7 @@ class RayExecutor:
         others = [one for one in self._running if one.is_bound or not group.is_bound]
         busy = Counter(one.node or one.machine for one in others)
         name = min(fitting, key=lambda one: busy[one])
-        room = 1 if group.first.timed else int(self._machines()[name] // self._threads)
+        room = 1 if group.first.timed else int(self._machines().get(name, 0.0) // self._threads)
         return name if busy[name] < room else ""
 
     def _submit(self, group: _Group, machine: str = "") -> None:
