@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -79,7 +80,7 @@ class LocalExecutor:
             for file in [one for one in worker.files if one.exists()]:
                 worker.files.remove(file)
                 result = _read(file)
-                os.truncate(file, 0)  # not removed: it says that its piece is done
+                _empty(file)
                 yield self._files.pop(file), result
             if ended:
                 self._running.remove(worker)
@@ -140,6 +141,14 @@ class LocalExecutor:
         self._running.clear()
         self._idle.clear()
         self._open.close()
+
+
+def _empty(file: Path) -> None:
+    """Leave of a result that was read that its piece is done; of a link not what it leads to."""
+    empty = file.with_suffix(".read")
+    with contextlib.suppress(OSError):
+        empty.touch()
+        os.replace(empty, file)
 
 
 def _work(piece: Piece, places: Places, file: Path) -> Result:
