@@ -126,6 +126,11 @@ class LocalExecutor:
     def room(self, kind: str = "") -> int:  # noqa: ARG002 - one machine is of one kind
         return self._jobs
 
+    @property
+    def keeps(self) -> bool:
+        """Whether a process waits for more pieces of it."""
+        return bool(self._idle)
+
     def step(self) -> str:
         for worker in self._running:
             for file in worker.files:

@@ -40,7 +40,7 @@ def main(imports: list[str]) -> int:
 def _serve(jobs: int, answers: Any) -> int:
     rest = b""
     with contextlib.ExitStack() as stack:
-        made: dict[Places, LocalExecutor] = {}
+        kept: dict[Places, LocalExecutor] = {}
         while True:
             more = os.read(jobs, 1 << 20)
             if not more:
@@ -48,12 +48,16 @@ def _serve(jobs: int, answers: Any) -> int:
             *lines, rest = (rest + more).split(b"\n")
             for job in map(json.loads, lines):
                 places = Places(tuple((before, now) for before, now in job["moved"]))
-                if places not in made:
+                if places not in kept:
                     stack.close()
-                    made = {places: LocalExecutor(jobs=1, places=places)}
-                    stack.callback(made[places].close)
-                if not _answer(job, made[places], places, jobs, answers):
+                    kept = {places: LocalExecutor(jobs=1, places=places)}
+                    stack.callback(kept[places].close)
+                if not _answer(job, kept[places], places, jobs, answers):
                     return 0
+                if not kept[places].keeps:  # nor has it files then
+                    stack.close()
+                    kept = {}
+                _write(answers, {"done": True})
 
 
 def _answer(
@@ -72,7 +76,6 @@ def _answer(
             _write(answers, {"name": piece.name, "result": places.as_sent(result)})
         if left and select.select([jobs], [], [], _POLL_S)[0]:
             return False  # nothing is asked meanwhile: this is the end
-    _write(answers, {"done": True})
     return True
 
 
