@@ -69,7 +69,7 @@ class _Group:
     ended: str = ""
     #: The machine it is for; "" where Ray chooses.
     machine: str = ""
-    #: Whether other machines must not take it.
+    #: Whether other machines must not take it; also asked when its last piece has a result.
     is_bound: bool = field(init=False)
 
     def __post_init__(self) -> None:

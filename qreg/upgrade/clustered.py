@@ -241,14 +241,14 @@ def upgrade_sent(content: dict[str, Any], places: Places) -> Result:
         family=content["family"],
         interface=content["interface"],
     )
+    found: Result = {}
     try:
-        found: Result = plain(_kept.pair(request).compare(request))
+        found = plain(_kept.pair(request).compare(request))
     except QregError as error:
-        _kept.close()
         return {"error": str(error), "hint": error.hint}
-    except BaseException:  # what they had under way would be taken for the next piece's
-        _kept.close()
-        raise
+    finally:
+        if not found:  # what they have under way would be taken for the next piece's
+            _kept.close()
     return found
 
 
