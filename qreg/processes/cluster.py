@@ -169,6 +169,7 @@ class RayExecutor:
         self._kinds: dict[str, str] = {}
         self._unreachable: dict[str, float] = {}
         self._asked: dict[str, str] = {}
+        self._affinities: dict[str, str] = {}
         self._seen: tuple[float, dict[str, float]] = (0.0, {})
         self._moved = self._fitted = time.monotonic()
         self.counts = Counts()
@@ -199,8 +200,10 @@ class RayExecutor:
         if self._kinds and any(one.first.environment for one in self._waiting):
             self._ask_new()
         waiting, self._waiting = self._waiting, []
+        if any(one.first.affinity for one in waiting):
+            waiting.sort(key=self._turn)
         full: set[tuple[str, bool]] = set()
-        for group in waiting:
+        for number, group in enumerate(waiting):
             bound_to = group.first.environment, group.first.timed
             if not group.is_bound:
                 self._submit_unbound(group)
@@ -209,9 +212,23 @@ class RayExecutor:
                     self._finish(piece, {"died": "left the cluster", "details": ""})
             elif bound_to not in full and (machine := self._free_machine(group)):
                 self._submit(group, machine)
+                if group.first.affinity:  # which of the others fit a machine has changed
+                    self._waiting += waiting[number + 1 :]
+                    return
             else:
                 full.add(bound_to)
                 self._waiting.append(group)
+
+    def _turn(self, group: _Group) -> int:
+        """First what goes on where its like was done; last, what another machine goes on with.
+
+        So machines help one another only where they have nothing else left.
+        """
+        affinity = group.first.affinity
+        near = [one for one in self._machines() if self._affinities.get(one) == affinity]
+        if not affinity or not near:
+            return 1
+        return 0 if self._least_busy(group, near) else 2
 
     def _submit_unbound(self, group: _Group) -> None:
         """Hand a group to Ray, for a machine with room or the one that has asked for its files.
@@ -268,7 +285,8 @@ class RayExecutor:
             return ""
         others = [one for one in self._running if one.is_bound or not group.is_bound]
         busy = Counter(one.node or one.machine for one in others)
-        name = min(fitting, key=lambda one: busy[one])
+        affinity = group.first.affinity
+        name = min(fitting, key=lambda one: (busy[one], self._affinities.get(one) != affinity))
         room = 1 if group.first.timed else int(self._machines().get(name, 0.0) // self._threads)
         return name if busy[name] < room else ""
 
@@ -290,6 +308,8 @@ class RayExecutor:
         }
         listings = [(tree.digest, self._listings[tree.digest]) for tree in group.trees]
         group.node, group.ended, group.machine = "", "", machine
+        if machine:
+            self._affinities[machine] = group.first.affinity
         options = self._options(group)
         group.generator = self._remote.options(**options).remote(
             _CODE, json.dumps(job), listings, sent

@@ -50,12 +50,16 @@ class LocalExecutor:
 
     Args:
         places: of the folders that pieces name.
+        kept: so many named processes may be there at a time, if that is more than `jobs`.
+        folder: of its files, which its owner removes; None for a temporary one.
     """
 
-    def __init__(self, *, jobs: int, places: Places = HERE) -> None:
-        self._jobs, self._places = jobs, places
+    def __init__(
+        self, *, jobs: int, places: Places = HERE, kept: int = 0, folder: Path | None = None
+    ) -> None:
+        self._jobs, self._places, self._kept = jobs, places, max(jobs, kept)
         self._open = ExitStack()
-        self._folder = self._open.enter_context(temporary_folder("pieces"))
+        self._folder = folder or self._open.enter_context(temporary_folder("pieces"))
         self._files: dict[Path, Piece] = {}
         self._waiting: list[list[Path]] = []
         self._running: list[_Worker] = []
@@ -103,7 +107,7 @@ class LocalExecutor:
                 worker.fork.expect(pieces)
                 self._running.append(worker)
                 return
-        while self._idle and len(self._running) + len(self._idle) >= self._jobs:
+        while self._idle and len(self._running) + len(self._idle) >= self._kept:
             self._end(self._idle.pop(0))
         folder = files[0].with_suffix(".given")
         more = _given_in(folder, self._places) if first.process else ()

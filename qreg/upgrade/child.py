@@ -10,16 +10,17 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
+from qreg.files import write_atomically
 from qreg.processes import child
 
 Enter = Callable[[str], None]
 # `torch.export` imports the second one when it exports.
 _HEAVY = ("torch.export", "torch.export._trace")
+# Processes of the model that is at work: that in which its cases are quantized, and another.
+_KEPT = 2
 _POLL_S = 0.02
 
 
@@ -30,10 +31,14 @@ def _work(job: dict[str, Any], enter: Enter) -> NoReturn:
 
     enter("importing qreg")
     from qreg.measure.environment import capture_environment
+    from qreg.processes.local import LocalExecutor
     from qreg.upgrade.side.probing import ask_all
 
     torch.set_num_threads(1)
     tasks = Path(job["tasks"])
+    pieces = tasks / "pieces"
+    pieces.mkdir()
+    executor = LocalExecutor(jobs=1, kept=_KEPT, folder=pieces)
     for number in itertools.count():
         enter("waiting for a task")
         given = _wait_for(tasks / f"{number}.task")
@@ -47,7 +52,7 @@ def _work(job: dict[str, Any], enter: Enter) -> NoReturn:
             enter("probing")
             ask_all(folder, seconds=job["seconds"], interface=given["interface"])
         enter("running cases")
-        do_task({**job, **given})
+        do_task({**job, **given}, executor)
         (tasks / f"{number}.done").touch()
     raise AssertionError("unreachable")
 
@@ -63,17 +68,45 @@ def _has_onnxruntime() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
-def do_task(job: dict[str, Any]) -> None:
-    """Run the cases of a model in one fork, so that they share the reference's logits."""
+def do_task(job: dict[str, Any], executor: Any) -> None:
+    """Do a task for each case, those of a model one after the other in one process.
+
+    They share the reference's logits, and what PyTorch prepares at the first export. The process
+    waits for more cases of the model in the same comparison; those that quantize have their own,
+    where each warning that PyTorch emits once is to be seen.
+    """
+    from qreg.processes.executor import run
+
     if job["cases"]:
         _import_once()
+    pieces, files = [], {}
+    for one in job["cases"]:
+        piece, file = _piece(job, one)
+        pieces.append(piece)
+        files[piece.name] = file
+    for piece, result in run(executor, pieces):
+        if result:  # it did not end as it should: else it has written its own
+            write_atomically(files[piece.name], json.dumps(result).encode())
 
-    from qreg.gate.observe import Gate
-    from qreg.processes.forked import run_pieces
 
-    gate = Gate(child.job_options(job))
-    for _, group in groupby(job["cases"], key=lambda one: one["names"][:2]):
-        run_pieces([_piece(job, one, gate) for one in group], seconds=job["seconds"])
+def _piece(job: dict[str, Any], one: dict[str, Any]) -> tuple[Any, Path]:
+    """The task for a case, and the file of its result."""
+    from qreg.processes.executor import Piece
+    from qreg.upgrade.case_files import CaseFiles
+
+    task, model = job["task"], "/".join(one["names"][:2])
+    doing = "quantizing" if task == "make" else "running"
+    process = f"{job['comparison']}: {doing} {model}"
+    file = CaseFiles(Path(job["folder"]), one["number"]).file(f"{task}.json")
+    piece = Piece(
+        name=str(file),
+        task="qreg.upgrade.side.case:do_case",
+        content=json.dumps({**job, "cases": [], "case": one, "file": str(file)}),
+        group=process,
+        process=process,
+        seconds=job["seconds"],
+    )
+    return piece, file
 
 
 def _import_once() -> None:
@@ -81,24 +114,6 @@ def _import_once() -> None:
     for name in _HEAVY:
         with contextlib.suppress(ImportError):  # not in every version
             importlib.import_module(name)
-
-
-def _piece(job: dict[str, Any], one: dict[str, Any], gate: Any) -> Any:
-    from qreg.records.case import Case
-    from qreg.upgrade.case_files import CaseFiles
-    from qreg.upgrade.side.case import cross_case, inspect_case, make_case
-
-    case = Case(*one["names"])
-    own, first, second = (
-        CaseFiles(Path(job[name]), one["number"]) for name in ("folder", "first", "second")
-    )
-    other = second if own == first else first
-    if job["task"] == "make":
-        return own.file("make.json"), partial(make_case, case, gate, own)
-    if job["task"] == "cross":
-        return own.file("cross.json"), partial(cross_case, case, gate, own, other, first)
-    states = [(x, files, one[x]) for x, files in (("A", first), ("B", second)) if one[x]]
-    return own.file("look.json"), partial(inspect_case, case, gate, own, states)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ _POLL_S = 0.02
 _INTERFACE, _SMALLEST = 0.8, 0.05
 # So many units a machine does at least: one that is lost costs one of them, and the others are done
 # at the same time to that.
-_UNITS = 5
+_UNITS = 16
 # The process of a machine that has those of the sides.
 _PROCESS = "upgrade"
 
@@ -137,12 +137,14 @@ class _Unit:
 
     Attributes:
         cost: about how long it takes, in times of a case of the largest network.
+        affinity: the comparison and the model, whose process waits with what its cases share.
     """
 
     request: UpgradeRequest
     name: str
     cost: float
     cases: tuple[Case, ...] = ()
+    affinity: str = ""
 
 
 def _sides(request: UpgradeRequest) -> str:
@@ -181,11 +183,12 @@ def _units(request: UpgradeRequest, cost: Callable[[Case], float], most: float) 
     for case in request.cases:
         models.setdefault(f"{case.dataset}/{case.model}", []).append(case)
     for model, cases in models.items():
+        affinity = f"{_sides(request)}: {model}"
         parts = even_parts(cases, max(1, math.ceil(sum(map(cost, cases)) / most)))
         for number, part in enumerate(parts):
             which = f" {number + 1} of {len(parts)}" if len(parts) > 1 else ""
-            name = f"{_sides(request)}: {model}{which}"
-            yield _Unit(request, name, sum(map(cost, part)), tuple(part))
+            cases_cost = sum(map(cost, part))
+            yield _Unit(request, affinity + which, cases_cost, tuple(part), affinity)
     yield _Unit(request, f"{_sides(request)}: interface", _INTERFACE)
 
 
@@ -207,6 +210,7 @@ def _piece(unit: _Unit, settings: Settings, kind: str) -> Piece:
         seconds=_MAKING_S + _SIDES * request.timeout,
         environment=kind,
         process=_PROCESS,
+        affinity=unit.affinity,
     )
 
 

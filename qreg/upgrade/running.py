@@ -105,7 +105,13 @@ class RunningSides:
             QregError: a side lacks PyTorch, or does not finish.
         """
         first, second = map(str, folders)
-        shared = {"task": task, "cases": list(cases), "first": first, "second": second}
+        shared = {
+            "task": task,
+            "cases": list(cases),
+            "first": first,
+            "second": second,
+            "comparison": f"{request.baseline} -> {request.candidate}",
+        }
         for one, folder in zip(self.processes, folders, strict=True):
             folder.mkdir(exist_ok=True)
             one.give({**shared, "folder": str(folder), "interface": request.interface})

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,14 @@ import torch
 from qreg.artifacts.load import file_of
 from qreg.baselines.store import Store
 from qreg.data import inputs
+from qreg.files import write_atomically
 from qreg.gate.observe import Gate, all_logits
 from qreg.gate.samples import GateSamples
 from qreg.measure.observation import kept_elements
 from qreg.measure.options import FEW_CALIBRATION
 from qreg.measure.subject import Subject
+from qreg.processes.child import job_options
+from qreg.processes.executor import Places, Result
 from qreg.quantization.engines import use_engine
 from qreg.records.baseline import Baseline
 from qreg.records.case import Case, Failure
@@ -31,6 +35,32 @@ from qreg.upgrade.side.artifacts import load_artifact, write_artifacts
 from qreg.upgrade.side.observers import recorded_observers
 from qreg.upgrade.side.outputs import LAYER_IMAGES, write_arrays, write_outputs
 from qreg.upgrade.side.state import load_state, save_state
+
+# Of this process, which does tasks of one comparison.
+_gates: list[Gate] = []
+
+
+def do_case(content: dict[str, Any], _: Places) -> Result:
+    """Do a task for a case, in a process of the case's model; see `qreg.upgrade.child`.
+
+    The result is in the case's file, as it may have numbers that are not finite.
+    """
+    if not _gates:
+        _gates.append(Gate(job_options(content)))
+    one, gate = content["case"], _gates[0]
+    case = Case(*one["names"])
+    own, first, second = (
+        CaseFiles(Path(content[name]), one["number"]) for name in ("folder", "first", "second")
+    )
+    if content["task"] == "make":
+        found = make_case(case, gate, own)
+    elif content["task"] == "cross":
+        found = cross_case(case, gate, own, second if own == first else first, first)
+    else:
+        states = [(x, files, one[x]) for x, files in (("A", first), ("B", second)) if one[x]]
+        found = inspect_case(case, gate, own, states)
+    write_atomically(Path(content["file"]), json.dumps(found).encode())
+    return {}
 
 
 def make_case(case: Case, gate: Gate, files: CaseFiles) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 from qreg.errors import QregError
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import ONE_THREAD
+from qreg.processes.local import LocalExecutor
 from qreg.processes.sides import Side
 from qreg.records.case import Case
 from qreg.upgrade import check, child, running
@@ -127,6 +128,7 @@ def _in_forks(changes: dict[str, str], cases: tuple[Case, ...] = CASES) -> Upgra
             job = running._job(request, Path())
             first, second = map(str, folders)
             given = {"task": task, "cases": cases, "first": first, "second": second}
+            given |= {"comparison": "A -> B"}
             for number, folder in enumerate(folders):
                 folder.mkdir(exist_ok=True)
                 with pytest.MonkeyPatch.context() as patch:
@@ -135,7 +137,8 @@ def _in_forks(changes: dict[str, str], cases: tuple[Case, ...] = CASES) -> Upgra
                     if task == "make":
                         seconds, interface = job["seconds"], request.interface
                         probing.ask_all(folder, seconds=seconds, interface=interface)
-                    child.do_task({**job, **given, "folder": str(folder)})
+                    with closing(LocalExecutor(jobs=1)) as executor:
+                        child.do_task({**job, **given, "folder": str(folder)}, executor)
 
         def environments(self, folders: Sequence[Path]) -> tuple[dict[str, Any], ...]:
             # as a process would write it
