@@ -254,6 +254,24 @@ def locked(path: Path) -> Iterator[None]:
         ) from error
 
 
+def lock_now(handle: int) -> bool | None:
+    """Whether this open file or folder is now locked by its handle; None where none can be.
+
+    The lock lasts until the handle is closed, or its process ends.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems
+        return None
+    return True
+
+
 @contextlib.contextmanager
 def folder_locked(folder: Path) -> Iterator[None]:
     """Hold a lock of a folder, which leaves no file in it.
@@ -261,25 +279,16 @@ def folder_locked(folder: Path) -> Iterator[None]:
     Raises:
         QregError: another process does not release it.
     """
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
     folder.mkdir(parents=True, exist_ok=True)
     handle, until = os.open(folder, os.O_RDONLY), time.monotonic() + PATIENCE_S
     try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > until:
-                    raise QregError(
-                        f"{folder}: another process has been writing for {PATIENCE_S} s",
-                        hint="wait for it, or end it",
-                    ) from error
-                time.sleep(0.02)
+        while lock_now(handle) is False:
+            if time.monotonic() > until:
+                raise QregError(
+                    f"{folder}: another process has been writing for {PATIENCE_S} s",
+                    hint="wait for it, or end it",
+                )
+            time.sleep(0.02)
         yield
     finally:
         os.close(handle)

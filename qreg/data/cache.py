@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 import tokenize
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +31,7 @@ from qreg.data.dataset import Progress
 from qreg.data.files import extract_arrays, file_sha256, read_npz, unpacked_size
 from qreg.data.images import ImageSamples, Pixels
 from qreg.errors import DataError
-from qreg.files import open_regular, read_regular
+from qreg.files import lock_now, open_regular, read_regular
 
 #: 1: images.npy, labels.npy, index.npy, meta.json {"fingerprint"}
 #: 2: any .npy files, meta.json {"files": {name: sha256}, "notes": [...]}
@@ -45,6 +46,8 @@ _DAMAGE = (
 _AHEAD = 64
 # Left free on the disk of the cache.
 _SPARE = 64 << 20
+# So long another process that decodes the same is waited for; it may have been stopped.
+_PATIENCE_S, _POLL_S = 600.0, 0.05
 Array = npt.NDArray[Any]
 
 
@@ -159,13 +162,16 @@ def _entry(
     """
     folder = cache_root() / "decoded" / f"{key}-v{_FORMAT}"
     found = _read(folder)
+    if found is None and _wait_for_writer(folder):
+        found = _read(folder)
     if found is not None:
         return found
     with contextlib.suppress(OSError):
         folder.parent.mkdir(parents=True, exist_ok=True)
         if size and shutil.disk_usage(folder.parent).free < size + _SPARE:
             return None
-        half = Path(tempfile.mkdtemp(prefix=f"{folder.name}.half-", dir=folder.parent))
+        half = Path(tempfile.mkdtemp(prefix=_half_prefix(folder), dir=folder.parent))
+        handle = _locked(half)
         try:
             notes = write(half)
             files = {path.stem: file_sha256(path) for path in sorted(half.glob("*.npy"))}
@@ -177,7 +183,48 @@ def _entry(
             return CacheEntry(arrays, notes)
         finally:
             shutil.rmtree(half, ignore_errors=True)
+            if handle is not None:
+                os.close(handle)
     return None
+
+
+def _half_prefix(folder: Path) -> str:
+    return f"{folder.name}.half-"
+
+
+def _locked(folder: Path) -> int | None:
+    """The handle of a folder's lock; None where there is none."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return None
+    lock_now(handle)
+    return handle
+
+
+def _wait_for_writer(folder: Path) -> bool:
+    """Wait while another process writes this entry; whether one did.
+
+    Decoding takes longer than waiting: the processes of a gate all start with the same samples.
+    """
+    waited, until = False, time.monotonic() + _PATIENCE_S
+    while _is_written(folder) and time.monotonic() < until:
+        waited = True
+        time.sleep(_POLL_S)
+    return waited
+
+
+def _is_written(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        for half in folder.parent.iterdir():
+            if half.name.startswith(_half_prefix(folder)) and half.is_dir():
+                handle = os.open(half, os.O_RDONLY)
+                try:
+                    if lock_now(handle) is False:
+                        return True
+                finally:
+                    os.close(handle)
+    return False
 
 
 def _read(folder: Path) -> CacheEntry | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 from qreg.errors import QregError
+from qreg.files import lock_now
 
 _PREFIX = "qreg-"
 #: Locked as long as the process that created the folder lives.
@@ -54,7 +54,7 @@ def _locked_folder(purpose: str) -> tuple[Path, int]:
         except FileNotFoundError:
             continue
         try:
-            if _lock(owner) is not False:
+            if lock_now(owner) is not False:
                 made.rename(folder)
                 return folder, owner
         except FileNotFoundError:
@@ -85,7 +85,7 @@ def remove_leftovers() -> tuple[Path, ...]:
                 continue
             owner = os.open(folder / _OWNER, os.O_RDWR)
             try:
-                if _lock(owner):
+                if lock_now(owner):
                     shutil.rmtree(folder, ignore_errors=True)
                     found.append(folder)
             finally:
@@ -95,18 +95,3 @@ def remove_leftovers() -> tuple[Path, ...]:
 
 def _user() -> int:
     return os.getuid() if hasattr(os, "getuid") else 0
-
-
-def _lock(handle: int) -> bool | None:
-    """Whether the file is now locked by this process; None where there are no locks."""
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network file systems
-        return None
-    return True

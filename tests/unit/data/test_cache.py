@@ -65,6 +65,42 @@ def test_two_writers_at_once_both_get_the_whole(own_cache: Path) -> None:
     assert [p.name for p in (own_cache / "decoded").iterdir()] == ["key-v2"]
 
 
+_SLOW = """
+import sys, time
+import numpy as np
+from qreg.data.cache import cached_split
+from qreg.data.images import ImageSamples
+def build():
+    time.sleep(float(sys.argv[1]))
+    return ImageSamples(np.full((5, 4, 4, 3), 7, np.uint8), np.arange(5), np.arange(5))
+cached_split("key", build)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no locks")
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_another_process_writes_is_waited_for_unless_it_ends(
+    own_cache: Path, ends: bool
+) -> None:
+    build = _Builder()
+    process = subprocess.Popen([sys.executable, "-c", _SLOW, "60" if ends else "1"])
+    try:
+        deadline = time.monotonic() + 30
+        while not list(own_cache.glob("decoded/key-v2.half-*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(cached_split, "key", build)
+            time.sleep(0.5)
+            assert not found.done()
+            if ends:
+                process.kill()
+            assert found.result(timeout=30).fingerprint() == _split().fingerprint()
+    finally:
+        process.kill()
+        process.wait()
+    assert build.count == int(ends)
+
+
 def test_a_folder_that_cannot_be_written_costs_only_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
