@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable
 
 from qreg.models import needs_torchvision
+from qreg.processes.memory import nothing_collected
 from qreg.quantization import METHODS, PT2E_MODULES
 from qreg.records.case import Case
 
@@ -34,12 +35,13 @@ def optional_modules(cases: Iterable[Case]) -> tuple[str, ...]:
 
 def warm_up(cases: Iterable[Case]) -> None:
     """Import and trace once what judging these cases does; what fails is left to the forks."""
-    for name in HEAVY:
-        importlib.import_module(name)
+    with nothing_collected():
+        for name in HEAVY:
+            importlib.import_module(name)
     from qreg.quantization.needs import logging_silenced
 
     names = optional_modules(cases)
-    with logging_silenced(), warnings.catch_warnings():
+    with nothing_collected(), logging_silenced(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in names:
             with contextlib.suppress(Exception):

@@ -15,6 +15,7 @@ from typing import Any
 
 from qreg.processes.executor import Piece, Places
 from qreg.processes.local import LocalExecutor
+from qreg.processes.memory import nothing_collected
 from qreg.processes.stopping import Stopped, stoppable
 
 _POLL_S = 0.02
@@ -28,9 +29,10 @@ def main(imports: list[str]) -> int:
     os.dup2(2, 1)  # what it prints is no answer
     try:
         with stoppable():
-            for name in imports:
-                with contextlib.suppress(*[Exception] * name.startswith("?")):
-                    importlib.import_module(name.removeprefix("?"))
+            with nothing_collected():
+                for name in imports:
+                    with contextlib.suppress(*[Exception] * name.startswith("?")):
+                        importlib.import_module(name.removeprefix("?"))
             _write(answers, {"ready": True})
             return _serve(jobs, answers)
     except (Stopped, BrokenPipeError):

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from qreg.files import write_atomically
 from qreg.processes import child
+from qreg.processes.memory import nothing_collected
 
 Enter = Callable[[str], None]
 # `torch.export` imports the second one when it exports.
@@ -26,13 +27,14 @@ _POLL_S = 0.02
 
 def _work(job: dict[str, Any], enter: Enter) -> NoReturn:
     """Do one task after the other as they are given, until the driver ends this process."""
-    enter("importing torch")
-    import torch
+    with nothing_collected():
+        enter("importing torch")
+        import torch
 
-    enter("importing qreg")
-    from qreg.measure.environment import capture_environment
-    from qreg.processes.local import LocalExecutor
-    from qreg.upgrade.side.probing import ask_all
+        enter("importing qreg")
+        from qreg.measure.environment import capture_environment
+        from qreg.processes.local import LocalExecutor
+        from qreg.upgrade.side.probing import ask_all
 
     torch.set_num_threads(1)
     tasks = Path(job["tasks"])
@@ -111,9 +113,10 @@ def _piece(job: dict[str, Any], one: dict[str, Any]) -> tuple[Any, Path]:
 
 def _import_once() -> None:
     """What nearly every case imports and takes seconds: not in every fork."""
-    for name in _HEAVY:
-        with contextlib.suppress(ImportError):  # not in every version
-            importlib.import_module(name)
+    with nothing_collected():
+        for name in _HEAVY:
+            with contextlib.suppress(ImportError):  # not in every version
+                importlib.import_module(name)
 
 
 if __name__ == "__main__":

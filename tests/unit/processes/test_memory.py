@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from qreg.processes.forked import run_pieces
+from qreg.processes.memory import nothing_collected
 
 _BYTES = 4 << 20
 
@@ -32,3 +34,18 @@ def test_freed_memory_is_used_again(tmp_path: Path) -> None:
     pages = 6 * _BYTES // resource.getpagesize()
     # once for the first round, and little afterwards; each round would be 50 times as many
     assert json.loads(path.read_text())["faults"] < 4 * pages
+
+
+def test_what_is_imported_is_not_looked_through() -> None:
+    assert gc.isenabled()
+    with nothing_collected():
+        before = [one["collections"] for one in gc.get_stats()]
+        kept = [[n] for n in range(50_000)]
+        assert [one["collections"] for one in gc.get_stats()] == before
+        with nothing_collected():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled() and kept
+    with pytest.raises(KeyError), nothing_collected():
+        raise KeyError
+    assert gc.isenabled()
