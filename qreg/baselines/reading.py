@@ -52,9 +52,10 @@ class BaselineReader:
 
     def _record(self, path: Path, case: Case) -> File:
         """The file as a record; the one that was read last is not decoded twice."""
-        with contextlib.suppress(OSError):
-            if self._last and self._last[:2] == (path, read_regular(path, most=MOST_BYTES)):
-                return self._last[2]
+        if self._last and self._last[0] == path:
+            with contextlib.suppress(OSError):
+                if self._last[1] == read_regular(path, most=MOST_BYTES):
+                    return self._last[2]
         return self.file(path, case)[0]
 
     def head(self, name: str) -> Head:

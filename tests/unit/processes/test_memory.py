@@ -45,7 +45,8 @@ def test_what_is_imported_is_not_looked_through() -> None:
         with nothing_collected():
             pass
         assert not gc.isenabled()
-    assert gc.isenabled() and kept
+    assert gc.isenabled()
+    assert kept
     with pytest.raises(KeyError), nothing_collected():
         raise KeyError
     assert gc.isenabled()
