@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,10 @@ def square(content, places):
     time.sleep(content.get("seconds", 0))
     text = places.path(content["file"]).read_text()
     return {"square": content["number"] ** 2, "text": text, "at": str(Path.cwd())}
+
+def here(content, places):
+    time.sleep(0.5)
+    return {"process": os.getpid()}
 
 def crash(content, places):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -182,6 +187,28 @@ def test_a_machine_that_joins_later_takes_pieces_bound_to_its_kind(
         if later is not None:
             cluster.kill(later)
     assert sorted(found) == sorted((f"square {n}", n * n) for n in range(24))
+
+
+def test_a_machine_goes_on_with_what_it_has_and_helps_at_the_end(
+    cluster: Nodes, project: Path
+) -> None:
+    executor = _executor(cluster, project)
+    try:
+        kind = executor.most_common_kind()
+        of_all = Piece("any", "tasks_of_test:here", environment=kind, process="p")
+        pieces = [
+            replace(of_all, name=f"{affinity} {number}", affinity=affinity)
+            for affinity, count in (("long", 10), ("short", 4))
+            for number in range(count)
+        ]
+        found = [(piece.affinity, result["process"]) for piece, result in run(executor, pieces)]
+    finally:
+        executor.close()
+    long, short = (Counter(process for x, process in found if x == y) for y in ("long", "short"))
+    (_, most), (second, few) = long.most_common(2)
+    assert set(short) == {second}, "what one machine has begun, another took, or was done by both"
+    assert most + few == 10
+    assert few >= 2, "the machine that was done first did not help"
 
 
 def test_nothing_is_left(cluster: Nodes, project: Path) -> None:
