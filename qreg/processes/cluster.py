@@ -29,7 +29,7 @@ from qreg.processes.executor import Piece, Result, run
 from qreg.processes.running import status_text
 from qreg.processes.sending import PART, Tree, folder_tree, sent_options, trees_of
 from qreg.processes.spreading import parts_of
-from qreg.processes.temporary import temporary_folder
+from qreg.processes.temporary import remove_leftovers, temporary_folder
 from qreg.records.case import Case
 from qreg.selection import gate_options
 from qreg.settings import Settings
@@ -149,7 +149,7 @@ class RayExecutor:
         threads: int = 1,
         imports: Sequence[str] = (),
     ) -> None:
-        self._open = ExitStack()
+        self._open, self._is_local = ExitStack(), address == LOCAL
         self._ray = _connected(address, self._open)
         self._trees, self._threads = list(trees), max(1, threads)
         paths = [tree.prefix for tree in trees[:1]]  # qreg's own
@@ -569,6 +569,8 @@ class RayExecutor:
                 self._ray.wait(left, num_returns=len(left), timeout=_END_S, fetch_local=False)
         self._running.clear()
         self._open.close()
+        if self._is_local:  # Ray kills what has not ended by then, on a busy machine
+            remove_leftovers()
 
 
 def _units(pieces: Sequence[Piece]) -> list[list[Piece]]:
