@@ -279,16 +279,25 @@ def folder_locked(folder: Path) -> Iterator[None]:
     Raises:
         QregError: another process does not release it.
     """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
     folder.mkdir(parents=True, exist_ok=True)
     handle, until = os.open(folder, os.O_RDONLY), time.monotonic() + PATIENCE_S
     try:
-        while lock_now(handle) is False:
-            if time.monotonic() > until:
-                raise QregError(
-                    f"{folder}: another process has been writing for {PATIENCE_S} s",
-                    hint="wait for it, or end it",
-                )
-            time.sleep(0.02)
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    raise QregError(
+                        f"{folder}: another process has been writing for {PATIENCE_S} s",
+                        hint="wait for it, or end it",
+                    ) from error
+                time.sleep(0.02)
         yield
     finally:
         os.close(handle)

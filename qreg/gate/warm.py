@@ -33,15 +33,15 @@ def optional_modules(cases: Iterable[Case]) -> tuple[str, ...]:
     return (*ours, *(late for name in ours for late in _LATE.get(name, ())), *vision)
 
 
+@nothing_collected()
 def warm_up(cases: Iterable[Case]) -> None:
     """Import and trace once what judging these cases does; what fails is left to the forks."""
-    with nothing_collected():
-        for name in HEAVY:
-            importlib.import_module(name)
+    for name in HEAVY:
+        importlib.import_module(name)
     from qreg.quantization.needs import logging_silenced
 
     names = optional_modules(cases)
-    with nothing_collected(), logging_silenced(), warnings.catch_warnings():
+    with logging_silenced(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in names:
             with contextlib.suppress(Exception):

@@ -149,7 +149,7 @@ class RayExecutor:
         threads: int = 1,
         imports: Sequence[str] = (),
     ) -> None:
-        self._open, self._is_local = ExitStack(), address == LOCAL
+        self._open = ExitStack()
         self._ray = _connected(address, self._open)
         self._trees, self._threads = list(trees), max(1, threads)
         paths = [tree.prefix for tree in trees[:1]]  # qreg's own
@@ -569,8 +569,6 @@ class RayExecutor:
                 self._ray.wait(left, num_returns=len(left), timeout=_END_S, fetch_local=False)
         self._running.clear()
         self._open.close()
-        if self._is_local:  # Ray kills what has not ended by then, on a busy machine
-            remove_leftovers()
 
 
 def _units(pieces: Sequence[Piece]) -> list[list[Piece]]:
@@ -631,6 +629,7 @@ def _connected(address: str, stack: ExitStack) -> Any:
 
     given: dict[str, Any] = {"address": address}
     if address == LOCAL:
+        stack.callback(remove_leftovers)  # of what Ray kills, as on a busy machine
         folder = stack.enter_context(temporary_folder("ray"))
         given |= {
             "include_dashboard": False,

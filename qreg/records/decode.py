@@ -121,19 +121,14 @@ def _record(schema: Any) -> Decode:
     hints = get_type_hints(schema, include_extras=True)
     decoders = {name: decoder(hint) for name, hint in hints.items()}
     needed = {field.name for field in fields(schema) if field.default is MISSING}
-    plain_types = {name: hint for name, hint in hints.items() if hint in _FITS}
 
     def decode(value: Any) -> Any:
         if type(value) is not dict:
             raise MismatchError("an object", shown(value))
-        if not needed <= value.keys():
-            raise MismatchError("a value", "no such key", key=min(needed - value.keys()))
+        for name in sorted(needed - value.keys()):
+            raise MismatchError("a value", "no such key", key=name)
         found = {}
         for name, one in value.items():
-            # most values; the decoder of any other says what is wrong with it
-            if (kind := plain_types.get(name)) is type(one) and _FITS[kind](one):
-                found[name] = one
-                continue
             if name not in decoders:
                 raise MismatchError(f"only {', '.join(sorted(decoders))}", "this key", key=name)
             try:
@@ -212,17 +207,10 @@ def _scalar(kind: type, expected: str, *, check: Callable[[Any], bool]) -> Decod
     return decode
 
 
-# Whether a value of exactly this type is one of a record.
-_FITS: dict[Any, Callable[[Any], bool]] = {
-    str: lambda value: len(value) <= _LONGEST,
-    bool: lambda _: True,
-    int: lambda value: 0 <= value < _MOST,
-    float: math.isfinite,
-}
 _SCALARS: dict[Any, Decode] = {
-    str: _scalar(str, f"text of at most {_LONGEST}", check=_FITS[str]),
-    bool: _scalar(bool, "true or false", check=_FITS[bool]),
-    int: _scalar(int, "a whole number, not negative", check=_FITS[int]),
+    str: _scalar(str, f"text of at most {_LONGEST}", check=lambda value: len(value) <= _LONGEST),
+    bool: _scalar(bool, "true or false", check=lambda _: True),
+    int: _scalar(int, "a whole number, not negative", check=lambda value: 0 <= value < _MOST),
     Signed: _scalar(int, "a whole number", check=lambda value: -_MOST <= value < _MOST),
-    float: _scalar(float, "a finite number with a decimal point", check=_FITS[float]),
+    float: _scalar(float, "a finite number with a decimal point", check=math.isfinite),
 }

@@ -81,42 +81,36 @@ def do_task(job: dict[str, Any], executor: Any) -> None:
 
     if job["cases"]:
         _import_once()
-    pieces, files = [], {}
-    for one in job["cases"]:
-        piece, file = _piece(job, one)
-        pieces.append(piece)
-        files[piece.name] = file
+    pieces = [_piece(job, one) for one in job["cases"]]
     for piece, result in run(executor, pieces):
         if result:  # it did not end as it should: else it has written its own
-            write_atomically(files[piece.name], json.dumps(result).encode())
+            write_atomically(Path(piece.name), json.dumps(result).encode())
 
 
-def _piece(job: dict[str, Any], one: dict[str, Any]) -> tuple[Any, Path]:
-    """The task for a case, and the file of its result."""
+def _piece(job: dict[str, Any], one: dict[str, Any]) -> Any:
+    """The task for a case; its name is the file of its result."""
     from qreg.processes.executor import Piece
     from qreg.upgrade.case_files import CaseFiles
 
     task, model = job["task"], "/".join(one["names"][:2])
     doing = "quantizing" if task == "make" else "running"
     process = f"{job['comparison']}: {doing} {model}"
-    file = CaseFiles(Path(job["folder"]), one["number"]).file(f"{task}.json")
-    piece = Piece(
-        name=str(file),
+    return Piece(
+        name=str(CaseFiles(Path(job["folder"]), one["number"]).file(f"{task}.json")),
         task="qreg.upgrade.side.case:do_case",
-        content=json.dumps({**job, "cases": [], "case": one, "file": str(file)}),
+        content=json.dumps({**job, "cases": [], "case": one}),
         group=process,
         process=process,
         seconds=job["seconds"],
     )
-    return piece, file
 
 
+@nothing_collected()
 def _import_once() -> None:
     """What nearly every case imports and takes seconds: not in every fork."""
-    with nothing_collected():
-        for name in _HEAVY:
-            with contextlib.suppress(ImportError):  # not in every version
-                importlib.import_module(name)
+    for name in _HEAVY:
+        with contextlib.suppress(ImportError):  # not in every version
+            importlib.import_module(name)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def do_case(content: dict[str, Any], _: Places) -> Result:
     else:
         states = [(x, files, one[x]) for x, files in (("A", first), ("B", second)) if one[x]]
         found = inspect_case(case, gate, own, states)
-    write_atomically(Path(content["file"]), json.dumps(found).encode())
+    write_atomically(own.file(f"{content['task']}.json"), json.dumps(found).encode())
     return {}
 
 
