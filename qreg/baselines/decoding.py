@@ -190,7 +190,7 @@ def _agreeing(make: Callable[[], Any]) -> Any:
 class _Taken:
     """The content of the sidecar; `weights` by layer, fields of `score` by name."""
 
-    predictions: tuple[int, ...]
+    predictions: Sequence[int]
     disagreements: tuple[int, ...]
     logits: Logits
     weights: dict[str, Quantizer]
@@ -204,7 +204,7 @@ def _taken(entry: StoredBaseline, content: bytes, images: Images) -> _Taken:
     try:
         arrays = Arrays(content)
         score = take_score(arrays, len(images.index)) if entry.score else {}
-        predictions: tuple[int, ...] = score.get("predictions") or ()
+        predictions: Sequence[int] = score.get("predictions") or ()
         if entry.score is None or "predictions" in arrays:
             predictions = take_predictions(arrays, len(images.index), logits.classes)
         found = _Taken(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.numpy import load, save
 
 from qreg.baselines.schema import MOST_RANGES
 from qreg.records.baseline import Snapshot
+from qreg.records.codes import Codes
 from qreg.records.decode import MismatchError
 from qreg.records.numerics import Images, Layer, Logits, Quantizer
 from qreg.records.score import Score
@@ -24,6 +26,8 @@ _LABELS = ("uint8", "uint16", "int32")
 _FLOATS = ("float32", "float64")
 _CODES = ("uint8", "uint16", "int32", "int64")
 _ZERO_POINTS = ("int8", "uint8", "int16", "int32")
+# `dtype.name` is computed anew each time, and takes longer than all else about an array
+_NAMES = {np.dtype(name): name for name in ("uint32", *_FLOATS, *_CODES, *_ZERO_POINTS)}
 
 
 class Arrays:
@@ -44,23 +48,33 @@ class Arrays:
         Raises:
             MismatchError: there is no such array.
         """
-        lengths = ", ".join("any" if length is None else str(length) for length in shape)
-        expected = f"{' or '.join(dtypes)} of shape ({lengths})"
-        if name not in self._left:
-            raise MismatchError(expected, "no such array", key=name)
-        found = self._left.pop(name)
-        fits = len(found.shape) == len(shape) and all(
-            wanted in (None, length) for wanted, length in zip(shape, found.shape, strict=True)
-        )
-        if found.dtype.name not in dtypes or not fits:
-            there = ", ".join(map(str, found.shape))
-            raise MismatchError(expected, f"{found.dtype.name} of shape ({there})", key=name)
+        found = self._left.pop(name, None)
+        if found is None or not _fits(found, dtypes, shape):
+            lengths = ", ".join("any" if length is None else str(length) for length in shape)
+            expected = f"{' or '.join(dtypes)} of shape ({lengths})"
+            raise MismatchError(expected, _described(found), key=name)
         return found
 
     def finish(self) -> None:
         """Raise a `MismatchError` if an array was not taken."""
         for name in sorted(self._left):
             raise MismatchError("no more arrays", "this one", key=name)
+
+
+def _fits(array: Array, dtypes: Sequence[str], shape: tuple[int | None, ...]) -> bool:
+    if _NAMES.get(array.dtype) not in dtypes or len(array.shape) != len(shape):
+        return False
+    return all(map(_is_length, array.shape, shape))
+
+
+def _is_length(length: int, wanted: int | None) -> bool:
+    return wanted in (None, length)
+
+
+def _described(array: Array | None) -> str:
+    if array is None:
+        return "no such array"
+    return f"{array.dtype.name} of shape ({', '.join(map(str, array.shape))})"
 
 
 def encode_images(images: Images) -> bytes:
@@ -90,7 +104,7 @@ def decode_images(content: bytes) -> Images:
     if min(index.min(initial=0), labels.min(initial=0)) < 0:
         raise MismatchError("indices and labels of 0 or more", "negative ones", key="index")
     try:
-        return Images(_whole(index), _whole(labels), _whole(digests))
+        return Images(_whole(index), _codes(labels), _whole(digests))
     except ValueError as error:
         raise MismatchError("images in canonical order", str(error), key="index") from None
 
@@ -149,9 +163,9 @@ def _weights(layers: Sequence[Layer]) -> dict[str, Quantizer]:
     return found
 
 
-def take_predictions(arrays: Arrays, images: int, classes: int) -> tuple[int, ...]:
+def take_predictions(arrays: Arrays, images: int, classes: int) -> Codes:
     """The predicted class of each image."""
-    return _whole(arrays.take("predictions", (_predicted(classes),), images))
+    return _codes(arrays.take("predictions", (_predicted(classes),), images))
 
 
 def take_disagreements(arrays: Arrays) -> tuple[int, ...]:
@@ -191,7 +205,7 @@ def take_score(arrays: Arrays, samples: int) -> dict[str, Any]:
         MismatchError: they do not fit each other.
     """
     values = arrays.take("score.values", _FLOATS, samples)
-    found: dict[str, Any] = {"values": tuple(values.astype(float).tolist())}
+    found: dict[str, Any] = {"values": tuple(values.tolist())}
     if "score.rows" in arrays:
         lengths = arrays.take("score.lengths", ("int32",), samples)
         flat = arrays.take("score.rows", _FLOATS, int(lengths.clip(min=0).sum()))
@@ -219,12 +233,12 @@ def take_quantizer(arrays: Arrays, layer: str, qscheme: str, dtype: str) -> Quan
     """The quantization of a layer's weight."""
     name = f"{layer}.weight"
     scales = arrays.take(f"{name}.scales", _FLOATS, None)
-    if not np.isfinite(scales).all() or not len(scales):
+    values, zero_points = tuple(scales.tolist()), (0,) * len(scales)
+    if not values or not all(map(math.isfinite, values)):
         raise MismatchError("finite scales", f"{len(scales)}, some not", key=f"{name}.scales")
-    zero_points = np.zeros(len(scales), dtype=np.int8)
     if f"{name}.zero_points" in arrays:
-        zero_points = arrays.take(f"{name}.zero_points", _ZERO_POINTS, len(scales))
-    return Quantizer(qscheme, dtype, tuple(scales.astype(float).tolist()), _whole(zero_points))
+        zero_points = _whole(arrays.take(f"{name}.zero_points", _ZERO_POINTS, len(scales)))
+    return Quantizer(qscheme, dtype, values, zero_points)
 
 
 def _kept_rows(logits: Logits) -> dict[str, Array]:
@@ -265,6 +279,10 @@ def _smallest(values: Sequence[int], dtypes: Sequence[str]) -> Array:
         if not len(wide) or (wide.min() >= limits.min and wide.max() <= limits.max):
             return wide.astype(name)
     raise ValueError(f"{wide.min()} .. {wide.max()} does not fit {dtypes[-1]}")
+
+
+def _codes(values: Array) -> Codes:
+    return Codes(values.tobytes() if values.dtype == np.uint8 else values.tolist())
 
 
 def _whole(values: Array) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,23 @@ from qreg.records.verdict import Check, Finding, Outcome
 Array = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """The stored logits of the common samples, each (N, classes).
+
+    Attributes:
+        one_sided: number of samples whose logits only one of the two has.
+    """
+
+    observed: Array
+    baseline: Array
+    one_sided: int
+
+    @property
+    def db(self) -> float:
+        return _db(self.observed, self.baseline)
+
+
 def judge_logits(
     observed: Snapshot, baseline: Snapshot, shared: Shared, allowed: Tolerances
 ) -> Iterator[Finding]:
@@ -24,21 +42,21 @@ def judge_logits(
 
     NaN logits are always REGRESSED, even if the baseline has them too.
     """
-    here, there = _paired(observed.numerics.logits, baseline.numerics.logits, shared)
+    pair = _paired(observed.numerics.logits, baseline.numerics.logits, shared)
     not_numbers = tuple(judge_numbers(observed, infinite=False))
     yield from not_numbers
     if not_numbers:
         return
     if allowed.exact:
-        yield from _bits(observed, baseline, shared)
-    elif len(here) and (_db(here, there) < (least := nearest_allowed(baseline.numerics, allowed))):
+        yield from _bits(observed, baseline, shared, pair)
+    elif len(pair.observed) and (pair.db < (least := nearest_allowed(baseline.numerics, allowed))):
         yield Finding(
             check=Check.LOGITS,
             outcome=Outcome.REGRESSED,
             expected="the baseline's logits",
-            observed=f"logits {_db(here, there):.1f} dB from them",
+            observed=f"logits {pair.db:.1f} dB from them",
             allowed=f"at least {least:.1f} dB",
-            where=f"{len(here)} samples",
+            where=f"{len(pair.observed)} samples",
         )
 
 
@@ -70,16 +88,15 @@ def nearest_allowed(numerics: Numerics, allowed: Tolerances) -> float:
 
 def distance_db(observed: Logits, baseline: Logits, shared: Shared) -> float:
     """Signal-to-difference ratio of two measurements' logits in dB; infinite if equal."""
-    return _db(*_paired(observed, baseline, shared))
+    return _paired(observed, baseline, shared).db
 
 
-def _bits(observed: Snapshot, baseline: Snapshot, shared: Shared) -> Iterator[Finding]:
+def _bits(observed: Snapshot, baseline: Snapshot, shared: Shared, pair: _Pair) -> Iterator[Finding]:
     a, b = observed.numerics.logits, baseline.numerics.logits
-    here, there = _paired(a, b, shared)
     counts = {
-        f"of {len(here)} samples": _moved_rows(here, there),
+        f"of {len(pair.observed)} samples": _moved_rows(pair.observed, pair.baseline),
         "predictions": int((shared.observed != shared.expected).sum()),
-        "samples have logits on one side only": _one_sided(a, b, shared),
+        "samples have logits on one side only": pair.one_sided,
         "numbers more or fewer a sample": abs(a.elements - b.elements),
         "digest of samples run alone": int(observed.numerics.single != baseline.numerics.single),
     }
@@ -88,7 +105,7 @@ def _bits(observed: Snapshot, baseline: Snapshot, shared: Shared) -> Iterator[Fi
             check=Check.LOGITS,
             outcome=Outcome.REGRESSED,
             expected=f"digest {b.digest[:16]}",
-            observed=f"digest {a.digest[:16]}, {_db(here, there):.1f} dB apart",
+            observed=f"digest {a.digest[:16]}, {pair.db:.1f} dB apart",
             allowed="equal bits",
             where=", ".join(f"{count} {what}" for what, count in counts.items() if count),
         )
@@ -101,22 +118,14 @@ def _moved_rows(observed: Array, baseline: Array) -> int:
     return int((observed.view(np.uint32) != baseline.view(np.uint32)).any(axis=1).sum())
 
 
-def _one_sided(observed: Logits, baseline: Logits, shared: Shared) -> int:
-    here, there = (
-        logit_rows(observed, shared.observed_rows) >= 0,
-        logit_rows(baseline, shared.baseline_rows) >= 0,
+def _paired(observed: Logits, baseline: Logits, shared: Shared) -> _Pair:
+    here = logit_rows(observed, shared.observed_rows)
+    there = logit_rows(baseline, shared.baseline_rows)
+    has, had = here >= 0, there >= 0
+    both = has & had
+    return _Pair(
+        _array(observed)[here[both]], _array(baseline)[there[both]], int((has ^ had).sum())
     )
-    return int((here != there).sum())
-
-
-def _paired(observed: Logits, baseline: Logits, shared: Shared) -> tuple[Array, Array]:
-    """The stored logits of the common samples, each (N, classes)."""
-    here, there = (
-        logit_rows(observed, shared.observed_rows),
-        logit_rows(baseline, shared.baseline_rows),
-    )
-    both = (here >= 0) & (there >= 0)
-    return _array(observed)[here[both]], _array(baseline)[there[both]]
 
 
 def _array(logits: Logits) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -47,11 +47,11 @@ def _columns(images: Images) -> tuple[Rows, Rows, Rows]:
     return index, _or_zeros(images.labels, index), _column(images.digests)
 
 
-def _or_zeros(numbers: tuple[int, ...], index: Rows) -> Rows:
+def _or_zeros(numbers: Sequence[int], index: Rows) -> Rows:
     return _column(numbers) if numbers else np.zeros_like(index)
 
 
-def _column(numbers: tuple[int, ...]) -> Rows:
+def _column(numbers: Sequence[int]) -> Rows:
     with contextlib.suppress(ValueError):  # up to 255, as classes are: a third of the time
         return np.frombuffer(bytes(numbers), dtype=np.uint8).astype(np.int64)
     # twice as fast as np.array
@@ -67,17 +67,20 @@ def shared_images(observed: Snapshot, baseline: Snapshot) -> Shared:
         _or_zeros(observed.predictions, index),
         _or_zeros(baseline.predictions, old_index),
     )
-    common, here, there = np.intersect1d(index, old_index, assume_unique=True, return_indices=True)
+    # both ascend: several times as fast as np.intersect1d, which sorts them together
+    rows = np.searchsorted(old_index, index).clip(max=len(old_index) - 1)
+    here = np.flatnonzero(old_index[rows] == index)
+    there = rows[here]
     altered = (labels[here] != old_labels[there]) | (digests[here] != old_digests[there])
     return Shared(
-        index=common,
+        index=index[here],
         labels=labels[here],
         observed_rows=here,
         baseline_rows=there,
         observed=seen[here],
         expected=expected[there],
-        observed_unlike=_among(common, observed.numerics.disagreements),
-        baseline_unlike=_among(common, baseline.numerics.disagreements),
+        observed_unlike=_among(index[here], observed.numerics.disagreements),
+        baseline_unlike=_among(index[here], baseline.numerics.disagreements),
         altered=int(altered.sum()),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qreg.records.measurement import Size, TensorSize
+from qreg.records.measurement import Size
 from qreg.records.verdict import Check, Finding, Outcome
 
 Key = tuple[str, str, str]
@@ -43,12 +43,9 @@ def _finding(smaller: bool, expected: str, observed: str, where: str) -> Finding
 def _by_key(size: Size) -> dict[Key, int]:
     sizes: dict[Key, int] = {}
     for tensor in size.tensors:
-        sizes[_key(tensor)] = sizes.get(_key(tensor), 0) + tensor.bytes
+        key = tensor.layer, tensor.role.value, tensor.dtype
+        sizes[key] = sizes.get(key, 0) + tensor.bytes
     return sizes
-
-
-def _key(tensor: TensorSize) -> Key:
-    return tensor.layer, tensor.role.value, tensor.dtype
 
 
 def _where(changed: list[Key], observed: dict[Key, int], baseline: dict[Key, int]) -> str:

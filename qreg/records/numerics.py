@@ -1,6 +1,6 @@
 """The numerics of a case, bit by bit: frozen records of tuples, checked on construction.
 
-Only the standard library may be imported here.
+Only the standard library and the other records may be imported here.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from qreg.records.codes import as_codes
 
 #: SQNR of a layer that equals its float counterpart: beyond the resolution of float32.
 EQUAL_DB = 200.0
@@ -21,15 +23,16 @@ class Images:
 
     Attributes:
         index: canonical index of each.
-        labels: class of each, () where the task has no class labels.
+        labels: class of each, () where the task has no class labels; kept as `Codes`.
         digests: CRC-32 of the content of each.
     """
 
     index: tuple[int, ...]
-    labels: tuple[int, ...]
+    labels: Sequence[int]
     digests: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", as_codes(self.labels))
         if not len(self.index) == len(self.digests) > 0:
             raise ValueError(f"{len(self.index)} samples with {len(self.digests)} digests")
         if self.labels and len(self.labels) != len(self.index):

@@ -26,7 +26,7 @@ SEEN = build.images(TOTAL)
 
 def _pair(won: int, lost: int) -> tuple[Snapshot, Snapshot]:
     """Now and before: the first `won` images became right, the last `lost` wrong."""
-    labels = SEEN.labels
+    labels = tuple(SEEN.labels)
     wrong = tuple((label + 1) % 10 for label in labels)
     before = given.with_predictions(build.snapshot(seen=SEEN), wrong[:won] + labels[won:])
     right = TOTAL - lost

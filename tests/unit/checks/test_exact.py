@@ -13,6 +13,7 @@ from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 
 from qreg.records.baseline import Snapshot
+from qreg.records.codes import Codes
 from qreg.records.model_file import ModelFile
 from qreg.records.numerics import Images, Quantizer
 from qreg.records.verdict import Basis, Outcome
@@ -49,8 +50,8 @@ def _changes(value: Any, path: str) -> Iterator[Change]:
         yield from _of_record(value, path)
         if name in _NOTHING:
             yield path, None
-    elif isinstance(value, tuple):
-        yield from _of_tuple(value, path)
+    elif isinstance(value, tuple | Codes):
+        yield from _of_tuple(tuple(value), path)
     else:
         yield from ((path, other) for other in _of_leaf(value))
 
