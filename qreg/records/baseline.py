@@ -68,7 +68,7 @@ class Snapshot:
 
 
 def _equal(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many are equal, pair by pair; ten thousand in ten microseconds."""
+    """How many are equal, pair by pair; ten thousand without a step of Python each."""
     if len(one) == len(other):
         with contextlib.suppress(ValueError):  # up to 255, as most classes are
             differing = int.from_bytes(bytes(one), "big") ^ int.from_bytes(bytes(other), "big")

@@ -16,6 +16,14 @@ from qreg.quantization import DEFAULT_METHODS, Context, Method, get_method
 from qreg.quantization.engines import ENGINES, available_engines, use_engine
 from qreg.quantization.needs import check_packing
 
+# in the default run the largest network on the first engine only: it takes most of the time
+NETWORKS = [
+    pytest.param(
+        model, engine, marks=pytest.mark.slow if model == "mobilenet_v2" and number else ()
+    )
+    for model in MODELS.names()
+    for number, engine in enumerate(ENGINES)
+]
 INT8 = ("static", "static-per-tensor", "qat", "qat-per-tensor")
 
 
@@ -60,9 +68,8 @@ def _on_first_engine(model: str, method: str) -> nn.Module:
     return _made(model, method, available_engines()[0])
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("model", "engine"), NETWORKS)
 @pytest.mark.parametrize("method", DEFAULT_METHODS)
-@pytest.mark.parametrize("model", MODELS.names())
 @torch.no_grad()
 def test_every_method_stays_near_the_float_model(model: str, method: str, engine: str) -> None:
     if engine not in available_engines():

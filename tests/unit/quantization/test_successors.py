@@ -109,7 +109,11 @@ def test_any_number_of_images_and_eval_are_accepted(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["simple_cnn", "resnet20", pytest.param("mobilenet_v2", marks=pytest.mark.slow)]
+    "model",
+    [
+        "simple_cnn",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("resnet20", "mobilenet_v2")),
+    ],
 )
 def test_fx_qat_is_eager_qat_bit_by_bit(model: str) -> None:
     eager, graph = _subject(model, "qat"), _subject(model, "fx-qat")
@@ -125,7 +129,9 @@ def test_fx_qat_is_eager_qat_bit_by_bit(model: str) -> None:
         assert after[name].weight_digest == before[name].weight_digest
 
 
-@pytest.mark.parametrize("model", ["linear_100", "simple_cnn", "resnet20"])
+@pytest.mark.parametrize(
+    "model", ["linear_100", "simple_cnn", pytest.param("resnet20", marks=pytest.mark.slow)]
+)
 def test_pt2e_qat_has_eager_qats_scales_and_codes(model: str) -> None:
     before, after = (_layers(_subject(model, method)) for method in ("qat", "pt2e-qat"))
     weights = [name for name, layer in before.items() if layer.weight]

@@ -23,7 +23,9 @@ def _fake_quantized(name: str, method: str) -> torch.nn.Module:
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("method", ["qat", "qat-per-tensor"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 @torch.no_grad()
 def test_codes_give_the_bits_that_fake_quantization_gave(name: str, method: str, seed: int) -> None:
     torch.manual_seed(seed)
