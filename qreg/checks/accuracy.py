@@ -73,17 +73,10 @@ def moved_images(observed: Snapshot, baseline: Snapshot, shared: Shared) -> tupl
     rows = np.flatnonzero(shared.observed != shared.expected)
     before_margins = _margins(baseline, shared.baseline_rows[rows])
     margins = _margins(observed, shared.observed_rows[rows])
-    return tuple(
-        MovedImage(
-            index=int(shared.index[row]),
-            label=int(shared.labels[row]),
-            expected=int(shared.expected[row]),
-            observed=int(shared.observed[row]),
-            expected_margin=then,
-            observed_margin=here,
-        )
-        for row, then, here in zip(rows, before_margins, margins, strict=True)
-    )
+    # in the order of its fields
+    columns = (shared.index, shared.labels, shared.expected, shared.observed)
+    plain = (column[rows].tolist() for column in columns)
+    return tuple(map(MovedImage, *plain, before_margins, margins))
 
 
 def _margins(snapshot: Snapshot, positions: Rows) -> list[float | None]:

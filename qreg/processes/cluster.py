@@ -231,16 +231,17 @@ class RayExecutor:
         return 0 if self._least_busy(group, near) else 2
 
     def _submit_unbound(self, group: _Group) -> None:
-        """Hand a group to Ray, for a machine with room or the one that has asked for its files.
+        """Hand a group to Ray, for a machine with room, if it can be the one that asked for files.
 
         Ray's own choice is by what it knew some time ago: it lets a group wait for a machine that
         works while another one does nothing. So it is left to choose only once what was sent to
-        machines with room has begun there.
+        machines with room has begun there. A machine that has just joined is asked by all groups
+        that wait, and lacks the files of each: it gets one of them, not all.
         """
         machines = self._machines()
-        if group.node in machines:
-            self._submit(group, group.node)
-        elif machine := self._least_busy(group, list(machines)):
+        asked = [group.node] if group.node in machines else []
+        machine = self._least_busy(group, asked) or self._least_busy(group, list(machines))
+        if machine:
             self._submit(group, machine)
         elif any(one.machine and not one.node and not one.is_bound for one in self._running):
             self._waiting.append(group)

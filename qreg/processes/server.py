@@ -42,7 +42,7 @@ def main(imports: list[str]) -> int:
 def _serve(jobs: int, answers: Any) -> int:
     rest = b""
     with contextlib.ExitStack() as stack:
-        kept: dict[Places, LocalExecutor] = {}
+        kept: tuple[Places, LocalExecutor] | None = None
         while True:
             more = os.read(jobs, 1 << 20)
             if not more:
@@ -50,15 +50,16 @@ def _serve(jobs: int, answers: Any) -> int:
             *lines, rest = (rest + more).split(b"\n")
             for job in map(json.loads, lines):
                 places = Places(tuple((before, now) for before, now in job["moved"]))
-                if places not in kept:
+                if kept is None or kept[0] != places:
                     stack.close()
-                    kept = {places: LocalExecutor(jobs=1, places=places)}
-                    stack.callback(kept[places].close)
-                if not _answer(job, kept[places], places, jobs, answers):
+                    kept = places, LocalExecutor(jobs=1, places=places)
+                    stack.callback(kept[1].close)
+                executor = kept[1]
+                if not _answer(job, executor, places, jobs, answers):
                     return 0
-                if not kept[places].keeps:  # nor has it files then
+                if not executor.keeps:  # nor has it files then
                     stack.close()
-                    kept = {}
+                    kept = None
                 _write(answers, {"done": True})
 
 

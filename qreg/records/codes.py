@@ -13,8 +13,8 @@ from typing import overload
 class Codes(Sequence[int]):
     """An immutable sequence of whole numbers, equal to a tuple of the same.
 
-    Ten thousand as a tuple are 80 KB, and turning them into an array takes longer than all that
-    is computed with it; as `bytes` they are one already.
+    Ten thousand as a tuple are 80 KB, which are turned into an array number by number; as `bytes`
+    they are one already.
     """
 
     __slots__ = ("_codes",)

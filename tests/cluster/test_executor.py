@@ -170,6 +170,28 @@ def test_what_a_lost_machine_had_left_is_shared_by_the_others(
     assert executor.counts.nodes == 1
 
 
+def test_a_machine_that_joins_later_does_not_take_all_that_waits(
+    cluster: Nodes, project: Path
+) -> None:
+    before = _executor(cluster, project)
+    before.kinds()  # so that the two machines have the files, which the third has not
+    before.close()
+    pieces = [_square(project, n, 1.0) for n in range(36)]
+    executor, later = _executor(cluster, project), None
+    try:
+        for _ in run(executor, pieces):
+            later = later or cluster.add()
+        assert later is not None
+        done = dict(executor.counts.done)
+    finally:
+        executor.close()
+        if later is not None:
+            cluster.kill(later)
+    took = done.pop(later.node_id)
+    assert took + sum(done.values()) == 36
+    assert 2 <= took <= min(done.values())
+
+
 def test_a_machine_that_joins_later_takes_pieces_bound_to_its_kind(
     cluster: Nodes, project: Path
 ) -> None:

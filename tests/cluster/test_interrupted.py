@@ -1,4 +1,4 @@
-"""Ctrl-C in a terminal, while pieces of work run on a cluster: nothing of it is left."""
+"""Ctrl-C in a terminal, or the end of the work, on a cluster: nothing of it is left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from tests.cluster.processes import processes_with
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 _CASES = ["--dataset", "shapes10", "--model", "linear_100,simple_cnn", "--methods", "fp32,dynamic"]
-_UPGRADE = ["-m", "qreg", "upgrade", "--matrix", f".,{sys.executable}", "--ray", "local", *_CASES]
+_VERSIONS = ["--matrix", f".,{sys.executable}"]
+_UPGRADE = ["-m", "qreg", "upgrade", *_VERSIONS, "--ray", "local", *_CASES]
 _GATE = [
     *("-m", "pytest", "-m", "regression", "-n0", "-p", "no:cacheprovider", "pyproject.toml"),
     *("--qreg-ray=local", "--qreg-dataset=shapes10", "--qreg-model=linear_100,simple_cnn"),
@@ -75,6 +76,26 @@ def test_ctrl_c_ends_all(command: list[str], working: str, variables: dict[str, 
         for number in processes_with(*mark):
             os.kill(number, signal.SIGKILL)
         process.wait()
+
+
+def test_an_upgrade_that_ends_leaves_nothing(variables: dict[str, str]) -> None:
+    mark = ("QREG_CACHE_DIR", variables["QREG_CACHE_DIR"])
+    one = ["--dataset", "shapes10", "--model", "linear_100", "--methods", "dynamic"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "qreg", "upgrade", *_VERSIONS, "--ray", "local", *one],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    until = time.monotonic() + 60
+    while (left := _commands(processes_with(*mark))) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not left
+    folders = [x.name for x in Path(variables["TMPDIR"]).iterdir() if x.name.startswith("qreg-")]
+    assert not folders, "temporary folders are left"
 
 
 def _as_in_a_terminal() -> None:
