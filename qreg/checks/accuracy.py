@@ -76,7 +76,8 @@ def moved_images(observed: Snapshot, baseline: Snapshot, shared: Shared) -> tupl
     # in the order of its fields
     columns = (shared.index, shared.labels, shared.expected, shared.observed)
     plain = (column[rows].tolist() for column in columns)
-    return tuple(map(MovedImage, *plain, before_margins, margins))
+    found = zip(*plain, before_margins, margins, strict=True)
+    return tuple(MovedImage(*one) for one in found)
 
 
 def _margins(snapshot: Snapshot, positions: Rows) -> list[float | None]:

@@ -63,10 +63,7 @@ def test_ctrl_c_ends_all(command: list[str], working: str, variables: dict[str, 
         said, errors = process.communicate(timeout=120)
         assert process.returncode in (130, 2), said + errors  # 2 is pytest's own
         assert "Traceback" not in said + errors
-        until = time.monotonic() + 60
-        while (left := _commands(processes_with(*mark))) and time.monotonic() < until:
-            time.sleep(0.2)
-        assert not left
+        assert not _left(*mark)
         # on a busy machine, what was killed leaves folders, which the next run removes
         clean = [sys.executable, "-c", _CLEAN]
         subprocess.run(clean, cwd=ROOT, env=variables, check=True, timeout=120)
@@ -90,10 +87,7 @@ def test_an_upgrade_that_ends_leaves_nothing(variables: dict[str, str]) -> None:
         timeout=300,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    until = time.monotonic() + 60
-    while (left := _commands(processes_with(*mark))) and time.monotonic() < until:
-        time.sleep(0.2)
-    assert not left
+    assert not _left(*mark)
     folders = [x.name for x in Path(variables["TMPDIR"]).iterdir() if x.name.startswith("qreg-")]
     assert not folders, "temporary folders are left"
 
@@ -101,6 +95,14 @@ def test_an_upgrade_that_ends_leaves_nothing(variables: dict[str, str]) -> None:
 def _as_in_a_terminal() -> None:
     """What runs in the background of a shell ignores SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _left(name: str, value: str) -> list[str]:
+    """The commands of the processes of a run that have not ended a minute later."""
+    until = time.monotonic() + 60
+    while (left := _commands(processes_with(name, value))) and time.monotonic() < until:
+        time.sleep(0.2)
+    return left
 
 
 def _commands(numbers: list[int]) -> list[str]:
