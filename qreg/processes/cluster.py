@@ -1,7 +1,8 @@
 """Pieces of work on the machines of a Ray cluster.
 
-Source: Ray's tasks and their failures, docs.ray.io/en/latest/ray-core/fault-tolerance.html. Ray
-chooses the machines; which pieces run again, and how often, is decided here.
+Source: Ray's tasks and their failures, docs.ray.io/en/latest/ray-core/fault-tolerance.html. On
+which machine pieces run, which of them again, and how often, is decided here: Ray places work by
+what it knew some time ago, behind other work while another machine does nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,10 @@ _NOTICE_S = 60.0
 _CODE = Path(on_node.__file__).read_text(encoding="utf-8")
 # An interrupted piece has so long to end its processes and remove their files.
 _END_S = 15.0
-# Where nothing has come for so long although work waits, no machine may take it.
+# Where no machine has been there for so long that fits what waits, none is waited for.
 _STUCK_S = 60.0
-# How long it is not looked again which machines are there.
-_LOOK_S = 0.2
+# How long it is not looked again which machines are there, and not asked again for more of them.
+_LOOK_S, _ASK_S = 0.2, 10.0
 _KIND_TASK = "qreg.processes.kind:kind_sent"
 
 
@@ -63,17 +64,15 @@ class _Group:
     """Pieces that run one after the other in one process, those without a result yet."""
 
     pieces: list[Piece]
+    #: The lowest comes first.
+    turn: int
     trees: list[Tree] = field(default_factory=list)
     generator: Any = None
+    #: The machine it is for, and the one where it is, or was when it asked for files.
+    machine: str = ""
     node: str = ""
     ended: str = ""
-    #: The machine it is for; "" where Ray chooses.
-    machine: str = ""
-    #: Whether other machines must not take it; also asked when its last piece has a result.
-    is_bound: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.is_bound = self.first.timed or bool(self.first.environment)
+    has_files: bool = False
 
     @property
     def first(self) -> Piece:
@@ -163,6 +162,7 @@ class RayExecutor:
         self._listings: dict[str, Any] = {}
         self._waiting: list[_Group] = []
         self._running: list[_Group] = []
+        self._next, self._earlier = count(), count(-1, -1)
         self._kills: dict[str, list[str]] = {}
         self._losses: dict[str, int] = {}
         self._found: list[tuple[Piece, Result]] = []
@@ -171,14 +171,19 @@ class RayExecutor:
         self._asked: dict[str, str] = {}
         self._affinities: dict[str, str] = {}
         self._seen: tuple[float, dict[str, float]] = (0.0, {})
-        self._moved = self._fitted = time.monotonic()
+        self._fitted = self._wished = time.monotonic()
+        self._wishes: list[Any] = []
         self.counts = Counts()
         self._remote = self._ray.remote(_on_node_task())
+        self._wish = self._ray.remote(num_cpus=self._threads, max_retries=0)(_nothing)
 
     def add(self, pieces: Sequence[Piece], *, first: bool = False) -> None:
         grouped = groupby(pieces, key=lambda one: (one.group or one.name, one.environment))
-        groups = [_Group(list(group)) for _, group in grouped]
-        self._waiting = [*groups, *self._waiting] if first else [*self._waiting, *groups]
+        parts = [list(group) for _, group in grouped]
+        if first:
+            self._waiting += [_Group(part, next(self._earlier)) for part in reversed(parts)]
+        else:
+            self._waiting += [_Group(part, next(self._next)) for part in parts]
 
     def poll(self) -> Iterator[tuple[Piece, Result]]:
         self._submit_waiting()
@@ -187,39 +192,38 @@ class RayExecutor:
             ready, _ = self._ray.wait(list(by_generator), timeout=0, fetch_local=False)
             for one in ready:
                 self._advance(by_generator[one])
-        self._check_stuck()
+        if (self._waiting or self._wishes) and time.monotonic() > self._wished + _ASK_S:
+            self._ask_for_more()
         found, self._found = self._found, []
         yield from found
 
     def _submit_waiting(self) -> None:
-        """Hand groups to Ray, each for a machine that has room.
+        """Hand groups to Ray, each for a machine that has room; the others wait here.
 
-        Where none has, a bound group waits here, so that a machine that joins, or is done first,
-        can take it; for any other Ray finds the machine that is done first.
+        So a machine that joins, or is done first, takes the next one.
         """
+        if not self._waiting:
+            self._fitted = time.monotonic()
+            return
         if self._kinds and any(one.first.environment for one in self._waiting):
             self._ask_new()
-        waiting, self._waiting = self._waiting, []
-        if any(one.first.affinity for one in waiting):
-            waiting.sort(key=self._turn)
+        waiting, self._waiting = sorted(self._waiting, key=self._turn), []
         full: set[tuple[str, bool]] = set()
         for number, group in enumerate(waiting):
-            bound_to = group.first.environment, group.first.timed
-            if not group.is_bound:
-                self._submit_unbound(group)
-            elif self._is_gone(group.first.environment):
+            wanted = group.first.environment, group.first.timed
+            if self._is_gone(group.first.environment):
                 for piece in group.pieces:
                     self._finish(piece, {"died": "left the cluster", "details": ""})
-            elif bound_to not in full and (machine := self._free_machine(group)):
+            elif wanted not in full and (machine := self._free_machine(group)):
                 self._submit(group, machine)
                 if group.first.affinity:  # which of the others fit a machine has changed
                     self._waiting += waiting[number + 1 :]
                     return
             else:
-                full.add(bound_to)
+                full.add(wanted)
                 self._waiting.append(group)
 
-    def _turn(self, group: _Group) -> int:
+    def _turn(self, group: _Group) -> tuple[int, int]:
         """First what goes on where its like was done; last, what another machine goes on with.
 
         So machines help one another only where they have nothing else left.
@@ -227,26 +231,25 @@ class RayExecutor:
         affinity = group.first.affinity
         near = [one for one in self._machines() if self._affinities.get(one) == affinity]
         if not affinity or not near:
-            return 1
-        return 0 if self._least_busy(group, near) else 2
+            return 1, group.turn
+        return (0 if self._least_busy(group, near) else 2), group.turn
 
-    def _submit_unbound(self, group: _Group) -> None:
-        """Hand a group to Ray, for a machine with room, if it can be the one that asked for files.
+    def _ask_for_more(self) -> None:
+        """Show a cluster that grows on demand what waits here: a task of Ray for each group.
 
-        Ray's own choice is by what it knew some time ago: it lets a group wait for a machine that
-        works while another one does nothing. So it is left to choose only once what was sent to
-        machines with room has begun there. A machine that has just joined is asked by all groups
-        that wait, and lacks the files of each: it gets one of them, not all.
+        It does nothing, and not before all machines have their files: a worker that waits for
+        some lends its processor, and for it Ray would start another worker.
         """
-        machines = self._machines()
-        asked = [group.node] if group.node in machines else []
-        machine = self._least_busy(group, asked) or self._least_busy(group, list(machines))
-        if machine:
-            self._submit(group, machine)
-        elif any(one.machine and not one.node and not one.is_bound for one in self._running):
-            self._waiting.append(group)
-        else:
-            self._submit(group)
+        self._wished = time.monotonic()
+        if self._wishes:
+            number = len(self._wishes)
+            _, self._wishes = self._ray.wait(self._wishes, num_returns=number, timeout=0)
+        for one in self._wishes[len(self._waiting) :]:
+            self._ray.cancel(one)
+        del self._wishes[len(self._waiting) :]
+        if all(one.has_files for one in self._running):
+            more = len(self._waiting) - len(self._wishes)
+            self._wishes += [self._wish.remote() for _ in range(more)]
 
     def _ask_new(self) -> None:
         """Ask machines that joined since `kinds` of what kind they are."""
@@ -254,14 +257,14 @@ class RayExecutor:
             self._kinds[name] = name
             piece = Piece(f"environment of {name}", _KIND_TASK, environment=name)
             self._asked[piece.name] = name
-            self._waiting.insert(0, _Group([piece]))
+            self._waiting.append(_Group([piece], next(self._earlier)))
 
     def _is_gone(self, environment: str) -> bool:
         """Whether this is the name of one machine, which has left."""
         return environment in self._kinds and environment not in self._machines()
 
     def _free_machine(self, group: _Group) -> str:
-        """The machine that a bound group is for; "" without room.
+        """The machine that a group is for, the one that asked for its files first; "" without room.
 
         Raises:
             QregError: none has been there for a while.
@@ -271,28 +274,35 @@ class RayExecutor:
         if fitting or any(piece.name in self._asked for x in self._running for piece in x.pieces):
             self._fitted = time.monotonic()
         if not fitting and time.monotonic() > self._fitted + _STUCK_S:
-            raise QregError(
-                f"no machine is left that is {wanted or 'large enough'}",
-                hint="add one to the cluster, and run again",
+            raise self._too_small(wanted)
+        asked = [one for one in fitting if one == group.node]
+        return self._least_busy(group, asked) or self._least_busy(group, fitting)
+
+    def _too_small(self, wanted: str) -> QregError:
+        """That no machine is there that can do this work."""
+        if wanted:
+            return QregError(
+                f"no machine is left that is {wanted}", hint="add one to the cluster, and run again"
             )
-        return self._least_busy(group, fitting)
+        sizes = [one["Resources"].get("CPU", 0) for one in self._ray.nodes() if one["Alive"]]
+        return QregError(
+            f"no machine of the cluster has {self._threads} processors: the largest has "
+            f"{max(sizes, default=0):g}",
+            hint="add machines to the cluster, or use fewer threads",
+        )
 
     def _least_busy(self, group: _Group, fitting: Sequence[str]) -> str:
-        """The one of these machines with the fewest groups, if it has room; else "".
-
-        A bound group does not look at others that are not: those end, or go on elsewhere.
-        """
+        """The one of these machines with the fewest groups, if it has room; else ""."""
         if not fitting:
             return ""
-        others = [one for one in self._running if one.is_bound or not group.is_bound]
-        busy = Counter(one.node or one.machine for one in others)
+        busy = Counter(one.node or one.machine for one in self._running)
         affinity = group.first.affinity
         name = min(fitting, key=lambda one: (busy[one], self._affinities.get(one) != affinity))
         room = 1 if group.first.timed else int(self._machines().get(name, 0.0) // self._threads)
         return name if busy[name] < room else ""
 
-    def _submit(self, group: _Group, machine: str = "") -> None:
-        """Hand a group to Ray, for this machine if one is given."""
+    def _submit(self, group: _Group, machine: str) -> None:
+        """Hand a group to Ray for this machine."""
         if not group.trees:
             folders = {one for piece in group.pieces for one in piece.folders}
             group.trees = [*self._trees, *map(folder_tree, sorted(folders))]
@@ -308,9 +318,8 @@ class RayExecutor:
             "pieces": [piece.plain for piece in group.pieces],
         }
         listings = [(tree.digest, self._listings[tree.digest]) for tree in group.trees]
-        group.node, group.ended, group.machine = "", "", machine
-        if machine:
-            self._affinities[machine] = group.first.affinity
+        group.node, group.ended, group.machine, group.has_files = "", "", machine, False
+        self._affinities[machine] = group.first.affinity
         options = self._options(group)
         group.generator = self._remote.options(**options).remote(
             _CODE, json.dumps(job), listings, sent
@@ -318,23 +327,19 @@ class RayExecutor:
         self._running.append(group)
 
     def _options(self, group: _Group) -> dict[str, Any]:
-        """Where Ray runs a group: anywhere, on its machine, or on that without others."""
-        found: dict[str, Any] = {
-            "num_returns": "streaming",
-            "num_cpus": self._threads,
-            "max_retries": 0,
-            "scheduling_strategy": "SPREAD",
-        }
-        if not group.machine:
-            return found
+        """How Ray runs a group: on its machine, or on that without others."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        if group.first.timed:  # all of its processors: nothing of Ray's runs there meanwhile
-            found["num_cpus"] = self._machines().get(group.machine, self._threads)
-        found["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
-            group.machine, soft=not group.is_bound
-        )
-        return found
+        first, processors = group.first, float(self._threads)
+        if first.timed:  # all of its processors: nothing of Ray's runs there meanwhile
+            processors = self._machines().get(group.machine, processors)
+        is_bound = first.timed or bool(first.environment)  # also where its machine is lost
+        return {
+            "num_returns": "streaming",
+            "num_cpus": processors,
+            "max_retries": 0,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(group.machine, soft=not is_bound),
+        }
 
     def _machines(self) -> dict[str, float]:
         """The machines that are there and have enough processors, with how many."""
@@ -387,7 +392,6 @@ class RayExecutor:
     def _advance(self, group: _Group) -> None:
         """Take what has come of a group."""
         errors = self._ray.exceptions
-        self._moved = time.monotonic()
         try:
             answer = self._ray.get(next(group.generator))
         except StopIteration:
@@ -415,6 +419,7 @@ class RayExecutor:
         elif "fetched" in answer:
             sent = self.counts.sent
             sent[group.node] = sent.get(group.node, 0) + answer["fetched"]
+            group.has_files = True
         elif "ended" in answer:
             group.ended = f"its process {status_text(answer['ended'])}"
         else:
@@ -489,9 +494,11 @@ class RayExecutor:
         else:
             self._suspect(group, error)
             return
-        again = [_Group([piece for unit in part for piece in unit], group.trees) for part in parts]
-        # what was lost with a machine was begun long ago, as larger pieces are
-        self._waiting = [*again, *self._waiting] if by_node else [*self._waiting, *again]
+        for part in parts:
+            # what was lost with a machine was begun long ago, as larger pieces are
+            turn = group.turn if by_node else next(self._next)
+            pieces = [piece for unit in part for piece in unit]
+            self._waiting.append(_Group(pieces, turn, group.trees))
 
     def _is_lost(self, node: str, error: Any) -> bool:
         """Whether a worker ended with its machine, which Ray may take seconds to notice.
@@ -531,29 +538,12 @@ class RayExecutor:
             how = ended if kills >= _KILLS else f"was lost {losses} times"
             self._finish(piece, {"died": f"{how} on the cluster: {said}", "details": ""})
         if group.pieces:
-            self._waiting.append(_Group(group.pieces, group.trees))
+            self._waiting.append(_Group(group.pieces, next(self._next), group.trees))
 
     def _own_kills(self, piece: Piece) -> int:
         """How many workers ended on machines that are still there, not lost with those."""
         alive = {one["NodeID"] for one in self._ray.nodes() if one["Alive"]}
         return sum(node in alive for node in self._kills.get(piece.name, []))
-
-    def _check_stuck(self) -> None:
-        """Refuse to wait for ever for a machine that no cluster has."""
-        if not self._running or any(one.node for one in self._running):
-            self._moved = time.monotonic()
-            return
-        if time.monotonic() < self._moved + _STUCK_S:
-            return
-        largest = max(
-            (n["Resources"].get("CPU", 0) for n in self._ray.nodes() if n["Alive"]), default=0
-        )
-        if largest < self._threads:
-            raise QregError(
-                f"no machine of the cluster has {self._threads} processors: the largest has "
-                f"{largest:g}",
-                hint="add machines to the cluster, or use fewer threads",
-            )
 
     def step(self) -> str:
         names = [f"{one.first.name}" for one in self._running if one.node and one.pieces]
@@ -563,13 +553,17 @@ class RayExecutor:
     def close(self) -> None:
         """Interrupt what runs, and leave the cluster; one of this machine alone is ended."""
         with contextlib.suppress(Exception):
-            for group in self._running:
-                self._ray.cancel(group.generator)
+            for one in (*self._wishes, *(group.generator for group in self._running)):
+                self._ray.cancel(one)
             if self._running:
                 left = [group.generator for group in self._running]
                 self._ray.wait(left, num_returns=len(left), timeout=_END_S, fetch_local=False)
         self._running.clear()
         self._open.close()
+
+
+def _nothing() -> None:
+    """What a task that stands for a waiting group does."""
 
 
 def _units(pieces: Sequence[Piece]) -> list[list[Piece]]:

@@ -34,6 +34,11 @@ def here(content, places):
     time.sleep(0.5)
     return {"process": os.getpid()}
 
+def begin(content, places):
+    begun = time.time()
+    time.sleep(content["seconds"])
+    return {"begun": begun}
+
 def crash(content, places):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -190,6 +195,32 @@ def test_a_machine_that_joins_later_does_not_take_all_that_waits(
     took = done.pop(later.node_id)
     assert took + sum(done.values()) == 36
     assert 2 <= took <= min(done.values())
+
+
+def test_what_waits_begins_in_its_order_where_a_machine_joins(
+    cluster: Nodes, project: Path
+) -> None:
+    before = _executor(cluster, project)
+    before.kinds()  # so that the two machines have the files, which the third has not
+    before.close()
+    content = json.dumps({"seconds": 1.0})
+    pieces = [Piece(str(number), "tasks_of_test:begin", content) for number in range(36)]
+    executor, later, begun = _executor(cluster, project), None, {}
+    try:
+        for piece, result in run(executor, pieces):
+            later = later or cluster.add()
+            begun[int(piece.name)] = result["begun"]
+        assert later is not None
+        assert later.node_id in executor.counts.done
+    finally:
+        executor.close()
+        if later is not None:
+            cluster.kill(later)
+    order = sorted(begun, key=lambda number: begun[number])
+    # one waits for the files and the first process of the machine that joined
+    order.remove(max(order, key=lambda number: order.index(number) - number))
+    moved = [abs(place - number) for place, number in enumerate(order)]
+    assert max(moved) <= 3, order  # the three machines begin at nearly the same time
 
 
 def test_a_machine_that_joins_later_takes_pieces_bound_to_its_kind(
