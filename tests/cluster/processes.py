@@ -1,8 +1,28 @@
-"""The processes here that were started by something, wherever they are now."""
+"""Commands of this project, as typed, and the processes that were started by something."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def typed(
+    words: Sequence[str], *, folder: Path = ROOT, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """``python WORDS`` in a folder, run to its end, with what it said."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
 
 
 def processes_with(name: str, value: str, *, containing: str = "") -> list[int]:

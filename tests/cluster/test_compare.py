@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ pytest.importorskip("ray")
 
 from conftest import make_npz
 from tests.cluster.nodes import nodes
+from tests.cluster.processes import typed
 
 pytestmark = pytest.mark.slow
 _TABLE = '[tool.qreg]\nmodels = ["shard_nets:make_net"]\ndatasets = ["many.npz"]\n'
@@ -42,9 +41,8 @@ def test_a_comparison_on_machines_is_that_of_one_process(tmp_path: Path) -> None
 
 
 def _compare(project: Path, *options: str) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "qreg", "compare", "--methods", "dynamic"]
-    command += ["--json", "found.json", *options]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    words = ["-m", "qreg", "compare", "--methods", "dynamic", "--json", "found.json", *options]
+    done = typed(words, folder=project)
     assert not done.returncode, done.stdout + done.stderr
     found: list[dict[str, Any]] = json.loads((project / "found.json").read_text())["measurements"]
     return found

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,9 +23,9 @@ from qreg.records.verdict import Outcome, Verdict
 from qreg.selection import select_cases
 from qreg.settings import find_settings
 from tests.cluster.nodes import Nodes, nodes
+from tests.cluster.processes import ROOT, typed
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +95,7 @@ def test_pytest_judges_on_a_cluster_of_this_machine(tmp_path: Path, short: Path)
     words = ["-m", "regression", "-n0", "-p", "no:cacheprovider", "--qreg-ray", "local"]
     chosen = ["--qreg-dataset=shapes10", "--qreg-model=linear_100", "--qreg-methods=fp32,dynamic"]
     variables = {**os.environ, "QREG_CACHE_DIR": str(tmp_path / "cache"), "TMPDIR": str(short)}
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *words, *chosen],
-        cwd=ROOT,
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    ran = typed(["-m", "pytest", *words, *chosen], variables=variables)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "2 cases: 2 PASS" in ran.stdout
     assert not list(short.iterdir()), "files are left"
@@ -118,13 +109,7 @@ def test_each_kind_of_machine_says_how_it_stands(cluster: Nodes, tmp_path: Path)
     written = tmp_path / "verdicts.json"
     words = ["-m", "regression", "-n0", "-p", "no:cacheprovider", f"--qreg-json={written}"]
     try:
-        ran = subprocess.run(
-            [sys.executable, "-m", "pytest", *words, *where, *chosen],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        ran = typed(["-m", "pytest", *words, *where, *chosen])
     finally:
         cluster.kill(limited)
         cluster.kill(usual)

@@ -15,10 +15,9 @@ import pytest
 
 pytest.importorskip("ray")
 
-from tests.cluster.processes import processes_with
+from tests.cluster.processes import ROOT, processes_with, typed
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 _CASES = ["--dataset", "shapes10", "--model", "linear_100,simple_cnn", "--methods", "fp32,dynamic"]
 _VERSIONS = ["--matrix", f".,{sys.executable}"]
 _UPGRADE = ["-m", "qreg", "upgrade", *_VERSIONS, "--ray", "local", *_CASES]
@@ -65,8 +64,7 @@ def test_ctrl_c_ends_all(command: list[str], working: str, variables: dict[str, 
         assert "Traceback" not in said + errors
         assert not _left(*mark)
         # on a busy machine, what was killed leaves folders, which the next run removes
-        clean = [sys.executable, "-c", _CLEAN]
-        subprocess.run(clean, cwd=ROOT, env=variables, check=True, timeout=120)
+        typed(["-c", _CLEAN], variables=variables).check_returncode()
         files = [x for x in Path(variables["TMPDIR"]).iterdir() if x.name != "cache"]
         assert not files, "temporary files are left"
     finally:
@@ -78,14 +76,8 @@ def test_ctrl_c_ends_all(command: list[str], working: str, variables: dict[str, 
 def test_an_upgrade_that_ends_leaves_nothing(variables: dict[str, str]) -> None:
     mark = ("QREG_CACHE_DIR", variables["QREG_CACHE_DIR"])
     one = ["--dataset", "shapes10", "--model", "linear_100", "--methods", "dynamic"]
-    ran = subprocess.run(
-        [sys.executable, "-m", "qreg", "upgrade", *_VERSIONS, "--ray", "local", *one],
-        cwd=ROOT,
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    words = ["-m", "qreg", "upgrade", *_VERSIONS, "--ray", "local", *one]
+    ran = typed(words, variables=variables)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert not _left(*mark)
     folders = [x.name for x in Path(variables["TMPDIR"]).iterdir() if x.name.startswith("qreg-")]

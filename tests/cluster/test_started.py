@@ -16,10 +16,9 @@ import pytest
 
 pytest.importorskip("ray")
 
-from tests.cluster.processes import processes_with
+from tests.cluster.processes import processes_with, typed
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 # `ray` of the Python that runs this, wherever PATH leads
 _RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 _START = [
@@ -74,14 +73,7 @@ def _address(head: subprocess.Popen[bytes], folder: str, said: Path) -> str:
 def _gate(where: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     words = ["-m", "regression", "-n0", "-p", "no:cacheprovider", "pyproject.toml"]
     cases = ["--qreg-dataset=shapes10", "--qreg-model=linear_100", "--qreg-methods=fp32,dynamic"]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *words, f"--qreg-ray={where}", *cases],
-        cwd=ROOT,
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    return typed(["-m", "pytest", *words, f"--qreg-ray={where}", *cases], variables=variables)
 
 
 @pytest.mark.parametrize("how", ["auto", "HOST:PORT"])
