@@ -1,4 +1,4 @@
-"""Judging each model in its own process; whatever ends the process affects its own case only."""
+"""Judging each model in processes of its own; whatever ends one affects its own case only."""
 
 from __future__ import annotations
 
@@ -99,9 +99,10 @@ class Status:
 class Pool:
     """Computes verdicts in several processes, here or elsewhere, started at the first request.
 
-    The cases of a model are judged one after the other in one process, so nothing that a model
-    does to its process, to PyTorch or to other modules reaches another model. A case that ends its
-    process is an ERROR, and the model's remaining cases are judged in another one.
+    The cases of a model, in parts where they are many, are judged one after the other in a process
+    of their own, so nothing that a model does to its process, to PyTorch or to other modules
+    reaches another model. A case that ends its process is an ERROR, and the remaining cases of the
+    model, or the part, are judged in another one.
 
     Args:
         executor: where they are; None for `jobs` forks of this process.
@@ -130,9 +131,9 @@ class Pool:
         known = request.cache and executor is None
         self._known = known_state(request) if known else None
         for kind in kinds:
-            groups = model_groups(cases)
-            if executor:
-                groups = spread_groups(groups, executor.room(kind), size=_sizes(request))
+            groups, room = model_groups(cases), self._executor.room(kind)
+            if executor or room > 1:
+                groups = spread_groups(groups, room, size=_sizes(request))
             for number, group in enumerate(groups):
                 self._executor.add(
                     [
@@ -227,7 +228,7 @@ def model_groups(cases: Sequence[Case]) -> list[list[Case]]:
 def spread_groups(
     groups: Sequence[list[Case]], room: int, *, size: Callable[[Case], int]
 ) -> list[list[Case]]:
-    """The groups of models in the order in which machines take them, so that all end together.
+    """The groups of models in the order in which they are taken, so that all take equally long.
 
     The large ones come first and whole; the later, the smaller are the parts of a model (guided
     self-scheduling: Polychronopoulos and Kuck, IEEE Trans. Comput. C-36 (1987) 1425). The cases of

@@ -141,6 +141,32 @@ def test_what_a_model_does_to_its_process_reaches_no_other_model(
     assert time.monotonic() - start < 50, "a thread that is left keeps nobody"
 
 
+def test_the_many_cases_of_one_model_use_all_processes(
+    options: JudgeRequest, nets: str, tmp_path: Path
+) -> None:
+    noted = tmp_path / "noted"
+    noted.mkdir()
+    names = [f"note{number}" for number in range(12)]
+    with (tmp_path / f"{nets}.py").open("a") as file:
+        file.write(f"""
+def note(model, context):
+    with open({str(noted)!r} + f"/{{os.getpid()}}", "a") as file:
+        file.write("one\\n")
+    return model
+
+{" = ".join(names)} = note
+""")
+    cases = tuple(Case("colours", f"{nets}:make_net", f"{nets}:{x}", "qnnpack") for x in names)
+    pool = Pool(options, cases, jobs=2)
+    try:
+        assert {_outcome(pool, case) for case in cases} == {Outcome.NO_BASELINE}
+    finally:
+        pool.close()
+    counts = [one.read_text().count("one") for one in noted.iterdir()]
+    assert len(counts) == 2
+    assert counts[0] == counts[1]
+
+
 def test_a_case_that_is_asked_for_again_is_judged_again(options: JudgeRequest) -> None:
     (case, *_) = select_cases(options.settings)
     pool = Pool(options, (case,), jobs=1)
