@@ -86,8 +86,9 @@ def _float32(value: float) -> float:
 
 
 def _picks(count: int, size: int) -> st.SearchStrategy[Codes]:
-    drawn = st.lists(st.integers(0, size - 1), min_size=count, max_size=count)
-    return drawn.map(lambda chosen: np.array(chosen, dtype=np.int64))
+    # two bytes each, drawn at once: a list of integers takes longer than what it is drawn for
+    drawn = st.binary(min_size=2 * count, max_size=2 * count)
+    return drawn.map(lambda chosen: np.frombuffer(chosen, dtype=">u2").astype(np.int64) % size)
 
 
 def _merge(chosen: Floats, others: list[float]) -> Floats:
