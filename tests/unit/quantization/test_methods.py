@@ -16,11 +16,10 @@ from qreg.quantization import DEFAULT_METHODS, Context, Method, get_method
 from qreg.quantization.engines import ENGINES, available_engines, use_engine
 from qreg.quantization.needs import check_packing
 
-# in the default run the largest network on the first engine only: it takes most of the time
+# in the default run on the first engine only: they take most of the time
+_LARGE = ("resnet20", "mobilenet_v2")
 NETWORKS = [
-    pytest.param(
-        model, engine, marks=pytest.mark.slow if model == "mobilenet_v2" and number else ()
-    )
+    pytest.param(model, engine, marks=pytest.mark.slow if model in _LARGE and number else ())
     for model in MODELS.names()
     for number, engine in enumerate(ENGINES)
 ]
