@@ -228,7 +228,7 @@ def model_groups(cases: Sequence[Case]) -> list[list[Case]]:
 def spread_groups(
     groups: Sequence[list[Case]], room: int, *, size: Callable[[Case], int]
 ) -> list[list[Case]]:
-    """The groups of models in the order in which they are taken, so that all take equally long.
+    """The groups of models in the order in which processes take them, so that all end together.
 
     The large ones come first and whole; the later, the smaller are the parts of a model (guided
     self-scheduling: Polychronopoulos and Kuck, IEEE Trans. Comput. C-36 (1987) 1425). The cases of

@@ -56,6 +56,8 @@ _END_S = 15.0
 _STUCK_S = 60.0
 # How long it is not looked again which machines are there, and not asked again for more of them.
 _LOOK_S, _ASK_S = 0.2, 10.0
+# For so many machines a small cluster is asked, where as many groups wait.
+_LEAST_ASKED = 10
 _KIND_TASK = "qreg.processes.kind:kind_sent"
 
 
@@ -175,7 +177,7 @@ class RayExecutor:
         self._wishes: list[Any] = []
         self.counts = Counts()
         self._remote = self._ray.remote(_on_node_task())
-        self._wish = self._ray.remote(num_cpus=self._threads, max_retries=0)(_nothing)
+        self._wish = self._ray.remote(num_cpus=self._threads, max_retries=0)(_empty_task())
 
     def add(self, pieces: Sequence[Piece], *, first: bool = False) -> None:
         grouped = groupby(pieces, key=lambda one: (one.group or one.name, one.environment))
@@ -207,6 +209,10 @@ class RayExecutor:
             return
         if self._kinds and any(one.first.environment for one in self._waiting):
             self._ask_new()
+        busy, machines = self._busy(), self._machines()
+        if machines and not any(busy[x] < machines[x] // self._threads for x in machines):
+            self._fitted = time.monotonic()
+            return
         waiting, self._waiting = sorted(self._waiting, key=self._turn), []
         full: set[tuple[str, bool]] = set()
         for number, group in enumerate(waiting):
@@ -237,19 +243,20 @@ class RayExecutor:
     def _ask_for_more(self) -> None:
         """Show a cluster that grows on demand what waits here: a task of Ray for each group.
 
-        It does nothing, and not before all machines have their files: a worker that waits for
-        some lends its processor, and for it Ray would start another worker.
+        It does nothing, there are no more of them than would double the cluster, and none before
+        all machines have their files: a worker that waits for some lends its processor, for which
+        Ray would start another worker.
         """
         self._wished = time.monotonic()
+        wanted = min(len(self._waiting), max(_LEAST_ASKED, self.room()))
         if self._wishes:
             number = len(self._wishes)
             _, self._wishes = self._ray.wait(self._wishes, num_returns=number, timeout=0)
-        for one in self._wishes[len(self._waiting) :]:
+        for one in self._wishes[wanted:]:
             self._ray.cancel(one)
-        del self._wishes[len(self._waiting) :]
+        del self._wishes[wanted:]
         if all(one.has_files for one in self._running):
-            more = len(self._waiting) - len(self._wishes)
-            self._wishes += [self._wish.remote() for _ in range(more)]
+            self._wishes += [self._wish.remote() for _ in range(wanted - len(self._wishes))]
 
     def _ask_new(self) -> None:
         """Ask machines that joined since `kinds` of what kind they are."""
@@ -274,11 +281,11 @@ class RayExecutor:
         if fitting or any(piece.name in self._asked for x in self._running for piece in x.pieces):
             self._fitted = time.monotonic()
         if not fitting and time.monotonic() > self._fitted + _STUCK_S:
-            raise self._too_small(wanted)
+            raise self._none_fits(wanted)
         asked = [one for one in fitting if one == group.node]
         return self._least_busy(group, asked) or self._least_busy(group, fitting)
 
-    def _too_small(self, wanted: str) -> QregError:
+    def _none_fits(self, wanted: str) -> QregError:
         """That no machine is there that can do this work."""
         if wanted:
             return QregError(
@@ -295,11 +302,15 @@ class RayExecutor:
         """The one of these machines with the fewest groups, if it has room; else ""."""
         if not fitting:
             return ""
-        busy = Counter(one.node or one.machine for one in self._running)
+        busy = self._busy()
         affinity = group.first.affinity
         name = min(fitting, key=lambda one: (busy[one], self._affinities.get(one) != affinity))
         room = 1 if group.first.timed else int(self._machines().get(name, 0.0) // self._threads)
         return name if busy[name] < room else ""
+
+    def _busy(self) -> Counter[str]:
+        """How many groups each machine has."""
+        return Counter(one.node or one.machine for one in self._running)
 
     def _submit(self, group: _Group, machine: str) -> None:
         """Hand a group to Ray for this machine."""
@@ -562,10 +573,6 @@ class RayExecutor:
         self._open.close()
 
 
-def _nothing() -> None:
-    """What a task that stands for a waiting group does."""
-
-
 def _units(pieces: Sequence[Piece]) -> list[list[Piece]]:
     """Each piece alone, or with those that must follow it in the same process."""
     found: list[list[Piece]] = []
@@ -575,6 +582,15 @@ def _units(pieces: Sequence[Piece]) -> list[list[Piece]]:
         else:
             found.append([piece])
     return found
+
+
+def _empty_task() -> Callable[[], None]:
+    """The function of a task that stands for a waiting group: it needs nothing of qreg either."""
+
+    def qreg_waits() -> None:
+        pass
+
+    return qreg_waits
 
 
 def _on_node_task() -> Callable[..., Iterator[str]]:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+# `ray` of the Python that runs this, wherever PATH leads
+_RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+# --block: it ends what it started, and nothing else as `ray stop` would
+_HEAD = [
+    *("start", "--head", "--block", "--port=0", "--include-dashboard=false"),
+    *("--disable-usage-stats", f"--object-store-memory={80 << 20}"),
+]
+_PATIENCE_S = 180
 
 
 def typed(
@@ -44,3 +58,54 @@ def processes_with(name: str, value: str, *, containing: str = "") -> list[int]:
         if f"{name}={value}".encode() in variables and containing.encode() in words:
             found += [int(process.name)] * (state != "Z")
     return found
+
+
+@contextmanager
+def ray_head(
+    *words: str, outlived: bool = False, **own: str
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """A cluster as its users start one, ended with all it made: its address, and its variables.
+
+    Args:
+        words: further options of ``ray start --head``.
+        outlived: its machines outlive it, and are killed after it.
+        own: further variables.
+    """
+    with tempfile.TemporaryDirectory(prefix="q") as folder:
+        variables = {
+            **os.environ,
+            "RAY_TMPDIR": folder,
+            "PYTHONUNBUFFERED": "1",  # its address is read from a pipe
+            "RAY_worker_niceness": "0",
+            "OMP_NUM_THREADS": "1",
+            "QREG_CACHE_DIR": str(Path(folder, "cache")),
+            **own,
+        }
+        said = Path(folder, "said")
+        with said.open("w") as output:
+            head = subprocess.Popen(
+                [*_RAY, *_HEAD, *words], env=variables, stdout=output, stderr=output
+            )
+        try:
+            yield _address(head, folder, said), variables
+        finally:
+            head.send_signal(signal.SIGTERM)
+            head.wait(timeout=60)
+            until = time.monotonic() + 60 * (not outlived)
+            while (left := processes_with("RAY_TMPDIR", folder)) and time.monotonic() < until:
+                time.sleep(0.2)
+            for number in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+            assert outlived or not left, "ray left processes behind"
+
+
+def _address(head: subprocess.Popen[bytes], folder: str, said: Path) -> str:
+    """Where it is, once it says that it has started."""
+    until = time.monotonic() + _PATIENCE_S
+    while "Ray runtime started" not in said.read_text():
+        assert head.poll() is None, said.read_text()
+        assert time.monotonic() < until, said.read_text()
+        time.sleep(0.1)
+    # what `auto` reads, too
+    return Path(folder, "ray", "ray_current_cluster").read_text().strip()
