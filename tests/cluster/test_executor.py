@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("ray")
 
 from qreg.processes.cluster import RayExecutor
-from qreg.processes.executor import Piece, run
+from qreg.processes.executor import Piece, Result, run
 from qreg.processes.sending import folder_tree, package_tree
 from tests.cluster.nodes import Nodes, nodes
 
@@ -175,24 +175,35 @@ def test_what_a_lost_machine_had_left_is_shared_by_the_others(
     assert executor.counts.nodes == 1
 
 
-def test_a_machine_that_joins_later_does_not_take_all_that_waits(
-    cluster: Nodes, project: Path
-) -> None:
+def _while_a_machine_joins(
+    cluster: Nodes, project: Path, pieces: list[Piece]
+) -> tuple[dict[str, Result], dict[str, int], str]:
+    """Results by piece, how many each machine has, and which machine has joined meanwhile.
+
+    The two others have the files, which that one has not.
+    """
     before = _executor(cluster, project)
-    before.kinds()  # so that the two machines have the files, which the third has not
+    before.kinds()
     before.close()
-    pieces = [_square(project, n, 1.0) for n in range(36)]
-    executor, later = _executor(cluster, project), None
+    executor, later, found = _executor(cluster, project), None, {}
     try:
-        for _ in run(executor, pieces):
+        for piece, result in run(executor, pieces):
             later = later or cluster.add()
+            found[piece.name] = result
         assert later is not None
-        done = dict(executor.counts.done)
+        return found, dict(executor.counts.done), later.node_id
     finally:
         executor.close()
         if later is not None:
             cluster.kill(later)
-    took = done.pop(later.node_id)
+
+
+def test_a_machine_that_joins_later_does_not_take_all_that_waits(
+    cluster: Nodes, project: Path
+) -> None:
+    pieces = [_square(project, n, 1.0) for n in range(36)]
+    _, done, later = _while_a_machine_joins(cluster, project, pieces)
+    took = done.pop(later)
     assert took + sum(done.values()) == 36
     assert 2 <= took <= min(done.values())
 
@@ -200,23 +211,11 @@ def test_a_machine_that_joins_later_does_not_take_all_that_waits(
 def test_what_waits_begins_in_its_order_where_a_machine_joins(
     cluster: Nodes, project: Path
 ) -> None:
-    before = _executor(cluster, project)
-    before.kinds()  # so that the two machines have the files, which the third has not
-    before.close()
     content = json.dumps({"seconds": 1.0})
     pieces = [Piece(str(number), "tasks_of_test:begin", content) for number in range(36)]
-    executor, later, begun = _executor(cluster, project), None, {}
-    try:
-        for piece, result in run(executor, pieces):
-            later = later or cluster.add()
-            begun[int(piece.name)] = result["begun"]
-        assert later is not None
-        assert later.node_id in executor.counts.done
-    finally:
-        executor.close()
-        if later is not None:
-            cluster.kill(later)
-    order = sorted(begun, key=lambda number: begun[number])
+    found, done, later = _while_a_machine_joins(cluster, project, pieces)
+    assert later in done
+    order = sorted(map(int, found), key=lambda number: found[str(number)]["begun"])
     # one waits for the files and the first process of the machine that joined
     order.remove(max(order, key=lambda number: order.index(number) - number))
     moved = [abs(place - number) for place, number in enumerate(order)]
