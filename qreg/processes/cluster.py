@@ -56,7 +56,7 @@ _END_S = 15.0
 _STUCK_S = 60.0
 # How long it is not looked again which machines are there, and not asked again for more of them.
 _LOOK_S, _ASK_S = 0.2, 10.0
-# For so many machines a small cluster is asked, where as many groups wait.
+# A small cluster is asked for so many machines, where as many groups wait.
 _LEAST_ASKED = 10
 _KIND_TASK = "qreg.processes.kind:kind_sent"
 
@@ -204,13 +204,11 @@ class RayExecutor:
 
         So a machine that joins, or is done first, takes the next one.
         """
-        if not self._waiting:
-            self._fitted = time.monotonic()
-            return
         if self._kinds and any(one.first.environment for one in self._waiting):
             self._ask_new()
         busy, machines = self._busy(), self._machines()
-        if machines and not any(busy[x] < machines[x] // self._threads for x in machines):
+        is_full = machines and all(busy[one] >= self._room_of(one) for one in machines)
+        if is_full or not self._waiting:
             self._fitted = time.monotonic()
             return
         waiting, self._waiting = sorted(self._waiting, key=self._turn), []
@@ -235,17 +233,19 @@ class RayExecutor:
         So machines help one another only where they have nothing else left.
         """
         affinity = group.first.affinity
+        if not affinity:
+            return 1, group.turn
         near = [one for one in self._machines() if self._affinities.get(one) == affinity]
-        if not affinity or not near:
+        if not near:
             return 1, group.turn
         return (0 if self._least_busy(group, near) else 2), group.turn
 
     def _ask_for_more(self) -> None:
         """Show a cluster that grows on demand what waits here: a task of Ray for each group.
 
-        It does nothing, there are no more of them than would double the cluster, and none before
-        all machines have their files: a worker that waits for some lends its processor, for which
-        Ray would start another worker.
+        It does nothing. There are no more of them than would double the cluster, or bring a small
+        one to `_LEAST_ASKED`, and none before all machines have their files: a worker that waits
+        for some lends its processor, for which Ray would start another worker.
         """
         self._wished = time.monotonic()
         wanted = min(len(self._waiting), max(_LEAST_ASKED, self.room()))
@@ -305,8 +305,12 @@ class RayExecutor:
         busy = self._busy()
         affinity = group.first.affinity
         name = min(fitting, key=lambda one: (busy[one], self._affinities.get(one) != affinity))
-        room = 1 if group.first.timed else int(self._machines().get(name, 0.0) // self._threads)
+        room = 1 if group.first.timed else self._room_of(name)
         return name if busy[name] < room else ""
+
+    def _room_of(self, machine: str) -> int:
+        """How many groups a machine can do at a time."""
+        return int(self._machines().get(machine, 0.0) // self._threads)
 
     def _busy(self) -> Counter[str]:
         """How many groups each machine has."""
@@ -396,9 +400,8 @@ class RayExecutor:
 
     def room(self, kind: str = "") -> int:
         """How many pieces machines, those of a kind if one is given, can do at a time."""
-        found = self._machines()
-        fitting = [n for n in found if not kind or self._kinds.get(n) == kind]
-        return sum(int(found[name] // self._threads) for name in fitting)
+        fitting = [n for n in self._machines() if not kind or self._kinds.get(n) == kind]
+        return sum(map(self._room_of, fitting))
 
     def _advance(self, group: _Group) -> None:
         """Take what has come of a group."""

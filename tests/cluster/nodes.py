@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.processes import STORE
+
 # A lost machine is noticed within seconds, not within a quarter of a minute.
 _QUICK = {
     "worker_niceness": 0,  # else who else runs here comes first
@@ -16,7 +18,6 @@ _QUICK = {
     "health_check_timeout_ms": 2000,
     "health_check_failure_threshold": 3,
 }
-_STORE = 80 << 20
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -32,7 +33,7 @@ class Nodes:
         self.machines: dict[str, Any] = {}
         head = {
             "num_cpus": 0,
-            "object_store_memory": _STORE,
+            "object_store_memory": STORE,
             "include_dashboard": False,
             "_system_config": _QUICK,
         }
@@ -48,7 +49,7 @@ class Nodes:
         cache = self._folder / f"machine{self._made}"
         own = {"QREG_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1", **(variables or {})}
         node = self._cluster.add_node(
-            num_cpus=cpus, object_store_memory=_STORE, include_dashboard=False, env_vars=own
+            num_cpus=cpus, object_store_memory=STORE, include_dashboard=False, env_vars=own
         )
         self.machines[node.node_id] = node
         return node

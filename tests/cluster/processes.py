@@ -14,27 +14,33 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+#: Bytes of a machine's object store: more than any test sends.
+STORE = 80 << 20
 # `ray` of the Python that runs this, wherever PATH leads
 _RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 # --block: it ends what it started, and nothing else as `ray stop` would
 _HEAD = [
     *("start", "--head", "--block", "--port=0", "--include-dashboard=false"),
-    *("--disable-usage-stats", f"--object-store-memory={80 << 20}"),
+    *("--disable-usage-stats", f"--object-store-memory={STORE}"),
 ]
 _PATIENCE_S = 180
 
 
 def typed(
-    words: Sequence[str], *, folder: Path = ROOT, variables: Mapping[str, str] | None = None
+    words: Sequence[str],
+    *,
+    folder: Path = ROOT,
+    variables: Mapping[str, str] | None = None,
+    seconds: float = 300,
 ) -> subprocess.CompletedProcess[str]:
-    """``python WORDS`` in a folder, run to its end, with what it said."""
+    """``python WORDS`` in a folder, run to its end within so many seconds, with what it said."""
     return subprocess.run(
         [sys.executable, *words],
         cwd=folder,
         env=variables,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=seconds,
         check=False,
     )
 

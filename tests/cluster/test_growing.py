@@ -14,11 +14,10 @@ pytest.importorskip("ray")
 from qreg.processes.cluster import RayExecutor
 from qreg.processes.executor import Piece, run
 from qreg.processes.sending import folder_tree, package_tree
-from tests.cluster.processes import ray_head
+from tests.cluster.processes import STORE, ray_head
 
 pytestmark = pytest.mark.slow
 _MOST = 3
-_STORE = 80 << 20
 _HEAD = "ray.head.default"  # as that provider calls it
 _PORT = 6379  # where its machines look for the head
 # Its machines are processes here: ray/autoscaler/_private/fake_multi_node/example.yaml.
@@ -34,7 +33,7 @@ _CONFIG = {
     "available_node_types": {
         _HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "machine": {
-            "resources": {"CPU": 1, "object_store_memory": _STORE},
+            "resources": {"CPU": 1, "object_store_memory": STORE},
             "node_config": {},
             "min_workers": 0,
             "max_workers": _MOST,

@@ -64,7 +64,7 @@ def test_ctrl_c_ends_all(command: list[str], working: str, variables: dict[str, 
         assert "Traceback" not in said + errors
         assert not _left(*mark)
         # on a busy machine, what was killed leaves folders, which the next run removes
-        typed(["-c", _CLEAN], variables=variables).check_returncode()
+        typed(["-c", _CLEAN], variables=variables, seconds=120).check_returncode()
         files = [x for x in Path(variables["TMPDIR"]).iterdir() if x.name != "cache"]
         assert not files, "temporary files are left"
     finally:

@@ -26,7 +26,8 @@ def started() -> Iterator[tuple[str, dict[str, str]]]:
 def _gate(where: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     words = ["-m", "regression", "-n0", "-p", "no:cacheprovider", "pyproject.toml"]
     cases = ["--qreg-dataset=shapes10", "--qreg-model=linear_100", "--qreg-methods=fp32,dynamic"]
-    return typed(["-m", "pytest", *words, f"--qreg-ray={where}", *cases], variables=variables)
+    command = ["-m", "pytest", *words, f"--qreg-ray={where}", *cases]
+    return typed(command, variables=variables, seconds=600)
 
 
 @pytest.mark.parametrize("how", ["auto", "HOST:PORT"])
