@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ from qreg.selection import use_project
 from qreg.settings import Settings
 
 _LIMIT_S = 6 * 3600.0
-_POLL_S = 0.02
 
 
 @dataclass
@@ -69,7 +67,7 @@ class DrawsOnCluster:
             for piece, result in self.executor.poll():
                 found[self._waiting.pop(piece.name)] = _read(piece.name, result)
             self.request.options.progress(len(found), total, self.executor.step())
-            time.sleep(_POLL_S)
+            self.executor.wait()
         return found
 
 

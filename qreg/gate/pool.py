@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 #: Seconds that a case may take: of the shipped ones the slowest take some seconds, one that
 #: `torch.compile` finishes takes minutes on a busy machine.
 TIMEOUT = 900
-_POLL_S = 0.02
 # A group of cases is at most so large a part of what each processor of a cluster has left to do.
 _SHARES = 2
 # Cases of a model that are not spread over processes: what they share took as long as some cases.
@@ -175,7 +174,7 @@ class Pool:
             if self._show:
                 self._show(self._status())
             if name not in self._results:
-                time.sleep(_POLL_S)
+                self._executor.wait()
         return self._results[name]
 
     def _status(self) -> Status:

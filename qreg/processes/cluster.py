@@ -199,6 +199,13 @@ class RayExecutor:
         found, self._found = self._found, []
         yield from found
 
+    def wait(self) -> None:
+        # not by looking again and again, which takes the time of a processor that may do pieces
+        if generators := [group.generator for group in self._running]:
+            self._ray.wait(generators, timeout=_LOOK_S, fetch_local=False)
+        else:
+            time.sleep(_LOOK_S)
+
     def _submit_waiting(self) -> None:
         """Hand groups to Ray, each for a machine that has room; the others wait here.
 

@@ -19,7 +19,6 @@ from qreg.errors import QregError
 Result = dict[str, Any]
 #: Does a piece of work from its content, with the places of the sender's folders.
 Task = Callable[[Any, "Places"], Result]
-_POLL_S = 0.02
 _TELL_S = 0.2
 
 
@@ -122,6 +121,9 @@ class Executor(Protocol):
     def poll(self) -> Iterator[tuple[Piece, Result]]:
         """Do what can be done without waiting; the results that have come since."""
 
+    def wait(self) -> None:
+        """Wait a moment, for a result or else a fraction of a second; then `poll` again."""
+
     def room(self, kind: str = "") -> int:
         """How many pieces it can do at a time, on machines of a kind if one is given."""
 
@@ -148,7 +150,7 @@ def run(
             yield piece, result
         if left:
             tick()
-            time.sleep(_POLL_S)
+            executor.wait()
 
 
 class _Told:

@@ -11,6 +11,7 @@ import faulthandler
 import gc
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -30,8 +31,9 @@ from qreg.processes.stopping import stop_by_default, whole
 Work = Callable[[], dict[str, Any]]
 #: The file for the result, and the work.
 Piece = tuple[Path, Work]
-_POLL_S = 0.01
 _TELL_S = 1.0
+# A fork says when a result is there; for one that no longer can it is looked so often.
+_LOOK_S, _OFTEN_S = 0.2, 0.01
 # Grace period after which a fork that cannot end itself is killed.
 _PATIENCE_S = 5.0
 
@@ -63,6 +65,10 @@ class Fork:
         self._pieces, self._more, self._seconds = tuple(pieces), more, seconds
         self._stacks = pieces[0][0].with_suffix(".stacks")
         self._done, self._since, self._ended = 0, time.monotonic(), False
+        #: Has a byte for each result; None where it has been closed.
+        self.told: int | None
+        self.told, self._tell = os.pipe()
+        os.set_blocking(self._tell, False)
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
@@ -71,6 +77,7 @@ class Fork:
                 self.pid = _fork()
                 if self.pid == 0:
                     self._run(parent, output)
+                os.close(self._tell)
         except KeyboardInterrupt:
             if hasattr(self, "pid"):
                 self.end()
@@ -84,7 +91,7 @@ class Fork:
     def expect(self, pieces: Sequence[Piece]) -> None:
         """Wait for these too, which `more` gives in the fork."""
         self._pieces += tuple(pieces)
-        self._done, self._since = len(self._pieces) - len(self.left), time.monotonic()
+        self._since = time.monotonic()
 
     def _run(self, parent: int, output: Path | None) -> NoReturn:
         status = 1
@@ -105,6 +112,8 @@ class Fork:
                 for path, work in chain(self._pieces, self._more):
                     _end_after(self._seconds, stacks)
                     _write(path, _attempt(work))
+                    with contextlib.suppress(OSError):  # full, or closed by what the piece did
+                        os.write(self._tell, b".")
                     signal.setitimer(signal.ITIMER_REAL, 0)
             status = 0
         finally:
@@ -118,11 +127,11 @@ class Fork:
         """Whether it has ended; the result of the piece that ended it then says how."""
         if self._ended:  # who asks again may have left off before it took all results
             return True
-        done = len(self._pieces) - len(self.left)
-        if done > self._done:
-            self._done, self._since = done, time.monotonic()
+        # results come in the order of the pieces: who waits asks for the next one only
+        while self._done < len(self._pieces) and self._pieces[self._done][0].exists():
+            self._done, self._since = self._done + 1, time.monotonic()
         waited = time.monotonic() - self._since
-        late = done < len(self._pieces) and waited > self._seconds + _PATIENCE_S
+        late = self._done < len(self._pieces) and waited > self._seconds + _PATIENCE_S
         # not reaped yet: its number is not given to another process before its group is gone
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None and not late:
@@ -140,13 +149,24 @@ class Fork:
         """Wait until it has ended; see `poll`. An interruption kills it."""
         try:
             while not self.poll():
-                time.sleep(_POLL_S)
+                wait_for_result([self])
         except BaseException:
             self.end()
             raise
 
+    def hear(self) -> None:
+        """Take what it told; without an end of it there is nothing more to be told."""
+        if self.told is not None and not os.read(self.told, 1 << 12):
+            self._close()
+
+    def _close(self) -> None:
+        if self.told is not None:
+            os.close(self.told)
+            self.told = None
+
     def end(self) -> int:
         """Kill it and its children; returns its exit status, negative for a signal."""
+        self._close()
         # its group outlives it, where it started others; a fork that was just made has none yet
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -155,6 +175,23 @@ class Fork:
             return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         except ChildProcessError:  # it was ended before
             return 0
+
+
+def wait_for_result(forks: Sequence[Fork], *also: int) -> bool:
+    """Wait until one of the forks has a result or ends, or for a fraction of a second.
+
+    Returns:
+        Whether one of the files `also` can be read.
+    """
+    told = {one.told: one for one in forks if one.told is not None}
+    seconds = _LOOK_S if len(told) == len(forks) else _OFTEN_S
+    asked = select.poll()  # not `select.select`, which takes no file above the 1,023rd
+    for one in (*told, *also):
+        asked.register(one, select.POLLIN)
+    ready = {one for one, _ in asked.poll(seconds * 1000)}
+    for one in ready & told.keys():
+        told[one].hear()
+    return not ready.isdisjoint(also)
 
 
 def _renew_thread_pool() -> None:
@@ -226,7 +263,7 @@ def run_together(
             if (now := time.monotonic()) >= told + _TELL_S:
                 told = now
                 waiting({path: now - since[path] for path, _ in running})
-            time.sleep(_POLL_S)
+            wait_for_result([fork for _, fork in running])
     finally:
         for _, fork in running:
             fork.end()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from pathlib import Path
 
 from qreg.files import read_regular, write_atomically
 from qreg.processes.executor import HERE, Piece, Places, Result, perform, tell_in
-from qreg.processes.forked import Fork
+from qreg.processes.forked import Fork, wait_for_result
 from qreg.processes.temporary import remove_leftovers, temporary_folder
 from qreg.records.decode import MismatchError, parse
 
 # Bytes of a result: a page's details of a thousand samples have some megabytes.
 _MOST_BYTES = 1 << 26
-_POLL_S = 0.02
 
 
 @dataclass
@@ -31,6 +29,7 @@ class _Worker:
     Attributes:
         process: that of its pieces, with their time limit; with "" it ends after them.
         folder: where it finds more pieces.
+        tell: has a byte for each of them; None of a fork that waits for none.
         given: how many it got there.
     """
 
@@ -38,7 +37,14 @@ class _Worker:
     files: list[Path]
     process: tuple[str, float]
     folder: Path
+    tell: int | None
     given: int = 0
+
+    def close(self) -> None:
+        """Of a fork that has ended."""
+        if self.tell is not None:
+            os.close(self.tell)
+            self.tell = None
 
 
 class LocalExecutor:
@@ -81,12 +87,13 @@ class LocalExecutor:
     def poll(self) -> Iterator[tuple[Piece, Result]]:
         for worker in tuple(self._running):
             ended = worker.fork.poll()
-            for file in [one for one in worker.files if one.exists()]:
-                worker.files.remove(file)
+            while worker.files and worker.files[0].exists():
+                file = worker.files.pop(0)
                 result = _read(file)
                 _empty(file)
                 yield self._files.pop(file), result
             if ended:
+                worker.close()
                 self._running.remove(worker)
                 if worker.files:
                     self._start(worker.files)
@@ -96,13 +103,22 @@ class LocalExecutor:
         while self._waiting and len(self._running) < self._jobs:
             self._start(self._waiting.pop(0))
 
+    def wait(self) -> None:
+        self.wait_or()
+
+    def wait_or(self, *also: int) -> bool:
+        """The same, or until one of these files can be read, and whether one can."""
+        return wait_for_result([worker.fork for worker in self._running], *also)
+
     def _start(self, files: list[Path]) -> None:
         first = self._files[files[0]]
         process = first.process, first.seconds
         pieces = [(file, partial(_work, self._files[file], self._places, file)) for file in files]
         for worker in [one for one in self._idle if one.process == process]:
             self._idle.remove(worker)
-            if not worker.fork.poll():  # else it ended meanwhile
+            if worker.fork.poll():  # it ended meanwhile
+                worker.close()
+            else:
                 self._give(worker, files)
                 worker.fork.expect(pieces)
                 self._running.append(worker)
@@ -110,9 +126,17 @@ class LocalExecutor:
         while self._idle and len(self._running) + len(self._idle) >= self._kept:
             self._end(self._idle.pop(0))
         folder = files[0].with_suffix(".given")
-        more = _given_in(folder, self._places) if first.process else ()
-        fork = Fork(pieces, seconds=first.seconds, more=more)
-        self._running.append(_Worker(fork, files, process, folder))
+        if not first.process:
+            fork = Fork(pieces, seconds=first.seconds)
+            self._running.append(_Worker(fork, files, process, folder, None))
+            return
+        told, tell = os.pipe()
+        try:
+            more = _given_in(folder, told, self._places)
+            fork = Fork(pieces, seconds=first.seconds, more=more)
+        finally:
+            os.close(told)
+        self._running.append(_Worker(fork, files, process, folder, tell))
 
     def _give(self, worker: _Worker, files: list[Path]) -> None:
         """Write down pieces for a fork that waits."""
@@ -122,9 +146,13 @@ class LocalExecutor:
             content = {"file": str(file), "piece": self._files[file].plain}
             write_atomically(worker.folder / str(worker.given), json.dumps(content).encode())
             worker.given += 1
+            assert worker.tell is not None
+            with contextlib.suppress(BrokenPipeError):  # it has ended: `poll` says how
+                os.write(worker.tell, b".")
 
     def _end(self, worker: _Worker) -> None:
         worker.fork.end()
+        worker.close()
         remove_leftovers()  # what it could not remove itself
 
     def room(self, kind: str = "") -> int:  # noqa: ARG002 - one machine is of one kind
@@ -165,12 +193,12 @@ def _work(piece: Piece, places: Places, file: Path) -> Result:
     return perform(piece, places)
 
 
-def _given_in(folder: Path, places: Places) -> Iterator[tuple[Path, partial[Result]]]:
-    """The pieces that are written down in a folder, as they come."""
+def _given_in(folder: Path, told: int, places: Places) -> Iterator[tuple[Path, partial[Result]]]:
+    """The pieces that are written down in a folder, as they are told; ends with who tells."""
     for number in count():
+        if not os.read(told, 1):
+            return
         path = folder / str(number)
-        while not path.exists():
-            time.sleep(_POLL_S)
         content = json.loads(path.read_text(encoding="utf-8"))
         file = Path(content["file"])
         yield file, partial(_work, Piece(**content["piece"]), places, file)

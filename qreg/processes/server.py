@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import json
 import os
-import select
 import sys
 from typing import Any
 
@@ -17,8 +16,6 @@ from qreg.processes.executor import Piece, Places
 from qreg.processes.local import LocalExecutor
 from qreg.processes.memory import nothing_collected
 from qreg.processes.stopping import Stopped, stoppable
-
-_POLL_S = 0.02
 
 
 def main(imports: list[str]) -> int:
@@ -77,7 +74,7 @@ def _answer(
         for piece, result in executor.poll():
             left -= 1
             _write(answers, {"name": piece.name, "result": places.as_sent(result)})
-        if left and select.select([jobs], [], [], _POLL_S)[0]:
+        if left and executor.wait_or(jobs):
             return False  # nothing is asked meanwhile: this is the end
     return True
 

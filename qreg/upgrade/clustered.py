@@ -32,7 +32,6 @@ from qreg.upgrade.running import UpgradeRequest
 
 # Making the environments of two versions, and as many time limits of a case as a side has.
 _MAKING_S, _SIDES = 3600, 60
-_POLL_S = 0.02
 # What asking both sides for all that they offer takes, and a case of a network without layers, in
 # times of a case of the largest network; measured with those of this project.
 _INTERFACE, _SMALLEST = 0.8, 0.05
@@ -111,7 +110,7 @@ class ClusterComparer:
                 if len(made.results) == len(made.pieces):
                     yield made.request, made.outcome()
             self._show(self._ended, self._count, self._executor.step())
-            time.sleep(_POLL_S)
+            self._executor.wait()
 
 
 @dataclass(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,7 +24,7 @@ from qreg.speed.records import SpeedRun
 from qreg.upgrade import child
 
 _CHILD = Path(child.__file__).resolve()
-_POLL_S = 0.05
+_POLL_S, _TELL_S = 0.05, 0.5
 # Bytes of what a side says of its environment.
 _MOST = 1 << 20
 # A side's time limit, as a multiple of that of one piece of work.
@@ -116,14 +117,16 @@ class RunningSides:
             folder.mkdir(exist_ok=True)
             one.give({**shared, "folder": str(folder), "interface": request.interface})
         limit = time.monotonic() + _SIDE * request.timeout
-        show = request.options.progress
+        show, told = request.options.progress, -math.inf
         # both are asked each time: one that fails ends the run, whichever it is
         named = tuple(zip(SIDE_OPTIONS, self.processes, strict=True))
         while not all([one.has_done(option) for option, one in named]):  # noqa: C419
-            if time.monotonic() > limit:
+            if (now := time.monotonic()) > limit:
                 raise self._late(_SIDE * request.timeout)
-            done = sum(1 for files in folders for _ in files.glob(f"*.{task}.json"))
-            show(done, len(folders) * len(cases), _TASKS[task])
+            if now > told + _TELL_S:
+                told = now
+                done = sum(1 for files in folders for _ in files.glob(f"*.{task}.json"))
+                show(done, len(folders) * len(cases), _TASKS[task])
             time.sleep(_POLL_S)
 
     def _late(self, seconds: int) -> QregError:

@@ -101,6 +101,9 @@ class Machines:
             piece = self._waiting.pop()
             yield piece, self._answer(piece)
 
+    def wait(self) -> None:
+        pass
+
     def _answer(self, piece: Piece) -> Result:
         if self._bad and self._bad in piece.name:
             return {"error": "pip cannot install torch", "hint": "look"}
