@@ -29,6 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_draws_elsewhere_are_those_of_one_process(folder: Path, nets: str) -> None:
     request = _request(nets)
     here = audit_calibration(request)

@@ -91,6 +91,7 @@ def test_test_data_that_drifted_are_found_without_labels(
     assert sites["quant"]["beyond"] > 10 * sites["quant"]["beyond_held"]
 
 
+@pytest.mark.slow
 def test_any_task_and_its_unit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     arrays = {}

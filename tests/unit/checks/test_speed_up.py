@@ -104,6 +104,7 @@ def test_the_level_and_the_limit_say_the_same(logs: list[float], seen: float, ex
         assert (p_value <= ALPHA) == (seen < limit)
 
 
+@pytest.mark.slow
 def test_further_processes_hardly_ever_alarm() -> None:
     """20,000 promises from 12 normal processes, each with one process more and no load at all.
 

@@ -176,6 +176,7 @@ def data():
 """
 
 
+@pytest.mark.slow
 def test_a_task_that_does_not_fit_is_found_and_one_that_does_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

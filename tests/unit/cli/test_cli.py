@@ -164,7 +164,7 @@ def test_training_does_not_replace_a_checkpoint_unasked(
     assert main([*argv, "--force"]) == 0
 
 
-@pytest.mark.parametrize("traceback", [False, True])
+@pytest.mark.parametrize("traceback", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_users_model_that_raises_names_the_operator(
     nets: str,
     plus_at: str,

@@ -71,6 +71,7 @@ def test_the_code_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert "def quantize" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_successor_that_fails_names_layer_and_reason(
     nets: str, plus_at: str, colours: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

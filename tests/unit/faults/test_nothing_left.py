@@ -31,6 +31,7 @@ def _operators(verdict: Verdict) -> list[Outcome]:
     return [finding.outcome for finding in verdict.findings if finding.check is Check.OPERATORS]
 
 
+@pytest.mark.slow
 def test_an_accurate_model_without_a_quantize_node_is_regressed() -> None:
     clean = _observed()
     with all_faults()["pt2e-nothing-annotated"].inject(Target(CASE, OPTIONS)):

@@ -52,6 +52,7 @@ def test_a_rate_of_wrong_answers_is_compared_with_the_stated_one(
     assert budget_rates_table([row]).row_count == 1
 
 
+@pytest.mark.slow
 def test_the_rule_keeps_its_rates_and_a_lenient_one_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

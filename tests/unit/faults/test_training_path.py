@@ -67,7 +67,8 @@ def test_a_fault_that_changes_no_compared_number_is_caught(
         assert (found[tier]["outcome"], found[tier]["checks"]) == ("REGRESSED", checks)
 
 
-@pytest.mark.parametrize("method", ["fx-qat", pytest.param("pt2e-qat", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fx-qat", "pt2e-qat"])
 def test_a_graph_trains_by_its_own_fake_quantizers(method: str) -> None:
     if METHODS.info(method).requires:
         pytest.importorskip("torchao")

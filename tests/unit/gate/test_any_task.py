@@ -328,7 +328,11 @@ def _break_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "get_method", broken)
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], KINDS[3], KINDS[4]], ids=lambda kind: kind.model)
+@pytest.mark.parametrize(
+    "kind",
+    [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in (KINDS[3], KINDS[4]))],
+    ids=lambda kind: kind.model,
+)
 def test_compare_reports_the_tasks_score(
     kind: Kind, defined: Callable[[Kind], Case], own_cache: Path
 ) -> None:

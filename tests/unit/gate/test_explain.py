@@ -194,8 +194,9 @@ def _quantizing(graph: Any, layer: str) -> Any:
     return [shown.args[0], *shown.args[0].users]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not find_spec("torchao"), reason="torchao is not installed")
-@pytest.mark.parametrize("layer", ["model.relu", _slow("input")])
+@pytest.mark.parametrize("layer", ["model.relu", "input"])
 def test_a_scale_at_fault_in_an_exported_graph(faulty: Any, colours: Path, layer: str) -> None:
     def change(graph: Any) -> None:
         for node in _quantizing(graph, layer):
@@ -206,8 +207,9 @@ def test_a_scale_at_fault_in_an_exported_graph(faulty: Any, colours: Path, layer
     assert _share(_explained(gate, now, before)[1], layer) >= 90
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not find_spec("torchao"), reason="torchao is not installed")
-@pytest.mark.parametrize("layer", ["model.again", *map(_slow, ("model.conv", "model.fc"))])
+@pytest.mark.parametrize("layer", ["model.again", "model.conv", "model.fc"])
 def test_a_weight_at_fault_in_an_exported_graph(faulty: Any, colours: Path, layer: str) -> None:
     """Restoring leaves the graph as it was: the next layer is tried on the same one."""
 

@@ -96,6 +96,7 @@ for number in range(40):
 """
 
 
+@pytest.mark.slow
 def test_two_writers_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "nights.jsonl"
     command = [sys.executable, "-c", _WRITER, str(path)]

@@ -68,6 +68,7 @@ def test_each_method_is_compared_with_fp32_and_its_control() -> None:
             assert beside.won - beside.lost == net
 
 
+@pytest.mark.slow
 def test_calibration_is_recorded_where_it_was_used() -> None:
     fp32, _, static, *_ = _measured(*METHODS)
     assert fp32.calibration == ()

@@ -80,6 +80,7 @@ def test_fx_observes_other_ranges_where_a_pooling_follows() -> None:
     assert found.moved.startswith("conv1: output, scale")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "old"), [("fx-static", "static"), ("pt2e-qat", "qat")])
 def test_flips_are_those_between_the_two(method: str, old: str) -> None:
     found = _measured(method)

@@ -101,6 +101,7 @@ def test_groups_of_one_process_find_what_the_last_one_left(keeping: Path) -> Non
     assert not Path(f"/proc/{again['pid']}").exists()
 
 
+@pytest.mark.slow
 def test_a_kept_process_that_ends_or_hangs_costs_its_piece_and_not_by_waiting(
     keeping: Path,
 ) -> None:

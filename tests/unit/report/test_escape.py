@@ -35,6 +35,7 @@ HOSTILE = (
 TEXTS = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=40))
 
 
+@pytest.mark.slow
 @given(TEXTS)
 def test_a_terminal_is_given_no_control_character(text: str) -> None:
     shown = visible(text)

@@ -6,6 +6,8 @@ import time
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import pytest
+
 from qreg.records.verdict import Outcome
 from qreg.report.gate_page import gate_page
 from tests.unit.report import pages
@@ -74,6 +76,7 @@ def test_a_name_of_ten_thousand_characters_is_cut() -> None:
     assert len(text) < 400_000
 
 
+@pytest.mark.slow
 def test_two_hundred_regressed_cases_are_small_and_fast() -> None:
     found = []
     for number in range(200):

@@ -36,6 +36,7 @@ def _untimed(found: Sensitivity) -> Sensitivity:
     return replace(found, effects=effects, seconds=0.0)
 
 
+@pytest.mark.slow
 def test_pieces_give_the_bits_of_one_process(small_batches: None, tmp_path: Path) -> None:
     here = measure_sensitivity(CASE, OPTIONS, EVERYTHING)
     executor = LocalExecutor(jobs=2)

@@ -143,6 +143,7 @@ class _Hidden(nn.Module):
         return self.net(x if torch.any(x > -1e9) else -x)
 
 
+@pytest.mark.slow
 def test_nothing_within_the_budget_is_said_with_the_nearest() -> None:
     with _named("2"), MODELS.meaning({"damaged": _Hidden}):
         found = recover(_case("static-per-tensor"), Options(calibration=64), 1.0)

@@ -59,7 +59,8 @@ class _Items(TorchDataset):  # type: ignore[type-arg]
         return given, self.wanted[row] if self.targets else 0
 
 
-@pytest.mark.parametrize("task", ["agreement", pytest.param("regression", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["agreement", "regression"])
 def test_real_scores_and_named_inputs(task: str) -> None:
     items = _Items(targets=task == "regression")
     made = dataset_of_object("own", {"train": items, "test": items})

@@ -66,6 +66,7 @@ def test_both_sides_are_asked_for_the_same_but_for_the_method(tmp_path: Path) ->
     assert str(tmp_path) in log_of(str(tmp_path / "a"))[0]["path"].split(os.pathsep)
 
 
+@pytest.mark.slow
 def test_decided_cases_are_not_run_again(tmp_path: Path) -> None:
     run = check(tmp_path, request(), a={}, b={"seconds": 0.00105})
     # two cases cannot both be significant at the first look
@@ -73,6 +74,7 @@ def test_decided_cases_are_not_run_again(tmp_path: Path) -> None:
     assert [verdict.outcome for verdict in run.verdicts] == [Outcome.REGRESSED] * 2
 
 
+@pytest.mark.slow
 def test_lost_pairs_are_counted_and_run_again(tmp_path: Path) -> None:
     run = check(tmp_path, request(), a={"crash": (2,)}, b={"refuse": (4,)})
     assert len(run.lost) == 2
@@ -83,6 +85,7 @@ def test_lost_pairs_are_counted_and_run_again(tmp_path: Path) -> None:
     assert orders.count("AB") == orders.count("BA") == 4
 
 
+@pytest.mark.slow
 def test_over_a_quarter_lost_is_an_error(tmp_path: Path) -> None:
     run = check(tmp_path, request(), a={"crash": tuple(range(2, 30))}, b={})
     assert len(run.lost) == 5
@@ -91,6 +94,7 @@ def test_over_a_quarter_lost_is_an_error(tmp_path: Path) -> None:
     assert run.verdicts[0].speed is None
 
 
+@pytest.mark.slow
 def test_a_child_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> None:
     start = time.monotonic()
     run = check(tmp_path, request(timeout=0.7), a={"hang": (1,)}, b={})
@@ -106,6 +110,7 @@ def alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_what_is_finished(tmp_path: Path) -> None:
     def stop_at_nine(done: int, total: int, what: str) -> None:
         if done == 9:

@@ -59,6 +59,7 @@ def test_many_exchanged_sets_at_once_give_the_same_bits(
         assert 0 < at_once.changed <= moved
 
 
+@pytest.mark.slow
 def test_a_clear_fall_draws_the_same_sets_to_the_last() -> None:
     now, before = _both(5, 40, classes=2, moved=40)
     worse = now.reshape(40, -1, 3).copy()

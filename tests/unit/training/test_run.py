@@ -72,7 +72,9 @@ def test_it_learns_and_records_what_it_did(tmp_path: Path, colours: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["fp32", "qat"])
-@pytest.mark.parametrize("steps", [1, 6, 8, 17])
+@pytest.mark.parametrize(
+    "steps", [8, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (1, 6, 17))]
+)
 def test_an_interrupted_training_ends_with_the_same_bits(
     tmp_path: Path, colours: Path, kind: str, steps: int
 ) -> None:

@@ -44,6 +44,7 @@ def test_sides_are_short() -> None:
     assert short_side(".") == "."
 
 
+@pytest.mark.slow
 def test_pip_lists_them_or_says_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"NO_INDEX": "1", "CONFIG_FILE": "/dev/null", "FIND_LINKS": str(tmp_path)}
     for name, value in settings.items():

@@ -57,6 +57,7 @@ def test_a_slowdown_fails_and_is_written(
     assert written["candidate"]["environment"]["torch"] == "2.14.1"
 
 
+@pytest.mark.slow
 def test_too_many_lost_is_an_error_and_reported(
     check: Check, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,6 +67,7 @@ def test_too_many_lost_is_an_error_and_reported(
     assert "SIGSEGV" in said
 
 
+@pytest.mark.slow
 def test_strict_fails_what_is_not_clear(check: Check) -> None:
     wide = {"noise": 0.5}
     assert check("--cases", CASE, "--strict", a=wide, b=wide) == 1

@@ -78,6 +78,7 @@ def test_a_fallback_breaks_the_promise(fallback: str) -> None:
     assert verdict.promise.looks == LOOKS
 
 
+@pytest.mark.slow
 def test_int8_keeps_it() -> None:
     observation = _observed_promise(Gate(OPTIONS))
     assert observation

@@ -32,6 +32,7 @@ def _run(tmp_path: Path, numbers: range) -> Path:
     return store
 
 
+@pytest.mark.slow
 def test_each_number_is_a_trial_of_every_scenario(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

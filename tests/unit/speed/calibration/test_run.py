@@ -100,6 +100,7 @@ def test_a_trial_has_every_scenario_in_every_pair_until_it_is_decided(tmp_path: 
     assert len(faulty[-1]["cases"]) <= len(faulty[0]["cases"])
 
 
+@pytest.mark.slow
 def test_both_sides_of_a_pair_are_on_one_processor(tmp_path: Path) -> None:
     run(tmp_path, range(1), names=("A/A",))
     jobs = [entry["job"] for entry in log_of(str(tmp_path / "a"))][1:]
@@ -110,6 +111,7 @@ def test_both_sides_of_a_pair_are_on_one_processor(tmp_path: Path) -> None:
     assert chosen[4] == allowed[1 % len(allowed)]
 
 
+@pytest.mark.slow
 def test_with_threads_a_case_may_lose_them(tmp_path: Path) -> None:
     threads = SpeedRequest(
         CASES[:1], make_plan(cases=1, threads=2), seed=0, options=replace(ONE_THREAD, threads=2)
@@ -121,6 +123,7 @@ def test_with_threads_a_case_may_lose_them(tmp_path: Path) -> None:
     assert next(job["serial"] for job in jobs if job["extra"]) == [3]
 
 
+@pytest.mark.slow
 def test_the_method_of_a_fault_is_not_run_against_itself(tmp_path: Path) -> None:
     fp32 = replace(CASES[0], method="fp32")
     asked = SpeedRequest((fp32,), make_plan(cases=1), seed=0)

@@ -210,7 +210,7 @@ def test_a_change_names_two_commits_and_the_next_command(
     assert main(["speed", "history", "--store", str(store), "--confirm"]) == 2
 
 
-@pytest.mark.parametrize("slower", [True, False])
+@pytest.mark.parametrize("slower", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_change_point_is_checked_once_and_only_that_alerts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -235,6 +235,7 @@ def test_a_change_point_is_checked_once_and_only_that_alerts(
     assert len(log_of(str(tmp_path / names[1]))) == asked
 
 
+@pytest.mark.slow
 def test_a_confirmation_is_measured_as_the_series_and_with_the_options_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
