@@ -155,7 +155,7 @@ class Fork:
             raise
 
     def hear(self) -> None:
-        """Take what it told; without an end of it there is nothing more to be told."""
+        """Take what it told; nothing more comes once its end has been closed."""
         if self.told is not None and not os.read(self.told, 1 << 12):
             self._close()
 

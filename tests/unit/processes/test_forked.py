@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from qreg.processes.forked import Fork, Work, run_pieces, run_together
+from qreg.processes.forked import Fork, Work, run_pieces, run_together, wait_for_result
 
 
 def _raise() -> dict[str, Any]:
@@ -78,6 +78,28 @@ def test_a_fork_that_has_ended_can_be_asked_again(tmp_path: Path) -> None:
     fork.wait()
     assert fork.poll()
     assert (tmp_path / "a.json").read_text() == "{}"
+
+
+def test_who_waits_is_told_and_seldom_looks(tmp_path: Path) -> None:
+    fork, begin, looks = Fork([(tmp_path / "a.json", _slept)], seconds=60), time.monotonic(), 0
+    while not fork.poll():
+        wait_for_result([fork])
+        looks += 1
+    # five times a second, for the result and for the end
+    assert looks <= 5 * (time.monotonic() - begin) + 5
+
+
+def test_a_fork_that_can_tell_nothing_is_looked_at(tmp_path: Path) -> None:
+    def close() -> dict[str, Any]:
+        os.closerange(3, 1 << 10)
+        return _slept()
+
+    assert _run(tmp_path, a=close) == {"a": {}}
+
+
+def _slept() -> dict[str, Any]:
+    time.sleep(1)
+    return {}
 
 
 def test_leaving_without_a_result(tmp_path: Path) -> None:
