@@ -74,10 +74,15 @@ class Fork:
         parent = os.getpid()
         try:
             with whole():  # what libraries do before and after a fork is not cut in two
-                self.pid = _fork()
-                if self.pid == 0:
-                    self._run(parent, output)
-                os.close(self._tell)
+                try:
+                    self.pid = _fork()
+                    if self.pid == 0:
+                        self._run(parent, output)
+                except OSError:
+                    self._close()
+                    raise
+                finally:  # the fork has its own
+                    os.close(self._tell)
         except KeyboardInterrupt:
             if hasattr(self, "pid"):
                 self.end()

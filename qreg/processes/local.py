@@ -29,7 +29,7 @@ class _Worker:
     Attributes:
         process: that of its pieces, with their time limit; with "" it ends after them.
         folder: where it finds more pieces.
-        tell: has a byte for each of them; None of a fork that waits for none.
+        tell: has a byte for each of them; None once it is closed.
         given: how many it got there.
     """
 
@@ -126,14 +126,13 @@ class LocalExecutor:
         while self._idle and len(self._running) + len(self._idle) >= self._kept:
             self._end(self._idle.pop(0))
         folder = files[0].with_suffix(".given")
-        if not first.process:
-            fork = Fork(pieces, seconds=first.seconds)
-            self._running.append(_Worker(fork, files, process, folder, None))
-            return
         told, tell = os.pipe()
         try:
-            more = _given_in(folder, told, self._places)
+            more = _given_in(folder, told, self._places) if first.process else ()
             fork = Fork(pieces, seconds=first.seconds, more=more)
+        except BaseException:
+            os.close(tell)
+            raise
         finally:
             os.close(told)
         self._running.append(_Worker(fork, files, process, folder, tell))

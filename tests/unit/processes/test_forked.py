@@ -81,7 +81,11 @@ def test_a_fork_that_has_ended_can_be_asked_again(tmp_path: Path) -> None:
 
 
 def test_who_waits_is_told_and_seldom_looks(tmp_path: Path) -> None:
-    fork, begin, looks = Fork([(tmp_path / "a.json", _slept)], seconds=60), time.monotonic(), 0
+    def sleep() -> dict[str, Any]:
+        time.sleep(1)
+        return {}
+
+    fork, begin, looks = Fork([(tmp_path / "a.json", sleep)], seconds=60), time.monotonic(), 0
     while not fork.poll():
         wait_for_result([fork])
         looks += 1
@@ -92,14 +96,10 @@ def test_who_waits_is_told_and_seldom_looks(tmp_path: Path) -> None:
 def test_a_fork_that_can_tell_nothing_is_looked_at(tmp_path: Path) -> None:
     def close() -> dict[str, Any]:
         os.closerange(3, 1 << 10)
-        return _slept()
+        time.sleep(0.1)
+        return {}
 
     assert _run(tmp_path, a=close) == {"a": {}}
-
-
-def _slept() -> dict[str, Any]:
-    time.sleep(1)
-    return {}
 
 
 def test_leaving_without_a_result(tmp_path: Path) -> None:
