@@ -9,17 +9,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
-# The default run looks for what breaks at once; CI asks again for "thorough".
-_EXAMPLES, _MORE = 20, 50
+# Who waits for the default run sees what breaks at once; CI looks for more.
+_FEW, _EXAMPLES = 20, 50
 # A deadline would judge the machine's load, not the property.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": False}
 
-settings.register_profile("default", max_examples=_EXAMPLES, **_COMMON)
-settings.register_profile("nightly", max_examples=20 * _MORE, **_COMMON)
-for _name, _count in (("ci", _EXAMPLES), ("thorough", _MORE)):
-    settings.register_profile(
-        _name, max_examples=_count, derandomize=True, database=None, **_COMMON
-    )
+settings.register_profile("default", max_examples=_FEW, **_COMMON)
+settings.register_profile("nightly", max_examples=20 * _EXAMPLES, **_COMMON)
+settings.register_profile("ci", max_examples=_EXAMPLES, derandomize=True, database=None, **_COMMON)
 # For suites that are run once more in another process, under another instruction set.
 settings.register_profile("again", max_examples=10, derandomize=True, database=None, **_COMMON)
 # Shrinking explains a failure; the mutants only count one. Most need few examples.
