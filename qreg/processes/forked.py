@@ -67,8 +67,8 @@ class Fork:
         self._done, self._since, self._ended = 0, time.monotonic(), False
         #: Has a byte for each result; None where it has been closed.
         self.told: int | None
-        self.told, self._tell = os.pipe()
-        os.set_blocking(self._tell, False)
+        self.told, tell = os.pipe()
+        os.set_blocking(tell, False)
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
@@ -77,13 +77,11 @@ class Fork:
                 try:
                     self.pid = _fork()
                     if self.pid == 0:
-                        self._run(parent, output)
-                except OSError:
-                    self._close()
-                    raise
+                        self._run(parent, output, tell)
                 finally:  # the fork has its own
-                    os.close(self._tell)
-        except KeyboardInterrupt:
+                    os.close(tell)
+        except BaseException:
+            self._close()
             if hasattr(self, "pid"):
                 self.end()
             raise
@@ -98,7 +96,7 @@ class Fork:
         self._pieces += tuple(pieces)
         self._since = time.monotonic()
 
-    def _run(self, parent: int, output: Path | None) -> NoReturn:
+    def _run(self, parent: int, output: Path | None, tell: int) -> NoReturn:
         status = 1
         gc.freeze()  # else collecting touches, and so copies, every page of the parent's objects
         try:
@@ -118,7 +116,7 @@ class Fork:
                     _end_after(self._seconds, stacks)
                     _write(path, _attempt(work))
                     with contextlib.suppress(OSError):  # full, or closed by what the piece did
-                        os.write(self._tell, b".")
+                        os.write(tell, b".")
                     signal.setitimer(signal.ITIMER_REAL, 0)
             status = 0
         finally:

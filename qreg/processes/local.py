@@ -193,10 +193,9 @@ def _work(piece: Piece, places: Places, file: Path) -> Result:
 
 
 def _given_in(folder: Path, told: int, places: Places) -> Iterator[tuple[Path, partial[Result]]]:
-    """The pieces that are written down in a folder, as they are told; ends with who tells."""
+    """The pieces that are written down in a folder, when a byte tells of each."""
     for number in count():
-        if not os.read(told, 1):
-            return
+        os.read(told, 1)
         path = folder / str(number)
         content = json.loads(path.read_text(encoding="utf-8"))
         file = Path(content["file"])
