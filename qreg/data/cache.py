@@ -2,7 +2,8 @@
 
 An entry is a folder of .npy files with their sha256; it is built under a temporary name, renamed
 when complete, verified when read, and rebuilt if damaged. Its name depends on the source: size,
-times and path of each file, and anything else that determines the content.
+times and path of each file, and anything else that determines the content. While it is built it is
+locked, so that others wait for it, and know what a killed process left.
 """
 
 from __future__ import annotations
@@ -170,8 +171,7 @@ def _entry(
         folder.parent.mkdir(parents=True, exist_ok=True)
         if size and shutil.disk_usage(folder.parent).free < size + _SPARE:
             return None
-        half = Path(tempfile.mkdtemp(prefix=_half_prefix(folder), dir=folder.parent))
-        handle = _locked(half)
+        half, handle = _locked_half(folder)
         try:
             notes = write(half)
             files = {path.stem: file_sha256(path) for path in sorted(half.glob("*.npy"))}
@@ -192,14 +192,19 @@ def _half_prefix(folder: Path) -> str:
     return f"{folder.name}.half-"
 
 
-def _locked(folder: Path) -> int | None:
-    """The handle of a folder's lock; None where there is none."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
-        return None
-    lock_now(handle)
-    return handle
+def _locked_half(folder: Path) -> tuple[Path, int | None]:
+    """A new folder to build an entry in, and the handle of its lock; None where there is none.
+
+    It has its name from the moment that it is locked: others take it for a killed process's else.
+    """
+    made = Path(tempfile.mkdtemp(prefix=f".{_half_prefix(folder)}", dir=folder.parent))
+    handle = None
+    with contextlib.suppress(OSError):  # Windows opens no folders
+        handle = os.open(made, os.O_RDONLY)
+        lock_now(handle)
+    half = made.with_name(made.name.removeprefix("."))
+    made.rename(half)
+    return half, handle
 
 
 def _wait_for_writer(folder: Path) -> bool:
@@ -215,13 +220,17 @@ def _wait_for_writer(folder: Path) -> bool:
 
 
 def _is_written(folder: Path) -> bool:
+    """Whether another process writes this entry; what killed ones left of it is removed."""
     with contextlib.suppress(OSError):
         for half in folder.parent.iterdir():
             if half.name.startswith(_half_prefix(folder)) and half.is_dir():
                 handle = os.open(half, os.O_RDONLY)
                 try:
-                    if lock_now(handle) is False:
+                    locked = lock_now(handle)
+                    if locked is False:
                         return True
+                    if locked:
+                        shutil.rmtree(half, ignore_errors=True)
                 finally:
                     os.close(handle)
     return False

@@ -68,8 +68,14 @@ def test_two_writers_at_once_both_get_the_whole(own_cache: Path) -> None:
 _SLOW = """
 import sys, time
 import numpy as np
+from qreg.data import cache
 from qreg.data.cache import cached_split
 from qreg.data.images import ImageSamples
+lock_now = cache.lock_now
+def late(handle):  # as of a process that waits for a processor
+    time.sleep(0.5)
+    return lock_now(handle)
+cache.lock_now = late
 def build():
     time.sleep(float(sys.argv[1]))
     return ImageSamples(np.full((5, 4, 4, 3), 7, np.uint8), np.arange(5), np.arange(5))
@@ -99,6 +105,7 @@ def test_what_another_process_writes_is_waited_for_unless_it_ends(
         process.kill()
         process.wait()
     assert build.count == int(ends)
+    assert [p.name for p in (own_cache / "decoded").iterdir()] == ["key-v2"], "nothing is left"
 
 
 def test_a_folder_that_cannot_be_written_costs_only_time(
