@@ -13,6 +13,7 @@ import pytest
 from tests.invariants.snippet import expect_equal, snippet
 
 
+@pytest.mark.slow
 def test_failure_prints_a_command_that_shows_it_elsewhere(tmp_path: Path) -> None:
     x = np.array([0.1, -0.0, np.inf, 2.0**-149], dtype=np.float32)
     call = snippet("torch.quantize_per_tensor(x, s, z, torch.qint8).int_repr()", x=x, s=0.1, z=-3)

@@ -13,6 +13,12 @@ _EACH = pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.name)
 
 
 @_EACH
+def test_one(kind: Kind) -> None:
+    _check(kind, 1)
+
+
+@pytest.mark.slow
+@_EACH
 def test_a_few(kind: Kind) -> None:
     _check(kind, 2)
 

@@ -89,7 +89,7 @@ def test_what_another_process_writes_is_waited_for_unless_it_ends(
     own_cache: Path, ends: bool
 ) -> None:
     build = _Builder()
-    process = subprocess.Popen([sys.executable, "-c", _SLOW, "60" if ends else "1"])
+    process = subprocess.Popen([sys.executable, "-c", _SLOW, "60" if ends else "2"])
     try:
         deadline = time.monotonic() + 30
         while not list(own_cache.glob("decoded/key-v2.half-*")) and time.monotonic() < deadline:

@@ -96,6 +96,7 @@ def test_flips_are_those_between_the_two(method: str, old: str) -> None:
     assert found.detectable > 0
 
 
+@pytest.mark.slow
 def test_a_graph_that_is_not_compiled_computes_in_float() -> None:
     _measured("pt2e-static")
     work = {one.measurement.case.method: one.work for one in _found().candidates}
@@ -106,6 +107,7 @@ def test_a_graph_that_is_not_compiled_computes_in_float() -> None:
     assert not work["fp32"].quantized
 
 
+@pytest.mark.slow
 def test_times_are_relative_to_the_deprecated_method() -> None:
     # quantizing and dequantizing in operators of their own cost many times the int8 kernels
     assert _measured("pt2e-static").latencies[0].speed_up < 0.8
@@ -160,6 +162,7 @@ def test_what_is_wrong_with_a_successor_is_named(broken: str) -> None:
     assert not found.fit
 
 
+@pytest.mark.slow
 def test_without_a_linear_layer_nothing_of_torchao_is_quantized(broken: str) -> None:
     _measured("torchao-int8-dynamic")
     home = _case("fp32", model=f"{broken}:make_convolutions")

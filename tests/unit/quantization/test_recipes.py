@@ -83,7 +83,10 @@ def test_the_code_as_shown_gives_the_methods_logits(method: str) -> None:
         assert torch.equal(made(images), subject.run(images))
 
 
-@pytest.mark.parametrize("method", QAT)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(n, marks=pytest.mark.slow if n.startswith("pt2e") else ()) for n in QAT],
+)
 def test_the_code_as_shown_trains_and_converts(method: str) -> None:
     prepare_it, convert_it = _shown(method)
     _, images, _ = _subject("fp32")

@@ -88,6 +88,7 @@ def test_markdown_shows_just_the_text(text: str, shown: str) -> None:
     assert markdown(text) == shown
 
 
+@pytest.mark.slow
 @given(TEXTS)
 def test_html_has_no_element_but_the_text(text: str) -> None:
     found: list[str] = []
