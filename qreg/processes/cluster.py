@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import count, groupby
+from itertools import count, groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ class RayExecutor:
         self._kinds: dict[str, str] = {}
         self._unreachable: dict[str, float] = {}
         self._asked: dict[str, str] = {}
-        self._affinities: dict[str, str] = {}
+        self._affinities: dict[str, tuple[str, ...]] = {}
         self._seen: tuple[float, dict[str, float]] = (0.0, {})
         self._fitted = self._wished = time.monotonic()
         self._wishes: list[Any] = []
@@ -239,13 +239,15 @@ class RayExecutor:
 
         So machines help one another only where they have nothing else left.
         """
-        affinity = group.first.affinity
-        if not affinity:
-            return 1, group.turn
-        near = [one for one in self._machines() if self._affinities.get(one) == affinity]
-        if not near:
-            return 1, group.turn
-        return (0 if self._least_busy(group, near) else 2), group.turn
+        shared = {one: self._shared(group, one) for one in self._machines()}
+        most = max(shared.values(), default=0)
+        near = [one for one, count in shared.items() if count == most]
+        return (-most if self._least_busy(group, near) else most), group.turn
+
+    def _shared(self, group: _Group, machine: str) -> int:
+        """How many names of its affinity a group shares with what the machine did last."""
+        both = zip(group.first.affinity, self._affinities.get(machine, ()), strict=False)
+        return sum(1 for _ in takewhile(lambda names: names[0] == names[1], both))
 
     def _ask_for_more(self) -> None:
         """Show a cluster that grows on demand what waits here: a task of Ray for each group.
@@ -310,8 +312,7 @@ class RayExecutor:
         if not fitting:
             return ""
         busy = self._busy()
-        affinity = group.first.affinity
-        name = min(fitting, key=lambda one: (busy[one], self._affinities.get(one) != affinity))
+        name = min(fitting, key=lambda one: (busy[one], -self._shared(group, one)))
         room = 1 if group.first.timed else self._room_of(name)
         return name if busy[name] < room else ""
 

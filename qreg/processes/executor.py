@@ -39,7 +39,8 @@ class Piece:
         environment: only where this is the name of the machine's kind; "" for any.
         process: groups of the same one use the same process of a machine, where it waits for
             them with what the one before left there; "" for a process of its own.
-        affinity: pieces of the same one take less time where another of them was done; "" for any.
+        affinity: pieces that share the first of these names, or more of them, take less time where
+            another of them was done: the sides of an upgrade, then a model; empty for any.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Piece:
     timed: bool = False
     environment: str = ""
     process: str = ""
-    affinity: str = ""
+    affinity: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or ":" not in self.task:

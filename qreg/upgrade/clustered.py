@@ -136,18 +136,15 @@ class _Unit:
 
     Attributes:
         cost: about how long it takes, in times of a case of the largest network.
-        affinity: the comparison and the model, whose process waits with what its cases share.
+        affinity: the comparison, whose sides' processes go on, and the model, whose process waits
+            with what its cases share.
     """
 
     request: UpgradeRequest
     name: str
     cost: float
     cases: tuple[Case, ...] = ()
-    affinity: str = ""
-
-
-def _sides(request: UpgradeRequest) -> str:
-    return f"{request.baseline} -> {request.candidate}"
+    affinity: tuple[str, ...] = ()
 
 
 def _ordered(
@@ -155,7 +152,7 @@ def _ordered(
 ) -> list[_Unit]:
     """All units in the order in which machines take them.
 
-    One comparison after the other, as two have a side in common, whose process goes on; in each
+    One comparison after the other, as a machine keeps the sides' processes of one; in each
     the largest units first (Graham, SIAM J. Appl. Math. 17 (1969) 416).
 
     Args:
@@ -179,16 +176,17 @@ def _ordered(
 def _units(request: UpgradeRequest, cost: Callable[[Case], float], most: float) -> Iterator[_Unit]:
     """Of each model in parts that take about so long at most, then of the interface."""
     models: dict[str, list[Case]] = {}
+    sides = f"{request.baseline} -> {request.candidate}"
     for case in request.cases:
         models.setdefault(f"{case.dataset}/{case.model}", []).append(case)
     for model, cases in models.items():
-        affinity = f"{_sides(request)}: {model}"
         parts = even_parts(cases, max(1, math.ceil(sum(map(cost, cases)) / most)))
         for number, part in enumerate(parts):
             which = f" {number + 1} of {len(parts)}" if len(parts) > 1 else ""
             cases_cost = sum(map(cost, part))
-            yield _Unit(request, affinity + which, cases_cost, tuple(part), affinity)
-    yield _Unit(request, f"{_sides(request)}: interface", _INTERFACE)
+            name = f"{sides}: {model}{which}"
+            yield _Unit(request, name, cases_cost, tuple(part), affinity=(sides, model))
+    yield _Unit(request, f"{sides}: interface", _INTERFACE, affinity=(sides,))
 
 
 def _sizes(settings: Settings) -> Callable[[Case], int]:

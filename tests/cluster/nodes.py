@@ -35,6 +35,7 @@ class Nodes:
             "num_cpus": 0,
             "object_store_memory": STORE,
             "include_dashboard": False,
+            "include_log_monitor": False,  # it would look for lines of which none is shown
             "_system_config": _QUICK,
         }
         self._cluster = Cluster(initialize_head=True, head_node_args=head)

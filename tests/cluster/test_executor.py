@@ -249,11 +249,11 @@ def test_a_machine_goes_on_with_what_it_has_and_helps_at_the_end(
         kind = executor.most_common_kind()
         of_all = Piece("any", "tasks_of_test:here", environment=kind, process="p")
         pieces = [
-            replace(of_all, name=f"{affinity} {number}", affinity=affinity)
+            replace(of_all, name=f"{affinity} {number}", affinity=(affinity,))
             for affinity, count in (("long", 10), ("short", 4))
             for number in range(count)
         ]
-        found = [(piece.affinity, result["process"]) for piece, result in run(executor, pieces)]
+        found = [(piece.affinity[0], result["process"]) for piece, result in run(executor, pieces)]
     finally:
         executor.close()
     long, short = (Counter(process for x, process in found if x == y) for y in ("long", "short"))
@@ -261,6 +261,26 @@ def test_a_machine_goes_on_with_what_it_has_and_helps_at_the_end(
     assert set(short) == {second}, "what one machine has begun, another took, or was done by both"
     assert most + few == 10
     assert few >= 2, "the machine that was done first did not help"
+
+
+def test_machines_begin_with_what_shares_the_least(cluster: Nodes, project: Path) -> None:
+    executor = _executor(cluster, project)
+    try:
+        kind = executor.most_common_kind()
+        of_all = Piece("any", "tasks_of_test:here", environment=kind, process="p")
+        pieces = [
+            replace(of_all, name=f"{sides} {model} {number}", affinity=(sides, model))
+            for sides in ("a -> b", "b -> c")
+            for model in ("cnn", "mlp", "rnn")
+            for number in range(2)
+        ]
+        found = [(piece.affinity[0], result["process"]) for piece, result in run(executor, pieces)]
+    finally:
+        executor.close()
+    first, second = (Counter(p for x, p in found if x == y) for y in ("a -> b", "b -> c"))
+    ((one, most),), ((other, more),) = first.most_common(1), second.most_common(1)
+    assert one != other
+    assert min(most, more) >= 4, "the sides of both were started on both machines"
 
 
 def test_nothing_is_left(cluster: Nodes, project: Path) -> None:
