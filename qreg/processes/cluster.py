@@ -239,6 +239,8 @@ class RayExecutor:
 
         So machines help one another only where they have nothing else left.
         """
+        if not group.first.affinity:
+            return 0, group.turn
         shared = {one: self._shared(group, one) for one in self._machines()}
         most = max(shared.values(), default=0)
         near = [one for one, count in shared.items() if count == most]
