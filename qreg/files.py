@@ -217,8 +217,7 @@ def read_regular(path: Path | str, *, most: int) -> bytes:
     Raises:
         OSError: as `open_regular`.
     """
-    with open_regular(path, most=most) as file:
-        return file.read(os.fstat(file.fileno()).st_size)  # a larger buffer would be made first
+    return read_with_state(path, most=most)[0]
 
 
 def _what(mode: int) -> str:

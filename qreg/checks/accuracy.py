@@ -25,14 +25,14 @@ def accuracy_change(shared: Shared, *, alpha: float) -> AccuracyChange:
     """
     right_now = shared.observed == shared.labels
     right_before = shared.expected == shared.labels
-    won = int((right_now & ~right_before).sum())
-    lost = int((right_before & ~right_now).sum())
+    won = int(np.count_nonzero(right_now & ~right_before))
+    lost = int(np.count_nonzero(right_before & ~right_now))
     total = len(shared.index)
     change, low, high = paired_change(won, lost, total, level=_PASS_LEVEL)
     return AccuracyChange(
         total=total,
-        expected=int(right_before.sum()),
-        observed=int(right_now.sum()),
+        expected=int(np.count_nonzero(right_before)),
+        observed=int(np.count_nonzero(right_now)),
         won=won,
         lost=lost,
         change=change,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from qreg.checks.samples import Shared
 from qreg.records.baseline import Snapshot
 from qreg.records.numerics import Numerics
@@ -81,7 +83,7 @@ def agreement_p_value(shared: Shared) -> float:
 def _moved(shared: Shared) -> tuple[int, int]:
     """Number of samples that no longer follow fp32, and that do again."""
     here, there = shared.observed_unlike, shared.baseline_unlike
-    return int((here & ~there).sum()), int((there & ~here).sum())
+    return int(np.count_nonzero(here & ~there)), int(np.count_nonzero(there & ~here))
 
 
 def _is_fp32(snapshot: Snapshot) -> bool:

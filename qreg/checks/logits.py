@@ -95,7 +95,7 @@ def _bits(observed: Snapshot, baseline: Snapshot, shared: Shared, pair: _Pair) -
     a, b = observed.numerics.logits, baseline.numerics.logits
     counts = {
         f"of {len(pair.observed)} samples": _moved_rows(pair.observed, pair.baseline),
-        "predictions": int((shared.observed != shared.expected).sum()),
+        "predictions": int(np.count_nonzero(shared.observed != shared.expected)),
         "samples have logits on one side only": pair.one_sided,
         "numbers more or fewer a sample": abs(a.elements - b.elements),
         "digest of samples run alone": int(observed.numerics.single != baseline.numerics.single),
@@ -115,7 +115,8 @@ def _moved_rows(observed: Array, baseline: Array) -> int:
     if observed.shape != baseline.shape:
         return len(observed)
     # by their bits, because 0.0 == -0.0
-    return int((observed.view(np.uint32) != baseline.view(np.uint32)).any(axis=1).sum())
+    moved = (observed.view(np.uint32) != baseline.view(np.uint32)).any(axis=1)
+    return int(np.count_nonzero(moved))
 
 
 def _paired(observed: Logits, baseline: Logits, shared: Shared) -> _Pair:
@@ -123,9 +124,8 @@ def _paired(observed: Logits, baseline: Logits, shared: Shared) -> _Pair:
     there = logit_rows(baseline, shared.baseline_rows)
     has, had = here >= 0, there >= 0
     both = has & had
-    return _Pair(
-        _array(observed)[here[both]], _array(baseline)[there[both]], int((has ^ had).sum())
-    )
+    one_sided = int(np.count_nonzero(has ^ had))
+    return _Pair(_array(observed)[here[both]], _array(baseline)[there[both]], one_sided)
 
 
 def _array(logits: Logits) -> Array:

@@ -81,7 +81,7 @@ def shared_images(observed: Snapshot, baseline: Snapshot) -> Shared:
         expected=expected[there],
         observed_unlike=_among(index[here], observed.numerics.disagreements),
         baseline_unlike=_among(index[here], baseline.numerics.disagreements),
-        altered=int(altered.sum()),
+        altered=int(np.count_nonzero(altered)),
     )
 
 
@@ -144,4 +144,4 @@ def _missing(shared: Shared, observed: Snapshot, baseline: Snapshot) -> int:
     expected = logit_rows(baseline.numerics.logits, np.arange(len(index))) >= 0
     if not baseline.draw:
         expected |= index < observed.numerics.images.index[-1]
-    return int((gone & expected).sum())
+    return int(np.count_nonzero(gone & expected))
