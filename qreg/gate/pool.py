@@ -124,8 +124,6 @@ class Pool:
         self._executor = executor or LocalExecutor(jobs=jobs)
         self._results: dict[str, Result] = {}
         self._attempts: dict[tuple[Case, str], int] = {}
-        if executor is None:
-            warm_up(cases)
         # on other machines all cases are judged: what they have loaded is not known here
         known = request.cache and executor is None
         self._known = known_state(request) if known else None
@@ -134,13 +132,14 @@ class Pool:
             if executor or room > 1:
                 groups = spread_groups(groups, room, size=_sizes(request))
             for number, group in enumerate(groups):
-                self._executor.add(
-                    [
-                        replace(piece, group=f"{piece.group} {number}")
-                        for case in group
-                        for piece in self._pieces(case, kind)
-                    ]
-                )
+                pieces = [
+                    replace(piece, group=f"{piece.group} {number}")
+                    for case in group
+                    for piece in self._pieces(case, kind)
+                ]
+                if executor is None:
+                    pieces[0] = replace(pieces[0], before_fork=partial(warm_up, group))
+                self._executor.add(pieces)
 
     def verdict(self, case: Case, kind: str = "") -> Verdict | Failure:
         """Wait for the verdict of a case; requested again, the case is judged again.

@@ -125,34 +125,35 @@ def observe_training(prepared: nn.Module, first: Inputs) -> TrainingSteps | str:
     Args:
         first: inputs, of which `_TRAINED` samples are the batch of every step.
     """
-    start = copy.deepcopy(prepared)
-    fakes = fake_quantizers(start)
+    model = copy.deepcopy(prepared)
+    fakes = fake_quantizers(model)
     unknown = tuple(sorted({type(m).__name__ for m in fakes.values()} - set(KINDS)))
     for module in fakes.values():
         if type(module).__name__ in KINDS:  # others may be switched on otherwise
             module.enable_fake_quant()
             module.enable_observer()
     given = inputs.head(first, _TRAINED)
-    plain_model, plain = with_plain_fake_quantize(start)
+    plain_model, plain = with_plain_fake_quantize(model)
     try:
         expected, rate = _train(plain_model, given, 0.0)
     except Exception as error:  # the model's own code, in training mode
         return f"the training path was not exercised: {diagnosis_of(error).reason}"
     known = {n: module for n, module in fakes.items() if n in plain and _has_observed(module)}
     deviations = tuple(d for name, module in known.items() for d in _deviations(name, module))
-    torch_model, raised = copy.deepcopy(start), ""
+    before = {name: one.detach().clone() for name, one in model.named_parameters()}
     losses: tuple[float, ...] = ()
+    raised = ""
     try:
-        losses, _ = _train(torch_model, given, rate)
+        losses, _ = _train(model, given, rate)
     except Exception as error:
         raised = diagnosis_of(error).reason
     if not all(map(math.isfinite, expected)):
         return "the training path was not exercised: the loss is not finite"
-    apart, where = _ranges_apart(torch_model, plain)
+    apart, where = _ranges_apart(model, plain)
     return TrainingSteps(
         losses=losses if all(map(math.isfinite, losses)) else (),
         expected=expected,
-        updates_apart=_updates_apart(torch_model, plain_model, start),
+        updates_apart=_updates_apart(model, plain_model, before),
         ranges_apart=apart,
         where=where,
         modules=len(known),
@@ -217,9 +218,9 @@ def _floats(outputs: Any) -> Iterator[torch.Tensor]:
 
 
 @torch.no_grad()
-def _updates_apart(model: nn.Module, other: nn.Module, start: nn.Module) -> float:
+def _updates_apart(model: nn.Module, other: nn.Module, before: Mapping[str, torch.Tensor]) -> float:
     """The norm of the difference of two models' updates, as a share of that of `other`."""
-    before, own = dict(start.named_parameters()), dict(model.named_parameters())
+    own = dict(model.named_parameters())
     apart = moved = 0.0
     for name, expected in other.named_parameters():
         apart += float((own[name] - expected).double().square().sum())

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import warnings
 from collections.abc import Iterable
+from functools import cache
 
 from qreg.models import needs_torchvision
 from qreg.processes.memory import nothing_collected
@@ -35,7 +36,10 @@ def optional_modules(cases: Iterable[Case]) -> tuple[str, ...]:
 
 @nothing_collected()
 def warm_up(cases: Iterable[Case]) -> None:
-    """Import and trace once what judging these cases does; what fails is left to the forks."""
+    """Import and trace once what judging these cases does; what fails is left to the forks.
+
+    Of a second group of cases only what the ones before it did not need.
+    """
     for name in HEAVY:
         importlib.import_module(name)
     from qreg.quantization.needs import logging_silenced
@@ -52,6 +56,7 @@ def warm_up(cases: Iterable[Case]) -> None:
                     first_use()
 
 
+@cache
 def _trace() -> None:
     """Trace with stacks, for which PyTorch imports and looks up its own for a second once."""
     import torch
@@ -62,6 +67,7 @@ def _trace() -> None:
     tracer.trace(torch.nn.Identity())
 
 
+@cache
 def _export() -> None:
     import torch
 

@@ -34,6 +34,7 @@ class Piece:
         follows: it continues what the piece before it in its group did, in the same process.
         seconds: its time limit.
         in_fork: does the same in a fork of this process, for what cannot travel; None for the task.
+        before_fork: done here before its group is forked, so that no fork does it anew.
         folders: what this piece alone reads, sent as it is when the piece is started.
         timed: it measures time, and must not share its machine.
         environment: only where this is the name of the machine's kind; "" for any.
@@ -50,6 +51,7 @@ class Piece:
     follows: bool = False
     seconds: float = 900.0
     in_fork: Callable[[], Result] | None = field(default=None, compare=False)
+    before_fork: Callable[[], None] | None = field(default=None, compare=False)
     folders: tuple[Path, ...] = ()
     timed: bool = False
     environment: str = ""

@@ -125,6 +125,9 @@ class LocalExecutor:
                 return
         while self._idle and len(self._running) + len(self._idle) >= self._kept:
             self._end(self._idle.pop(0))
+        for file in files:
+            if before := self._files[file].before_fork:
+                before()
         folder = files[0].with_suffix(".given")
         told, tell = os.pipe()
         try:

@@ -137,15 +137,11 @@ def with_plain_fake_quantize(model: nn.Module) -> tuple[nn.Module, dict[str, Pla
 
     One that a graph has under several names is one in the copy, too.
     """
-    made = copy.deepcopy(model)
-    plain: dict[str, PlainFakeQuantize] = {}
-    counterparts: dict[int, PlainFakeQuantize] = {}
-    for name, module in list(made.named_modules(remove_duplicate=False)):
-        if hasattr(module, "fake_quant_enabled") and type(module).__name__ in KINDS:
-            if id(module) not in counterparts:
-                plain[name] = counterparts[id(module)] = PlainFakeQuantize(module)
-            made.set_submodule(name, counterparts[id(module)])
-    return made, plain
+    known = {n: m for n, m in fake_quantizers(model).items() if type(m).__name__ in KINDS}
+    plain = {name: PlainFakeQuantize(fake) for name, fake in known.items()}
+    # what is copied already, for deepcopy, is taken instead
+    copies: dict[int, Any] = {id(fake): plain[name] for name, fake in known.items()}
+    return copy.deepcopy(model, copies), plain
 
 
 def fake_quantizers(model: nn.Module) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,26 @@ def test_pieces_of_one_group_run_one_after_the_other_in_one_process() -> None:
         executor.close()
     assert [name for name, _ in found] == ["a", "b", "c"]
     assert len({pid for _, pid in found}) == 1
+
+
+def test_what_a_group_needs_is_done_here_when_it_is_forked_and_not_before() -> None:
+    done: list[str] = []
+    pieces = [
+        Piece(
+            name,
+            "os:getpid",
+            group=name[0],
+            in_fork=lambda: {"done": list(done)},
+            before_fork=partial(done.append, name),
+        )
+        for name in ("a1", "a2", "b1")
+    ]
+    executor = LocalExecutor(jobs=1)
+    try:
+        found = {piece.name: result["done"] for piece, result in run(executor, pieces)}
+    finally:
+        executor.close()
+    assert found == {"a1": ["a1", "a2"], "a2": ["a1", "a2"], "b1": ["a1", "a2", "b1"]}
 
 
 _KEEPING = """
