@@ -51,6 +51,7 @@ def _audit(*more: str) -> int:
     return main(["audit", "calibration", *usual, *more])
 
 
+@pytest.mark.slow
 def test_spread_sites_and_clipping_are_reported(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,7 @@ def test_all_methods_work(project: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert captured.err == ""
 
 
+@pytest.mark.slow
 def test_a_blocked_method(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = project.parent / "check.json"
     options = ("--methods", "static,fx-static", "--json", str(file))

@@ -100,6 +100,7 @@ def test_folders_are_made_from_what_lacks_and_pieces_run_in_them(
     assert answer["result"]["text"] == "other"
 
 
+@pytest.mark.slow
 def test_a_piece_that_ends_the_process_of_the_work_is_said(project: Path, own_cache: Path) -> None:
     trees = [sending.package_tree(), folder_tree(project)]
     answers = _work(_job(trees, project, "read", "crash", "read"), trees)

@@ -30,6 +30,7 @@ def check(tmp_path: Path, asked: SpeedRequest, *, a: dict, b: dict) -> SpeedRun:
     return check_speed(asked, *sides, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_slowdown_is_found_and_no_change_passes(tmp_path: Path) -> None:
     slower = check(tmp_path, request(cases=CASES[:1]), a={}, b={"seconds": 0.00104})
     assert slower.verdicts[0].outcome is Outcome.REGRESSED

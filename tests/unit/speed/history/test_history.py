@@ -168,6 +168,7 @@ def test_what_cannot_be_checked_says_why() -> None:
         assert "uncommitted" in why_not_confirmed(dataclasses.replace(change, **{side: dirty}))
 
 
+@pytest.mark.slow
 def test_the_picture_and_the_lines() -> None:
     stepped = series(25, step_at=20)
     lines = history_lines(stepped, (20,))
@@ -177,6 +178,7 @@ def test_the_picture_and_the_lines() -> None:
     assert history_png(stepped, (20,)).startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_recording_and_showing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
