@@ -16,6 +16,7 @@ from qreg.faults.fault import Fault, Target, after
 from qreg.faults.surgery import in_middle
 from qreg.gate.observe import Gate
 from qreg.measure.options import Options
+from qreg.quantization import method_info
 from qreg.quantization.engines import available_engines
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
@@ -62,8 +63,9 @@ def test_a_fault_is_seen_bit_by_bit(fault: Fault) -> None:
         assert fault.unchanged_because or fault.shows_in_time
         return
     baseline = Baseline(clean, (Approval("clean", "2026-01-01T00:00:00Z", "", ""),))
-    basis = Basis(exact=True, reason="")
-    assert judge(seen, baseline, basis, alpha=family_alpha(RUN_OF)).outcome is not Outcome.PASS
+    basis, method = Basis(exact=True, reason=""), method_info(case.method)
+    verdict = judge(seen, baseline, basis, method, alpha=family_alpha(RUN_OF))
+    assert verdict.outcome is not Outcome.PASS
 
 
 @pytest.mark.slow
