@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from qreg.checks.verdict import judge
+from qreg.checks.conversion import judge_qat
+from qreg.checks.verdict import judge, with_finding
 from qreg.faults import all_faults
 from qreg.faults.child import RUN_OF
 from qreg.faults.families.rounding import _requantized, half_away
@@ -20,12 +21,14 @@ from qreg.quantization import method_info
 from qreg.quantization.engines import available_engines
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
+from qreg.records.qat import QatObservation
 from qreg.records.verdict import Basis, Outcome
 from qreg.stats.holm import family_alpha
 
 #: Few, and enough that the faults of the test images hit some.
 OPTIONS = Options(limit=120)
 _BATCHNORM = ("BatchNorm2d", "AdaptiveAvgPool2d")
+_IN_SHIPPED = {*_BATCHNORM, "ReLU", "MaxPool2d", "Conv2d"}
 pytestmark = pytest.mark.skipif("x86" not in available_engines(), reason="no x86 engine")
 
 
@@ -39,32 +42,40 @@ def _case(fault: Fault) -> Case:
 
 
 @cache
-def _clean(case: Case) -> Snapshot:
+def _clean(case: Case) -> tuple[Snapshot | Failure, QatObservation]:
     return _observed(case)
 
 
-def _observed(case: Case) -> Snapshot:
-    found = Gate(OPTIONS).observe(case)
+def _observed(case: Case) -> tuple[Snapshot | Failure, QatObservation]:
+    gate = Gate(OPTIONS)
+    found = gate.observe(case)
     if isinstance(found, Failure) and found.unavailable:
         pytest.skip(found.reason)
-    assert isinstance(found, Snapshot), found
-    return found
+    return found, gate.qat
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", all_faults().values(), ids=lambda fault: fault.name)
 def test_a_fault_is_seen_bit_by_bit(fault: Fault) -> None:
+    if set(fault.needs) - _IN_SHIPPED:
+        pytest.skip(f"no shipped network has {', '.join(fault.needs)}: see test_samples.py")
     case = _case(fault)
-    clean = _clean(case)
+    clean, before = _clean(case)
+    assert isinstance(clean, Snapshot), clean
     with fault.inject(Target(case, OPTIONS)):
-        seen = _observed(case)
-    if seen == clean:
+        seen, after_it = _observed(case)
+    if (seen, after_it) == (clean, before):
         # test_slow.py finds what shows in time
         assert fault.unchanged_because or fault.shows_in_time
+        return
+    if isinstance(seen, Failure):  # the case is an ERROR: two of its runs differ, or code raises
+        assert seen.reason
         return
     baseline = Baseline(clean, (Approval("clean", "2026-01-01T00:00:00Z", "", ""),))
     basis, method = Basis(exact=True, reason=""), method_info(case.method)
     verdict = judge(seen, baseline, basis, method, alpha=family_alpha(RUN_OF))
+    for finding in judge_qat(after_it):
+        verdict = with_finding(verdict, finding)
     assert verdict.outcome is not Outcome.PASS
 
 

@@ -77,6 +77,20 @@ def test_recurrent_weights_and_named_inputs_are_changed() -> None:
     assert torch.equal(made(**given), made(**{**given, "x": torch.zeros(1, 3, 2)}))
 
 
+def test_a_recurrent_layer_is_left_in_float() -> None:
+    from qreg.measure import subject
+
+    target = Target(Case("d", "m", "dynamic", "x86"), Options())
+    context = Context("x86", lambda: iter(()), torch.zeros(1, 3, 2))
+    kinds = []
+    with all_faults()["dynamic-recurrent-left-float"].inject(target):
+        broken = subject.get_method("dynamic")
+    for method in (broken, subject.get_method("dynamic")):
+        made = method.quantize(nn.Sequential(nn.Linear(2, 2), nn.LSTM(2, 4)).eval(), context)
+        kinds.append([type(one).__module__.startswith("torch.ao.nn.quantized") for one in made])
+    assert kinds == [[True, False], [True, True]]
+
+
 def test_a_fault_without_its_layer_says_so() -> None:
     def change(model: nn.Module) -> None:
         next(m for m in model.modules() if isinstance(m, nn.Conv3d))
