@@ -12,7 +12,6 @@ NIGHTLY = {
     "tests/examples/test_examples.py": "minutes each; test_in_short.py takes the same networks",
     "tests/unit/speed/compare/test_rule.py": "thousands of draws; smaller ones are in its file",
     "tests/unit/speed/test_instructions.py": "valgrind, for minutes",
-    "tests/unit/speed/test_promises.py": "times for minutes",
 }
 
 
