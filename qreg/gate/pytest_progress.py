@@ -12,7 +12,7 @@ import pytest
 from qreg.gate.pool import Status
 from qreg.report.escape import visible
 
-# Redrawn at most every so many seconds.
+# Redrawn at most every so many seconds while no case ends.
 _EVERY_S = 0.15
 _BAR = 10
 # Columns below which nothing is shown.
@@ -38,14 +38,14 @@ class Bar:
     def __init__(self, config: pytest.Config, reporter: Any) -> None:
         self._reporter = reporter
         self._capture = config.pluginmanager.getplugin("capturemanager")
-        self._drawn, self._since = False, 0.0
+        self._drawn, self._since, self._done = False, 0.0, -1
 
     def show(self, status: Status) -> None:
-        """Draw, unless that was done just now."""
+        """Draw, unless that was done just now and no case has ended since."""
         now = time.monotonic()
-        if now < self._since + _EVERY_S:
+        if status.done == self._done and now < self._since + _EVERY_S:
             return
-        self._since = now
+        self._since, self._done = now, status.done
         terminal = self._reporter._tw
         room = terminal.fullwidth - terminal.width_of_current_line - 2
         if room >= _LEAST:

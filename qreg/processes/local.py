@@ -166,12 +166,11 @@ class LocalExecutor:
         return bool(self._idle)
 
     def step(self) -> str:
-        for worker in self._running:
-            for file in worker.files:
-                try:
-                    return _step_file(file).read_text(encoding="utf-8", errors="replace")
-                except OSError:
-                    continue
+        for file in [worker.files[0] for worker in self._running if worker.files]:
+            said = ""
+            with contextlib.suppress(OSError):  # it has said nothing yet
+                said = _step_file(file).read_text(encoding="utf-8", errors="replace")
+            return said or self._files[file].name
         return ""
 
     def close(self) -> None:

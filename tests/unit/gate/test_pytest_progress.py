@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,5 +65,7 @@ def test_it_leaves_the_cursor_and_is_erased() -> None:
     assert file.getvalue().count("5/13") == 1
     assert file.getvalue().startswith("\x1b7")
     assert file.getvalue().endswith("\x1b[K\x1b8")
+    bar.show(replace(STATUS, done=6))  # never too soon
+    assert "6/13" in file.getvalue()
     bar.clear()
     assert file.getvalue().endswith("\x1b[K")

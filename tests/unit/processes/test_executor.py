@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from qreg.processes.executor import Piece, Places, run
+from qreg.processes.executor import Piece, Places, run, tell
 from qreg.processes.local import LocalExecutor
 
 
@@ -73,6 +73,31 @@ def test_what_a_group_needs_is_done_here_when_it_is_forked_and_not_before() -> N
     finally:
         executor.close()
     assert found == {"a1": ["a1", "a2"], "a2": ["a1", "a2"], "b1": ["a1", "a2", "b1"]}
+
+
+def test_a_piece_that_says_nothing_is_shown_by_its_name_and_then_by_what_it_says() -> None:
+    def talks(name: str) -> dict[str, Any]:
+        if name == "says":
+            tell(1, 2, "half")
+        time.sleep(0.3)
+        return {}
+
+    pieces = [
+        Piece(name, "os:getpid", group="g", in_fork=partial(talks, name))
+        for name in ("quiet", "says", "quiet too")
+    ]
+    steps: list[str] = []
+    executor = LocalExecutor(jobs=1)
+    try:
+        assert executor.step() == ""
+        list(run(executor, pieces, tick=lambda: steps.append(executor.step())))
+    finally:
+        executor.close()
+    assert steps[0] == "quiet"
+    assert list(dict.fromkeys(steps)) in (
+        ["quiet", "half 1/2", "quiet too"],
+        ["quiet", "says", "half 1/2", "quiet too"],  # asked before it said so
+    )
 
 
 _KEEPING = """
