@@ -287,6 +287,7 @@ def _wide(path: Path, settings: Settings, config: pytest.Config) -> bool:
 
 
 def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.Item]:
+    from qreg.processes.memory import nothing_collected
     from qreg.selection import check_budget, select_cases
 
     settings = _settings(config)
@@ -295,7 +296,8 @@ def _items(session: pytest.Session, config: pytest.Config) -> Iterator[pytest.It
     parent = Cases.from_parent(session, name="qreg", nodeid="qreg", path=settings.root / _FILE)
     kinds = ("dataset", "model", "method", "engine")
     chosen = {f"{kind}s": config.getoption(f"qreg_{kind}") for kind in kinds}
-    cases = select_cases(settings, **chosen)
+    with nothing_collected():  # it imports PyTorch
+        cases = select_cases(settings, **chosen)
     for kind in _environments(settings, config, cases):
         for case in cases:
             name = f"{case} [{kind}]" if kind else str(case)
@@ -351,7 +353,9 @@ def _request(settings: Settings, config: pytest.Config, tests: int) -> JudgeRequ
 def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
     from qreg.gate.pool import Pool, can_fork
     from qreg.gate.pytest_progress import progress_of
+    from qreg.processes.memory import end_without_collecting
 
+    end_without_collecting()
     config, cases = session.config, _cases(session)
     request = _request(settings, config, len(cases))
     if config.option.qreg_ray:
