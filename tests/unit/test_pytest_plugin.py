@@ -24,6 +24,11 @@ def _example() -> dict[str, str]:
     return dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", text, flags=re.S))
 
 
+def _write_example(folder: Path) -> None:
+    for name, content in _example().items():
+        (folder / name).write_text(content)
+
+
 def _run(folder: Path, *command: str, env: dict[str, str] | None = None) -> str:
     """What a fresh process prints, its exit status in the last line."""
     done = subprocess.run(
@@ -57,8 +62,7 @@ def _change(path: Path, old: str, new: str) -> None:
 def approved(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Path:
     """The documented project, its cases approved."""
     folder = tmp_path_factory.mktemp("approved")
-    for name, content in _example().items():
-        (folder / name).write_text(content)
+    _write_example(folder)
     shutil.copy(colours, folder / "photos.npz")
     assert _approve(folder, "--category", "create").endswith("status 0")
     return folder
@@ -222,8 +226,9 @@ def test_another_environment_is_judged_statistically(project: Path) -> None:
     assert "recorded on 1 thread, now 2 threads: judged statistically" in printed
 
 
-def test_an_unknown_name_is_refused_with_the_nearest(project: Path) -> None:
-    printed = _gate(project, "--qreg-method", "statik")
+def test_an_unknown_name_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    _write_example(tmp_path)
+    printed = _gate(tmp_path, "--qreg-method", "statik")
     assert "unknown method 'statik'" in printed
     assert "static" in printed
     assert printed.endswith("status 4")
