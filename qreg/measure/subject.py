@@ -166,12 +166,12 @@ def _missing_package(error: BaseException) -> str:
 
 
 def _prepare(case: Case, setup: CaseSetup) -> Subject:
-    method = get_method(case.method)
+    method, shared = get_method(case.method), setup.ranges
     observed: list[int] = []
     graphs: list[nn.Module] = []
 
     def calibration() -> Iterator[Inputs]:
-        split = setup.calibration()
+        split = shared.calibration(setup.calibration) if shared else setup.calibration()
         observed.extend(split.index.tolist())
         return (batch.inputs for batch in split.batches(_CALIBRATION_BATCH))
 
@@ -184,7 +184,7 @@ def _prepare(case: Case, setup: CaseSetup) -> Subject:
                 f"{method.name} quantizes PyTorch's modules, and the float model is a file",
                 hint="methods for a file: ort-static, ort-dynamic, or another file: file:PATH",
             )
-        context = Context(case.engine, calibration, setup.sample, graphs.append, setup.ranges)
+        context = Context(case.engine, calibration, setup.sample, graphs.append, shared)
         model = method.quantize(model.eval(), context).eval()
         check_packing(model, case.engine)
         logits = inputs.call(model, setup.sample)

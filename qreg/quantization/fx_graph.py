@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -109,7 +110,8 @@ def convert_fx_qat(trained: fx.GraphModule) -> fx.GraphModule:
 
 def _static(model: nn.Module, context: Context) -> nn.Module:
     qconfig = static_qconfig(context.engine, "per_channel")
-    return quantize_fx_static(model, qconfig, context.calibration())
+    with context.ranges.searching_once() if context.ranges else nullcontext():
+        return quantize_fx_static(model, qconfig, context.calibration())
 
 
 def _qat(model: nn.Module, context: Context) -> nn.Module:

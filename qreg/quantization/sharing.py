@@ -10,13 +10,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.ao import quantization as ao
 
+T = TypeVar("T")
+# PyTorch's search for the range of a histogram; its name is the same from 2.6 to 2.15.
+_SEARCH = "_non_linear_param_search"
 _PLAIN = (int, float, str, bool, type(None), torch.dtype, torch.qscheme)
 
 
@@ -25,6 +29,52 @@ class SharedRanges:
 
     def __init__(self) -> None:
         self._kept: dict[str, dict[str, Any]] = {}
+        self._samples: Any = None
+        self._searched: dict[tuple[Any, ...], tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def calibration(self, load: Callable[[], T]) -> T:
+        """The calibration samples, loaded for the first case that asks for them."""
+        if self._samples is None:
+            self._samples = load()
+        found: T = self._samples
+        return found
+
+    @contextmanager
+    def searching_once(self) -> Iterator[None]:
+        """Let histogram observers that hold the same bits take the range that was found for them.
+
+        Only PyTorch's own observer: the search of a subclass may depend on more.
+        """
+        kind: Any = ao.HistogramObserver
+        search = vars(kind).get(_SEARCH)
+        if search is None:  # not in this version
+            yield
+            return
+
+        def found(observer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            if type(observer) is not kind:
+                return search(observer)  # type: ignore[no-any-return]
+            held = (observer.histogram, observer.min_val, observer.max_val)
+            key = (
+                *(search, kind._compute_quantization_error, kind._get_norm),
+                *(str(one.dtype) + str(tuple(one.shape)) for one in held),
+                *(one.detach().numpy().tobytes() for one in held),
+                *(observer.bins, observer.dst_nbins),
+            )
+            if key not in self._searched:
+                ends, silent = _run(lambda: search(observer))
+                if not silent:
+                    return ends  # type: ignore[no-any-return]
+                self._searched[key] = ends
+            low, high = self._searched[key]
+            return low.clone(), high.clone()
+
+        setattr(kind, _SEARCH, found)
+        try:
+            yield
+        finally:
+            if vars(kind).get(_SEARCH) is found:  # what a method put there stays, as it would alone
+                setattr(kind, _SEARCH, search)
 
     def observe(self, prepared: nn.Module, run: Callable[[], None]) -> None:
         """Run a prepared model on the calibration samples, or give it what was observed before.
@@ -41,14 +91,20 @@ class SharedRanges:
             for name, observer in observers.items():
                 observer.__dict__.update(copy.deepcopy(self._kept[key][name]))
             return
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            run()
-        for one in caught:
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-        if not caught and _state(prepared, observers) == rest:
+        _, silent = _run(run)
+        if silent and _state(prepared, observers) == rest:
             seen = {name: copy.deepcopy(vars(observer)) for name, observer in observers.items()}
             self._kept[key] = seen
+
+
+def _run(work: Callable[[], T]) -> tuple[T, bool]:
+    """What a function returns, and whether it warned of nothing; its warnings are given."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = work()
+    for one in caught:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    return found, not caught
 
 
 def _observers(prepared: nn.Module) -> dict[str, nn.Module]:

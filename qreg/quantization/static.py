@@ -65,7 +65,7 @@ def quantize_static(model: nn.Module, context: Context, *, weights: Weights) -> 
                 call(prepared, inputs)
 
     context.ranges.observe(prepared, run)
-    with torch.no_grad():
+    with torch.no_grad(), context.ranges.searching_once():
         quantized: nn.Module = ao.convert(prepared, inplace=True)
     return quantized
 

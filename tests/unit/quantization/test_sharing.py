@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.ao import quantization as ao
 
 from qreg.models import build_model
 from qreg.quantization import Context, get_method
@@ -43,6 +44,73 @@ def test_the_second_method_runs_nothing_and_has_the_same_bits() -> None:
     assert count == [0, 1]  # of the first alone
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
     assert not torch.equal(*alone)
+
+
+METHODS = ("static", "static-per-tensor", "fx-static")
+
+
+@pytest.fixture
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What each search of PyTorch's histogram observer was given."""
+    found: list[bytes] = []
+    real = ao.HistogramObserver._non_linear_param_search
+
+    def search(observer: Any) -> Any:
+        held = (observer.min_val, observer.max_val, observer.histogram)
+        found.append(b"".join(one.numpy().tobytes() for one in held))
+        return real(observer)
+
+    monkeypatch.setattr(ao.HistogramObserver, "_non_linear_param_search", search)
+    return found
+
+
+def test_equal_histograms_are_searched_once_and_give_the_same_bits(searches: list[bytes]) -> None:
+    alone = [quantized(one, None, []) for one in METHODS]
+    each = list(searches)
+    searches.clear()
+    shared = SharedRanges()
+    together = [quantized(one, shared, []) for one in METHODS]
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert sorted(searches) == sorted(set(each))
+    assert len(searches) < len(each)
+
+
+def test_a_search_is_that_of_its_observer_and_of_pytorch(searches: list[bytes]) -> None:
+    shared, kind = SharedRanges(), ao.HistogramObserver
+    values = torch.linspace(-1, 2, 999)
+
+    def ends(observer: Any) -> Any:
+        observer(values)
+        with shared.searching_once():
+            return observer._non_linear_param_search()
+
+    class Wider(kind):  # type: ignore[misc, valid-type]
+        def _compute_quantization_error(self, start: int, end: int) -> float:
+            return 0.0
+
+    first, fewer = ends(kind()), ends(kind(bins=64))
+    assert [len(searches), first[1] == fewer[1]] == [2, False]
+    first[1].add_(1)  # what it is given is its own
+    assert ends(kind())[1] == first[1] - 1
+    assert len(searches) == 2
+    ends(Wider()), ends(Wider())
+    assert len(searches) == 4
+    with pytest.raises(KeyError), shared.searching_once():
+        raise KeyError
+    own = vars(kind)["_non_linear_param_search"]
+    with shared.searching_once():
+        assert vars(kind)["_non_linear_param_search"] is not own
+        kind._non_linear_param_search = other = lambda observer: own(observer)  # a method's patch
+    assert vars(kind)["_non_linear_param_search"] is other
+    ends(kind())
+    assert len(searches) == 5  # it is another search
+
+
+def test_calibration_samples_are_loaded_once() -> None:
+    shared, loads = SharedRanges(), list[int]()
+    for _ in range(2):
+        assert shared.calibration(lambda: loads.append(1) or "samples") == "samples"
+    assert loads == [1]
 
 
 def test_other_weights_are_observed_themselves() -> None:
