@@ -9,9 +9,7 @@ def main() -> int:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from qreg.cli import main as run
-    from qreg.processes.memory import end_without_collecting
 
-    end_without_collecting()
     return run()
 
 

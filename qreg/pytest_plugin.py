@@ -353,9 +353,7 @@ def _request(settings: Settings, config: pytest.Config, tests: int) -> JudgeRequ
 def _start(settings: Settings, session: pytest.Session) -> Judge | Pool:
     from qreg.gate.pool import Pool, can_fork
     from qreg.gate.pytest_progress import progress_of
-    from qreg.processes.memory import end_without_collecting
 
-    end_without_collecting()
     config, cases = session.config, _cases(session)
     request = _request(settings, config, len(cases))
     if config.option.qreg_ray:

@@ -9,7 +9,6 @@ same, the measured code is the side's. It therefore imports only the standard li
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import dataclasses
 import gc
@@ -64,7 +63,6 @@ def following(command: Sequence[str]) -> list[str]:
 
 def main(job_path: str, result_path: str, *, measure: Callable[..., Any] | None = None) -> int:
     """Do the job; returns the exit status, 0 if a result was written, even that of an error."""
-    atexit.register(gc.freeze)  # else it goes through PyTorch's objects at its end, for a second
     end_with_parent()
     turns = _listen()
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
 import gc
@@ -43,12 +42,3 @@ def nothing_collected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def end_without_collecting() -> None:
-    """Let this process end without a last look for garbage.
-
-    It would go through PyTorch's million objects for a second. What is registered with `atexit`
-    runs as ever; a file that nobody closed is still flushed, unless only a cycle of objects has it.
-    """
-    atexit.register(gc.freeze)

@@ -14,13 +14,12 @@ from typing import Any
 
 from qreg.processes.executor import Piece, Places
 from qreg.processes.local import LocalExecutor
-from qreg.processes.memory import end_without_collecting, nothing_collected
+from qreg.processes.memory import nothing_collected
 from qreg.processes.stopping import Stopped, stoppable
 
 
 def main(imports: list[str]) -> int:
     """Answer until the input ends."""
-    end_without_collecting()
     jobs, answers = os.dup(0), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # what a model reads is no job

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
@@ -51,23 +50,3 @@ def test_what_is_imported_is_not_looked_through() -> None:
     with pytest.raises(KeyError), nothing_collected():
         raise KeyError
     assert gc.isenabled()
-
-
-# What is registered first runs last.
-_ENDING = """
-import atexit, gc, sys
-atexit.register(lambda: print(gc.get_freeze_count() > 1_000))
-sys.argv = ["qreg", "--version"]
-from qreg.__main__ import main
-left = open({path!r}, "w")
-left.write("not closed")
-main()
-"""
-
-
-def test_a_command_ends_without_a_last_look_and_what_it_wrote_is_there(tmp_path: Path) -> None:
-    path = tmp_path / "left.txt"
-    code = _ENDING.format(path=str(path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "True"
-    assert path.read_text() == "not closed"
