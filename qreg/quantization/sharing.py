@@ -25,7 +25,7 @@ _PLAIN = (int, float, str, bool, type(None), torch.dtype, torch.qscheme)
 
 
 class SharedRanges:
-    """What observers saw, for the cases of one model on the same calibration samples."""
+    """The calibration samples of one model's cases, and what observers saw and made of them."""
 
     def __init__(self) -> None:
         self._kept: dict[str, dict[str, Any]] = {}
