@@ -273,7 +273,7 @@ def lock_now(handle: int) -> bool | None:
 
 @contextlib.contextmanager
 def folder_locked(folder: Path) -> Iterator[None]:
-    """Hold a lock of a folder, which leaves no file in it.
+    """Hold a lock of a folder, which leaves no file in it; where none can be locked, go on.
 
     Raises:
         QregError: another process does not release it.
@@ -281,22 +281,16 @@ def folder_locked(folder: Path) -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
-    import fcntl
-
     folder.mkdir(parents=True, exist_ok=True)
     handle, until = os.open(folder, os.O_RDONLY), time.monotonic() + PATIENCE_S
     try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > until:
-                    raise QregError(
-                        f"{folder}: another process has been writing for {PATIENCE_S} s",
-                        hint="wait for it, or end it",
-                    ) from error
-                time.sleep(0.02)
+        while lock_now(handle) is False:
+            if time.monotonic() > until:
+                raise QregError(
+                    f"{folder}: another process has been writing for {PATIENCE_S} s",
+                    hint="wait for it, or end it",
+                )
+            time.sleep(0.02)
         yield
     finally:
         os.close(handle)

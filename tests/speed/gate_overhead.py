@@ -83,6 +83,8 @@ def _command(datasets: tuple[str, ...], models: tuple[str, ...]) -> str:
     seconds, after = time.perf_counter() - start, os.times()
     own = after.children_user - before.children_user
     own += after.children_system - before.children_system
+    if done.returncode not in {0, 1}:  # 1: some case is not what it was
+        raise SystemExit(done.stdout + done.stderr)
     last = done.stdout.strip().splitlines()[-1:]
     return f"pytest -m regression: {seconds:.1f} s, {own:.1f} s of processors; {' '.join(last)}"
 
