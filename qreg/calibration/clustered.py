@@ -13,11 +13,9 @@ import torch
 from qreg.calibration.run import AuditRequest, Drawn, Key, drawing
 from qreg.errors import QregError
 from qreg.processes.executor import HERE, Executor, Piece, Places, Result, check_done
-from qreg.processes.sending import case_content, options_at, settings_at
+from qreg.processes.sending import case_at, case_content
 from qreg.quantization.engines import use_engine
-from qreg.records.case import Case
 from qreg.records.decode import MismatchError, Signed, decoder, plain
-from qreg.selection import use_project
 from qreg.settings import Settings
 
 _LIMIT_S = 6 * 3600.0
@@ -90,11 +88,9 @@ def _read(name: str, result: Result) -> Drawn:
 
 def draw_sent(content: dict[str, Any], places: Places = HERE) -> Result:
     """Quantize with a draw and score it."""
-    use_project(settings_at(content["root"], places))
-    options = options_at(content["options"], places)
-    options.apply_threads()
-    case, (size, seed) = Case(*content["case"]), content["draw"]
+    size, seed = content["draw"]
     try:
+        case, options = case_at(content, places)
         with use_engine(case.engine), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # as where the audit is
             found: Result = plain(drawing(case, options).draw(size, seed))

@@ -28,13 +28,15 @@ from qreg.gate.promise import PromiseObservation, observe_promise, with_promise
 from qreg.measure.environment import capture_environment
 from qreg.measure.options import Options
 from qreg.processes import child
+from qreg.processes.executor import Places
 from qreg.processes.forked import run_together
+from qreg.processes.sending import settings_at
 from qreg.quantization import method_info
 from qreg.records.baseline import Approval, Baseline, Snapshot
 from qreg.records.case import Case, Failure
 from qreg.records.decode import plain
 from qreg.records.verdict import Basis, Finding, Outcome, Verdict
-from qreg.selection import bring_weights, project_settings
+from qreg.selection import bring_weights, project_settings, use_project
 from qreg.stats.holm import family_alpha
 from qreg.tasks import whole_set_summary
 
@@ -61,7 +63,10 @@ def _work(job: dict[str, Any], enter: Callable[[str], None]) -> dict[str, Any]:
     options = Options.of_plain(job["options"])
     options.apply_threads()
     bring_weights({model: Path(file) for model, file in options.weight_files})
-    project_settings()  # names mean what the project says
+    if moved := job.get("moved"):  # names mean what the project says
+        use_project(settings_at(job["root"], Places(tuple(map(tuple, moved)))))
+    else:
+        project_settings()
     gate = Gate(options)
     cases = [Case(*names) for names in job["cases"]]
     if batch := job.get("speed_ups"):

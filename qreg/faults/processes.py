@@ -27,13 +27,14 @@ from qreg.processes.executor import HERE as HERE_PLACES
 from qreg.processes.executor import Executor, Piece, Places, run
 from qreg.processes.jobs import LostError, read_environment
 from qreg.processes.running import BY_A_SIGNAL, Running, run_script, started
-from qreg.processes.sending import options_at, sent_options
+from qreg.processes.sending import case_options, options_at
 from qreg.processes.sides import HERE, open_side
 from qreg.processes.temporary import temporary_folder
 from qreg.records.baseline import Approval, Promise
 from qreg.records.case import Case
 from qreg.records.decode import decoder
 from qreg.records.verdict import Outcome
+from qreg.selection import project_settings
 
 _CHILD = Path(child.__file__).resolve()
 # All cases of a model in one process, on a busy machine.
@@ -225,12 +226,15 @@ class Launcher:
         if self.executor is None:
             yield from (_launched(start.content(self.options)) for start in starts)
             return
-        options = sent_options(self.options)
+        settings = project_settings()
+        cases = (case for start in starts for case in start.cases)
+        options = case_options(settings, self.options, cases)
+        root = str(settings.root.resolve())
         pieces = [
             Piece(
                 name=f"{next(_numbers)} {start.fault or 'clean'} {start.cases[0]}",
                 task=f"{__name__}:launched_text",
-                content=json.dumps(start.content(options)),
+                content=json.dumps({**start.content(options), "root": root}),
                 seconds=_TIMEOUT_S,
                 folders=(start.against,) if start.against else (),
                 timed=bool(start.speed_ups),
@@ -256,6 +260,7 @@ def launched(content: dict[str, Any], places: Places) -> dict[str, Any]:
     sent = bool(places.moved)
     with ExitStack() as stack:
         if sent:
+            job["moved"] = list(map(list, places.moved))
             job["options"] = options_at(content["options"], places).plain()
             job["against"] = str(places.path(content["against"])) if content["against"] else ""
             if content["record"]:

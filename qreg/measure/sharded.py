@@ -23,9 +23,8 @@ from qreg.measure.observation import Observation, ObservedPart, Observer
 from qreg.measure.options import Options, load_test
 from qreg.measure.subject import Subject, case_setup, prepare
 from qreg.processes.executor import HERE, Executor, Piece, Places, Result, check_done, run
-from qreg.processes.sending import case_content, options_at, settings_at
+from qreg.processes.sending import case_at, case_content
 from qreg.records.case import Case, Failure
-from qreg.selection import use_project
 from qreg.settings import Settings
 from qreg.tasks import Scores
 
@@ -151,13 +150,11 @@ def observe_in_shards(
 
 def shard_sent(content: dict[str, Any], places: Places = HERE) -> Result:
     """Run a case on a range of its test samples, read batch by batch."""
-    use_project(settings_at(content["root"], places))
-    options = options_at(content["options"], places)
-    options.apply_threads()
-    case, (first, last) = Case(*content["case"]), content["range"]
-    dataset = options.dataset(case.dataset)
-    test = load_test(dataset, options)
+    first, last = content["range"]
     try:
+        case, options = case_at(content, places)
+        dataset = options.dataset(case.dataset)
+        test = load_test(dataset, options)
         made = prepare(case, case_setup(dataset, test, options))
         if not isinstance(made, Subject):
             return {"failure": {k: v for k, v in vars(made).items() if k != "case"}}

@@ -75,7 +75,7 @@ def _lacking(root: Path, job: dict[str, Any], listings: dict[str, Any]) -> list[
     for _, digest in job["trees"]:
         if (root / "trees" / digest).exists():
             continue
-        for _, _, parts, _ in listings[digest]:
+        for _, _, parts, *_ in listings[digest]:
             found.update(dict.fromkeys(one for one in parts if not _part(root, one).exists()))
     return list(found)
 
@@ -106,7 +106,7 @@ def _tree(root: Path, digest: str, listing: list[Any], fetch: Fetch) -> tuple[Pa
 
 
 def _fetch(root: Path, listing: list[Any], fetch: Fetch) -> int:
-    wanted = dict.fromkeys(part for _, _, parts, _ in listing for part in parts)
+    wanted = dict.fromkeys(part for _, _, parts, *_ in listing for part in parts)
     count = 0
     for digest, content in fetch([one for one in wanted if not _sound(_part(root, one), one)]):
         if hashlib.sha256(content).hexdigest() != digest:
@@ -128,11 +128,14 @@ def _sound(path: Path, digest: str) -> bool:
 
 
 def _put(root: Path, half: Path, entry: list[Any]) -> None:
-    name, _, parts, runs = entry
+    name, _, parts, runs, *linked = entry
     target = half / name
     if half.resolve() not in target.resolve().parents:
         raise ValueError(f"{name} leads out of its folder")
     target.parent.mkdir(parents=True, exist_ok=True)
+    if linked:
+        _link(root, half / name, half, *linked)
+        return
     with target.open("wb") as file:
         for digest in parts:
             file.write(_part(root, digest).read_bytes())
@@ -141,6 +144,16 @@ def _put(root: Path, half: Path, entry: list[Any]) -> None:
     if len(parts) > 1:  # large files are here once
         for digest in parts:
             _part(root, digest).unlink(missing_ok=True)
+
+
+def _link(root: Path, target: Path, half: Path, digest: str, inner: str) -> None:
+    """A link to a part of another tree, which is looked for next to this one."""
+    trees = (root / "trees").resolve()
+    wanted = os.path.normpath(trees / digest / inner)
+    if trees / digest not in (Path(wanted), *Path(wanted).parents):
+        raise ValueError(f"{inner} leads out of its folder")
+    depth = len(target.relative_to(half).parts)
+    target.symlink_to(Path(*[os.pardir] * depth, digest, inner))
 
 
 def _forget(root: Path) -> None:
@@ -163,7 +176,7 @@ def _server(job: dict[str, Any], moved: list[list[str]]) -> subprocess.Popen[byt
     if found is not None and found.poll() is None:
         return found
     close()
-    start, places = job["start"], dict(moved)
+    start, places = job["start"], dict(reversed(moved))  # of one folder's parts, the first
     paths = [places[one] for one in start["paths"] if one in places]
     threads = {name: str(start["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     variables = {

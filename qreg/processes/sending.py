@@ -6,11 +6,12 @@ name that is the digest of names and contents, so that two runs and all processe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,14 +20,16 @@ from typing import Any
 import qreg
 from qreg.data import DATASETS, get_dataset
 from qreg.data.cache import cache_root
-from qreg.errors import QregError
+from qreg.errors import MissingCheckpointError, QregError
 from qreg.files import open_regular, shipped_folder
 from qreg.measure.options import Options
 from qreg.processes.executor import Places
 from qreg.records.case import Case
+from qreg.records.method import CheckpointKind
 from qreg.registry import is_object_path
 from qreg.selection import dataset_sources, gate_options, use_project
 from qreg.settings import Settings, read_settings
+from qreg.training.checkpoints import find_checkpoint, recipe_of
 
 #: Files are sent in parts of at most so many bytes.
 PART = 16 << 20
@@ -37,12 +40,17 @@ _SKIPPED = {"__pycache__", "node_modules", "site-packages"}
 
 @dataclass(frozen=True)
 class SentFile:
-    """A file of a tree: its path in it, its size, and the sha256 of each part."""
+    """A file of a tree: its path in it, its size, and the sha256 of each part.
+
+    Attributes:
+        linked: of what is a link to another tree: that one's digest, and the path in it.
+    """
 
     path: str
     size: int
     parts: tuple[str, ...]
     runs: bool = False
+    linked: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,10 @@ class Tree:
     @cached_property
     def listing(self) -> list[list[Any]]:
         """The entries as JSON."""
-        return [[one.path, one.size, list(one.parts), one.runs] for one in self.entries]
+        return [
+            [one.path, one.size, list(one.parts), one.runs, *(one.linked or ())]
+            for one in self.entries
+        ]
 
     @cached_property
     def digest(self) -> str:
@@ -132,17 +143,52 @@ def trees_of(
     weights = [options.folders[0].resolve()]
     data = list(_data(settings, names, options))
     apart = [*own, *weights, *(path for path, _ in data)]
-    trees = [package_tree(), _project(settings, apart)]
+    data_trees = [make_tree(prefix, files) for prefix, files in _by_prefix(data).items()]
+    folders = {path for path, prefix in data if path == prefix}
+    project = _with_links(_project(settings, apart), data_trees, folders)
+    trees = [package_tree(), project]
     for folder in own:
         trees.append(make_tree(folder, _of_datasets(folder, (*names, "sidecars"))))
     for folder in weights:
-        trees.append(make_tree(folder, _of_datasets(folder, names)))
+        called = dict.fromkeys(one for name in names for one in _called(name, options))
+        trees.append(make_tree(folder, _of_datasets(folder, tuple(called))))
     brought = {Path(file).resolve() for _, file in options.weight_files}
     for file in sorted(brought):
         trees.append(make_tree(file.parent, [(file.name, file)]))
-    for prefix, files in _by_prefix(data).items():
-        trees.append(make_tree(prefix, files))
-    return tuple(tree for tree in trees if tree.entries)
+    return tuple(tree for tree in (*trees, *data_trees) if tree.entries)
+
+
+def _called(name: str, options: Options) -> Iterator[str]:
+    """The names that a case's dataset has: its own one is that of its checkpoints' folder."""
+    yield name
+    with contextlib.suppress(Exception):  # a user's code: what it raises is the case's failure
+        yield options.dataset(name).name
+
+
+def _with_links(project: Tree, data: Sequence[Tree], folders: Collection[Path]) -> Tree:
+    """The project with what is sent apart at its place in it, as links.
+
+    Its settings name data by their paths in it, and are read by processes of its own, too.
+    """
+    root, own = Path(project.prefix), {one.path for one in project.entries}
+    whole = [place for one in folders if root in (place := _place(one)).parents]
+    found: dict[str, SentFile] = {}
+    for tree in data:
+        prefix = Path(tree.prefix)
+        files = ((_place(prefix / one.path), one.path) for one in tree.entries)
+        for place, inner in [(_place(prefix), "")] if _place(prefix) in whole else files:
+            if root in place.parents and not any(one in place.parents for one in whole):
+                name = place.relative_to(root).as_posix()
+                found[name] = SentFile(name, 0, (), linked=(tree.digest, inner))
+    entries = [(one, source) for one, source in zip(project.entries, project.sources, strict=True)]
+    entries += [(one, root / name) for name, one in found.items() if name not in own]
+    entries.sort(key=lambda pair: pair[0].path)
+    return Tree(project.prefix, *zip(*entries, strict=True)) if entries else project
+
+
+def _place(path: Path) -> Path:
+    """A path whose folder has no links in it; it may be one itself."""
+    return path.parent.resolve() / path.name
 
 
 def package_tree() -> Tree:
@@ -250,22 +296,52 @@ def sent_options(options: Options) -> Options:
     )
 
 
-def _case_options(settings: Settings, options: Options, case: Case) -> Options:
-    """Options to send with one case, in which a dataset that is a path is named in whole."""
+def case_options(settings: Settings, options: Options, cases: Iterable[Case]) -> Options:
+    """Options to send with cases, in which datasets that are paths are named in whole."""
     found = sent_options(gate_options(settings, options))
-    path = Path(case.dataset)
-    if path.exists() and case.dataset not in dict(found.sources):
-        found = replace(found, sources=(*found.sources, (case.dataset, str(path.resolve()))))
+    for name in dict.fromkeys(case.dataset for case in cases):
+        if Path(name).exists() and name not in dict(found.sources):
+            path = str(Path(name).resolve())
+            found = replace(found, sources=(*found.sources, (name, path)))
     return found
 
 
 def case_content(settings: Settings, options: Options, case: Case) -> dict[str, Any]:
-    """What each piece of work on one case is sent."""
+    """What each piece of work on one case is sent; see `case_at`."""
+    sent = case_options(settings, options, [case])
     return {
         "root": str(settings.root.resolve()),
         "case": list(astuple(case)),
-        "options": _case_options(settings, options, case).plain(),
+        "options": sent.plain(),
+        "checkpoint": _checkpoint(case, sent),
     }
+
+
+def case_at(content: dict[str, Any], places: Places) -> tuple[Case, Options]:
+    """The case and the options of `case_content`, where its piece runs; its threads are set.
+
+    Raises:
+        QregError: the checkpoint here is not the sender's.
+    """
+    use_project(settings_at(content["root"], places))
+    options = options_at(content["options"], places)
+    options.apply_threads()
+    case = Case(*content["case"])
+    if (found := _checkpoint(case, options)) != content["checkpoint"]:
+        raise QregError(
+            f"{case}: the checkpoint here is {found or 'missing'}, not {content['checkpoint']}",
+            hint="do not train while it is measured; else this is a fault of qreg's",
+        )
+    return case, options
+
+
+def _checkpoint(case: Case, options: Options) -> str:
+    """The sha256 of the checkpoint that a case starts from; "" for none."""
+    name = options.dataset(case.dataset).name
+    with contextlib.suppress(MissingCheckpointError):
+        path = find_checkpoint(options.folders, case.model, name, CheckpointKind.FP32)
+        return recipe_of(path).sha256
+    return ""
 
 
 def options_at(plain: dict[str, Any], places: Places) -> Options:

@@ -21,10 +21,8 @@ from qreg.measure.options import Options
 from qreg.measure.sharded import plain_part, read_part
 from qreg.processes.cluster import RayExecutor
 from qreg.processes.executor import HERE, Executor, Piece, Places, Result, check_done, run
-from qreg.processes.sending import case_content, options_at, settings_at
+from qreg.processes.sending import case_at, case_content
 from qreg.quantization.engines import use_engine
-from qreg.records.case import Case
-from qreg.selection import use_project
 from qreg.sensitivity.measuring import (
     Prepared,
     Sites,
@@ -112,13 +110,11 @@ def cluster_measuring(executor: RayExecutor, settings: Settings, options: Option
 
 def sites_sent(content: dict[str, Any], places: Places = HERE) -> Result:
     """Run some batches of a case with its sites switched."""
-    use_project(settings_at(content["root"], places))
-    options = options_at(content["options"], places)
-    options.apply_threads()
     try:
+        case, options = case_at(content, places)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as where the case is built first
-            ready = prepared(Case(*content["case"]), options)
+            ready = prepared(case, options)
             if ready.sites != content["sites"]:
                 raise QregError(f"{ready.sites} sites here, not {content['sites']}")
             seen, samples = _seen(ready, content)

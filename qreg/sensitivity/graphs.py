@@ -141,7 +141,8 @@ class _FromFx:
         name = str(getattr(target, "__name__", "")).partition(".")[0]
         if name not in _FLOAT:
             raise _unknown(f"operator quantized::{name}")
-        given = node.args if "output_scale" in node.kwargs else node.args[:-2]
+        unscaled = "output_scale" in node.kwargs or _with_number(node)
+        given = node.args if unscaled else node.args[:-2]
         args = fx.node.map_arg(given, lambda one: self.copies[one])
         made = self.graph.call_function(_FLOAT[name], args)
         return self._rounded(node, made, _layer(node))
@@ -169,6 +170,11 @@ class _FromFx:
         site = Site(_named(layer, self.taken), SitePart.OUTPUT, keepable=keepable)
         self.switches.append(Switch(site, name, switch.turn, kernel))
         return self.graph.call_module(name, (argument,))
+
+
+def _with_number(node: fx.Node) -> bool:
+    """Whether its second operand is a number: its result's scale follows from the first's."""
+    return len(node.args) == 2 and isinstance(node.args[1], int | float)
 
 
 def _layer(node: fx.Node) -> str:

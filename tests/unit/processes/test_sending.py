@@ -15,12 +15,16 @@ import pytest
 from qreg.data.draw import Draw
 from qreg.errors import QregError
 from qreg.measure.options import Options
+from qreg.models import build_model
 from qreg.models.source import ModelSource
 from qreg.processes import on_node, sending
-from qreg.processes.executor import Places
+from qreg.processes.executor import HERE, Places
 from qreg.processes.sending import Tree, folder_tree, options_at, settings_at, trees_of
 from qreg.records.case import Case
+from qreg.records.method import CheckpointKind
 from qreg.settings import read_settings
+from qreg.training.checkpoints import checkpoint_path, save_checkpoint
+from qreg.training.recipe import Recipe
 
 _TASK = """
 import os, time
@@ -222,13 +226,87 @@ def test_what_a_project_needs(tmp_path: Path, colours: Path, nets: str) -> None:
     case = Case("colours", f"{nets}:make_net", "dynamic", "x86")
     options = Options(checkpoints=tmp_path / "weights", data_dir=tmp_path / "sets")
     trees = trees_of(settings, [case], options, tmp_path / "baselines")
-    found = {(tree.prefix, one.path) for tree in trees[1:] for one in tree.entries}
+    found = {(tree.prefix, one.path, one.linked) for tree in trees[1:] for one in tree.entries}
     assert found == {
-        (str(tmp_path), f"{nets}.py"),
-        (str(tmp_path), "pyproject.toml"),
-        (str(tmp_path / "baselines"), "colours/x.json"),
-        (str(tmp_path / "data"), "colours.npz"),
+        (str(tmp_path), f"{nets}.py", None),
+        (str(tmp_path), "pyproject.toml", None),
+        (str(tmp_path), "data/colours.npz", (trees[-1].digest, "colours.npz")),
+        (str(tmp_path / "baselines"), "colours/x.json", None),
+        (str(tmp_path / "data"), "colours.npz", None),
     }
+
+
+_NAMED = """
+[tool.qreg]
+models = ["nets:net"]
+datasets = [
+    "first.npz",
+    { source = "data/second.npz", name = "second" },
+    { source = "pictures", name = "third" },
+]
+"""
+
+
+def test_data_of_a_project_is_found_in_it(tmp_path: Path, own_cache: Path, colours: Path) -> None:
+    root = tmp_path / "project"
+    (root / "data").mkdir(parents=True)
+    (root / "pyproject.toml").write_text(_NAMED)
+    (root / "data" / "read_me.txt").write_text("the project's own")
+    for name in ("first.npz", "data/second.npz"):
+        os.link(colours, root / name)
+    for name in ("test/red", "test/blue"):
+        (root / "pictures" / name).mkdir(parents=True)
+        (root / "pictures" / name / "1.png").write_bytes(b"1")
+    settings = read_settings(root / "pyproject.toml")
+    assert settings is not None
+    cases = [Case(name, "nets:net", "fp32", "x86") for name in ("first", "second", "third")]
+    options = Options(checkpoints=tmp_path / "weights", data_dir=tmp_path / "sets")
+    trees = trees_of(settings, cases, options)[1:]
+    contents = {
+        digest: tree.read(number, part)
+        for tree in trees
+        for number, entry in enumerate(tree.entries)
+        for part, digest in enumerate(entry.parts)
+    }
+
+    def fetch(digests: list[str]) -> Iterator[tuple[str, bytes]]:
+        return ((digest, contents[digest]) for digest in digests)
+
+    own_cache.mkdir()
+    put = [on_node._tree(own_cache, tree.digest, tree.listing, fetch)[0] for tree in trees]
+    for name in ("first.npz", "data/second.npz", "data/read_me.txt", "pictures/test/red/1.png"):
+        assert (put[0] / name).read_bytes() == (root / name).read_bytes(), name
+    assert {path.name for path in (put[0] / "data").iterdir()} == {"second.npz", "read_me.txt"}
+
+    outside = [["x", 0, [], False, trees[-1].digest, "../../lock"]]
+    with pytest.raises(ValueError, match="leads out"):
+        on_node._tree(own_cache, "0" * 32, outside, fetch)
+
+
+def test_the_checkpoint_of_data_given_by_its_path_is_sent(
+    tmp_path: Path, colours: Path, nets: str
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(f'[tool.qreg]\nmodels = ["{nets}:make_net"]\n')
+    settings = read_settings(tmp_path / "pyproject.toml")
+    assert settings is not None
+    factory, folder = f"{nets}:make_net", tmp_path / "weights"
+    path = checkpoint_path(folder, factory, "colours", CheckpointKind.FP32)
+    path.parent.mkdir(parents=True)
+    recipe = Recipe(
+        model=factory, dataset="colours", kind=CheckpointKind.FP32, epochs=1, learning_rate=0.1
+    )
+    sha256 = save_checkpoint(path, build_model(factory), recipe).sha256
+    case, options = Case(str(colours), factory, "dynamic", "x86"), Options(checkpoints=folder)
+
+    sent = {Path(tree.prefix, one.path) for tree in trees_of(settings, [case], options)
+            for one in tree.entries}  # fmt: skip
+    assert path in sent
+    content = sending.case_content(settings, options, case)
+    assert content["checkpoint"] == sha256
+    assert sending.case_at(content, HERE)[0] == case
+    path.unlink()
+    with pytest.raises(QregError, match=f"the checkpoint here is missing, not {sha256}"):
+        sending.case_at(content, HERE)
 
 
 @pytest.mark.skipif(

@@ -182,6 +182,27 @@ def test_functional_operators_of_an_fx_graph() -> None:
     assert any("add" in name for name in parts)
 
 
+class _WithNumbers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(12, 8), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.first((x + 2.0).flatten(1)) * 0.5)
+        return self.last(y * 3 + 1)
+
+
+@torch.no_grad()
+def test_operators_of_an_fx_graph_whose_second_operand_is_a_number() -> None:
+    torch.manual_seed(0)
+    batch = torch.randn(8, 3, 2, 2)
+    subject = _subject(_WithNumbers(), FX_STATIC, batch)
+    found = simulation(subject, batch)
+    with use_engine(subject.case.engine):
+        found.set(range(len(found.switches)))
+        assert _decibels(subject.run(batch), found.run(batch)) > _AGREES_DB
+
+
 def test_every_registered_method_is_tested() -> None:
     quantizing = {i.name for i in METHODS.facts() if i.quantizes and not i.compiled}
     elsewhere = {i.name for i in METHODS.facts() if Need.ONNXRUNTIME in i.requires}
