@@ -19,6 +19,7 @@ from qreg.diagnosis.run import diagnosis_of
 from qreg.errors import LabelRangeError, QregError
 from qreg.measure.observation import Observer
 from qreg.metrics.graphs import can_be_watched
+from qreg.models import CHOOSE_OUTPUT
 from qreg.models.copies import attributes_kept
 from qreg.models.stubs import Stubbed
 from qreg.quantization.pt2e import export_graph
@@ -115,7 +116,8 @@ def _misfit(outputs: Any, batch: Batch, dataset: Dataset) -> tuple[str, str]:
     except LabelRangeError as error:
         return _without(dataset.task, error), error.hint
     except QregError as error:
-        return _without(dataset.task, error), ""
+        several = dataset.task == "classification" and isinstance(outputs, (dict, tuple, list))
+        return _without(dataset.task, error), CHOOSE_OUTPUT if several else ""
     return "", ""
 
 

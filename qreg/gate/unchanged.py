@@ -10,8 +10,10 @@ module of the project for example, the case is judged.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import re
@@ -20,9 +22,11 @@ import stat
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +39,11 @@ if TYPE_CHECKING:
     from qreg.gate.judge import Judge
     from qreg.gate.pool import JudgeRequest
 
-_FORMAT = 1
+_FORMAT = 2
 # Bytes of an entry: a verdict on 50,000 samples of which all moved has a tenth of it.
 _MOST = 1 << 24
+# A file system's clock goes in ticks, which are behind by as much.
+_CLOCK_S = 0.02
 # Entries of one case that are kept, of as many states of a project.
 _KEPT = 8
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -47,9 +53,9 @@ _VARIABLES = re.compile(
     r"PYTORCH|QREG_|TORCH|TQDM_|XNNPACK_"
 )
 _NOT_VARIABLES = ("QREG_CACHE_DIR",)
-_ENVIRONMENT = re.compile(r"\b(?:environ|getenv)\b")
+_ENVIRONMENT = re.compile(r"\b(?:environb?|getenvb?)\b")
 _NAMED = re.compile(
-    r"""\b(?:environ(?:\.get|\.setdefault|\.pop)?\s*[\[(]|getenv\s*\()\s*["'](\w+)["']"""
+    r"""\b(?:environ(?:\.get|\.setdefault|\.pop)?\s*[\[(]|getenv\s*\()\s*["'](\w+)["']\s*[,\])]"""
 )
 
 
@@ -65,29 +71,68 @@ class CachedCase:
         key: sha256 of what was known before it was judged.
         files: sha256 of the modules and files that were read, by path.
         environment: the variables that the modules name, or all of them; None for not set.
+        started_with: the same as the run began: code may have set them, or taken them away.
     """
 
     format: int
     key: str
     files: dict[str, str]
     environment: dict[str, str | None]
+    started_with: dict[str, str | None]
     result: CaseResult
 
 
 class Opened:
-    """The files that Python code of this process opened for reading since this was made."""
+    """The files that Python code of this process opened for reading since this was made.
+
+    Attributes:
+        started: when the process began, in seconds since the epoch.
+        environment: the variables that it began with.
+    """
 
     def __init__(self) -> None:
         self.read: set[str] = set()
         self.written: set[str] = set()
+        self.started = _process_start()
+        self.environment = _first_environment()
         sys.addaudithook(self._see)  # it stays until the process ends
 
     def _see(self, event: str, args: tuple[Any, ...]) -> None:
-        if event != "open" or not isinstance(args[0], (str, bytes, os.PathLike)):
+        if event not in _OPENING or not isinstance(args[0], (str, bytes, os.PathLike)):
             return
-        path, flags = os.fsdecode(args[0]), args[2] if isinstance(args[2], int) else 0
-        writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        path, flags = os.fsdecode(args[0]), 0
+        if event == "open":
+            flags = args[2] if isinstance(args[2], int) else 0
+        elif not os.path.dirname(path):  # noqa: PTH120 - a library that the system looks for
+            return
+        with contextlib.suppress(OSError):  # the folder that it is in may be gone
+            path = os.path.abspath(path)  # noqa: PTH100 - links are followed when it is read
+        writes = flags & (os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         (self.written if writes else self.read).add(path)
+
+
+# Audit events of which the first argument is a file; see the standard library's table of them.
+_OPENING = frozenset({"open", "ctypes.dlopen", "sqlite3.connect"})
+
+
+def _process_start() -> float:
+    """When this process began; source: proc(5), field starttime, in ticks since the boot."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
+    except (OSError, ValueError, IndexError, AttributeError):
+        return time.time()
+
+
+def _first_environment() -> dict[str, str]:
+    """The variables that this process was started with."""
+    try:
+        lines = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return dict(os.environ)
+    pairs = (os.fsdecode(line).partition("=") for line in lines if line)
+    return {name: value for name, _, value in pairs}
 
 
 _opened: list[Opened] = []
@@ -122,7 +167,7 @@ class Unchanged:
             self._keys.pop(case, None)
             return None
         entry = read_entry(self._path(case, key))
-        if entry is None or entry.key != key or not _holds(entry):
+        if entry is None or entry.key != key or not _holds(entry, self._opened):
             return None
         verdict = entry.result.verdict
         if verdict is None or verdict.case != case or verdict.outcome is not Outcome.PASS:
@@ -140,7 +185,9 @@ class Unchanged:
                 return
             files = _files(self._opened)
             sources = [Path(n).read_bytes() for n in files if n.endswith(".py") and files[n]]
-            entry = CachedCase(_FORMAT, key, files, _environment(sources), result)
+            names = _environment(sources, {**self._opened.environment, **os.environ})
+            now, first = (_values(names, one) for one in (os.environ, self._opened.environment))
+            entry = CachedCase(_FORMAT, key, files, now, first, result)
             write_entry(self._path(case, key), entry)
         except (UnknownError, OSError):
             return
@@ -158,7 +205,7 @@ class Unchanged:
 
 def run_key(request: JudgeRequest) -> str:
     """Digest of what all cases of a run depend on: versions, qreg's code, settings, limits."""
-    versions = sorted(f"{one.name}=={one.version}" for one in importlib.metadata.distributions())
+    versions = sorted(map(_installation, importlib.metadata.distributions()))
     own = sorted(_PACKAGE.rglob("*.py"))
     code = [f"{path.relative_to(_PACKAGE)} {_sha256(str(path))}" for path in own]
     shown = {k: v for k, v in sorted(os.environ.items()) if _VARIABLES.match(k)}
@@ -166,6 +213,12 @@ def run_key(request: JudgeRequest) -> str:
     how = (request.settings, request.alpha, request.full, request.options.plain())
     parts = (sys.version, *versions, *code, *variables, repr(how))
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _installation(package: importlib.metadata.Distribution) -> str:
+    """A package's version and files as they were installed: one's own may keep its version."""
+    files = hashlib.sha256((package.read_text("RECORD") or "").encode()).hexdigest()
+    return f"{package.name}=={package.version} {files}"
 
 
 def known_state(request: JudgeRequest) -> tuple[str, tuple[str, ...]]:
@@ -226,13 +279,17 @@ def _own(path: Path) -> bool:
     return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _holds(entry: CachedCase) -> bool:
-    """Whether files, modules and named variables are as they were."""
-    if any(os.environ.get(name) != value for name, value in entry.environment.items()):
-        return False
+def _holds(entry: CachedCase, opened: Opened) -> bool:
+    """Whether files, modules and named variables are as they were, and no module is new."""
+    environments = ((entry.environment, os.environ), (entry.started_with, opened.environment))
+    for kept, now in environments:
+        if any(now.get(name) != value for name, value in kept.items()):
+            return False
     try:
+        if not entry.files.keys() >= set(_project_modules()):
+            return False
         return all(_sha256(path) == sha256 for path, sha256 in entry.files.items())
-    except OSError:
+    except (OSError, UnknownError):
         return False
 
 
@@ -243,16 +300,35 @@ def _files(opened: Opened) -> dict[str, str]:
         UnknownError: of one the content cannot be known.
     """
     found = dict.fromkeys(_project_modules())
-    written = {os.path.abspath(path) for path in opened.written}  # noqa: PTH100
     for path in sorted(opened.read):
-        whole = os.path.abspath(path)  # noqa: PTH100 - links are followed when it is read
-        kept_by_tools = {"__pycache__", ".pytest_cache"} & set(Path(whole).parts)
-        if whole not in written and not kept_by_tools and not whole.startswith(_ignored()):
+        whole = _source(path)
+        made = whole in opened.written or ".pytest_cache" in Path(whole).parts
+        if not (made or "__pycache__" in Path(whole).parts or _ignored(whole)):
             found[whole] = None
     try:
-        return {path: _sha256(path) for path in found if not Path(path).is_dir()}
+        files = [path for path in found if not Path(path).is_dir()]
+        for path in files:
+            if _changed_at(path) > opened.started - _CLOCK_S:
+                raise UnknownError(f"{path} was changed while cases were judged")
+        return {path: _sha256(path) for path in files}
     except OSError as error:
         raise UnknownError(f"{error}") from error
+
+
+def _changed_at(path: str) -> float:
+    """When a file was last changed, in seconds since the epoch; 0 where there is none."""
+    try:
+        return os.stat(path).st_ctime  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return 0.0
+
+
+def _source(path: str) -> str:
+    """A file, or the module that it was compiled from."""
+    if path.endswith(tuple(BYTECODE_SUFFIXES)):
+        with contextlib.suppress(ValueError):
+            return importlib.util.source_from_cache(path)
+    return path
 
 
 def _project_modules() -> Iterator[str]:
@@ -268,9 +344,9 @@ def _project_modules() -> Iterator[str]:
         if origin is None:
             continue  # built in, a namespace, or made by code that is itself in a file
         path = os.path.abspath(str(origin))  # noqa: PTH100
-        if path.startswith(_ignored()) or _installed(name):
+        if _ignored(path) or _installed(name):
             continue
-        if not path.endswith(".py"):
+        if path.endswith((*EXTENSION_SUFFIXES, *BYTECODE_SUFFIXES)):
             raise UnknownError(f"{name} is compiled: {path}")
         yield path
 
@@ -278,12 +354,17 @@ def _project_modules() -> Iterator[str]:
 def _installed(name: str) -> bool:
     """Whether a module's package is installed: `torch.ops` names no file of its own."""
     package = sys.modules.get(name.partition(".")[0])
-    return (getattr(package, "__file__", None) or "").startswith(_ignored())
+    return _ignored(getattr(package, "__file__", None) or "")
+
+
+def _ignored(path: str) -> bool:
+    """Whether a file's content is in the key by its package's version, or is no input."""
+    return path.startswith(_known_folders()) and not path.startswith("/dev/shm/")
 
 
 @cache
-def _ignored() -> tuple[str, ...]:
-    """Beginnings of paths whose content the key has by version, or that hold no input."""
+def _known_folders() -> tuple[str, ...]:
+    """Beginnings of such paths; none of them is that of the project."""
     from qreg.data.cache import cache_root
 
     paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -291,24 +372,29 @@ def _ignored() -> tuple[str, ...]:
     if site.ENABLE_USER_SITE:
         paths.add(site.getusersitepackages())
     folders = {os.path.join(one, "") for path in paths for one in (path, os.path.realpath(path))}  # noqa: PTH118
-    return (*sorted(folders), "/proc/", "/sys/", "/dev/", *_own_temporary())
+    known = (*sorted(folders), "/proc/", "/sys/", "/dev/", *_own_temporary())
+    here = os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118
+    return tuple(one for one in known if not here.startswith(one))
 
 
 def _own_temporary() -> tuple[str, ...]:
     return (str(Path(tempfile.gettempdir(), "qreg-")),)
 
 
-def _environment(sources: list[bytes]) -> dict[str, str | None]:
-    """The variables that sources name; all of this process where one reads others, too."""
+def _environment(sources: list[bytes], known: Iterable[str]) -> set[str]:
+    """The variables that sources name; all `known` ones where one reads others, too."""
     names: set[str] = set()
     for source in sources:
         text = source.decode(errors="replace")
         named = _NAMED.findall(text)
-        mentioned = [line for line in text.splitlines() if "import" not in line]
-        if len(_ENVIRONMENT.findall("\n".join(mentioned))) > len(named):
-            return dict(os.environ)
+        if len(_ENVIRONMENT.findall(text)) > len(named):
+            return {*known} - {*_SET_BY_PYTEST}
         names.update(named)
-    return {name: os.environ.get(name) for name in sorted(names - set(_SET_BY_PYTEST))}
+    return names - {*_SET_BY_PYTEST}
+
+
+def _values(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str | None]:
+    return {name: environment.get(name) for name in sorted(names)}
 
 
 # They say which test runs.

@@ -232,6 +232,13 @@ CONTIGUOUS = "images are given in contiguous order: the network cannot take chan
 _HINT = "a model is a function that returns a fresh float torch.nn.Module"
 
 
+#: What to do where a classifier returns more than its logits.
+CHOOSE_OUTPUT = (
+    "say which output has the logits: in a module of yours, TASK = classification(output='logits') "
+    "of qreg.tasks.classification, and its task package.module:TASK"
+)
+
+
 def check_logits(
     name: str, outputs: object, *, batch: int, classes: int, task: str = "classification"
 ) -> None:
@@ -255,7 +262,8 @@ def check_logits(
         return
     wanted = f"logits (N, {classes or 'classes'})" if classifier else "outputs of N samples"
     hint = ", or name the dataset's task in [tool.qreg]" if classifier else ""
+    several = classifier and not isinstance(outputs, torch.Tensor)
     raise ContractError(
         f"model '{name}' returned {found} for {batch} samples",
-        hint=f"its forward must return {wanted}{hint}",
+        hint=f"its forward must return {wanted}{f'; or {CHOOSE_OUTPUT}' if several else hint}",
     )

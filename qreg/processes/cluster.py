@@ -46,6 +46,8 @@ _SUSPECTED = 2
 # A machine that is there accepts a connection within so long; one that is lost may end after its
 # workers.
 _ANSWER_S, _ENDING_S = 2.0, 1.0
+# A cluster that is asked for the first time may be far away.
+_REACH_S = 10.0
 # Within so long Ray lists a lost machine as that.
 _NOTICE_S = 60.0
 # Tasks ask for memory by their processes only where the machine is full; see Ray's memory monitor.
@@ -649,8 +651,12 @@ def _connected(address: str, stack: ExitStack) -> Any:
         raise QregError("Ray is not installed", hint="pip install 'qreg[ray]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
+    try:
+        import ray
+    except ImportError as error:
+        hint = "pip install --force-reinstall 'qreg[ray]'"
+        raise QregError(f"Ray cannot be imported: {error}", hint=hint) from error
+    _check_answers(address)
     given: dict[str, Any] = {"address": address}
     if address == LOCAL:
         stack.callback(remove_leftovers)  # of what Ray kills, as on a busy machine
@@ -678,6 +684,21 @@ def _connected(address: str, stack: ExitStack) -> Any:
     with contextlib.suppress(AttributeError):  # the last lines of a lost machine's log, on stdout
         ray._private.worker.print_to_stdstream = _quiet
     return ray
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address at which nothing listens: Ray tries for minutes, and heeds no signal.
+
+    Raises:
+        QregError: nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise QregError(f"no Ray cluster at {address}: {error}", hint=_hint(address)) from error
 
 
 def _hint(address: str) -> str:

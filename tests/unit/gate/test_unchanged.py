@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import py_compile
+import sqlite3
+import sys
+import time
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,7 +49,9 @@ def unchanged(tmp_path: Path) -> Unchanged:
     settings = Settings(root=ROOT, models=("linear_100",))
     options = Options(threads=torch.get_num_threads())
     request = JudgeRequest(settings, ROOT / "baselines", alpha=0.01, options=options)
-    return Unchanged(request.judge(), *known_state(request), tmp_path / "verdicts")
+    found = Unchanged(request.judge(), *known_state(request), tmp_path / "verdicts")
+    found._opened.started = time.time()  # what the tests before wrote is as a run finds it
+    return found
 
 
 def test_a_case_that_passed_is_unchanged_until_torch_is_patched(unchanged: Unchanged) -> None:
@@ -90,7 +99,7 @@ def test_no_planted_fault_has_the_key_of_the_clean_case(unchanged: Unchanged, me
 
 def test_a_damaged_entry_and_one_of_others_is_none(tmp_path: Path) -> None:
     path = tmp_path / "entry.json"
-    entry = CachedCase(1, "key", {}, {}, PASSED)
+    entry = CachedCase(2, "key", {}, {}, {}, PASSED)
     write_entry(path, entry)
     assert read_entry(path) == entry
     content = json.loads(path.read_text())
@@ -104,11 +113,17 @@ def test_a_damaged_entry_and_one_of_others_is_none(tmp_path: Path) -> None:
     assert read_entry(tmp_path / "none.json") is None
 
 
-def test_files_that_were_opened_count_and_those_it_wrote_do_not(tmp_path: Path) -> None:
+def _opened() -> Opened:
+    """What a process that begins now opens."""
     opened = Opened()
+    opened.started = time.time() + 0.1
+    return opened
+
+
+def test_files_that_were_opened_count_and_those_it_wrote_do_not(tmp_path: Path) -> None:
     given, made = tmp_path / "given.yaml", tmp_path / "made.txt"
     given.write_text("a: 1")
-    opened.written.clear()
+    opened = _opened()
     made.write_text("x")
     assert given.read_text() + made.read_text() == "a: 1x"
     found = _files(opened)
@@ -119,24 +134,106 @@ def test_files_that_were_opened_count_and_those_it_wrote_do_not(tmp_path: Path) 
     assert _files(opened)[str(given)] != found[str(given)]
 
 
+def test_a_file_that_changes_while_cases_are_judged_is_not_known(tmp_path: Path) -> None:
+    given = tmp_path / "given.yaml"
+    given.write_text("a: 1")
+    opened = _opened()
+    assert given.read_text() == "a: 1"
+    time.sleep(0.2)
+    os.utime(given, (1, 1))  # the time that it tells is its owner's
+    with pytest.raises(UnknownError, match=r"given\.yaml was changed while cases were judged"):
+        _files(opened)
+
+
+@pytest.mark.parametrize(
+    "how", ["elsewhere", "to update", "memmap", "library", "sqlite", "bytecode"]
+)
+def test_a_file_counts_however_python_opens_it(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = tmp_path / "given.py"
+    given.write_bytes(b"x = 1\n")
+    compiled = Path(py_compile.compile(str(given)) or "")
+    opened = _opened()
+    if how == "elsewhere":
+        monkeypatch.chdir(tmp_path)
+        Path("given.py").read_text()
+        monkeypatch.chdir(tmp_path.parent)
+    elif how == "to update":
+        given.open("r+").close()
+    elif how == "memmap":
+        np.memmap(given)
+    elif how == "library":
+        with pytest.raises(OSError, match="given"):
+            ctypes.CDLL(str(given))
+    elif how == "sqlite":
+        sqlite3.connect(given).close()
+    else:
+        compiled.read_bytes()
+    assert str(given) in _files(opened)
+
+
+def test_modules_that_were_not_there_are_seen(
+    unchanged: Unchanged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert unchanged.result(CASE) is None
+    unchanged.keep(CASE, PASSED)
+    assert unchanged.result(CASE) is not None
+    module = ModuleType("knobs_of_test")
+    module.__file__ = str(tmp_path / "knobs_of_test.py")
+    Path(module.__file__).write_text("")
+    monkeypatch.setitem(sys.modules, "knobs_of_test", module)
+    assert unchanged.result(CASE) is None
+
+
+def test_the_command_pytest_is_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = ModuleType("__main__")
+    script.__file__ = str(tmp_path / "pytest")
+    Path(script.__file__).write_text("#!/usr/bin/env python3")
+    opened = _opened()
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    assert script.__file__ in _files(opened)
+
+
 def test_a_compiled_module_of_the_project_is_not_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-    from types import ModuleType
-
     module = ModuleType("mine")
     module.__file__ = str(tmp_path / "mine.so")
     monkeypatch.setitem(sys.modules, "mine", module)
     with pytest.raises(UnknownError, match="compiled"):
-        _files(Opened())
+        _files(_opened())
 
 
-def test_variables_that_sources_name_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINE", "1")
-    assert _environment([b'import os\nx = os.environ["MINE"]\ny = os.getenv("NO_SUCH")']) == {
-        "MINE": "1",
-        "NO_SUCH": None,
-    }
-    assert _environment([b"import os"]) == {}
-    assert _environment([b"import os\nx = os.environ[name]"]) == dict(os.environ)
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        (b'x = os.environ["MINE"]\ny = os.getenv("NO_SUCH")', {"MINE", "NO_SUCH"}),
+        (b'x = os.environ.get("MINE", "1")', {"MINE"}),
+        (b"import os", set()),
+        (b"x = os.environ[name]", {"ALL"}),
+        (b"x = os.environ.get('NET_' + name)", {"ALL"}),
+        (b"from os import environ as e\nx = e['MINE']", {"ALL"}),
+        (b"from os import getenv as e\nx = e('MINE')", {"ALL"}),
+        (b"x = os.environb[b'MINE']", {"ALL"}),
+        (b"important = os.environ.copy()", {"ALL"}),
+    ],
+)
+def test_variables_that_sources_name_count(source: bytes, names: set[str]) -> None:
+    assert _environment([b"import os", source], ["ALL", "PYTEST_CURRENT_TEST"]) == names
+
+
+def test_a_variable_that_code_takes_away_counts(
+    unchanged: Unchanged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("taking")
+    module.__file__ = str(tmp_path / "taking.py")
+    Path(module.__file__).write_text("import os\nx = os.environ.pop('MINE_TAKEN', 0)")
+    monkeypatch.setitem(sys.modules, "taking", module)
+    unchanged._opened.started = time.time() + 0.1
+    monkeypatch.setattr(unchanged._opened, "environment", {"MINE_TAKEN": "1"})
+    assert unchanged.result(CASE) is None
+    unchanged.keep(CASE, PASSED)
+    assert unchanged.result(CASE) is not None
+    unchanged._opened.environment["MINE_TAKEN"] = "2"
+    assert unchanged.result(CASE) is None
