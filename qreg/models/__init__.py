@@ -18,6 +18,7 @@ A name is one of the shipped, ``torchvision:resnet18``, ``torchvision.quantizati
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -177,20 +178,29 @@ _KEPT = 2  # the seeds of one model
 
 
 def _called(name: str, *, seed: int) -> object:
-    """What the factory returns; a copy, where it was called before and its result can be copied."""
+    """What the factory returns; a copy, where it was called before and its result can be copied.
+
+    What it warns of is heard where it is called each time: else only a run's first case of the
+    model would have these warnings, whichever case that is.
+    """
     import torch
 
     from qreg.models.copies import made_copyable
 
-    factory = _factory(name)
-    torch.manual_seed(seed)
     if name in _SHIPPED:
+        factory = _factory(name)
+        torch.manual_seed(seed)
         return factory()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a module is imported once: one case would hear it
+        factory = _factory(name)
+    torch.manual_seed(seed)
     key = _key(factory, seed)
     if key in _RETURNED:
         return copy.deepcopy(_RETURNED[key])
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), warnings.catch_warnings(record=True) as emitted:
+            warnings.simplefilter("always")
             returned = factory()
     except TypeError as error:
         if "argument" not in str(error):
@@ -201,7 +211,9 @@ def _called(name: str, *, seed: int) -> object:
         returned = made_copyable(returned)
     try:
         kept = copy.deepcopy(returned)
-    except Exception:  # what cannot be copied is built again each time
+    except Exception:  # what cannot be copied is built again each time, and says so each time
+        for one in emitted:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         return returned
     while len(_RETURNED) >= _KEPT:
         del _RETURNED[next(iter(_RETURNED))]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from qreg.errors import ContractError, UnknownNameError
+from qreg.measure.recorded_warnings import recorded_warnings
 from qreg.models import MODELS, build_model, check_logits
 
 PARAMETERS = {
@@ -115,6 +118,38 @@ def test_a_factory_is_called_once_and_its_models_are_fresh() -> None:
         first.model.weight += 1
     assert torch.equal(build_model("user_nets:counts_its_calls").model.weight, before)
     assert len(CALLS) == 1
+
+
+_WARNING = """
+import warnings
+from torch import nn
+
+warnings.warn("the module is old", DeprecationWarning)
+
+class Uncopyable(nn.Linear):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("only one")
+
+def copyable():
+    warnings.warn("the factory is old")
+    return nn.Linear(2, 2)
+
+def uncopyable():
+    warnings.warn("the factory is old")
+    return Uncopyable(2, 2)
+"""
+
+
+@pytest.mark.parametrize(("name", "heard"), [("copyable", []), ("uncopyable", ["factory"])])
+def test_every_case_of_a_model_hears_the_same_warnings(
+    name: str, heard: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"warns_{name}.py").write_text(_WARNING)
+    monkeypatch.syspath_prepend(tmp_path)
+    for _ in range(2):
+        with recorded_warnings() as texts:
+            build_model(f"warns_{name}:{name}")
+        assert texts == {f"the {one} is old" for one in heard}
 
 
 def test_a_factorys_own_errors_are_not_renamed() -> None:
