@@ -107,11 +107,11 @@ def ray_head(
 
 
 def _address(head: subprocess.Popen[bytes], folder: str, said: Path) -> str:
-    """Where it is, once it says that it has started."""
+    """Where it is, once it has said that it has started, and then written what `auto` reads."""
     until = time.monotonic() + _PATIENCE_S
-    while "Ray runtime started" not in said.read_text():
+    written = Path(folder, "ray", "ray_current_cluster")
+    while not (written.exists() and written.read_text().strip()):
         assert head.poll() is None, said.read_text()
         assert time.monotonic() < until, said.read_text()
         time.sleep(0.1)
-    # what `auto` reads, too
-    return Path(folder, "ray", "ray_current_cluster").read_text().strip()
+    return written.read_text().strip()
