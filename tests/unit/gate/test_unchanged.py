@@ -31,6 +31,7 @@ from qreg.gate.unchanged import (
     read_entry,
     write_entry,
 )
+from qreg.gate.warm import warm_up
 from qreg.measure.options import Options
 from qreg.quantization.engines import default_engine
 from qreg.records.case import Case
@@ -49,6 +50,7 @@ def unchanged(tmp_path: Path) -> Unchanged:
     settings = Settings(root=ROOT, models=("linear_100",))
     options = Options(threads=torch.get_num_threads())
     request = JudgeRequest(settings, ROOT / "baselines", alpha=0.01, options=options)
+    warm_up([CASE])  # as a run does before it looks at what is loaded
     found = Unchanged(request.judge(), *known_state(request), tmp_path / "verdicts")
     found._opened.started = time.time()  # what the tests before wrote is as a run finds it
     return found
