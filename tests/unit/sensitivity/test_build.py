@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,6 +27,7 @@ from qreg.sensitivity.build import simulation
 from qreg.sensitivity.measuring import Prepared, prepared
 from qreg.sensitivity.records import SitePart
 from qreg.sensitivity.sharing import SharedRuns
+from qreg.sensitivity.switches import Simulation
 
 _FAST = ("static", "dynamic")
 _SLOW = (
@@ -168,15 +170,20 @@ class _Functional(nn.Module):
 
 
 @torch.no_grad()
-def test_functional_operators_of_an_fx_graph() -> None:
+def _fx_simulation_that_agrees(make: Callable[[], nn.Module], size: int) -> Simulation:
     torch.manual_seed(0)
-    batch = torch.randn(8, 3, 8, 8)
-    subject = _subject(_Functional(), FX_STATIC, batch)
+    batch = torch.randn(8, 3, size, size)
+    subject = _subject(make(), FX_STATIC, batch)
     found = simulation(subject, batch)
     with use_engine(subject.case.engine):
         assert SharedRuns(found, batch).shared
         found.set(range(len(found.switches)))
         assert _decibels(subject.run(batch), found.run(batch)) > _AGREES_DB
+    return found
+
+
+def test_functional_operators_of_an_fx_graph() -> None:
+    found = _fx_simulation_that_agrees(_Functional, size=8)
     parts = {str(switch.site) for switch in found.switches}
     assert {"first weight", "act output"} <= parts
     assert any("add" in name for name in parts)
@@ -192,15 +199,8 @@ class _WithNumbers(nn.Module):
         return self.last(y * 3 + 1)
 
 
-@torch.no_grad()
 def test_operators_of_an_fx_graph_whose_second_operand_is_a_number() -> None:
-    torch.manual_seed(0)
-    batch = torch.randn(8, 3, 2, 2)
-    subject = _subject(_WithNumbers(), FX_STATIC, batch)
-    found = simulation(subject, batch)
-    with use_engine(subject.case.engine):
-        found.set(range(len(found.switches)))
-        assert _decibels(subject.run(batch), found.run(batch)) > _AGREES_DB
+    _fx_simulation_that_agrees(_WithNumbers, size=2)
 
 
 def test_every_registered_method_is_tested() -> None:
