@@ -180,7 +180,7 @@ def _with_links(project: Tree, data: Sequence[Tree], folders: Collection[Path]) 
             if root in place.parents and not any(one in place.parents for one in whole):
                 name = place.relative_to(root).as_posix()
                 found[name] = SentFile(name, 0, (), linked=(tree.digest, inner))
-    entries = [(one, source) for one, source in zip(project.entries, project.sources, strict=True)]
+    entries = list(zip(project.entries, project.sources, strict=True))
     entries += [(one, root / name) for name, one in found.items() if name not in own]
     entries.sort(key=lambda pair: pair[0].path)
     return Tree(project.prefix, *zip(*entries, strict=True)) if entries else project
