@@ -49,9 +49,9 @@ def get_dataset(name: str) -> Dataset:
         UnknownNameError: it is none of these.
         ContractError: the object is not a dataset.
     """
-    if DATASETS.defines(name) or not _is_path(name):
-        return SOURCES.get("object")(name, DATASETS.get(name))  # type: ignore[no-any-return]
-    return open_path(Path(name))
+    if is_path(name):
+        return open_path(Path(name))
+    return SOURCES.get("object")(name, DATASETS.get(name))  # type: ignore[no-any-return]
 
 
 def open_path(path: Path, **how: Any) -> Dataset:
@@ -99,8 +99,9 @@ def _defined(source: DatasetSource) -> Dataset:
     return replace(opened, name=source.name, **own)
 
 
-def _is_path(name: str) -> bool:
-    if name in DATASETS.names():
+def is_path(name: str) -> bool:
+    """Whether `get_dataset` takes it for a path: names that mean something come first."""
+    if DATASETS.defines(name) or name in DATASETS.names():
         return False
     return os.sep in name or name.endswith(".npz") or Path(name).is_dir()
 

@@ -19,7 +19,7 @@ from qreg.gate.warm import warm_up
 from qreg.measure.options import ONE_THREAD, Options
 from qreg.processes.executor import Executor, Piece, Places, Result, tell
 from qreg.processes.local import LocalExecutor
-from qreg.processes.sending import options_at, sent_options, settings_at
+from qreg.processes.sending import case_options, options_at, settings_at
 from qreg.processes.spreading import even_parts
 from qreg.records.case import Case, Failure
 from qreg.records.decode import MismatchError, decoder, plain
@@ -300,9 +300,7 @@ def _collect(request: JudgeRequest, case: Case) -> Result:
 
 def sent_request(request: JudgeRequest, case: Case) -> str:
     """A request and a case as JSON, for `judge_sent` on any machine."""
-    from qreg.selection import gate_options
-
-    options = sent_options(gate_options(request.settings, request.options))
+    options = case_options(request.settings, request.options, [case])
     found = {
         "root": str(request.settings.root),
         "baselines": str(resolved(request.baselines)),

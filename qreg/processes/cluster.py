@@ -28,11 +28,10 @@ from qreg.measure.options import Options
 from qreg.processes import on_node
 from qreg.processes.executor import Piece, Result, run
 from qreg.processes.running import status_text
-from qreg.processes.sending import PART, Tree, folder_tree, sent_options, trees_of
+from qreg.processes.sending import PART, Tree, case_options, folder_tree, trees_of
 from qreg.processes.spreading import parts_of
 from qreg.processes.temporary import remove_leftovers, temporary_folder
 from qreg.records.case import Case
-from qreg.selection import gate_options
 from qreg.settings import Settings
 
 #: The address for a cluster of this machine alone, that lives as long as the command.
@@ -118,7 +117,7 @@ def project_executor(
     Raises:
         QregError: Ray is not installed, there is no cluster, or a file cannot be sent.
     """
-    sent = sent_options(gate_options(settings, options))
+    sent = case_options(settings, options, cases)
     trees = trees_of(settings, cases, sent, baselines)
     root = settings.root.resolve()
     imported = ("torch", *imports)  # of what kind a machine is cannot be said without

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import qreg
-from qreg.data import DATASETS, get_dataset
+from qreg.data import DATASETS, get_dataset, is_path
 from qreg.data.cache import cache_root
 from qreg.errors import MissingCheckpointError, QregError
 from qreg.files import open_regular, shipped_folder
@@ -300,7 +300,7 @@ def case_options(settings: Settings, options: Options, cases: Iterable[Case]) ->
     """Options to send with cases, in which datasets that are paths are named in whole."""
     found = sent_options(gate_options(settings, options))
     for name in dict.fromkeys(case.dataset for case in cases):
-        if Path(name).exists() and name not in dict(found.sources):
+        if name not in dict(found.sources) and is_path(name):
             path = str(Path(name).resolve())
             found = replace(found, sources=(*found.sources, (name, path)))
     return found

@@ -18,12 +18,12 @@ from typing import Any
 from qreg.errors import QregError
 from qreg.processes.cluster import RayExecutor
 from qreg.processes.executor import Piece, Places, Result, check_done
-from qreg.processes.sending import options_at, sent_options, settings_at
+from qreg.processes.sending import case_options, options_at, settings_at
 from qreg.processes.spreading import even_parts
 from qreg.progress import Progress, no_progress
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, plain
-from qreg.selection import gate_options, use_project
+from qreg.selection import use_project
 from qreg.settings import Settings
 from qreg.upgrade.check import KeptSides
 from qreg.upgrade.parts import ReportPart, report_of
@@ -216,7 +216,7 @@ def _content(request: UpgradeRequest, settings: Settings) -> dict[str, Any]:
         "root": str(settings.root.resolve()),
         "cases": [list(astuple(case)) for case in request.cases],
         "sides": [request.baseline, request.candidate],
-        "options": sent_options(gate_options(settings, request.options)).plain(),
+        "options": case_options(settings, request.options, request.cases).plain(),
         "timeout": request.timeout,
         "family": request.family,
         "interface": request.interface,

@@ -11,12 +11,12 @@ from typing import Any
 from qreg.errors import QregError
 from qreg.processes.executor import HERE as SENDER
 from qreg.processes.executor import Executor, Piece, Places, Result, check_done, run
-from qreg.processes.sending import options_at, sent_options, settings_at
+from qreg.processes.sending import case_options, options_at, settings_at
 from qreg.processes.sides import HERE, open_side
 from qreg.processes.temporary import temporary_folder
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, plain
-from qreg.selection import gate_options, use_project
+from qreg.selection import use_project
 from qreg.settings import Settings
 from qreg.speed.calibration.run import run_trials, set_up
 from qreg.speed.calibration.trials import Scenario, Trial, append_trials, read_trials
@@ -65,7 +65,7 @@ def _pieces(
         "root": str(settings.root.resolve()),
         "cases": [list(astuple(case)) for case in request.cases],
         "scenarios": [list(astuple(one)) for one in scenarios],
-        "options": sent_options(gate_options(settings, request.options)).plain(),
+        "options": case_options(settings, request.options, request.cases).plain(),
         "timeout": request.timeout,
         "load": load,
     }

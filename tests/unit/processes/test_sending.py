@@ -22,6 +22,7 @@ from qreg.processes.executor import HERE, Places
 from qreg.processes.sending import Tree, folder_tree, options_at, settings_at, trees_of
 from qreg.records.case import Case
 from qreg.records.method import CheckpointKind
+from qreg.selection import use_project
 from qreg.settings import read_settings
 from qreg.training.checkpoints import checkpoint_path, save_checkpoint
 from qreg.training.recipe import Recipe
@@ -207,6 +208,29 @@ def test_options_name_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = options_at(sent.plain(), places)
     assert str(found.data_dir) == "/elsewhere/sets"
     assert found.sources == (("x", "/elsewhere/x.npz"),)
+
+
+def test_data_that_are_a_path_are_named_in_whole_and_names_come_first(
+    tmp_path: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    os.link(colours, tmp_path / "data" / "own.npz")
+    (tmp_path / "shapes10").mkdir()  # of the working folder, beside the registered dataset
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.qreg]\nmodels = ["simple_cnn"]\n'
+        'datasets = [{ source = "data/own.npz", name = "mine" }]\n'
+    )
+    settings = read_settings(tmp_path / "pyproject.toml")
+    assert settings is not None
+    monkeypatch.chdir(tmp_path)
+    use_project(settings)
+    named = ("shapes10", "mine", "data/own.npz")
+    cases = [Case(name, "simple_cnn", "dynamic", "x86") for name in named]
+    found = dict(sending.case_options(settings, Options(), cases).sources)
+    assert found["data/own.npz"] == str(tmp_path / "data" / "own.npz")
+    assert found.get("shapes10", "shapes10") == "shapes10"
+    assert found.get("mine", "mine") == "mine"
 
 
 def test_what_a_project_needs(tmp_path: Path, colours: Path, nets: str) -> None:
