@@ -128,9 +128,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser], 
 
 
 def sides(text: str) -> tuple[str, ...]:
-    """The sides in a list."""
+    """The sides in a list.
+
+    Raises:
+        ArgumentTypeError: it has none.
+    """
     found = (one.strip() for one in text.split(";" if ";" in text else ","))
-    return tuple(one for one in found if one)
+    if named := tuple(one for one in found if one):
+        return named
+    raise argparse.ArgumentTypeError(f"{text!r} names no version: 2.9.1,2.14.1")
 
 
 def run(args: argparse.Namespace) -> int:

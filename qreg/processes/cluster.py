@@ -573,7 +573,9 @@ class RayExecutor:
     def step(self) -> str:
         names = [f"{one.first.name}" for one in self._running if one.node and one.pieces]
         machines = len({one.node for one in self._running if one.node})
-        return f"{machines} machines: {', '.join(names)}" if names else "waiting for the cluster"
+        if not names:
+            return "waiting for the cluster"
+        return f"{machines} machine{'s' * (machines > 1)}: {', '.join(names)}"
 
     def close(self) -> None:
         """Interrupt what runs, and leave the cluster; one of this machine alone is ended."""

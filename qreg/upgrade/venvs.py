@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -200,6 +201,11 @@ def _run(command: list[str], what: str) -> str:
     return done.stdout.strip().rpartition("\n")[2]
 
 
+# What pip or uv begins with; what else they print is its progress, of no use in a line of ours.
+_DOING = re.compile(
+    r"\s*((?:Collecting|Downloading|Building|Preparing|Installing|Successfully|Resolved|Prepared"
+    r"|Installed) [^\s=%]+)"
+)
 _KEPT = 40  # last lines of pip's output, which contain the reason of a failure
 _NOTHING_FOUND = "from versions: none"
 
@@ -239,16 +245,12 @@ def _installed(command: list[str], report: Callable[[str], None]) -> tuple[int, 
         try:
             for line in process.stdout or ():
                 lines.append(line.strip())
-                report(_doing(line))
+                if doing := _DOING.match(line):
+                    report(doing[1][:40])
         except BaseException:
             process.kill()
             raise
     return process.returncode, tuple(lines)
-
-
-def _doing(line: str) -> str:
-    """The first words of a line of pip's output: `Collecting torch`, `Downloading ...`."""
-    return " ".join(line.split()[:2]).partition("=")[0][:40]
 
 
 def _failure(wanted: str, lines: Sequence[str]) -> QregError:

@@ -163,6 +163,7 @@ def test_a_matrix_is_bisected_among_named_releases(
         ([*ARGUMENTS, "--bisect"], "--bisect without --matrix"),
         ([*MATRIX, "--releases", "1.5.0"], "--releases without --bisect"),
         (["upgrade", "--matrix", "1.0.0"], "one version"),
+        (["upgrade", "--matrix", " , "], "--matrix: ' , ' names no version"),
         (["upgrade", "--matrix", "1.0.0,1.0.0"], "twice"),
         (["upgrade", "--matrix", "1.0.0,no-such-python"], "not an interpreter"),
         (["upgrade"], "--from, --to"),
