@@ -4,8 +4,8 @@ The key of a case is a digest of what is known before it is judged: the environm
 versions, qreg's own code and the code that is loaded (patched or not), the settings, the baseline,
 the float model's weights and structure, the samples that are judged and calibrated on. What is
 only known afterwards is kept in the entry and compared by content: the project's modules that were
-imported, and every file that Python code opened. Where something cannot be known, a compiled
-module of the project for example, the case is judged.
+imported, those that were looked for in vain, and every file that Python code opened. Where
+something cannot be known, a compiled module of the project for example, the case is judged.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import mmap
 import os
 import re
 import site
 import stat
 import sys
 import sysconfig
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
+from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from qreg.files import read_regular, write_atomically
+from qreg.processes.temporary import made_folders
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, parse, plain
 from qreg.records.verdict import CaseResult, Outcome
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from qreg.gate.judge import Judge
     from qreg.gate.pool import JudgeRequest
 
-_FORMAT = 2
+_FORMAT = 3
 # Bytes of an entry: a verdict on 50,000 samples of which all moved has a tenth of it.
 _MOST = 1 << 24
 # A file system's clock goes in ticks, which are behind by as much.
@@ -47,13 +50,14 @@ _CLOCK_S = 0.02
 # Entries of one case that are kept, of as many states of a project.
 _KEPT = 8
 _PACKAGE = Path(__file__).resolve().parents[1]
-# What libraries read when they start or run, besides the limits that an environment records.
+# What Python and libraries read when they start or run, besides the limits that an environment
+# records; the home folder, the time zone and the language are asked for without naming them.
 _VARIABLES = re.compile(
-    r"ATEN_|DNNL_|FBGEMM_|GOMP_|KMP_|LD_|MKL_|NPY_|NUMPY_|OMP_|ONEDNN_|OPENBLAS_|PYTHONHASHSEED|"
-    r"PYTORCH|QREG_|TORCH|TQDM_|XNNPACK_"
+    r"ATEN_|DNNL_|FBGEMM_|GOMP_|HOME$|KMP_|LANG|LC_|LD_|MKL_|NPY_|NUMPY_|OMP_|ONEDNN_|OPENBLAS_|"
+    r"PYTHON|PYTORCH|QREG_|TMPDIR$|TORCH|TQDM_|TZ|XNNPACK_"
 )
 _NOT_VARIABLES = ("QREG_CACHE_DIR",)
-_ENVIRONMENT = re.compile(r"\b(?:environb?|getenvb?)\b")
+_ENVIRONMENT = re.compile(r"\b(?:environb?|getenvb?|expandvars)\b")
 _NAMED = re.compile(
     r"""\b(?:environ(?:\.get|\.setdefault|\.pop)?\s*[\[(]|getenv\s*\()\s*["'](\w+)["']\s*[,\])]"""
 )
@@ -70,13 +74,18 @@ class CachedCase:
     Attributes:
         key: sha256 of what was known before it was judged.
         files: sha256 of the modules and files that were read, by path.
-        environment: the variables that the modules name, or all of them; None for not set.
+        missing: the modules that were not found, with the folders of their package, which are
+            looked through; none for all of `sys.path`.
+        every: whether code may have read any variable.
+        environment: the variables that code names, or every one; None for not set.
         started_with: the same as the run began: code may have set them, or taken them away.
     """
 
     format: int
     key: str
     files: dict[str, str]
+    missing: dict[str, tuple[str, ...]]
+    every: bool
     environment: dict[str, str | None]
     started_with: dict[str, str | None]
     result: CaseResult
@@ -88,31 +97,66 @@ class Opened:
     Attributes:
         started: when the process began, in seconds since the epoch.
         environment: the variables that it began with.
+        missed: the modules that nothing found, with the folders of their package.
     """
 
     def __init__(self) -> None:
         self.read: set[str] = set()
         self.written: set[str] = set()
+        self.missed: dict[str, tuple[str, ...]] = {}
         self.started = _process_start()
         self.environment = _first_environment()
+        self.own()
         sys.addaudithook(self._see)  # it stays until the process ends
+        sys.meta_path.append(self)  # the last one, which finds nothing
+
+    def own(self) -> None:
+        """Let this process be the one whose files are meant; forks share a byte with it."""
+        _known_folders()
+        self._process, self._by_forks = os.getpid(), mmap.mmap(-1, 1)
+
+    @property
+    def by_forks(self) -> bool:
+        """Whether a fork of this process opened a file."""
+        return self._by_forks[0] != 0
 
     def _see(self, event: str, args: tuple[Any, ...]) -> None:
-        if event not in _OPENING or not isinstance(args[0], (str, bytes, os.PathLike)):
-            return
-        path, flags = os.fsdecode(args[0]), 0
-        if event == "open":
-            flags = args[2] if isinstance(args[2], int) else 0
-        elif not os.path.dirname(path):  # noqa: PTH120 - a library that the system looks for
-            return
+        if event in _OPENING and isinstance(args[0], (str, bytes, os.PathLike)):
+            path, flags = os.fsdecode(args[0]), 0
+            if event == "open" and isinstance(args[2], int):
+                flags = args[2]
+            if event == "ctypes.dlopen" and not os.path.dirname(path):  # noqa: PTH120
+                return  # a library that the system looks for
+            for one in _database(path) if event == "sqlite3.connect" else (path,):
+                self._add(one, flags)
+
+    def find_spec(self, name: str, folders: Iterable[str] | None, _: object = None) -> None:
+        """Record a module that no other finder found."""
+        self.missed[name] = tuple(map(str, folders or ()))
+
+    def _add(self, path: str, flags: int) -> None:
         with contextlib.suppress(OSError):  # the folder that it is in may be gone
             path = os.path.abspath(path)  # noqa: PTH100 - links are followed when it is read
-        writes = flags & (os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        (self.written if writes else self.read).add(path)
+        new = flags & os.O_CREAT and flags & os.O_EXCL
+        if flags & (os.O_WRONLY | os.O_TRUNC) or new:
+            self.written.add(path)
+        elif path not in self.written:
+            self.read.add(path)
+            if os.getpid() != self._process and not _ignored(path):
+                self._by_forks[0] = 1
 
 
 # Audit events of which the first argument is a file; see the standard library's table of them.
 _OPENING = frozenset({"open", "ctypes.dlopen", "sqlite3.connect"})
+
+
+def _database(name: str) -> tuple[str, ...]:
+    """The files of a database of SQLite; source: https://sqlite.org/tempfiles.html."""
+    path = name
+    if name.startswith("file:"):
+        path = unquote(re.split("[?#]", name.removeprefix("file:"), maxsplit=1)[0])
+        path = re.sub("^//[^/]*", "", path)
+    return () if path in ("", ":memory:") else (path, f"{path}-wal", f"{path}-journal")
 
 
 def _process_start() -> float:
@@ -157,6 +201,7 @@ class Unchanged:
     def __init__(self, judge: Judge, run: str, modules: tuple[str, ...], folder: Path) -> None:
         self._judge, self._run, self._modules, self._folder = judge, run, modules, folder
         self._opened = watch_files()
+        self._opened.own()
         self._keys: dict[Case, str] = {}
 
     def result(self, case: Case) -> CaseResult | None:
@@ -185,9 +230,10 @@ class Unchanged:
                 return
             files = _files(self._opened)
             sources = [Path(n).read_bytes() for n in files if n.endswith(".py") and files[n]]
-            names = _environment(sources, {**self._opened.environment, **os.environ})
+            names = _environment(sources)
             now, first = (_values(names, one) for one in (os.environ, self._opened.environment))
-            entry = CachedCase(_FORMAT, key, files, now, first, result)
+            missing = _missing(self._opened)
+            entry = CachedCase(_FORMAT, key, files, missing, names is None, now, first, result)
             write_entry(self._path(case, key), entry)
         except (UnknownError, OSError):
             return
@@ -210,8 +256,12 @@ def run_key(request: JudgeRequest) -> str:
     code = [f"{path.relative_to(_PACKAGE)} {_sha256(str(path))}" for path in own]
     shown = {k: v for k, v in sorted(os.environ.items()) if _VARIABLES.match(k)}
     variables = [f"{k}={v}" for k, v in shown.items() if k not in _NOT_VARIABLES]
+    loaded = None  # where one is compiled, no case is kept
+    with contextlib.suppress(UnknownError):
+        loaded = sorted({*_project_modules()})
     how = (request.settings, request.alpha, request.full, request.options.plain())
-    parts = (sys.version, *versions, *code, *variables, repr(how))
+    started = (sys.version, sys.flags, warnings.filters, loaded)
+    parts = (*map(repr, started), *versions, *code, *variables, repr(how))
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -283,9 +333,11 @@ def _holds(entry: CachedCase, opened: Opened) -> bool:
     """Whether files, modules and named variables are as they were, and no module is new."""
     environments = ((entry.environment, os.environ), (entry.started_with, opened.environment))
     for kept, now in environments:
-        if any(now.get(name) != value for name, value in kept.items()):
+        if _values(None if entry.every else kept.keys(), now) != kept:
             return False
     try:
+        if any(_is_there(name, folders) for name, folders in entry.missing.items()):
+            return False
         if not entry.files.keys() >= set(_project_modules()):
             return False
         return all(_sha256(path) == sha256 for path, sha256 in entry.files.items())
@@ -299,11 +351,12 @@ def _files(opened: Opened) -> dict[str, str]:
     Raises:
         UnknownError: of one the content cannot be known.
     """
+    if opened.by_forks:
+        raise UnknownError("another process, which code started here, opened files")
     found = dict.fromkeys(_project_modules())
     for path in sorted(opened.read):
         whole = _source(path)
-        made = whole in opened.written or ".pytest_cache" in Path(whole).parts
-        if not (made or "__pycache__" in Path(whole).parts or _ignored(whole)):
+        if not ({".pytest_cache", "__pycache__"} & {*Path(whole).parts} or _ignored(whole)):
             found[whole] = None
     try:
         files = [path for path in found if not Path(path).is_dir()]
@@ -313,6 +366,26 @@ def _files(opened: Opened) -> dict[str, str]:
         return {path: _sha256(path) for path in files}
     except OSError as error:
         raise UnknownError(f"{error}") from error
+
+
+def _missing(opened: Opened) -> dict[str, tuple[str, ...]]:
+    """The modules that the project, or a library, looked for and did not find."""
+    found = {}
+    for name, folders in sorted(opened.missed.items()):
+        installed = folders and all(_ignored(os.path.join(one, "")) for one in folders)  # noqa: PTH118
+        if not installed and not _is_there(name, folders):
+            found[name] = folders
+    return found
+
+
+def _is_there(name: str, folders: Collection[str]) -> bool:
+    """Whether a module can be imported; `folders` are those of its package."""
+    try:
+        if folders:
+            return PathFinder.find_spec(name, [*folders]) is not None
+        return name in sys.modules or importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
 
 
 def _changed_at(path: str) -> float:
@@ -359,7 +432,8 @@ def _installed(name: str) -> bool:
 
 def _ignored(path: str) -> bool:
     """Whether a file's content is in the key by its package's version, or is no input."""
-    return path.startswith(_known_folders()) and not path.startswith("/dev/shm/")
+    own = tuple(os.path.join(one, "") for one in made_folders())  # noqa: PTH118
+    return path.startswith((*_known_folders(), *own)) and not path.startswith("/dev/shm/")
 
 
 @cache
@@ -372,33 +446,31 @@ def _known_folders() -> tuple[str, ...]:
     if site.ENABLE_USER_SITE:
         paths.add(site.getusersitepackages())
     folders = {os.path.join(one, "") for path in paths for one in (path, os.path.realpath(path))}  # noqa: PTH118
-    known = (*sorted(folders), "/proc/", "/sys/", "/dev/", *_own_temporary())
+    known = (*sorted(folders), "/proc/", "/sys/", "/dev/")
     here = os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118
     return tuple(one for one in known if not here.startswith(one))
 
 
-def _own_temporary() -> tuple[str, ...]:
-    return (str(Path(tempfile.gettempdir(), "qreg-")),)
-
-
-def _environment(sources: list[bytes], known: Iterable[str]) -> set[str]:
-    """The variables that sources name; all `known` ones where one reads others, too."""
+def _environment(sources: Iterable[bytes]) -> set[str] | None:
+    """The variables that sources name; None where one may read any."""
     names: set[str] = set()
     for source in sources:
         text = source.decode(errors="replace")
         named = _NAMED.findall(text)
         if len(_ENVIRONMENT.findall(text)) > len(named):
-            return {*known} - {*_SET_BY_PYTEST}
+            return None
         names.update(named)
-    return names - {*_SET_BY_PYTEST}
+    return names
 
 
-def _values(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str | None]:
-    return {name: environment.get(name) for name in sorted(names)}
+def _values(names: Iterable[str] | None, environment: Mapping[str, str]) -> dict[str, str | None]:
+    """Of these variables, or of all."""
+    chosen = environment if names is None else names
+    return {name: environment.get(name) for name in sorted(chosen) if name not in _OF_EACH_RUN}
 
 
-# They say which test runs.
-_SET_BY_PYTEST = ("PYTEST_CURRENT_TEST",)
+# They say which test runs, and which command the shell started.
+_OF_EACH_RUN = ("PYTEST_CURRENT_TEST", "_")
 
 
 def _sha256(path: str) -> str:

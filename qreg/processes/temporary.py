@@ -16,6 +16,13 @@ from qreg.files import lock_now
 _PREFIX = "qreg-"
 #: Locked as long as the process that created the folder lives.
 _OWNER = ".owner"
+# Of this process and of those that it is a fork of; some are removed by now.
+_made: list[Path] = []
+
+
+def made_folders() -> tuple[Path, ...]:
+    """The temporary folders that this process made, and those that it was forked from."""
+    return tuple(_made)
 
 
 @contextlib.contextmanager
@@ -33,6 +40,7 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
             f"no temporary folder can be made: {error}",
             hint="set TMPDIR to a folder that may be written",
         ) from error
+    _made.append(folder)
     try:
         yield folder
     finally:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import py_compile
+import shutil
 import sqlite3
 import sys
+import tempfile
 import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from unittest.mock import patch
@@ -29,10 +34,12 @@ from qreg.gate.unchanged import (
     _files,
     known_state,
     read_entry,
+    run_key,
     write_entry,
 )
 from qreg.gate.warm import warm_up
 from qreg.measure.options import Options
+from qreg.processes.temporary import temporary_folder
 from qreg.quantization.engines import default_engine
 from qreg.records.case import Case
 from qreg.records.verdict import CaseResult, Outcome, Verdict
@@ -101,7 +108,9 @@ def test_no_planted_fault_has_the_key_of_the_clean_case(unchanged: Unchanged, me
 
 def test_a_damaged_entry_and_one_of_others_is_none(tmp_path: Path) -> None:
     path = tmp_path / "entry.json"
-    entry = CachedCase(2, "key", {}, {}, {}, PASSED)
+    entry = CachedCase(
+        3, "key", {}, {"gone": ("a",)}, every=False, environment={}, started_with={}, result=PASSED
+    )
     write_entry(path, entry)
     assert read_entry(path) == entry
     content = json.loads(path.read_text())
@@ -116,9 +125,9 @@ def test_a_damaged_entry_and_one_of_others_is_none(tmp_path: Path) -> None:
 
 
 def _opened() -> Opened:
-    """What a process that begins now opens."""
+    """What a process opens that begins when the files of a test are there."""
     opened = Opened()
-    opened.started = time.time() + 0.1
+    opened.started = time.time() + 60
     return opened
 
 
@@ -131,8 +140,7 @@ def test_files_that_were_opened_count_and_those_it_wrote_do_not(tmp_path: Path) 
     found = _files(opened)
     assert str(given) in found
     assert str(made) not in found
-    given.write_text("a: 2")
-    opened.written.discard(str(given))
+    given.write_text("a: 2")  # it was read before it was written
     assert _files(opened)[str(given)] != found[str(given)]
 
 
@@ -141,14 +149,26 @@ def test_a_file_that_changes_while_cases_are_judged_is_not_known(tmp_path: Path)
     given.write_text("a: 1")
     opened = _opened()
     assert given.read_text() == "a: 1"
-    time.sleep(0.2)
+    opened.started = time.time()
+    time.sleep(0.1)
     os.utime(given, (1, 1))  # the time that it tells is its owner's
     with pytest.raises(UnknownError, match=r"given\.yaml was changed while cases were judged"):
         _files(opened)
 
 
 @pytest.mark.parametrize(
-    "how", ["elsewhere", "to update", "memmap", "library", "sqlite", "bytecode"]
+    "how",
+    [
+        "elsewhere",
+        "to update",
+        "to append and read",
+        "memmap",
+        "library",
+        "sqlite",
+        "sqlite here",
+        "sqlite by its address",
+        "bytecode",
+    ],
 )
 def test_a_file_counts_however_python_opens_it(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -163,6 +183,8 @@ def test_a_file_counts_however_python_opens_it(
         monkeypatch.chdir(tmp_path.parent)
     elif how == "to update":
         given.open("r+").close()
+    elif how == "to append and read":
+        given.open("a+").close()
     elif how == "memmap":
         np.memmap(given)
     elif how == "library":
@@ -170,6 +192,12 @@ def test_a_file_counts_however_python_opens_it(
             ctypes.CDLL(str(given))
     elif how == "sqlite":
         sqlite3.connect(given).close()
+    elif how == "sqlite here":
+        monkeypatch.chdir(tmp_path)
+        sqlite3.connect("given.py").close()
+    elif how == "sqlite by its address":
+        sqlite3.connect(f"file:{tmp_path}/gi%76en.py?mode=ro", uri=True).close()
+        assert f"{given}-wal" in _files(opened)
     else:
         compiled.read_bytes()
     assert str(given) in _files(opened)
@@ -213,26 +241,127 @@ def test_a_compiled_module_of_the_project_is_not_known(
         (b'x = os.environ["MINE"]\ny = os.getenv("NO_SUCH")', {"MINE", "NO_SUCH"}),
         (b'x = os.environ.get("MINE", "1")', {"MINE"}),
         (b"import os", set()),
-        (b"x = os.environ[name]", {"ALL"}),
-        (b"x = os.environ.get('NET_' + name)", {"ALL"}),
-        (b"from os import environ as e\nx = e['MINE']", {"ALL"}),
-        (b"from os import getenv as e\nx = e('MINE')", {"ALL"}),
-        (b"x = os.environb[b'MINE']", {"ALL"}),
-        (b"important = os.environ.copy()", {"ALL"}),
+        (b"x = os.environ[name]", None),
+        (b"x = os.environ.get('NET_' + name)", None),
+        (b"from os import environ as e\nx = e['MINE']", None),
+        (b"from os import getenv as e\nx = e('MINE')", None),
+        (b"x = os.environb[b'MINE']", None),
+        (b"important = os.environ.copy()", None),
+        (b"x = os.path.expandvars('$MINE/x')", None),
     ],
 )
-def test_variables_that_sources_name_count(source: bytes, names: set[str]) -> None:
-    assert _environment([b"import os", source], ["ALL", "PYTEST_CURRENT_TEST"]) == names
+def test_variables_that_sources_name_count(source: bytes, names: set[str] | None) -> None:
+    assert _environment([b"import os", source]) == names
+
+
+def test_any_variable_counts_where_any_may_be_read(
+    unchanged: Unchanged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _loaded("reading", "import os\nx = {**os.environ}", tmp_path, monkeypatch)
+    unchanged._opened.started = time.time() + 60
+    assert unchanged.result(CASE) is None
+    unchanged.keep(CASE, PASSED)
+    assert unchanged.result(CASE) is not None
+    monkeypatch.setenv("MINE_SET_SINCE", "1")
+    assert unchanged.result(CASE) is None
+    monkeypatch.delenv("MINE_SET_SINCE")
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "another")
+    assert unchanged.result(CASE) is not None
+
+
+def _loaded(name: str, source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType(name)
+    module.__file__ = str(folder / f"{name}.py")
+    Path(module.__file__).write_text(source)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_a_module_that_was_looked_for_in_vain_counts(
+    unchanged: Unchanged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_of_test").mkdir()
+    (tmp_path / "own_of_test" / "__init__.py").write_text("")
+    unchanged._opened.started = time.time() + 60
+    importlib.import_module("own_of_test")
+    assert unchanged.result(CASE) is None
+    for name in ("fast_of_test", "own_of_test.fast"):
+        with pytest.raises(ImportError):
+            importlib.import_module(name)
+    unchanged.keep(CASE, PASSED)
+    assert unchanged.result(CASE) is not None
+    for name in ("fast_of_test", "own_of_test/fast"):
+        made = tmp_path / f"{name}.py"
+        made.write_text("")
+        importlib.invalidate_caches()
+        assert unchanged.result(CASE) is None
+        made.unlink()
+        importlib.invalidate_caches()
+        assert unchanged.result(CASE) is not None
+
+
+def test_what_is_loaded_when_a_run_begins_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = JudgeRequest(Settings(root=ROOT, models=("linear_100",)), ROOT / "baselines", 0.01)
+    without = run_key(request)
+    assert run_key(request) == without
+    with monkeypatch.context() as patched:
+        _loaded("plugin_of_test", "", tmp_path, patched)
+        assert run_key(request) != without
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run_key(request) != without
+    for name in ("TZ", "HOME", "PYTHONOPTIMIZE", "LC_ALL"):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, "other")
+            assert run_key(request) != without, name
+
+
+def test_files_that_a_fork_opened_are_not_known(tmp_path: Path) -> None:
+    given = tmp_path / "given.txt"
+    given.write_text("1")
+    opened = _opened()
+    _in_a_fork(lambda: Path(os.devnull).read_bytes())
+    assert str(given) not in _files(opened)
+    _in_a_fork(given.read_bytes)
+    with pytest.raises(UnknownError, match="another process"):
+        _files(opened)
+    opened.own()  # as the process that judges next
+    _files(opened)
+
+
+def _in_a_fork(work: Callable[[], object]) -> None:
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_temporary_folder_of_others_is_no_folder_of_qregs(tmp_path: Path) -> None:
+    others = Path(tempfile.mkdtemp(prefix="qreg-"))
+    try:
+        (others / "given.txt").write_text("1")
+        opened = _opened()
+        (others / "given.txt").read_text()
+        assert str(others / "given.txt") in _files(opened)
+    finally:
+        shutil.rmtree(others)
+    with temporary_folder("test") as own:
+        (own / "made.txt").touch()
+        opened.written.clear()
+        (own / "made.txt").read_text()
+        assert str(own / "made.txt") not in _files(opened)
 
 
 def test_a_variable_that_code_takes_away_counts(
     unchanged: Unchanged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = ModuleType("taking")
-    module.__file__ = str(tmp_path / "taking.py")
-    Path(module.__file__).write_text("import os\nx = os.environ.pop('MINE_TAKEN', 0)")
-    monkeypatch.setitem(sys.modules, "taking", module)
-    unchanged._opened.started = time.time() + 0.1
+    _loaded("taking", "import os\nx = os.environ.pop('MINE_TAKEN', 0)", tmp_path, monkeypatch)
+    unchanged._opened.started = time.time() + 60
     monkeypatch.setattr(unchanged._opened, "environment", {"MINE_TAKEN": "1"})
     assert unchanged.result(CASE) is None
     unchanged.keep(CASE, PASSED)
