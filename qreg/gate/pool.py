@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qreg.errors import MissingDataError
+from qreg.errors import MissingDataError, QregError
 from qreg.files import resolved
 from qreg.gate.unchanged import Unchanged, entries_folder, known_state
 from qreg.gate.warm import warm_up
@@ -309,13 +310,33 @@ def sent_request(request: JudgeRequest, case: Case) -> str:
         "full": request.full,
         "details": request.details,
         "case": list(astuple(case)),
+        "baseline": _baseline_digest(request.baselines, case),
     }
     return json.dumps(found)
 
 
 def judge_sent(content: dict[str, Any], places: Places) -> Result:
-    """Judge the case of `sent_request`, in the environment of this process."""
-    return _judge(*_received(content, places))
+    """Judge the case of `sent_request`, in the environment of this process.
+
+    Raises:
+        QregError: the baseline here is not the sender's.
+    """
+    request, case = _received(content, places)
+    if _baseline_digest(request.baselines, case) != content["baseline"]:
+        raise QregError(
+            f"{case}: the baseline here is not the one that was sent",
+            hint="do not approve while cases are judged; else this is a fault of qreg's",
+        )
+    return _judge(request, case)
+
+
+def _baseline_digest(root: Path, case: Case) -> str:
+    """Of a baseline's file; "" where there is none, or none that can be read."""
+    from qreg.baselines.store import Store
+
+    with contextlib.suppress(QregError, OSError):
+        return Store(root).digest(case)
+    return ""
 
 
 def collect_sent(content: dict[str, Any], places: Places) -> Result:

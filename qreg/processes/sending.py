@@ -24,7 +24,7 @@ from qreg.errors import MissingCheckpointError, QregError
 from qreg.files import open_regular, shipped_folder
 from qreg.measure.options import Options
 from qreg.processes.executor import Places
-from qreg.records.case import Case
+from qreg.records.case import Case, file_part
 from qreg.records.method import CheckpointKind
 from qreg.registry import is_object_path
 from qreg.selection import dataset_sources, gate_options, use_project
@@ -148,7 +148,7 @@ def trees_of(
     project = _with_links(_project(settings, apart), data_trees, folders)
     trees = [package_tree(), project]
     for folder in own:
-        trees.append(make_tree(folder, _of_datasets(folder, (*names, "sidecars"))))
+        trees.append(make_tree(folder, _of_datasets(folder, tuple(map(file_part, names)))))
     for folder in weights:
         called = dict.fromkeys(one for name in names for one in _called(name, options))
         trees.append(make_tree(folder, _of_datasets(folder, tuple(called))))

@@ -18,11 +18,23 @@ pytestmark = pytest.mark.slow
 _TABLE = """
 [tool.qreg]
 models = ["own_nets:make_net"]
-datasets = [{ source = "many.npz", name = "many", task = "classification" }]
+datasets = [{ source = "many.npz", name = "many", task = "classification" }, "own_nets:POINTS"]
+methods = ["fp32", "dynamic"]
+leave-out = ["own_nets:POINTS/*/fp32@*"]
 """
 _NETS = """
+import numpy as np
 import torch
 from torch import nn
+
+from qreg.data import Batch, Dataset
+
+def points(split, data_dir, download):
+    given = np.random.default_rng(len(split))
+    samples = given.random((300, 3, 32, 32), dtype=np.float32)
+    return Batch(torch.from_numpy(samples), torch.from_numpy(given.integers(0, 4, 300)))
+
+POINTS = Dataset("points", points, normalize=False)
 
 def make_net():
     torch.manual_seed(0)

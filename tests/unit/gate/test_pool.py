@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import time
@@ -11,9 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from qreg.errors import MissingDataError
-from qreg.gate.pool import JudgeRequest, Pool, model_groups, spread_groups
+from qreg.errors import MissingDataError, QregError
+from qreg.gate.pool import (
+    JudgeRequest,
+    Pool,
+    judge_sent,
+    model_groups,
+    sent_request,
+    spread_groups,
+)
 from qreg.measure.options import Options
+from qreg.processes.executor import Places
 from qreg.records.case import Case
 from qreg.records.verdict import Outcome, Verdict
 from qreg.selection import select_cases
@@ -191,6 +200,16 @@ def _outcome(pool: Pool, case: Case) -> Outcome:
     verdict = pool.verdict(case)
     assert isinstance(verdict, Verdict)
     return verdict.outcome
+
+
+def test_a_case_is_judged_by_the_baseline_that_was_sent_or_not_at_all(
+    options: JudgeRequest, nets: str
+) -> None:
+    case = Case("colours", f"{nets}:make_net", "fp32", "qnnpack")
+    content = json.loads(sent_request(options, case))
+    assert content["baseline"] == ""
+    with pytest.raises(QregError, match="the baseline here is not the one that was sent"):
+        judge_sent(content | {"baseline": "0" * 64}, Places())
 
 
 def test_machines_take_large_models_whole_and_the_last_ones_in_parts() -> None:

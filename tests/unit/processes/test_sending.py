@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,8 @@ def test_what_a_project_needs(tmp_path: Path, colours: Path, nets: str) -> None:
     os.link(colours, tmp_path / "data" / "colours.npz")
     (tmp_path / "baselines" / "colours").mkdir(parents=True)
     (tmp_path / "baselines" / "colours" / "x.json").write_text("{}")
+    (tmp_path / "baselines" / "sets.POINTS" / "sidecars").mkdir(parents=True)
+    (tmp_path / "baselines" / "sets.POINTS" / "sidecars" / "z.npz").write_text("")
     (tmp_path / "baselines" / "other").mkdir()
     (tmp_path / "baselines" / "other" / "y.json").write_text("{}")
     (tmp_path / ".hidden").mkdir()
@@ -249,13 +252,15 @@ def test_what_a_project_needs(tmp_path: Path, colours: Path, nets: str) -> None:
     assert settings is not None
     case = Case("colours", f"{nets}:make_net", "dynamic", "x86")
     options = Options(checkpoints=tmp_path / "weights", data_dir=tmp_path / "sets")
-    trees = trees_of(settings, [case], options, tmp_path / "baselines")
+    points = replace(case, dataset="sets:POINTS")  # its folder has no colon
+    trees = trees_of(settings, [case, points], options, tmp_path / "baselines")
     found = {(tree.prefix, one.path, one.linked) for tree in trees[1:] for one in tree.entries}
     assert found == {
         (str(tmp_path), f"{nets}.py", None),
         (str(tmp_path), "pyproject.toml", None),
         (str(tmp_path), "data/colours.npz", (trees[-1].digest, "colours.npz")),
         (str(tmp_path / "baselines"), "colours/x.json", None),
+        (str(tmp_path / "baselines"), "sets.POINTS/sidecars/z.npz", None),
         (str(tmp_path / "data"), "colours.npz", None),
     }
 
