@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -73,9 +74,7 @@ def _cache() -> Path:
 def _lacking(root: Path, job: dict[str, Any], listings: dict[str, Any]) -> list[str]:
     found: dict[str, None] = {}
     for _, digest in job["trees"]:
-        if (root / "trees" / digest).exists():
-            continue
-        for _, _, parts, *_ in listings[digest]:
+        for _, _, parts, *_ in _amiss(root / "trees" / digest, listings[digest]):
             found.update(dict.fromkeys(one for one in parts if not _part(root, one).exists()))
     return list(found)
 
@@ -85,14 +84,21 @@ def _part(root: Path, digest: str) -> Path:
 
 
 def _tree(root: Path, digest: str, listing: list[Any], fetch: Fetch) -> tuple[Path, int]:
-    """The folder of a tree, made where it is not there, and how many bytes came for it."""
+    """The folder of a tree, made where it is not there, and how many bytes came for it.
+
+    What a piece of work of before has changed in it is put as it was.
+    """
     folder = root / "trees" / digest
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("w") as lock:  # one process of a machine fetches, others wait
         fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.exists():
             os.utime(folder)
-            return folder, 0
+            amiss = _amiss(folder, listing)
+            count = _fetch(root, amiss, fetch)
+            for entry in amiss:
+                _put(root, folder, entry)
+            return folder, count
         _forget(root)
         half = Path(tempfile.mkdtemp(prefix=f"{digest}.half-", dir=folder.parent))
         try:
@@ -103,6 +109,22 @@ def _tree(root: Path, digest: str, listing: list[Any], fetch: Fetch) -> tuple[Pa
         finally:
             shutil.rmtree(half, ignore_errors=True)
     return folder, count
+
+
+def _amiss(folder: Path, listing: list[Any]) -> list[Any]:
+    """What of a tree is not there, or is not as it was put: all have the same time."""
+    return [entry for entry in listing if not _is_as_put(folder, *entry)]
+
+
+def _is_as_put(folder: Path, name: str, size: int, _: Any, __: Any, *linked: str) -> bool:
+    path = folder / name
+    try:
+        if linked:
+            return path.readlink().parts[-len(Path(*linked).parts) :] == Path(*linked).parts
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime) == (size, _TIME)
 
 
 def _fetch(root: Path, listing: list[Any], fetch: Fetch) -> int:
@@ -130,17 +152,22 @@ def _sound(path: Path, digest: str) -> bool:
 def _put(root: Path, half: Path, entry: list[Any]) -> None:
     name, _, parts, runs, *linked = entry
     target = half / name
-    if half.resolve() not in target.resolve().parents:
+    if half.resolve() not in (target.parent.resolve() / target.name).parents:
         raise ValueError(f"{name} leads out of its folder")
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    made = target.with_name(f".half-{os.getpid()}")  # others may be reading what was there
     if linked:
-        _link(root, half / name, half, *linked)
+        _link(root, made, half, *linked)
+        os.replace(made, target)
         return
-    with target.open("wb") as file:
+    with made.open("wb") as file:
         for digest in parts:
             file.write(_part(root, digest).read_bytes())
-    target.chmod(0o755 if runs else 0o644)
-    os.utime(target, (_TIME, _TIME))
+    made.chmod(0o755 if runs else 0o644)
+    os.utime(made, (_TIME, _TIME))
+    os.replace(made, target)
     if len(parts) > 1:  # large files are here once
         for digest in parts:
             _part(root, digest).unlink(missing_ok=True)

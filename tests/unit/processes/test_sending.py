@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +167,36 @@ def test_large_files_travel_in_parts(
     (tmp_path / "data" / "large.bin").write_bytes(content[::-1])
     with pytest.raises(QregError, match="changed while it was sent"):
         tree.read(0, 0)
+
+
+_TEXT = hashlib.sha256(b"text").hexdigest()
+
+
+def test_what_a_piece_changed_in_its_folder_is_put_as_it_was(
+    project: Path, own_cache: Path
+) -> None:
+    trees = [sending.package_tree(), folder_tree(project)]
+    job = _job(trees, project, "read")
+    assert _work(job, trees)[1]["result"]["text"] == "text"
+    (kept,) = (own_cache / "nodes" / "trees").glob("*/inner/a.txt")
+    assert _work(job, trees)[0] == {"fetched": 0}
+
+    kept.write_text("TEXT")  # as long as before
+    assert _work(job, trees)[1]["result"]["text"] == "text"
+    kept.unlink()
+    kept.mkdir()
+    assert _work(job, trees)[1]["result"]["text"] == "text"
+    kept.unlink()
+    kept.symlink_to(project / "b.txt")
+    assert _work(job, trees)[1]["result"]["text"] == "text"
+
+    kept.unlink()
+    part = own_cache / "nodes" / "parts" / _TEXT[:2]
+    shutil.rmtree(part)
+    lacks = _work(_job(trees, project, "read", sent=False), trees)
+    assert lacks == [{"lacks": [_TEXT]}]
+    assert _work(job, trees)[0] == {"fetched": len("text")}
+    assert kept.read_text() == "text"
 
 
 _TABLE = """
