@@ -34,6 +34,7 @@ from urllib.parse import unquote
 
 from qreg.files import read_regular, write_atomically
 from qreg.processes.temporary import made_folders
+from qreg.processes.variables import named_variables
 from qreg.records.case import Case
 from qreg.records.decode import MismatchError, decoder, parse, plain
 from qreg.records.verdict import CaseResult, Outcome
@@ -57,10 +58,6 @@ _VARIABLES = re.compile(
     r"PYTHON|PYTORCH|QREG_|TMPDIR$|TORCH|TQDM_|TZ|XNNPACK_"
 )
 _NOT_VARIABLES = ("QREG_CACHE_DIR",)
-_ENVIRONMENT = re.compile(r"\b(?:environb?|getenvb?|expandvars)\b")
-_NAMED = re.compile(
-    r"""\b(?:environ(?:\.get|\.setdefault|\.pop)?\s*[\[(]|getenv\s*\()\s*["'](\w+)["']\s*[,\])]"""
-)
 
 
 class UnknownError(Exception):
@@ -230,10 +227,11 @@ class Unchanged:
                 return
             files = _files(self._opened)
             sources = [Path(n).read_bytes() for n in files if n.endswith(".py") and files[n]]
-            names = _environment(sources)
+            named, every = named_variables(sources)
+            names = None if every else named
             now, first = (_values(names, one) for one in (os.environ, self._opened.environment))
             missing = _missing(self._opened)
-            entry = CachedCase(_FORMAT, key, files, missing, names is None, now, first, result)
+            entry = CachedCase(_FORMAT, key, files, missing, every, now, first, result)
             write_entry(self._path(case, key), entry)
         except (UnknownError, OSError):
             return
@@ -449,18 +447,6 @@ def _known_folders() -> tuple[str, ...]:
     known = (*sorted(folders), "/proc/", "/sys/", "/dev/")
     here = os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118
     return tuple(one for one in known if not here.startswith(one))
-
-
-def _environment(sources: Iterable[bytes]) -> set[str] | None:
-    """The variables that sources name; None where one may read any."""
-    names: set[str] = set()
-    for source in sources:
-        text = source.decode(errors="replace")
-        named = _NAMED.findall(text)
-        if len(_ENVIRONMENT.findall(text)) > len(named):
-            return None
-        names.update(named)
-    return names
 
 
 def _values(names: Iterable[str] | None, environment: Mapping[str, str]) -> dict[str, str | None]:

@@ -16,7 +16,7 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count, groupby, takewhile
@@ -31,6 +31,7 @@ from qreg.processes.running import status_text
 from qreg.processes.sending import PART, Tree, case_options, folder_tree, trees_of
 from qreg.processes.spreading import parts_of
 from qreg.processes.temporary import remove_leftovers, temporary_folder
+from qreg.processes.variables import sent_variables
 from qreg.records.case import Case
 from qreg.settings import Settings
 
@@ -46,7 +47,7 @@ _SUSPECTED = 2
 # workers.
 _ANSWER_S, _ENDING_S = 2.0, 1.0
 # A cluster that is asked for the first time may be far away.
-_REACH_S = 10.0
+_REACH_S = 30.0
 # Within so long Ray lists a lost machine as that.
 _NOTICE_S = 60.0
 # Tasks ask for memory by their processes only where the machine is full; see Ray's memory monitor.
@@ -120,8 +121,15 @@ def project_executor(
     sent = case_options(settings, options, cases)
     trees = trees_of(settings, cases, sent, baselines)
     root = settings.root.resolve()
-    imported = ("torch", *imports)  # of what kind a machine is cannot be said without
-    return RayExecutor(address, trees, folder=root, threads=sent.threads, imports=imported)
+    own = (path for tree in trees if tree.prefix == str(root) for path in tree.sources)
+    return RayExecutor(
+        address,
+        trees,
+        folder=root,
+        threads=sent.threads,
+        imports=("torch", *imports),  # of what kind a machine is cannot be said without
+        variables=sent_variables(own),
+    )
 
 
 class RayExecutor:
@@ -137,6 +145,7 @@ class RayExecutor:
         threads: of each piece's kernels, and the processors that it takes.
         imports: modules that pieces need, imported once in each process of a machine; after "?"
             those that may be missing.
+        variables: of the environment, that pieces read; None for not set.
 
     Raises:
         QregError: Ray is not installed, or there is no cluster at `address`.
@@ -150,6 +159,7 @@ class RayExecutor:
         folder: Path,
         threads: int = 1,
         imports: Sequence[str] = (),
+        variables: Mapping[str, str | None] | None = None,
     ) -> None:
         self._open = ExitStack()
         self._ray = _connected(address, self._open)
@@ -160,6 +170,7 @@ class RayExecutor:
             "paths": paths,
             "imports": list(imports),
             "threads": threads or 1,
+            "variables": dict(variables or {}),
         }
         self._parts: dict[str, Any] = {}
         self._listings: dict[str, Any] = {}
@@ -657,7 +668,7 @@ def _connected(address: str, stack: ExitStack) -> Any:
     except ImportError as error:
         hint = "pip install --force-reinstall 'qreg[ray]'"
         raise QregError(f"Ray cannot be imported: {error}", hint=hint) from error
-    _check_answers(address)
+    answers = _answers(address)
     given: dict[str, Any] = {"address": address}
     if address == LOCAL:
         stack.callback(remove_leftovers)  # of what Ray kills, as on a busy machine
@@ -674,10 +685,10 @@ def _connected(address: str, stack: ExitStack) -> Any:
             warnings.simplefilter("ignore")
             ray.init(**given, log_to_driver=False, logging_level="ERROR", configure_logging=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise QregError(
-            f"no Ray cluster at {address}: {str(error).strip().partition(chr(10))[0]}",
-            hint=_hint(address),
-        ) from error
+        said = str(error).strip().partition("\n")[0]
+        found = f"a Ray answers at {address}" if answers else f"no Ray cluster at {address}"
+        hint = _hint(address, answers=answers)
+        raise QregError(f"{found}: {said}", hint=hint) from error
     finally:
         with contextlib.suppress(ValueError, TypeError):  # not in the main thread, or not Python's
             signal.signal(signal.SIGTERM, handler)
@@ -687,25 +698,43 @@ def _connected(address: str, stack: ExitStack) -> Any:
     return ray
 
 
-def _check_answers(address: str) -> None:
-    """Refuse an address at which nothing listens: Ray tries for minutes, and heeds no signal.
+# What a client of HTTP/2 begins with, and a server answers with.
+_SETTINGS_FRAME = b"\0\0\0\4\0\0\0\0\0"
+_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS_FRAME
+
+
+def _answers(address: str) -> bool:
+    """Whether a Ray answers at an address; False where it is none, as `auto`.
+
+    Ray would try for minutes, and heed no signal. Its servers speak gRPC, which begins with the
+    settings of HTTP/2, of either side; source: RFC 9113, section 3.4.
 
     Raises:
-        QregError: nothing does.
+        QregError: no Ray does.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
-        return
+        return False
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+        place = host.strip("[]"), int(port)
+        with socket.create_connection(place, timeout=_REACH_S) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return True
+            connection.sendall(_HTTP2)
+            answer = connection.recv(len(_SETTINGS_FRAME), socket.MSG_WAITALL)
     except (OSError, OverflowError) as error:
         raise QregError(f"no Ray cluster at {address}: {error}", hint=_hint(address)) from error
+    if answer[3:4] != _SETTINGS_FRAME[3:4]:
+        raise QregError(f"what answers at {address} is no Ray", hint=_hint(address))
+    return True
 
 
-def _hint(address: str) -> str:
+def _hint(address: str, *, answers: bool = False) -> str:
     """What to do where no connection is made: newer Rays ask for a token, which `auto` finds."""
-    token = "one that asks for a token: RAY_AUTH_MODE=token, and its token in ~/.ray/auth_token; "
+    token = "where the cluster asks for a token: RAY_AUTH_MODE=token, and it in ~/.ray/auth_token; "
     asks = address not in ("auto", LOCAL) and not os.environ.get("RAY_AUTH_MODE")
+    if answers and asks:
+        return f"{token}else see that Ray's versions are equal"
     return f"start one: ray start --head; {token if asks else ''}or use this machine alone: local"
 
 

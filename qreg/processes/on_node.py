@@ -207,7 +207,7 @@ def _server(job: dict[str, Any], moved: list[list[str]]) -> subprocess.Popen[byt
     paths = [places[one] for one in start["paths"] if one in places]
     threads = {name: str(start["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     variables = {
-        **os.environ,
+        **_variables(start["variables"]),
         **threads,
         "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]),
         "PYTHONWARNINGS": "ignore",
@@ -230,6 +230,17 @@ def _server(job: dict[str, Any], moved: list[list[str]]) -> subprocess.Popen[byt
         close()
         raise RuntimeError(lines[-1] if lines else f"it ended with {process.poll()}")
     return process
+
+
+def _variables(sent: dict[str, str | None]) -> dict[str, str]:
+    """Those of this machine, with the sender's; what is a path here stays as it is."""
+    found = dict(os.environ)
+    for name, value in sent.items():
+        if value is not None:
+            found[name] = value
+        elif os.sep not in found.get(name, "") or not Path(found[name]).exists():
+            found.pop(name, None)
+    return found
 
 
 def _ask(server: subprocess.Popen[bytes], question: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ import os
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, is_dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ def trees_of(
     apart = [*own, *weights, *(path for path, _ in data)]
     data_trees = [make_tree(prefix, files) for prefix, files in _by_prefix(data).items()]
     folders = {path for path, prefix in data if path == prefix}
-    project = _with_links(_project(settings, apart), data_trees, folders)
+    project = _with_links(_project(settings, apart), data_trees, folders, settings.root)
     trees = [package_tree(), project]
     for folder in own:
         trees.append(make_tree(folder, _of_datasets(folder, tuple(map(file_part, names)))))
@@ -165,18 +165,24 @@ def _called(name: str, options: Options) -> Iterator[str]:
         yield options.dataset(name).name
 
 
-def _with_links(project: Tree, data: Sequence[Tree], folders: Collection[Path]) -> Tree:
+def _with_links(
+    project: Tree, data: Sequence[Tree], folders: Collection[Path], given: Path
+) -> Tree:
     """The project with what is sent apart at its place in it, as links.
 
     Its settings name data by their paths in it, and are read by processes of its own, too.
+
+    Args:
+        given: the project's folder as data are named in it; it may be a link.
     """
     root, own = Path(project.prefix), {one.path for one in project.entries}
-    whole = [place for one in folders if root in (place := _place(one)).parents]
+    place_of = partial(_place_in, root, given.absolute())
+    whole = [place for one in folders if root in (place := place_of(one)).parents]
     found: dict[str, SentFile] = {}
     for tree in data:
         prefix = Path(tree.prefix)
-        files = ((_place(prefix / one.path), one.path) for one in tree.entries)
-        for place, inner in [(_place(prefix), "")] if _place(prefix) in whole else files:
+        files = ((place_of(prefix / one.path), one.path) for one in tree.entries)
+        for place, inner in [(place_of(prefix), "")] if place_of(prefix) in whole else files:
             if root in place.parents and not any(one in place.parents for one in whole):
                 name = place.relative_to(root).as_posix()
                 found[name] = SentFile(name, 0, (), linked=(tree.digest, inner))
@@ -186,8 +192,11 @@ def _with_links(project: Tree, data: Sequence[Tree], folders: Collection[Path]) 
     return Tree(project.prefix, *zip(*entries, strict=True)) if entries else project
 
 
-def _place(path: Path) -> Path:
-    """A path whose folder has no links in it; it may be one itself."""
+def _place_in(root: Path, given: Path, path: Path) -> Path:
+    """Where a path of the project is in it, through linked folders, too; of others, where it is."""
+    for folder in (given, root):
+        if folder in path.parents and os.pardir not in (inner := path.relative_to(folder)).parts:
+            return root / inner
     return path.parent.resolve() / path.name
 
 
@@ -204,7 +213,9 @@ def package_tree() -> Tree:
 def _project(settings: Settings, apart: Sequence[Path]) -> Tree:
     """The project's files, as git knows them, without what is sent apart."""
     root = settings.root.resolve()
-    files = dict.fromkeys(_listed(root))
+    sources = dataset_sources(settings)
+    data = (path for path, _ in _data(settings, [name for name, _ in sources], Options()))
+    files = dict.fromkeys(_listed(root, {one.resolve() for one in (*apart, *data)}))
     for one in settings.definitions:
         if one.weights is not None and root in one.weights.absolute().parents:
             files[one.weights.absolute()] = None
@@ -223,7 +234,27 @@ def _project(settings: Settings, apart: Sequence[Path]) -> Tree:
     return make_tree(root, ((path.relative_to(root).as_posix(), path) for _, path in sized))
 
 
-def _listed(root: Path) -> Iterator[Path]:
+def _listed(root: Path, apart: Collection[Path], within: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Files below a folder, as git knows them; those of linked folders and of submodules too.
+
+    Not of one that has what is sent apart: it is a folder of data, of which no more is needed.
+    """
+    here = (*within, root.resolve())
+    data = {folder for one in apart for folder in (one, *one.parents)}
+    for path in _entries(root):
+        if not path.is_dir():
+            yield path
+        elif path.resolve() not in (*here, *here[-1].parents, *data) and _is_code(path):
+            yield from _listed(path, apart, here)
+
+
+def _is_code(folder: Path) -> bool:
+    """Whether it is neither an environment nor what is made of a project's files."""
+    return folder.name not in _SKIPPED and not (folder / "pyvenv.cfg").exists()
+
+
+def _entries(root: Path) -> Iterator[Path]:
+    """What git lists, where a linked folder or a submodule is one; without git, the same."""
     command = ["git", "-C", str(root), "ls-files", "-z", "-co", "--exclude-standard"]
     try:
         found = subprocess.run(command, capture_output=True, check=False)
@@ -234,13 +265,10 @@ def _listed(root: Path) -> Iterator[Path]:
         return
     for folder, folders, files in os.walk(root):
         folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".")
-            and name not in _SKIPPED
-            and not Path(folder, name, "pyvenv.cfg").exists()
+            name for name in folders if not name.startswith(".") and _is_code(Path(folder, name))
         ]
         yield from (Path(folder, name) for name in files)
+        yield from (path for name in folders if (path := Path(folder, name)).is_symlink())
 
 
 def _of_datasets(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, Path]]:

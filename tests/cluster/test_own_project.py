@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,23 +19,11 @@ pytestmark = pytest.mark.slow
 _TABLE = """
 [tool.qreg]
 models = ["own_nets:make_net"]
-datasets = [{ source = "many.npz", name = "many", task = "classification" }, "own_nets:POINTS"]
-methods = ["fp32", "dynamic"]
-leave-out = ["own_nets:POINTS/*/fp32@*"]
+datasets = [{ source = "many.npz", name = "many", task = "classification" }]
 """
 _NETS = """
-import numpy as np
 import torch
 from torch import nn
-
-from qreg.data import Batch, Dataset
-
-def points(split, data_dir, download):
-    given = np.random.default_rng(len(split))
-    samples = given.random((300, 3, 32, 32), dtype=np.float32)
-    return Batch(torch.from_numpy(samples), torch.from_numpy(given.integers(0, 4, 300)))
-
-POINTS = Dataset("points", points, normalize=False)
 
 def make_net():
     torch.manual_seed(0)
@@ -85,6 +74,66 @@ def test_an_upgrade_finds_the_data(project: Path, address: str) -> None:
     printed = _typed(project, "upgrade", *words, "--json", "upgrade.json")
     assert "not compared" not in printed.partition("Interface")[0]
     assert "2 of 2 cases are bit-equal" in printed
+
+
+_GATE_TABLE = """
+[tool.qreg]
+models = ["own_nets:make_net"]
+datasets = ["own_nets:POINTS"]
+methods = ["fp32", "dynamic"]
+"""
+_GATE_NETS = """
+import os
+import torch
+from lib.scaling import scaled
+from torch import nn
+from torch.utils.data import TensorDataset
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+
+    def forward(self, x):
+        return scaled(self.layers(x), os.environ.get("OWN_SCALE", "1"))
+
+def make_net():
+    torch.manual_seed(0)
+    return Net()
+
+def _split(seed):
+    given = torch.Generator().manual_seed(seed)
+    samples = torch.randn(300, 16, generator=given)
+    return TensorDataset(samples, samples[:, :4].argmax(1))
+
+POINTS = {"train": _split(1), "test": _split(2)}
+"""
+_SCALING = """
+def scaled(x, text):
+    return x * float(text)
+"""
+
+
+def test_the_gate_of_an_object_a_linked_folder_and_a_variable_is_the_one_of_here(
+    tmp_path: Path, address: str
+) -> None:
+    project, libraries = tmp_path / "project", tmp_path / "libraries"
+    for folder in (project, libraries):
+        folder.mkdir()
+    (project / "pyproject.toml").write_text(_GATE_TABLE)
+    (project / "own_nets.py").write_text(_GATE_NETS)
+    (libraries / "scaling.py").write_text(_SCALING)
+    (project / "lib").symlink_to(libraries)
+    _typed(project, "baseline", "update", "--reason", "first", "--category", "create")
+    for scale, outcome in (("1", "PASS"), ("2", "REGRESSED")):
+        for where in ((), (f"--qreg-ray={address}",)):
+            words = ["-m", "pytest", "-m", "regression", "pyproject.toml", "-q", *where]
+            variables = {**os.environ, "OWN_SCALE": scale}
+            ran = typed([*words, "--qreg-json=v.json"], folder=project, variables=variables)
+            verdicts = json.loads((project / "v.json").read_text())
+            found = [one["outcome"] for one in verdicts]
+            assert found == [outcome] * 2, (where, ran.stdout + ran.stderr)
+            assert ran.returncode == (outcome == "REGRESSED")
 
 
 def _typed(folder: Path, *words: str) -> str:

@@ -30,7 +30,6 @@ from qreg.gate.unchanged import (
     Opened,
     Unchanged,
     UnknownError,
-    _environment,
     _files,
     known_state,
     read_entry,
@@ -233,25 +232,6 @@ def test_a_compiled_module_of_the_project_is_not_known(
     monkeypatch.setitem(sys.modules, "mine", module)
     with pytest.raises(UnknownError, match="compiled"):
         _files(_opened())
-
-
-@pytest.mark.parametrize(
-    ("source", "names"),
-    [
-        (b'x = os.environ["MINE"]\ny = os.getenv("NO_SUCH")', {"MINE", "NO_SUCH"}),
-        (b'x = os.environ.get("MINE", "1")', {"MINE"}),
-        (b"import os", set()),
-        (b"x = os.environ[name]", None),
-        (b"x = os.environ.get('NET_' + name)", None),
-        (b"from os import environ as e\nx = e['MINE']", None),
-        (b"from os import getenv as e\nx = e('MINE')", None),
-        (b"x = os.environb[b'MINE']", None),
-        (b"important = os.environ.copy()", None),
-        (b"x = os.path.expandvars('$MINE/x')", None),
-    ],
-)
-def test_variables_that_sources_name_count(source: bytes, names: set[str] | None) -> None:
-    assert _environment([b"import os", source]) == names
 
 
 def test_any_variable_counts_where_any_may_be_read(

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,9 @@ from pathlib import Path
 def read(content, places):
     return {"text": places.path(content["file"]).read_text(), "at": os.getcwd()}
 
+def environment(content, places):
+    return {name: os.environ.get(name) for name in ("MINE", "TAKEN", "FOLDER")}
+
 def crash(content, places):
     time.sleep(1)  # what was found before has come
     os.kill(os.getppid(), 9)
@@ -55,7 +59,8 @@ def project(tmp_path: Path) -> Path:
 
 def _job(trees: Sequence[Tree], folder: Path, *tasks: str, sent: bool = True) -> dict[str, Any]:
     content = json.dumps({"file": str(folder / "inner" / "a.txt")})
-    start = {"folder": str(folder), "paths": [trees[0].prefix], "imports": [], "threads": 1}
+    start: dict[str, Any] = {"folder": str(folder), "paths": [trees[0].prefix], "imports": []}
+    start |= {"threads": 1, "variables": {}}
     parts = [part for tree in trees for e in tree.entries for part in e.parts]
     return {
         "trees": [[tree.prefix, tree.digest] for tree in trees],
@@ -167,6 +172,20 @@ def test_large_files_travel_in_parts(
     (tmp_path / "data" / "large.bin").write_bytes(content[::-1])
     with pytest.raises(QregError, match="changed while it was sent"):
         tree.read(0, 0)
+
+
+def test_variables_of_the_sender_are_those_of_the_pieces(
+    project: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees = [sending.package_tree(), folder_tree(project)]
+    job = _job(trees, project, "environment")
+    for name in ("MINE", "TAKEN"):
+        monkeypatch.setenv(name, "of the machine")
+    monkeypatch.setenv("FOLDER", str(project))
+    for value in ("2", "3"):
+        job["start"]["variables"] = {"MINE": value, "TAKEN": None, "FOLDER": None}
+        expected = {"MINE": value, "TAKEN": None, "FOLDER": str(project)}
+        assert _work(job, trees)[1]["result"] == expected
 
 
 _TEXT = hashlib.sha256(b"text").hexdigest()
@@ -295,6 +314,46 @@ def test_what_a_project_needs(tmp_path: Path, colours: Path, nets: str) -> None:
         (str(tmp_path / "baselines"), "sets.POINTS/sidecars/z.npz", None),
         (str(tmp_path / "data"), "colours.npz", None),
     }
+
+
+@pytest.mark.parametrize("with_git", [True, False])
+def test_linked_folders_and_submodules_are_sent_and_what_has_data_is_not(
+    tmp_path: Path, colours: Path, *, with_git: bool
+) -> None:
+    root, libs, big = tmp_path / "project", tmp_path / "libs", tmp_path / "big"
+    for name in ("sub", "data_of_repository"):
+        (root / name).mkdir(parents=True)
+    for folder in (libs, big):
+        folder.mkdir()
+    os.link(colours, big / "colours.npz")
+    (big / "large.bin").write_text("not needed")
+    (libs / "tools.py").write_text("")
+    (libs / "again").symlink_to(libs)
+    (libs / "up").symlink_to(tmp_path)
+    (root / "sub" / "__init__.py").write_text("")
+    for name, target in (("lib", libs), ("data", big)):
+        (root / name).symlink_to(target)
+    (root / "env").mkdir()
+    (root / "env" / "pyvenv.cfg").write_text("")
+    (root / "linked_env").symlink_to(root / "env")
+    (root / "pyproject.toml").write_text(
+        '[tool.qreg]\nmodels = ["simple_cnn"]\n'
+        'datasets = ["data/colours.npz", "shapes10", "../out.npz"]\n'
+    )
+    os.link(colours, tmp_path / "out.npz")
+    if with_git:
+        (root / ".gitignore").write_text("env\n.gitignore\n")
+        for folder in (root / "sub", root):
+            subprocess.run(["git", "-C", str(folder), "init", "-q"], check=True)
+    settings = read_settings(root / "pyproject.toml")
+    assert settings is not None
+    options = Options(checkpoints=tmp_path / "weights", data_dir=tmp_path / "sets")
+    shared = {"lib/tools.py", "pyproject.toml", "sub/__init__.py"}
+    for dataset in ("colours", "shapes10", "out"):
+        expected = {"data/colours.npz"} if dataset == "colours" else set()
+        case = Case(dataset, "simple_cnn", "dynamic", "x86")
+        project = trees_of(settings, [case], options)[1]
+        assert {one.path for one in project.entries} == shared | expected
 
 
 _NAMED = """
