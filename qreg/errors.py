@@ -33,6 +33,7 @@ class UnknownNameError(QregError):
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
         known = sorted(choices)
+        self.kind = kind
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         nearest = f"did you mean '{near[0]}'? " if near else ""
         super().__init__(

@@ -63,9 +63,8 @@ def select_cases(
             _engines(tuple(engines) or settings.engines),
         )
     )
-    if methods:
-        return cases
-    return tuple(case for case in cases if not _left_out(case, settings.leave_out))
+    named = bool(methods), bool(methods and datasets and models)
+    return tuple(case for case in cases if not _left_out(case, settings.leave_out, *named))
 
 
 def check_budget(settings: Settings) -> None:
@@ -127,8 +126,14 @@ def _methods_of(model: str, chosen: Sequence[str], settings: Settings) -> tuple[
     return tuple(method for method in chosen if method not in others)
 
 
-def _left_out(case: Case, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(str(case), pattern) for pattern in patterns)
+def _left_out(case: Case, patterns: Iterable[str], method_named: bool, all_named: bool) -> bool:
+    """Whether a pattern leaves it out. One of any method is about a model and a dataset."""
+    any_method = str(replace(case, method="\0", engine="\0"))
+    return any(
+        fnmatchcase(str(case), pattern)
+        and not (all_named if fnmatchcase(any_method, pattern) else method_named)
+        for pattern in patterns
+    )
 
 
 #: Files of weights, by model, in place of those that the project's definitions name.

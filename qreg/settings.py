@@ -42,7 +42,7 @@ class Settings:
             unless said.
         engines: names; empty for the machine's default, ``all`` for all it has.
         leave_out: patterns of cases, ``cifar10/*/qat@*``, that stand back unless their method is
-            asked for by name.
+            asked for by name; those of any method, ``text/ecg_net/*``, unless all are.
         baselines: a folder; by default ``baselines`` next to pyproject.toml.
         checkpoints, data_dir: folders, None for the usual places.
         calibration, samples: how the calibration samples and the gate's are drawn from every

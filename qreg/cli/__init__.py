@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from traceback import format_exception
 
 from qreg import __version__
 from qreg.cli.parser import Parser
 from qreg.cli.terminal import say
-from qreg.errors import QregError
+from qreg.errors import QregError, UnknownNameError
 from qreg.processes.stopping import BY_SIGNAL, INTERRUPTED, asked_to_stop, stoppable
 
 _DESCRIPTION = """\
@@ -155,7 +156,7 @@ def _stoppable(args: argparse.Namespace) -> int:
 
 def _failed(error: QregError | OSError | MemoryError, *, traceback: bool) -> int:
     if isinstance(error, QregError):
-        text, hint, details = str(error), error.hint, error.details
+        text, hint, details = str(error), error.hint + _of_no_project(error), error.details
     elif isinstance(error, MemoryError):
         text, hint, details = "the memory is not enough", "use smaller batches: --batch", ""
     else:
@@ -166,6 +167,18 @@ def _failed(error: QregError | OSError | MemoryError, *, traceback: bool) -> int
     if details and traceback:
         say(details, error=True)
     return 2
+
+
+def _of_no_project(error: QregError) -> str:
+    """What to add to an unknown name where there is no project, which may define it."""
+    if not isinstance(error, UnknownNameError) or error.kind not in ("model", "dataset", "method"):
+        return ""
+    from qreg.settings import find_settings
+
+    with contextlib.suppress(QregError, OSError):
+        if find_settings(Path.cwd()) is None:
+            return "; no pyproject.toml with [tool.qreg] is here or above"
+    return ""
 
 
 def _work(args: argparse.Namespace) -> int:

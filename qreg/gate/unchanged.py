@@ -105,12 +105,13 @@ class Opened:
         self.environment = _first_environment()
         self.own()
         sys.addaudithook(self._see)  # it stays until the process ends
-        sys.meta_path.append(self)  # the last one, which finds nothing
 
     def own(self) -> None:
         """Let this process be the one whose files are meant; forks share a byte with it."""
         _known_folders()
         self._process, self._by_forks = os.getpid(), mmap.mmap(-1, 1)
+        if self not in sys.meta_path:  # the last one, which finds nothing
+            sys.meta_path.append(self)
 
     @property
     def by_forks(self) -> bool:

@@ -51,6 +51,15 @@ def test_what_is_left_out_is_there_when_its_method_is_named(tmp_path: Path) -> N
     assert [f"{case.model}/{case.method}" for case in named] == ["resnet20/static"]
 
 
+def test_a_model_that_does_not_belong_to_a_dataset_stays_out(tmp_path: Path) -> None:
+    own = settings(tmp_path, leave_out=("shapes10/resnet20/*",))
+    assert {case.model for case in select_cases(own)} == {"simple_cnn"}
+    assert {case.model for case in select_cases(own, methods=("static",))} == {"simple_cnn"}
+    assert not select_cases(own, methods=("static",), models=("resnet20",))
+    asked = {"methods": ("static",), "models": ("resnet20",), "datasets": ("shapes10",)}
+    assert [str(case) for case in select_cases(own, **asked)] == ["shapes10/resnet20/static@x86"]
+
+
 def test_all_engines_are_those_of_this_machine(tmp_path: Path) -> None:
     import torch
 

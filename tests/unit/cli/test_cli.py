@@ -64,6 +64,20 @@ def test_what_is_unknown_exits_with_2_and_the_nearest(
     assert "Traceback" not in said
 
 
+def test_an_unknown_name_outside_of_projects_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv = ["sensitivity", "--model", "ecg_net"]
+    assert main(argv) == 2
+    assert "no pyproject.toml with [tool.qreg] is here or above" in capsys.readouterr().err
+    (tmp_path / "pyproject.toml").write_text('[tool.qreg]\nmodels = ["simple_cnn"]\n')
+    assert main(argv) == 2
+    said = capsys.readouterr().err
+    assert "unknown model 'ecg_net'" in said
+    assert "pyproject" not in said
+
+
 def test_compare_prints_the_table_and_writes_both_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
