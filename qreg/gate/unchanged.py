@@ -135,10 +135,9 @@ class Opened:
     def _add(self, path: str, flags: int) -> None:
         with contextlib.suppress(OSError):  # the folder that it is in may be gone
             path = os.path.abspath(path)  # noqa: PTH100 - links are followed when it is read
-        new = flags & os.O_CREAT and flags & os.O_EXCL
-        if flags & (os.O_WRONLY | os.O_TRUNC) or new:
+        if flags & os.O_TRUNC or (flags & os.O_CREAT and flags & os.O_EXCL):
             self.written.add(path)
-        elif path not in self.written:
+        elif not flags & os.O_WRONLY and path not in self.written:
             self.read.add(path)
             if os.getpid() != self._process and not _ignored(path):
                 self._by_forks[0] = 1

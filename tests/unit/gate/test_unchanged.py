@@ -161,6 +161,7 @@ def test_a_file_that_changes_while_cases_are_judged_is_not_known(tmp_path: Path)
         "elsewhere",
         "to update",
         "to append and read",
+        "to append, then to read",
         "memmap",
         "library",
         "sqlite",
@@ -184,6 +185,10 @@ def test_a_file_counts_however_python_opens_it(
         given.open("r+").close()
     elif how == "to append and read":
         given.open("a+").close()
+    elif how == "to append, then to read":
+        given.open("a").close()
+        assert str(given) not in _files(opened)
+        given.open().close()
     elif how == "memmap":
         np.memmap(given)
     elif how == "library":
