@@ -193,13 +193,26 @@ def dataset_sources(settings: Settings) -> tuple[tuple[str, str], ...]:
     return tuple(sources)
 
 
+def project_checkpoints(settings: Settings) -> Path | None:
+    """The project's folder of checkpoints, from any folder in it; None for the usual places.
+
+    What is in the working folder, or in ``QREG_CHECKPOINTS``, comes before what the table does not
+    name.
+    """
+    usual = Path("baselines", "checkpoints")
+    found = settings.root / usual
+    if settings.checkpoints or os.environ.get("QREG_CHECKPOINTS") or usual.is_dir():
+        return settings.checkpoints
+    return None if found == usual.absolute() else found
+
+
 def gate_options(settings: Settings, given: Options | None = None) -> Options:
     """How a project's cases are measured: nothing is downloaded; the settings say what is open."""
     given = given or Options()
     return replace(
         given,
         data_dir=given.data_dir or settings.data_dir,
-        checkpoints=given.checkpoints or settings.checkpoints,
+        checkpoints=given.checkpoints or project_checkpoints(settings),
         download=False,
         sources=given.sources or dataset_sources(settings),
     )

@@ -183,9 +183,10 @@ def _of_no_project(error: QregError) -> str:
 
 def _work(args: argparse.Namespace) -> int:
     from qreg.cli.cases import bring_chosen
-    from qreg.cli.options import choose_the_projects
+    from qreg.cli.options import choose_the_folders, choose_the_projects
 
     try:
+        choose_the_folders(args)
         choose_the_projects(args)
         bring_chosen(args)
         status: int = args.run(args)

@@ -19,6 +19,7 @@ from qreg.selection import (
     bring_weights,
     dataset_sources,
     models_with_weights,
+    project_checkpoints,
     use_project,
     with_weights,
 )
@@ -182,6 +183,15 @@ def choose_the_projects(args: argparse.Namespace) -> None:
         _choose_the_methods(args, settings.methods)
 
 
+def choose_the_folders(args: argparse.Namespace) -> None:
+    """Let a command have the checkpoints and the data of the project, where it names none."""
+    settings = find_settings(Path.cwd()) if hasattr(args, "checkpoints") else None
+    if settings is None:
+        return
+    args.checkpoints = args.checkpoints or project_checkpoints(settings)
+    args.data_dir = args.data_dir or settings.data_dir
+
+
 def _choose_the_methods(args: argparse.Namespace, own: tuple[str, ...]) -> None:
     """The table's, where it lacks one of the usual ones: it says what works for its models."""
     usual = getattr(args, "methods_of_the_project", None)
@@ -237,8 +247,8 @@ def add_folder_options(parser: argparse.ArgumentParser, *, downloads: bool = Tru
         "--checkpoints",
         type=Path,
         metavar="DIR",
-        help="folder of trained weights; else QREG_CHECKPOINTS, else baselines/checkpoints, then "
-        "the shipped ones",
+        help="folder of trained weights; else that of [tool.qreg] or QREG_CHECKPOINTS, else "
+        "baselines/checkpoints, then the shipped ones",
     )
 
 

@@ -10,8 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qreg.errors import UnknownNameError
+from qreg.measure.options import Options
 from qreg.records.case import Case
-from qreg.selection import dataset_sources, gate_cases, gate_options, select_cases
+from qreg.selection import (
+    dataset_sources,
+    gate_cases,
+    gate_options,
+    project_checkpoints,
+    select_cases,
+)
 from qreg.settings import Settings
 
 
@@ -58,6 +65,26 @@ def test_a_model_that_does_not_belong_to_a_dataset_stays_out(tmp_path: Path) -> 
     assert not select_cases(own, methods=("static",), models=("resnet20",))
     asked = {"methods": ("static",), "models": ("resnet20",), "datasets": ("shapes10",)}
     assert [str(case) for case in select_cases(own, **asked)] == ["shapes10/resnet20/static@x86"]
+
+
+def test_checkpoints_of_a_project_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("QREG_CHECKPOINTS", raising=False)
+    (tmp_path / "helpers").mkdir()
+    own, usual = settings(tmp_path), Path("baselines", "checkpoints")
+    monkeypatch.chdir(tmp_path)
+    assert project_checkpoints(own) is None  # the usual place is the project's
+    monkeypatch.chdir(tmp_path / "helpers")
+    assert gate_options(own).checkpoints == tmp_path / usual
+    assert gate_options(own, Options(checkpoints=Path("x"))).checkpoints == Path("x")
+    with monkeypatch.context() as patched:
+        patched.setenv("QREG_CHECKPOINTS", "elsewhere")
+        assert project_checkpoints(own) is None
+    usual.mkdir(parents=True)
+    assert project_checkpoints(own) is None
+    named = Settings(root=tmp_path, models=("simple_cnn",), checkpoints=tmp_path / "weights")
+    assert project_checkpoints(named) == tmp_path / "weights"
 
 
 def test_all_engines_are_those_of_this_machine(tmp_path: Path) -> None:

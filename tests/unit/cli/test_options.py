@@ -8,7 +8,7 @@ import pytest
 
 from qreg.cli import build_parser
 from qreg.cli.check import given_model
-from qreg.cli.options import choose_the_projects
+from qreg.cli.options import choose_the_folders, choose_the_projects
 from qreg.errors import QregError
 
 
@@ -38,6 +38,23 @@ def test_the_tables_only_ones(
     assert _chosen(tmp_path, ONE, *words, "--model", "nets:other") == ("nets:other", photos)
     # a shipped model that the table does not have goes with its own data
     assert _chosen(tmp_path, ONE, *words, "--model", "resnet20") == ("resnet20", "shapes10")
+
+
+def test_folders_of_the_table_are_those_of_all_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("QREG_CHECKPOINTS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    folders = 'checkpoints = "weights"\ndata-dir = "sets"'
+    (tmp_path / "pyproject.toml").write_text(f"[tool.qreg]\n{ONE}\n{folders}\n")
+    for words in (["compare"], ["train"], ["upgrade", "--from", ".", "--to", "."]):
+        args = build_parser(words).parse_args(words)
+        choose_the_folders(args)
+        assert (args.checkpoints, args.data_dir) == (tmp_path / "weights", tmp_path / "sets")
+    words = ["compare", "--checkpoints", "x", "--data-dir", "y"]
+    args = build_parser(words).parse_args(words)
+    choose_the_folders(args)
+    assert (args.checkpoints, args.data_dir) == (Path("x"), Path("y"))
 
 
 def test_of_several_one_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
