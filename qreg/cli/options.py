@@ -184,8 +184,11 @@ def choose_the_projects(args: argparse.Namespace) -> None:
 
 
 def choose_the_folders(args: argparse.Namespace) -> None:
-    """Let a command have the checkpoints and the data of the project, where it names none."""
-    settings = find_settings(Path.cwd()) if hasattr(args, "checkpoints") else None
+    """Let a command for one model have the project's checkpoints and data, where it names none.
+
+    Others read the table where they measure, which may be that of another revision.
+    """
+    settings = find_settings(Path.cwd()) if getattr(args, "of_the_project", False) else None
     if settings is None:
         return
     args.checkpoints = args.checkpoints or project_checkpoints(settings)

@@ -40,14 +40,14 @@ def test_the_tables_only_ones(
     assert _chosen(tmp_path, ONE, *words, "--model", "resnet20") == ("resnet20", "shapes10")
 
 
-def test_folders_of_the_table_are_those_of_all_commands(
+def test_folders_of_the_table_are_those_of_commands_for_one_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("QREG_CHECKPOINTS", raising=False)
     monkeypatch.chdir(tmp_path)
     folders = 'checkpoints = "weights"\ndata-dir = "sets"'
     (tmp_path / "pyproject.toml").write_text(f"[tool.qreg]\n{ONE}\n{folders}\n")
-    for words in (["compare"], ["train"], ["upgrade", "--from", ".", "--to", "."]):
+    for words in (["compare"], ["train"], ["sensitivity"], ["audit", "calibration"]):
         args = build_parser(words).parse_args(words)
         choose_the_folders(args)
         assert (args.checkpoints, args.data_dir) == (tmp_path / "weights", tmp_path / "sets")
